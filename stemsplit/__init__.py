@@ -1,0 +1,21 @@
+"""Music source separation: train, score and use separators.
+
+>>> separator = stemsplit.load("runs/2026-01-01/12-00-00-mel_blstm")  # doctest: +SKIP
+>>> stems = separator.separate(waveform, 44100)                        # doctest: +SKIP
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from stemsplit.separator import load as load
+
+__all__ = ["load"]
+
+
+def __getattr__(name: str) -> Any:
+    # torch is imported when a separator is asked for, not by processes that only score.
+    if name == "load":
+        from stemsplit.separator import load
+
+        return load
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

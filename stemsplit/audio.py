@@ -1,0 +1,124 @@
+"""Read, resample and write audio files of any format."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple, cast
+
+import av
+import numpy as np
+import soundfile
+import soxr
+from jaxtyping import Float32
+
+from stemsplit.errors import InputError
+from stemsplit.files import replacing
+
+Samples = Float32[np.ndarray, "channel time"]
+
+# Containers whose headers state the length exactly; elsewhere (mp3) it may be a guess.
+EXACT_LENGTH = {"mov,mp4,m4a,3gp,3g2,mj2", "wav", "flac"}
+# A decoder may trim its delay from either end; a file that was cut loses more than this.
+TRIMMED_SECONDS = 0.2
+
+
+class Audio(NamedTuple):
+    """Samples in ±1 (a lossy stream may overshoot), their rate, and whether 16 bits hold them."""
+
+    samples: Samples
+    sample_rate: int
+    sixteen_bit: bool
+
+
+def read(path: Path, stream: int = 0) -> Audio:
+    """One audio stream of a file."""
+    return read_streams(path, [stream])[0]
+
+
+def read_streams(path: Path, streams: Sequence[int]) -> list[Audio]:
+    """Several audio streams of a file, decoded in one pass.
+
+    Raises `InputError` where the file is missing, not audio, cut short, holds fewer streams, or
+    where a sample is not a number.
+    """
+    try:
+        with av.open(str(path)) as container:
+            return _decode(path, container, streams)
+    except FileNotFoundError:
+        raise InputError(f"{path}: there is no such file") from None
+    except (av.FFmpegError, OSError) as error:
+        raise InputError(
+            f"{path}: cannot be decoded ({error.strerror or error}); "
+            "it is damaged or not audio: copy it anew, or remove it"
+        ) from None
+
+
+def _decode(
+    path: Path, container: av.container.InputContainer, wanted: Sequence[int]
+) -> list[Audio]:
+    present = container.streams.audio
+    if max(wanted) >= len(present):
+        raise InputError(f"{path}: has {len(present)} audio streams, {max(wanted) + 1} are needed")
+    streams = {present[index].index: present[index] for index in wanted}
+    to_float = {index: av.AudioResampler(format="fltp") for index in streams}
+    pieces: dict[int, list[np.ndarray]] = {index: [] for index in streams}
+    for packet in container.demux(list(streams.values())):
+        for frame in cast(list[av.AudioFrame], packet.decode()):
+            for converted in to_float[packet.stream.index].resample(frame):
+                pieces[packet.stream.index].append(converted.to_ndarray())
+    audios = []
+    for index, stream in streams.items():
+        if not pieces[index]:
+            raise InputError(f"{path}: audio stream {index} is empty; copy the file anew")
+        samples = np.concatenate(pieces[index], axis=1)
+        _check(path, samples, stream, container.format.name)
+        audios.append(Audio(samples, stream.rate, _fits_sixteen_bits(stream)))
+    return audios
+
+
+def _check(path: Path, samples: np.ndarray, stream: av.AudioStream, container: str) -> None:
+    seconds = samples.shape[1] / stream.rate
+    declared = float((stream.duration or 0) * (stream.time_base or 0))
+    if container in EXACT_LENGTH and seconds < declared - TRIMMED_SECONDS:
+        raise InputError(
+            f"{path}: ends after {seconds:.1f} s of the {declared:.1f} s that it declares; "
+            "it is truncated: copy it anew"
+        )
+    finite = np.isfinite(samples).all(axis=0)
+    if not finite.all():
+        first = np.argmin(finite) / stream.rate
+        raise InputError(
+            f"{path}: {np.count_nonzero(~finite)} samples are not finite numbers, the first at "
+            f"{first:.2f} s; export the file again, or remove it"
+        )
+
+
+def _fits_sixteen_bits(stream: av.AudioStream) -> bool:
+    """Whether int16 keeps all that the source has: it is lossy, or 16-bit itself."""
+    context = stream.codec_context
+    lossless = stream.codec_context.name.startswith(("pcm_", "flac", "alac", "wavpack", "tta"))
+    return not lossless or context.format.name in {"u8", "u8p", "s16", "s16p"}
+
+
+def resample(samples: Samples, source_rate: int, rate: int) -> Samples:
+    """Band-limited change of the rate (soxr, its high-quality setting)."""
+    if source_rate == rate:
+        return samples
+    return np.ascontiguousarray(soxr.resample(samples.T, source_rate, rate).T)
+
+
+def with_channels(samples: Samples, channels: int) -> Samples:
+    """Mono copied to every channel, or all channels averaged to mono."""
+    present = len(samples)
+    if present == channels:
+        return samples
+    if present == 1:
+        return np.repeat(samples, channels, axis=0)
+    if channels == 1:
+        return samples.mean(axis=0, keepdims=True)
+    raise InputError(f"audio of {present} channels cannot be made {channels}: mix it down first")
+
+
+def write(path: Path, samples: Samples, sample_rate: int) -> None:
+    """A 32-bit float WAV file: nothing clips, and stems still sum to the mixture."""
+    with replacing(path) as partial:
+        soundfile.write(partial, samples.T, sample_rate, format="WAV", subtype="FLOAT")

@@ -1,0 +1,81 @@
+"""Mean and scale of every band of every view over a training set, computed once."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from rich.progress import track as progress
+from torch import Tensor
+
+from stemsplit.data.store import StoredTrack, corpus_fingerprint
+from stemsplit.features import FrontEnd
+from stemsplit.files import replacing
+from stemsplit.shapes import View
+
+Statistics = dict[str, tuple[Tensor, Tensor]]
+PIECE_SECONDS = 30  # Songs are transformed in pieces of this length, so that memory stays bounded.
+
+
+class Moments:
+    """Mean and standard deviation of every band over all the frames added to it."""
+
+    def __init__(self, bands: int) -> None:
+        self.count = 0
+        self.sum = torch.zeros(bands, dtype=torch.float64)
+        self.squares = torch.zeros(bands, dtype=torch.float64)
+
+    def add(self, view: View) -> None:
+        view = view.double()
+        self.count += view.numel() // view.shape[2]
+        self.sum += view.sum(dim=(0, 1, 3))
+        self.squares += view.square().sum(dim=(0, 1, 3))
+
+    def mean_and_scale(self) -> tuple[Float[Tensor, " band"], Float[Tensor, " band"]]:
+        """The scale is at least 1e-4 of the largest (as open-unmix has it): silence is not blown up."""
+        mean = self.sum / self.count
+        scale = (self.squares / self.count - mean.square()).clamp(min=0).sqrt()
+        floor = max(1e-4 * scale.max().item(), torch.finfo(torch.float32).tiny)
+        return mean.float(), scale.clamp(min=floor).float()
+
+
+@torch.inference_mode()
+def statistics(
+    tracks: Sequence[StoredTrack], front_end: FrontEnd, views: Sequence[str]
+) -> Statistics:
+    """Over all channels and frames of the tracks' mixtures."""
+    moments = {view: Moments(front_end.bands(view)) for view in views}
+    for track in progress(tracks, "statistics of the training songs"):
+        mixture = torch.from_numpy(track.mixture())[None]
+        for piece in mixture.split(PIECE_SECONDS * front_end.sample_rate, dim=-1):
+            for view, values in front_end.views(front_end(piece), views).items():
+                moments[view].add(values)
+    return {view: moment.mean_and_scale() for view, moment in moments.items()}
+
+
+def cached_statistics(
+    tracks: Sequence[StoredTrack], front_end: FrontEnd, views: Sequence[str], cache: Path
+) -> Statistics:
+    """The same, kept under `cache` by what the tracks hold and by what the front end computes."""
+    key = hashlib.blake2b(digest_size=16)
+    key.update(repr([corpus_fingerprint(tracks), sorted(views), front_end.settings]).encode())
+    path = cache / "statistics" / f"{key.hexdigest()}.npz"
+    if not path.is_file():
+        found = statistics(tracks, front_end, views)
+        arrays = {
+            f"{view}_{name}": values.numpy()
+            for view, pair in found.items()
+            for name, values in zip(("mean", "scale"), pair, strict=True)
+        }
+        with replacing(path) as partial, partial.open("wb") as file:
+            np.savez(file, allow_pickle=False, **arrays)
+    with np.load(path, allow_pickle=False) as arrays:
+        return {
+            view: (
+                torch.from_numpy(arrays[f"{view}_mean"]),
+                torch.from_numpy(arrays[f"{view}_scale"]),
+            )
+            for view in views
+        }

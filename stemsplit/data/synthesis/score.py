@@ -1,0 +1,134 @@
+"""Compose a demo song: tempo, key, chords and a melody that a given voice can sing."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+BEATS = 4  # in a bar
+LEAD_IN_SECONDS = 0.3  # silence before the first beat, where a first consonant or breath may stand
+RING_OUT_SECONDS = 1.0  # after the last bar
+
+MODES = {
+    "major": (0, 2, 4, 5, 7, 9, 11),
+    "mixolydian": (0, 2, 4, 5, 7, 9, 10),
+    "dorian": (0, 2, 3, 5, 7, 9, 10),
+    "minor": (0, 2, 3, 5, 7, 8, 10),
+}
+# Scale degrees of the chords' roots, from 0, a bar each.
+PROGRESSIONS = {
+    "major": ((0, 4, 5, 3), (5, 3, 0, 4), (0, 5, 3, 4), (0, 2, 3, 4), (3, 4, 5, 0)),
+    "mixolydian": ((0, 6, 3, 0), (0, 3, 6, 3), (0, 4, 6, 3)),
+    "dorian": ((0, 3, 0, 3), (0, 2, 6, 3), (0, 6, 3, 0)),
+    "minor": ((0, 5, 2, 6), (0, 3, 5, 4), (5, 6, 0, 0), (0, 6, 5, 6)),
+}
+# Two-bar phrases: lengths in beats, rests negative.
+PHRASES = (
+    (1, 0.5, 0.5, 1, 1, 2, -2),
+    (-1, 0.5, 0.5, 0.5, 0.5, 1, 2.5, -1.5),
+    (1.5, 0.5, 1, 1, 0.5, 0.5, 1.5, -1.5),
+    (-0.5, 0.5, 1, 0.5, 0.5, 1.5, 1, 1.5, -1),
+    (0.75, 0.25, 1, 1, -1, 0.5, 0.5, 2, -1),
+    (2, 1, 1, -0.5, 0.5, 0.5, 0.5, 1, -1),
+)
+FORM = (0, 1, 0, 1, 0, 0, 1, 0)  # which of the song's two phrases each pair of bars sings
+MELODY_STEPS = (-2, -1, -1, 0, 1, 1, 2)  # mostly by step, as sung melodies move
+
+
+class Note(NamedTuple):
+    start_seconds: float
+    seconds: float
+    pitch: float  # MIDI
+
+    @property
+    def stop_seconds(self) -> float:
+        return self.start_seconds + self.seconds
+
+
+@dataclass(frozen=True)
+class Scale:
+    tonic: int  # MIDI pitch
+    intervals: tuple[int, ...]
+
+    def pitch(self, degree: int) -> int:
+        octave, step = divmod(degree, len(self.intervals))
+        return self.tonic + 12 * octave + self.intervals[step]
+
+
+@dataclass(frozen=True)
+class Score:
+    beats_per_minute: float
+    chords: tuple[tuple[int, ...], ...]  # MIDI pitches, root first, a bar each
+    melody: tuple[Note, ...]
+
+    @property
+    def beat_seconds(self) -> float:
+        return 60.0 / self.beats_per_minute
+
+    @property
+    def bars(self) -> int:
+        return len(self.chords)
+
+    @property
+    def seconds(self) -> float:
+        return self.at(self.bars) + RING_OUT_SECONDS
+
+    def at(self, bar: int, beat: float = 0.0) -> float:
+        """The time, in seconds, of a beat in a bar, both counted from 0."""
+        return LEAD_IN_SECONDS + (bar * BEATS + beat) * self.beat_seconds
+
+
+def compose(generator: np.random.Generator, lowest_pitch: int, seconds: float | None) -> Score:
+    """A song of about `seconds` (None: 20 to 30), its melody within 14 semitones of the lowest."""
+    beats_per_minute = float(generator.uniform(80.0, 140.0))
+    bars = _bars(generator, BEATS * 60.0 / beats_per_minute, seconds)
+    mode = str(generator.choice(list(MODES)))
+    scale = Scale(int(generator.integers(48, 60)), MODES[mode])
+    progression = PROGRESSIONS[mode][generator.integers(len(PROGRESSIONS[mode]))]
+    roots = [progression[bar % len(progression)] for bar in range(bars - 1)] + [0]
+    sevenths = generator.random() < 0.4
+    degrees = [(root, root + 2, root + 4, root + 6)[: 4 if sevenths else 3] for root in roots]
+    chords = tuple(tuple(scale.pitch(degree) for degree in chord) for chord in degrees)
+    silent = Score(beats_per_minute, chords, ())
+    return Score(beats_per_minute, chords, _melody(generator, silent, scale, roots, lowest_pitch))
+
+
+def _bars(generator: np.random.Generator, bar_seconds: float, seconds: float | None) -> int:
+    around = LEAD_IN_SECONDS + RING_OUT_SECONDS
+    if seconds is not None:
+        return max(2, round((seconds - around) / bar_seconds))
+    fitting = [bars for bars in (8, 12, 16) if 20.0 <= bars * bar_seconds + around <= 30.0]
+    return int(generator.choice(fitting))
+
+
+def _melody(
+    generator: np.random.Generator, score: Score, scale: Scale, roots: list[int], lowest_pitch: int
+) -> tuple[Note, ...]:
+    """Two phrases that return, as a verse's lines do, bent to the chord on each strong beat."""
+    rhythms = [PHRASES[choice] for choice in generator.choice(len(PHRASES), 2, replace=False)]
+    steps = [generator.choice(MELODY_STEPS, len(rhythm)) for rhythm in rhythms]
+    ladder = [
+        degree
+        for degree in range(-28, 28)
+        if lowest_pitch <= scale.pitch(degree) <= lowest_pitch + 14
+    ]
+    instrumental_bars = 2 if score.bars >= 8 else 0
+    notes = []
+    for pair, first_bar in enumerate(range(instrumental_bars, score.bars - 1, 2)):
+        phrase = FORM[pair % len(FORM)]
+        degree, beat = ladder[len(ladder) // 2], 0.0
+        for length, step in zip(rhythms[phrase], steps[phrase], strict=True):
+            if length > 0:
+                degree = int(np.clip(degree + step, ladder[0], ladder[-1]))
+                if beat % 2 == 0 or length >= 1.5:
+                    root = roots[first_bar + int(beat // BEATS)]
+                    in_chord = [rung for rung in ladder if (rung - root) % 7 in (0, 2, 4)]
+                    degree = _nearest(in_chord, degree)
+                start = score.at(first_bar, beat)
+                notes.append(Note(start, length * score.beat_seconds, float(scale.pitch(degree))))
+            beat += abs(length)
+    return tuple(notes)
+
+
+def _nearest(degrees: list[int], wanted: int) -> int:
+    return min(degrees, key=lambda degree: abs(degree - wanted))

@@ -1,0 +1,126 @@
+"""What a corpus holds: its songs, and where the audio of each stem lies.
+
+A new corpus is one more lister: a function from its root folder to `Track`s.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from stemsplit.data.demo_songs import VALIDATION_TRACKS, write_demo_corpus
+from stemsplit.errors import InputError
+
+Subset = Literal["train", "valid", "test"]
+
+
+@dataclass(frozen=True)
+class AudioSource:
+    """One audio stream of a file."""
+
+    path: Path
+    stream: int = 0
+
+
+@dataclass(frozen=True)
+class Track:
+    """A song; its mixture lies beside its stems, since mixtures are coded by themselves."""
+
+    name: str
+    subset: Subset
+    mixture: AudioSource
+    stems: dict[str, AudioSource]
+
+
+def musdb18(root: Path) -> list[Track]:
+    """MUSDB18: ``train/`` and ``test/`` of ``*.stem.mp4``, its 14 validation songs by name."""
+    return _musdb(root, is_wav=False)
+
+
+def musdb18hq(root: Path) -> list[Track]:
+    """MUSDB18-HQ: ``train/`` and ``test/``, a folder a song with ``mixture.wav`` and stems."""
+    return _musdb(root, is_wav=True)
+
+
+def demo(root: Path) -> list[Track]:
+    """The synthesised songs that stemsplit brings along, written at the first use."""
+    write_demo_corpus(root)
+    return with_validation(musdb18(root), VALIDATION_TRACKS)
+
+
+def _musdb(root: Path, is_wav: bool) -> list[Track]:
+    if not root.is_dir():
+        raise InputError(f"{root}: there is no such folder; data.root must name the corpus")
+    folders = [name for name in ("train", "test") if (root / name).is_dir()]
+    if not folders:
+        raise InputError(
+            f"{root}: has neither a train nor a test folder; "
+            "data.root must name the folder that holds them"
+        )
+    try:
+        import musdb
+    except RuntimeError as error:  # stempeg, which musdb imports, asks for the program
+        raise InputError(f"musdb needs the program ffmpeg: run `make setup` ({error})") from None
+    corpus = musdb.DB(root=str(root), is_wav=is_wav, subsets=folders)
+    official = set(corpus.setup["validation_tracks"])
+    streams = corpus.setup["stem_ids"]
+    tracks = []
+    for song in corpus.tracks:
+        if is_wav:
+            stems = {name: AudioSource(Path(source.path)) for name, source in song.sources.items()}
+        else:
+            path = Path(song.path)
+            stems = {name: AudioSource(path, streams[name]) for name in song.sources}
+        validates = song.subset == "train" and song.name in official
+        subset: Subset = "valid" if validates else song.subset
+        tracks.append(Track(song.name, subset, AudioSource(Path(song.path)), stems))
+    if not tracks:
+        wanted = "folders with mixture.wav" if is_wav else "*.stem.mp4 files"
+        raise InputError(
+            f"{root}: no songs in {' or '.join(folders)}; {wanted} belong there"
+            + ("" if is_wav else " (for wav folders say data=musdb18hq)")
+        )
+    return tracks
+
+
+def with_validation(tracks: Sequence[Track], names: Sequence[str]) -> list[Track]:
+    """The same tracks, with the named ones, and no other, out of training and in validation."""
+    songs = {track.name for track in tracks if track.subset != "test"}
+    unknown = sorted(set(names) - songs)
+    if unknown:
+        raise InputError(
+            f"data.validation_tracks names {unknown}, which are not training songs; "
+            f"these are: {sorted(songs)}"
+        )
+    return [
+        track
+        if track.subset == "test"
+        else replace(track, subset="valid" if track.name in names else "train")
+        for track in tracks
+    ]
+
+
+def of_subset(tracks: Sequence[Track], subset: Subset, root: Path) -> list[Track]:
+    """The tracks of one subset; having none is an error that says what there is."""
+    chosen = [track for track in tracks if track.subset == subset]
+    if chosen:
+        return chosen
+    training = sorted(track.name for track in tracks if track.subset == "train")
+    ways_out = {
+        "train": "training needs songs in train/ that are not all used for validation",
+        "valid": "name one or more with data.validation_tracks=[…]; the training songs are "
+        f"{training[:20]}",
+        "test": "scoring needs songs in test/",
+    }
+    raise InputError(f"{root}: no {subset} songs; {ways_out[subset]}")
+
+
+def with_stems(tracks: Sequence[Track], stems: Sequence[str]) -> list[Track]:
+    """The same tracks with these stems only; a track that lacks one is an error."""
+    for track in tracks:
+        missing = [stem for stem in stems if stem not in track.stems]
+        if missing:
+            raise InputError(
+                f"{track.mixture.path}: no stem {missing}; it has {sorted(track.stems)}"
+            )
+    return [replace(track, stems={stem: track.stems[stem] for stem in stems}) for track in tracks]

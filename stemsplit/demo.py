@@ -1,0 +1,63 @@
+"""``make demo``: the whole way in minutes, by the commands that one would type.
+
+Trains a small `mel_blstm` on the synthesised songs, scores it on their test songs beside the
+do-nothing mixture, separates one of them, and draws it. The published network is four times as
+wide, trains for longer, and is what ``python -m stemsplit.train model=mel_blstm`` takes.
+"""
+
+import shlex
+import subprocess
+import sys
+from datetime import datetime
+from pathlib import Path
+
+from rich.console import Console
+
+from stemsplit import audio, configuration
+from stemsplit.reporting.plots import spectrogram_comparison
+
+SMALL = ["model.separator.network.hidden=128", "epochs=10", "chunk_seconds=3.0"]
+VOCALS = 4  # the audio stream of a *.stem.mp4 that holds them
+PICTURE_SECONDS = 10
+
+console = Console(highlight=False, soft_wrap=True)
+
+
+def main() -> None:
+    run = Path("runs") / f"{datetime.now():%Y-%m-%d/%H-%M-%S}-demo"
+    console.print("[bold]A small mel_blstm (a quarter of the published width) on demo songs[/bold]")
+    step("stemsplit.train", "model=mel_blstm", "data=demo", *SMALL, f"hydra.run.dir={run}")
+    step("stemsplit.evaluate", f"checkpoint={run}")
+    song = min((Path(configuration.saved(run).data.root).expanduser() / "test").glob("*.stem.mp4"))
+    output = run / "separated"
+    step("stemsplit.separate", str(song), "--checkpoint", str(run), "--output", str(output))
+    name = song.name.removesuffix(".stem.mp4")
+    picture = draw(song, output / name / "vocals.wav", run / "spectrograms.png", name)
+    console.print(f"\nstems:    {output / name}/*.wav\npicture:  {picture}")
+    console.print(f"scores:   {run / 'evaluations/demo-test/result.json'}")
+
+
+def step(module: str, *arguments: str) -> None:
+    """Run one of the README's commands, and show it."""
+    command = ["python", "-m", module, *arguments]
+    console.print(f"\n[bold green]$[/bold green] {shlex.join(command)}")
+    code = subprocess.run([sys.executable, *command[1:]], check=False).returncode
+    if code:
+        sys.exit(code)
+
+
+def draw(song: Path, estimate: Path, picture: Path, title: str) -> Path:
+    """Mixture, true vocals and separated vocals of the song's first seconds with singing."""
+    mixture, vocals = audio.read_streams(song, [0, VOCALS])
+    time = PICTURE_SECONDS * mixture.sample_rate
+    signals = {
+        "mixture": mixture.samples[:, :time],
+        "vocals (reference)": vocals.samples[:, :time],
+        "vocals (separated)": audio.read(estimate).samples[:, :time],
+    }
+    spectrogram_comparison(signals, mixture.sample_rate, picture, title)
+    return picture
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,56 @@
+"""``python -m stemsplit.evaluate checkpoint=RUN_OR_CKPT data=…``: museval's scores."""
+
+from pathlib import Path
+
+import hydra
+import torch
+from omegaconf import DictConfig
+
+from stemsplit import configuration
+from stemsplit.configuration import CONF, make
+from stemsplit.data.datamodule import StemDataModule
+from stemsplit.data.store import corpus_fingerprint
+from stemsplit.errors import one_line_errors
+from stemsplit.evaluation.scores import evaluate
+from stemsplit.reporting.results import print_scores, write_result
+from stemsplit.separator import checkpoint_of, load
+
+configuration.register_resolvers()
+
+
+@hydra.main(config_path=CONF, config_name="evaluate")
+def main(config: DictConfig) -> None:
+    with one_line_errors():
+        evaluate_checkpoint(config)
+
+
+def evaluate_checkpoint(config: DictConfig) -> None:
+    """Scores of one checkpoint and of the mixture, to ``result.json`` and museval's files."""
+    checkpoint = checkpoint_of(Path(config.checkpoint))
+    corpus, data_config = config.corpus, config.data
+    if data_config.lister is None:
+        trained = configuration.saved(checkpoint.parent)
+        corpus, data_config = trained.corpus, trained.data
+    separator = load(checkpoint)
+    data: StemDataModule = make(data_config, targets=list(separator.targets))
+    tracks = data.tracks(config.subset)
+    if config.device == "auto":
+        config.device = "cuda" if torch.cuda.is_available() else "cpu"
+    folder = Path(config.output or checkpoint.parent / "evaluations" / f"{corpus}-{config.subset}")
+    row = checkpoint.parent.name
+    scores = evaluate(separator.to(config.device), tracks, row, folder / "museval", config.workers)
+    write_result(
+        folder / "result.json",
+        scores,
+        checkpoint=str(checkpoint),
+        corpus=corpus,
+        subset=config.subset,
+        protocol="BSS Eval v4, 1 s frames, median of frames, median of songs",
+        fingerprint=corpus_fingerprint(tracks),
+        targets=list(separator.targets),
+    )
+    print_scores(scores, f"{row} on the {config.subset} songs of {corpus}: {folder}")
+
+
+if __name__ == "__main__":
+    main()

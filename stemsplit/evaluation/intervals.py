@@ -1,0 +1,32 @@
+"""How sure a median over few tracks is."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+RESAMPLES = 10_000
+
+
+class Interval(NamedTuple):
+    """A median and the ends of its 95 % interval; None where there is nothing to take it of."""
+
+    median: float | None
+    low: float | None
+    high: float | None
+
+
+def median_interval(values: Sequence[float], seed: int = 0) -> Interval:
+    """The median over tracks (NaN left out) with its percentile bootstrap interval (Efron 1979).
+
+    One track has a median and no interval.
+    """
+    present = np.array([value for value in values if not np.isnan(value)])
+    if not len(present):
+        return Interval(None, None, None)
+    median = float(np.median(present))
+    if len(present) == 1:
+        return Interval(median, None, None)
+    draws = np.random.default_rng(seed).choice(present, (RESAMPLES, len(present)))
+    low, high = np.quantile(np.median(draws, axis=1), [0.025, 0.975])
+    return Interval(median, float(low), float(high))

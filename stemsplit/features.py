@@ -1,0 +1,115 @@
+"""Waveform ↔ spectrum, and the views of a spectrum that networks read."""
+
+from collections.abc import Sequence
+
+import librosa
+import torch
+import torchaudio
+from torch import Tensor, nn
+from torch.nn import functional
+
+from stemsplit.errors import InputError
+from stemsplit.shapes import Spectrum, View, Views, Waveform
+
+VIEWS = ("magnitude", "mel", "mfcc")
+
+
+class FrontEnd(nn.Module):
+    """The short-time Fourier transform and its views, of a waveform in ±1.
+
+    `window` and `hop` are in samples (Hann window, centred frames, reflected at the edges, as
+    open-unmix has them). Views of a spectrum, each `(batch, channel, band, frame)`:
+
+    - ``magnitude``: absolute value of the spectrum, one band per frequency;
+    - ``mel``: magnitudes summed by `librosa.filters.mel` (Slaney's scale and norm) up to
+      `mel_hertz`;
+    - ``mfcc``: the first `mfccs` cosine-transform coefficients of the mel power spectrum in dB.
+      Its logarithm has a fixed floor of `floor` and no ``top_db``: a limit relative to the
+      loudest frame would make a frame's coefficients depend on the excerpt around it.
+
+    Nothing is learned and nothing is saved: equal settings give equal results.
+    """
+
+    window_function: Tensor
+    mel_filters: Tensor
+    cosines: Tensor
+
+    def __init__(
+        self,
+        sample_rate: int = 44100,
+        window: int = 4096,
+        hop: int = 1024,
+        mel_bands: int = 128,
+        mel_hertz: float = 16000.0,
+        mfccs: int = 40,
+        floor: float = 1e-10,
+    ) -> None:
+        super().__init__()
+        if window % hop or window < 2 * hop:
+            divisors = [size for size in range(1, window // 2 + 1) if window % size == 0]
+            raise InputError(
+                f"hop {hop} does not divide window {window} at least twice: "
+                f"choose one of {divisors[-8:]}"
+            )
+        if mfccs > mel_bands:
+            raise InputError(f"{mfccs} MFCCs cannot be made of {mel_bands} mel bands")
+        self.sample_rate = sample_rate
+        self.window = window
+        self.hop = hop
+        self.floor = floor
+        self.settings = (sample_rate, window, hop, mel_bands, mel_hertz, mfccs, floor)
+        filters = librosa.filters.mel(
+            sr=sample_rate,
+            n_fft=window,
+            n_mels=mel_bands,
+            fmax=min(mel_hertz, sample_rate / 2),
+            htk=False,
+            norm="slaney",
+        )
+        self.register_buffer("window_function", torch.hann_window(window), persistent=False)
+        self.register_buffer("mel_filters", torch.from_numpy(filters), persistent=False)
+        cosines = torchaudio.functional.create_dct(mfccs, mel_bands, norm="ortho")
+        self.register_buffer("cosines", cosines, persistent=False)
+
+    def bands(self, view: str) -> int:
+        """How many bands a view has."""
+        return self._view(view, torch.zeros(1, 1, self.window // 2 + 1, 1)).shape[2]
+
+    def forward(self, waveform: Waveform) -> Spectrum:
+        """The spectrum of a waveform; one shorter than a window is padded with silence."""
+        batch, channel, time = waveform.shape
+        samples = waveform.float().reshape(batch * channel, time)
+        if time < self.window:
+            samples = functional.pad(samples, (0, self.window - time))
+        spectrum = torch.stft(
+            samples, self.window, self.hop, window=self.window_function, return_complex=True
+        )
+        return spectrum.reshape(batch, channel, *spectrum.shape[-2:])
+
+    def inverse(self, spectrum: Tensor, time: int) -> Tensor:
+        """The waveform `(…, time)` of a spectrum `(…, freq, frame)`, exactly `time` samples."""
+        leading = spectrum.shape[:-2]
+        samples = torch.istft(
+            spectrum.reshape(-1, *spectrum.shape[-2:]),
+            self.window,
+            self.hop,
+            window=self.window_function,
+            length=max(time, self.window),
+        )
+        return samples[:, :time].reshape(*leading, time)
+
+    def views(self, spectrum: Spectrum, names: Sequence[str]) -> Views:
+        """The named views of a spectrum."""
+        magnitude = spectrum.abs()
+        return {name: self._view(name, magnitude) for name in names}
+
+    def _view(self, name: str, magnitude: View) -> View:
+        match name:
+            case "magnitude":
+                return magnitude
+            case "mel":
+                return self.mel_filters @ magnitude
+            case "mfcc":
+                power = self.mel_filters @ magnitude.square()
+                return self.cosines.T @ (10 * power.clamp(min=self.floor).log10())
+        raise InputError(f"there is no view {name!r}: choose among {VIEWS}")

@@ -1,0 +1,1 @@
+"""The architectures: plain modules from views of the mixture to a mask."""

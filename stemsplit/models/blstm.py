@@ -1,0 +1,119 @@
+"""Bidirectional LSTMs over one or more views of the mixture, and one decoder to a mask.
+
+With the one view ``magnitude`` this is open-unmix (Stöter, Uhlich, Liutkus and Mitsufuji,
+"Open-Unmix - A Reference Implementation for Music Source Separation", JOSS 2019), layer by layer.
+With two views, ``magnitude`` and ``mel``, it is the model that this package proposes: every view
+has its own encoder and its own BLSTM, and their features are added before the decoder.
+"""
+
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from stemsplit.errors import InputError
+from stemsplit.shapes import Mask, View, Views
+
+Features = Float[Tensor, "frame batch feature"]
+
+
+class Branch(nn.Module):
+    """One view: normalise, reduce to `hidden` features a frame, run the BLSTM beside a skip."""
+
+    def __init__(self, bands: int, channels: int, hidden: int, layers: int, dropout: float) -> None:
+        super().__init__()
+        self.bands = bands
+        self.input_mean = nn.Parameter(torch.zeros(bands))
+        self.input_scale = nn.Parameter(torch.ones(bands))
+        self.encoder = nn.Linear(bands * channels, hidden, bias=False)
+        self.encoder_norm = nn.BatchNorm1d(hidden)
+        self.lstm = nn.LSTM(
+            hidden,
+            hidden // 2,
+            num_layers=layers,
+            bidirectional=True,
+            dropout=dropout if layers > 1 else 0.0,
+        )
+
+    @torch.no_grad()
+    def start_from(self, mean: Tensor, scale: Tensor) -> None:
+        self.input_mean.copy_(-mean[: self.bands])
+        self.input_scale.copy_(1 / scale[: self.bands])
+
+    def forward(self, view: View) -> Features:
+        batch, _, _, frame = view.shape
+        bands = view[:, :, : self.bands].permute(3, 0, 1, 2)
+        bands = (bands + self.input_mean) * self.input_scale
+        encoded = self.encoder_norm(self.encoder(bands.reshape(frame * batch, -1)))
+        encoded = torch.tanh(encoded).reshape(frame, batch, -1)
+        return torch.cat([encoded, self.lstm(encoded)[0]], dim=-1)
+
+
+class Blstm(nn.Module):
+    """Views → a real mask ≥ 0 for every stem, channel and frequency.
+
+    `bands` gives how many bands each view in `views` has; of ``magnitude`` only those up to
+    `bandwidth_hertz` are read, while the mask covers all of them. `hidden` is the width of the
+    features; each direction of an LSTM has half of it.
+    """
+
+    def __init__(
+        self,
+        bands: dict[str, int],
+        sample_rate: int,
+        channels: int,
+        stems: int,
+        views: Sequence[str] = ("magnitude",),
+        bandwidth_hertz: float = 16000.0,
+        hidden: int = 512,
+        layers: int = 3,
+        dropout: float = 0.4,
+    ) -> None:
+        super().__init__()
+        if hidden % 2:
+            raise InputError(f"hidden {hidden} must be even: each direction has half of it")
+        self.views = tuple(views)
+        self.stems = stems
+        freqs = bands["magnitude"]
+        read = {**bands, "magnitude": bands_below(bandwidth_hertz, sample_rate, freqs)}
+        self.branches = nn.ModuleDict(
+            {view: Branch(read[view], channels, hidden, layers, dropout) for view in self.views}
+        )
+        self.decoder = nn.Sequential(
+            nn.Linear(2 * hidden, hidden, bias=False),
+            nn.BatchNorm1d(hidden),
+            nn.ReLU(),
+            nn.Linear(hidden, stems * channels * freqs, bias=False),
+            nn.BatchNorm1d(stems * channels * freqs),
+        )
+        self.output_scale = nn.Parameter(torch.ones(stems, 1, freqs))
+        self.output_mean = nn.Parameter(torch.ones(stems, 1, freqs))
+
+    def _branches(self) -> list[tuple[str, Branch]]:
+        return cast(list[tuple[str, Branch]], list(self.branches.items()))
+
+    def set_statistics(self, statistics: dict[str, tuple[Tensor, Tensor]]) -> None:
+        """Start from inputs of zero mean and unit scale in every band (both are then trained)."""
+        for view, branch in self._branches():
+            mean, scale = statistics[view]
+            branch.start_from(mean, scale)
+
+    def forward(self, views: Views) -> Mask:
+        features = torch.stack([branch(views[view]) for view, branch in self._branches()]).sum(
+            dim=0
+        )
+        frame, batch, _ = features.shape
+        decoded = self.decoder(features.flatten(0, 1))
+        channel = views[self.views[0]].shape[1]
+        decoded = decoded.reshape(frame, batch, self.stems, channel, -1)
+        mask = torch.relu(decoded * self.output_scale + self.output_mean)
+        return mask.permute(1, 2, 3, 4, 0)
+
+
+def bands_below(hertz: float, sample_rate: int, freqs: int) -> int:
+    """How many of `freqs` frequencies, from 0 to half the sample rate, lie at or below `hertz`."""
+    if hertz <= 0:
+        raise InputError(f"a bandwidth of {hertz} Hz leaves nothing to read")
+    return min(freqs, int(hertz * 2 * (freqs - 1) / sample_rate) + 1)

@@ -1,0 +1,80 @@
+"""``python -m stemsplit.separate SONG… --checkpoint RUN_OR_CKPT --output DIR``."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.progress import Progress
+
+from stemsplit import audio
+from stemsplit.errors import InputError, one_line_errors
+from stemsplit.separator import Separator, load
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m stemsplit.separate",
+        description="Separate songs into stems: DIR/SONG/STEM.wav, each as long as the song and at "
+        "its rate. The stems of a song sum to it.",
+    )
+    parser.add_argument("songs", nargs="+", type=Path, metavar="SONG", help="any audio format")
+    parser.add_argument(
+        "--checkpoint", required=True, type=Path, help="a run's folder, or a checkpoint"
+    )
+    parser.add_argument("--output", default=Path("separated"), type=Path, metavar="DIR")
+    parser.add_argument(
+        "--device",
+        default="cuda" if torch.cuda.is_available() else "cpu",
+        help="default: %(default)s",
+    )
+    parser.add_argument(
+        "--allow",
+        action="append",
+        default=[],
+        metavar="CLASS",
+        help="an architecture outside stemsplit that the checkpoint may use",
+    )
+    options = parser.parse_args(arguments)
+    with one_line_errors():
+        folders = output_folders(options.songs, options.output)
+        separator = load(options.checkpoint, options.allow).to(options.device)
+        for song, folder in folders.items():
+            separate(separator, song, folder)
+
+
+def output_folders(songs: Sequence[Path], output: Path) -> dict[Path, Path]:
+    """A folder for every song, by its name; all songs must be there and differ in name."""
+    folders: dict[Path, Path] = {}
+    for song in songs:
+        if not song.is_file():
+            raise InputError(f"{song}: there is no such file")
+        folder = output / song.name.removesuffix(song.suffix).removesuffix(".stem")
+        if folder in folders.values():
+            raise InputError(f"{song}: another song of this name goes to {folder}; rename one")
+        folders[song] = folder
+    return folders
+
+
+def separate(separator: Separator, song: Path, folder: Path) -> None:
+    """Write the stems of one song (of its first audio stream)."""
+    mixture = audio.read(song)
+    with Progress() as progress:
+        bar = progress.add_task(song.name, total=1.0)
+        try:
+            stems = separator.separate(
+                torch.from_numpy(mixture.samples),
+                mixture.sample_rate,
+                lambda done: progress.update(bar, completed=done),
+            )
+        except InputError as error:
+            raise InputError(f"{song}: {error}") from None
+    for stem, samples in stems.items():
+        path = folder / f"{stem}.wav"
+        audio.write(path, samples.numpy(), mixture.sample_rate)
+        Console().print(str(path), highlight=False, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,282 @@
+"""A mixture in, its stems out: front end, network, mask, Wiener filter, inverse, cross-fade."""
+
+import importlib
+import pickle
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from stemsplit.audio import resample
+from stemsplit.errors import InputError
+from stemsplit.features import VIEWS, FrontEnd
+from stemsplit.shapes import Batch, Estimate, Mask, Spectrum, Stems, StemSpectra, Views, Waveform
+from stemsplit.wiener import wiener
+
+Description = Mapping[str, Any]
+
+
+class Network(Protocol):
+    """What a separator asks of an architecture, which is a `torch.nn.Module` besides."""
+
+    views: tuple[str, ...]
+
+    def __call__(self, views: Views) -> Mask: ...
+
+    def set_statistics(self, statistics: dict[str, tuple[Tensor, Tensor]]) -> None:
+        """Normalise the inputs by the mean and the scale of every band of every view."""
+
+
+class Separator(nn.Module):
+    """A front end, a network that makes masks of its views, and what turns masks into stems.
+
+    `targets` are the stems that the network estimates, in its order. `residual` names what is left
+    of the mixture; None where the targets are all there is: then what the Wiener filter leaves goes
+    to all stems equally. Either way the stems of `separate` sum to the mixture.
+    """
+
+    def __init__(
+        self,
+        front_end: FrontEnd,
+        network: nn.Module,
+        targets: Sequence[str],
+        residual: str | None,
+        channels: int,
+        wiener_iterations: int = 1,
+        chunk_seconds: float = 20.0,
+        overlap_seconds: float = 2.0,
+        description: Description | None = None,
+    ) -> None:
+        super().__init__()
+        if residual in targets:
+            raise InputError(f"the residual {residual!r} is a target too; name it otherwise")
+        if not 0 < 2 * overlap_seconds <= chunk_seconds:
+            raise InputError(
+                f"chunks of {chunk_seconds} s cannot overlap by {overlap_seconds} s: "
+                "more than nothing, and at most half"
+            )
+        self.front_end = front_end
+        self.network = cast(Network, network)
+        self.targets = tuple(targets)
+        self.residual = residual
+        self.channels = channels
+        self.wiener_iterations = wiener_iterations
+        self.chunk = round(chunk_seconds * front_end.sample_rate)
+        self.overlap = round(overlap_seconds * front_end.sample_rate)
+        self.description = description
+
+    @property
+    def sample_rate(self) -> int:
+        return self.front_end.sample_rate
+
+    @property
+    def stems(self) -> tuple[str, ...]:
+        """The names of all that comes out: the targets, then the residual."""
+        return self.targets if self.residual is None else (*self.targets, self.residual)
+
+    def estimate(self, batch: Batch) -> Estimate:
+        """The targets of a batch as the mask gives them, for training: without Wiener filter."""
+        mask = self.network(batch.views).float()
+
+        def spectra() -> StemSpectra:
+            return mask * batch.spectrum[:, None]
+
+        def waveforms() -> Stems:
+            return self.front_end.inverse(spectra(), batch.mixture.shape[-1])
+
+        return Estimate(spectra, waveforms)
+
+    def forward(self, mixture: Waveform) -> Stems:
+        """All stems of an excerpt at the separator's own rate and channels; they sum to it."""
+        spectrum = self.front_end(mixture)
+        mask: Mask = self.network(self.front_end.views(spectrum, self.network.views)).float()
+        filtered = self._filter(mask * spectrum[:, None], spectrum)
+        stems = self.front_end.inverse(filtered, mixture.shape[-1])
+        return self._complete(stems, mixture)
+
+    def _filter(self, spectra: StemSpectra, mixture: Spectrum) -> StemSpectra:
+        """The targets' spectra after the Wiener filter, which the residual takes part in."""
+        if self.residual is not None:
+            rest = mixture[:, None] - spectra.sum(dim=1, keepdim=True)
+            spectra = torch.cat([spectra, rest], dim=1)
+        return wiener(spectra, mixture, self.wiener_iterations)[:, : len(self.targets)]
+
+    def _complete(self, targets: Stems, mixture: Waveform) -> Stems:
+        """What the targets leave of the mixture: to the residual, or to all of them equally."""
+        rest = (mixture - targets.sum(dim=1))[:, None]
+        if self.residual is None:
+            return targets + rest / len(self.targets)
+        return torch.cat([targets, rest], dim=1)
+
+    @torch.inference_mode()
+    def separate(
+        self,
+        waveform: Float[Tensor, "channel time"],
+        sample_rate: int,
+        progress: Callable[[float], None] | None = None,
+    ) -> dict[str, Float[Tensor, "channel time"]]:
+        """The stems of a whole song, each with the song's channels, rate and exact length.
+
+        Overlapping chunks are separated one by one and cross-faded, so memory does not grow beyond
+        the stems themselves. `progress` is told the share that is done. A mono song is given to a
+        stereo separator twice; a stereo song is given to a mono separator channel by channel.
+        """
+        channel, time = waveform.shape
+        if not time:
+            raise InputError("the song has no samples")
+        if not waveform.isfinite().all():
+            raise InputError("the song holds samples that are not finite numbers")
+        if self.channels not in (1, channel) and channel != 1:
+            raise InputError(
+                f"this separator works on {self.channels} channels, the song has {channel}: "
+                "mix it down first"
+            )
+        waveform = waveform.cpu().float()
+        song = torch.from_numpy(resample(waveform.numpy(), sample_rate, self.sample_rate))
+        # One batch item for each channel of a mono separator, else one for the song.
+        song = song[:, None] if self.channels == 1 else song.expand(self.channels, -1)[None]
+        training = self.training
+        self.eval()
+        targets = self._overlap_add(song, progress)
+        self.train(training)
+        if channel == 1:
+            targets = targets.mean(dim=2, keepdim=True)
+        targets = targets.permute(1, 0, 2, 3).reshape(len(self.targets), channel, -1)
+        # What resampling took away (and what it changed in length) is part of what is left.
+        back = torch.stack(
+            [
+                fit(torch.from_numpy(resample(t.numpy(), self.sample_rate, sample_rate)), time)
+                for t in targets
+            ]
+        )
+        stems = self._complete(back[None], waveform[None])[0]
+        return dict(zip(self.stems, stems, strict=True))
+
+    def _overlap_add(self, song: Waveform, progress: Callable[[float], None] | None) -> Stems:
+        """The targets of a whole song, from overlapping chunks."""
+        device = next(self.parameters()).device
+        targets = torch.zeros(len(song), len(self.targets), *song.shape[1:])
+        time = song.shape[-1]
+        for start, weight in crossfades(time, self.chunk, self.overlap):
+            place = slice(start, start + len(weight))
+            stems = self(song[..., place].to(device))
+            targets[..., place] += stems[:, : len(self.targets)].cpu() * weight
+            if progress is not None:
+                progress(min(1.0, (start + len(weight)) / time))
+        return targets
+
+
+def crossfades(
+    time: int, chunk: int, overlap: int
+) -> Iterator[tuple[int, Float[Tensor, " sample"]]]:
+    """Where each chunk starts, and its weights: at every sample of the song they sum to one."""
+    ramp = (torch.arange(overlap) + 0.5) / overlap
+    for start in range(0, max(1, time - overlap), chunk - overlap):
+        weight = torch.ones(min(chunk, time - start))
+        if start > 0:
+            weight[:overlap] = ramp
+        if start + chunk < time:
+            weight[-overlap:] = 1 - ramp
+        yield start, weight
+
+
+def fit(samples: Float[Tensor, "channel any"], time: int) -> Float[Tensor, "channel time"]:
+    """Cut, or filled up with silence, to `time` samples."""
+    samples = samples[:, :time]
+    return nn.functional.pad(samples, (0, time - samples.shape[1]))
+
+
+def build(
+    front_end: Description,
+    network: Description,
+    targets: Sequence[str],
+    residual: str | None,
+    channels: int,
+    wiener_iterations: int = 1,
+    chunk_seconds: float = 20.0,
+    overlap_seconds: float = 2.0,
+    allow: Sequence[str] = (),
+) -> Separator:
+    """A separator from plain values: what a checkpoint holds, and what the configuration says.
+
+    `network` has the key ``class``, the dotted name of an architecture, and its arguments. Only
+    classes of stemsplit are built, and those that `allow` names in full: a checkpoint that a
+    stranger made must not choose what is run.
+    """
+    description = {name: value for name, value in locals().items() if name != "allow"}
+    made = FrontEnd(**front_end)
+    arguments = dict(network)
+    architecture = _allowed_class(arguments.pop("class"), allow)
+    bands = {view: made.bands(view) for view in VIEWS}
+    return Separator(
+        made,
+        architecture(
+            bands=bands,
+            sample_rate=made.sample_rate,
+            channels=channels,
+            stems=len(targets),
+            **arguments,
+        ),
+        targets,
+        residual,
+        channels,
+        wiener_iterations,
+        chunk_seconds,
+        overlap_seconds,
+        description,
+    )
+
+
+def _allowed_class(name: str, allow: Sequence[str]) -> type[nn.Module]:
+    module, _, attribute = name.rpartition(".")
+    if not name.startswith("stemsplit.models.") and name not in allow:
+        raise InputError(
+            f"{name} is not an architecture of stemsplit; if you trust it, allow it by name: "
+            f"allow=[{name!r}]"
+        )
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError):
+        raise InputError(f"{name}: there is no such architecture in this version") from None
+    if not (isinstance(found, type) and issubclass(found, nn.Module)):
+        raise InputError(f"{name} is not an architecture")
+    return found
+
+
+def checkpoint_of(run_or_checkpoint: Path) -> Path:
+    """The checkpoint file itself, or the best one of a run's folder (else its last)."""
+    candidates = [
+        run_or_checkpoint,
+        run_or_checkpoint / "best.ckpt",
+        run_or_checkpoint / "last.ckpt",
+    ]
+    for path in candidates:
+        if path.is_file():
+            return path
+    raise InputError(
+        f"{run_or_checkpoint}: neither a checkpoint nor a run's folder with best.ckpt or last.ckpt"
+    )
+
+
+def load(run_or_checkpoint: str | Path, allow: Sequence[str] = ()) -> Separator:
+    """The separator that a training left, ready to `separate`.
+
+    Nothing is unpickled but tensors and plain values. `allow` is as in `build`.
+    """
+    path = checkpoint_of(Path(run_or_checkpoint))
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        description, weights = content["separator"], content["state_dict"]
+    except (RuntimeError, KeyError, TypeError, EOFError, pickle.UnpicklingError) as error:
+        raise InputError(f"{path}: not a checkpoint of stemsplit ({first_line(error)})") from None
+    separator = build(**description, allow=allow)
+    prefix = "separator."
+    separator.load_state_dict({name.removeprefix(prefix): value for name, value in weights.items()})
+    return separator.eval()
+
+
+def first_line(error: BaseException) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]

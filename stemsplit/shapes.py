@@ -1,0 +1,66 @@
+"""The names of the axes, and what a batch and an estimate hold.
+
+The same words stand for the same axis everywhere: ``batch stem channel time`` for waveforms,
+``freq frame`` for spectra, ``band frame`` for the views that a network reads.
+"""
+
+from collections.abc import Callable
+from functools import cached_property
+
+from jaxtyping import Complex, Float
+from torch import Tensor
+
+Waveform = Float[Tensor, "batch channel time"]
+Stems = Float[Tensor, "batch stem channel time"]
+Spectrum = Complex[Tensor, "batch channel freq frame"]
+StemSpectra = Complex[Tensor, "batch stem channel freq frame"]
+View = Float[Tensor, "batch channel band frame"]
+Views = dict[str, Float[Tensor, "batch channel _ frame"]]
+Mask = (
+    Float[Tensor, "batch stem channel freq frame"]
+    | Complex[Tensor, "batch stem channel freq frame"]
+)
+
+
+class Batch:
+    """A mixture with the stems to find in it, and what the network reads.
+
+    ``keys`` names where each excerpt comes from: ``(epoch, position)`` of the chunk in training,
+    ``(track, first sample)`` in validation. ``stem_spectra`` are made when a loss asks for them.
+    """
+
+    def __init__(
+        self,
+        mixture: Waveform,
+        stems: Stems,
+        spectrum: Spectrum,
+        views: Views,
+        keys: list[tuple[int, int]],
+        stem_spectra: Callable[[], StemSpectra],
+    ) -> None:
+        self.mixture = mixture
+        self.stems = stems
+        self.spectrum = spectrum
+        self.views = views
+        self.keys = keys
+        self._stem_spectra = stem_spectra
+
+    @cached_property
+    def stem_spectra(self) -> StemSpectra:
+        return self._stem_spectra()
+
+
+class Estimate:
+    """The stems that a separator finds, as spectra and as waveforms; each made when asked for."""
+
+    def __init__(self, spectra: Callable[[], StemSpectra], waveforms: Callable[[], Stems]) -> None:
+        self._spectra = spectra
+        self._waveforms = waveforms
+
+    @cached_property
+    def spectra(self) -> StemSpectra:
+        return self._spectra()
+
+    @cached_property
+    def waveforms(self) -> Stems:
+        return self._waveforms()

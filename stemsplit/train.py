@@ -1,0 +1,151 @@
+"""``python -m stemsplit.train``: train a separator, score it, keep all of it in a run's folder."""
+
+import logging
+import warnings
+from pathlib import Path
+from typing import Any
+
+import hydra
+import lightning as L
+import torch
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from stemsplit import configuration
+from stemsplit.configuration import CONF, make
+from stemsplit.data.datamodule import StemDataModule
+from stemsplit.data.tracks import Subset
+from stemsplit.errors import InputError, one_line_errors
+from stemsplit.evaluation.scores import evaluate
+from stemsplit.reporting.results import print_scores, write_result
+from stemsplit.separator import load
+from stemsplit.training.metrics_csv import MetricsCsv
+from stemsplit.training.module import SeparationModule
+from stemsplit.training.weights_and_biases import finish
+
+configuration.register_resolvers()
+
+
+@hydra.main(config_path=CONF, config_name="train")
+def main(config: DictConfig) -> None:
+    quieten()
+    with one_line_errors():
+        if config.resume is not None:
+            config = resumed_configuration(config)
+        train(config)
+
+
+def resumed_configuration(config: DictConfig) -> DictConfig:
+    """The run's own configuration; what the command line says beside ``resume=`` wins."""
+    run = Path(config.resume).absolute()
+    overrides = [
+        override
+        for override in HydraConfig.get().overrides.task
+        if not override.startswith("resume=")
+    ]
+    saved = configuration.overridden(configuration.saved(run), overrides)
+    if not (run / "last.ckpt").is_file():
+        raise InputError(f"{run}: stopped before its first epoch ended; start it anew")
+    return OmegaConf.merge(saved, {"resume": str(run)})  # type: ignore[return-value]
+
+
+def train(config: DictConfig) -> None:
+    """Train, then score the best checkpoint on the validation songs."""
+    run = Path(config.run_dir)
+    L.seed_everything(config.seed, workers=True, verbose=False)
+    module: SeparationModule = make(config.model)
+    separator = module.separator
+    data: StemDataModule = make(config.data, _partial_=True)(
+        front_end=separator.front_end, views=separator.network.views
+    )
+    # What is wrong with the songs shows here, before hours are spent.
+    data.prepare_data()
+    if config.evaluate_test:
+        data.tracks("test")
+    if not config.resume:
+        configuration.save(config, run)
+        if module.normalise:
+            separator.network.set_statistics(data.statistics())
+    loggers = list(make(config.logger).values())
+    try:
+        trainer = fit(config, module, data, loggers)
+    except BaseException:
+        finish(loggers, failed=True)
+        raise
+    if (run / "best.ckpt").is_file():
+        subsets: list[Subset] = ["valid", "test"] if config.evaluate_test else ["valid"]
+        for subset in subsets:
+            score(config, data, subset, trainer, loggers)
+    finish(loggers, failed=False)
+
+
+def fit(
+    config: DictConfig, module: SeparationModule, data: StemDataModule, loggers: list[Any]
+) -> L.Trainer:
+    trainer: L.Trainer = make(
+        config.trainer,
+        callbacks=list(make(config.callbacks).values()),
+        logger=loggers,
+    )
+    for logger in loggers:
+        logger.log_hyperparams(OmegaConf.to_container(config, resolve=True))
+    checkpoint = Path(config.run_dir) / "last.ckpt" if config.resume else None
+    if checkpoint is not None:
+        step = torch.load(checkpoint, map_location="cpu", weights_only=True)["global_step"]
+        for logger in loggers:
+            if isinstance(logger, MetricsCsv):
+                logger.forget_from(step)
+    trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
+    return trainer
+
+
+def score(
+    config: DictConfig,
+    data: StemDataModule,
+    subset: Subset,
+    trainer: L.Trainer,
+    loggers: list[Any],
+) -> None:
+    """Scores of the best checkpoint: RUN/result.json of validation, RUN/test/ of the test songs."""
+    run = Path(config.run_dir)
+    folder = run if subset == "valid" else run / "test"
+    separator = load(run).to(trainer.strategy.root_device)
+    scores = evaluate(separator, data.tracks(subset), config.name, folder / "museval")
+    write_result(
+        folder / "result.json",
+        scores,
+        model=config.name,
+        corpus=config.corpus,
+        subset=subset,
+        protocol="BSS Eval v4, 1 s frames, median of frames, median of songs",
+        fingerprint=data.fingerprint(),
+        seed=config.seed,
+        steps=trainer.global_step,
+        targets=list(config.targets),
+    )
+    for logger in loggers:
+        logger.log_metrics(
+            {
+                f"score/{subset}/{stem}/{metric}": interval.median
+                for stem, metrics in scores[config.name].items()
+                for metric, interval in metrics.items()
+                if interval.median is not None
+            },
+            trainer.global_step,
+        )
+    print_scores(scores, f"{config.name} on the {subset} songs of {config.corpus}: {folder}")
+
+
+def quieten() -> None:
+    """Leave out what Lightning says of itself and of what is meant here."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for message in (
+        ".*does not have many workers.*",
+        ".*exists and is not empty.*",
+        ".*LeafSpec.*",
+    ):
+        warnings.filterwarnings("ignore", message)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""``metrics.csv``: every metric of a run, and still there when the run is resumed."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers.logger import Logger
+from lightning.pytorch.utilities import rank_zero_only
+
+from stemsplit.files import replacing
+
+
+class MetricsCsv(Logger):
+    """One row a step, one column a metric; written row by row.
+
+    (Lightning's own CSV logger deletes what it finds when a run is reopened.)
+    """
+
+    def __init__(self, folder: str) -> None:
+        super().__init__()
+        self.path = Path(folder) / "metrics.csv"
+        self.rows: list[dict[str, str]] = []
+        if self.path.is_file():
+            with self.path.open(newline="") as file:
+                self.rows = list(csv.DictReader(file))
+
+    @property
+    def name(self) -> str:
+        return "csv"
+
+    @property
+    def version(self) -> str:
+        return ""
+
+    @rank_zero_only
+    def forget_from(self, step: int) -> None:
+        """Drop the rows of steps that a resumed run takes again, counted from 0."""
+        self.rows = [row for row in self.rows if int(row["step"]) < step]
+        self._write()
+
+    @rank_zero_only
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        """The run's configuration lies beside the metrics, in ``config.yaml``."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        values = {name: repr(float(value)) for name, value in metrics.items() if name != "epoch"}
+        epoch = metrics.get("epoch")
+        place = {"step": str(step or 0), "epoch": "" if epoch is None else str(int(epoch))}
+        last = self.rows[-1] if self.rows else {}
+        # Lightning logs training and validation of one step apart; they share a row.
+        if {name: last.get(name) for name in place} == place:
+            last.update(values)
+        else:
+            self.rows.append({**place, **values})
+        self._write()
+
+    def _write(self) -> None:
+        columns = list(dict.fromkeys(name for row in self.rows for name in row))
+        with replacing(self.path) as partial, partial.open("w", newline="") as file:
+            table = csv.DictWriter(file, columns)
+            table.writeheader()
+            table.writerows(self.rows)

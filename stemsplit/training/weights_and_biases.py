@@ -1,0 +1,32 @@
+"""Weights & Biases, the one place that knows it."""
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import wandb
+from lightning.pytorch.loggers import Logger, WandbLogger
+
+
+def weights_and_biases(
+    folder: str, project: str, name: str, tags: Sequence[str], config: Any = None
+) -> WandbLogger:
+    """A run of its own; offline where no key is set, unless ``WANDB_MODE`` says otherwise.
+
+    An offline run is kept in `folder` and can be sent later with ``wandb sync``.
+    """
+    mode = os.environ.get("WANDB_MODE") or ("online" if wandb.api.api_key else "offline")
+    return WandbLogger(
+        project=project,
+        name=name,
+        save_dir=folder,
+        tags=list(tags),
+        mode=mode,
+        settings=wandb.Settings(silent=True),
+    )
+
+
+def finish(loggers: Sequence[Logger], failed: bool) -> None:
+    """End the W&B run, so that the next one of this process is not merged into it."""
+    if any(isinstance(logger, WandbLogger) for logger in loggers):
+        wandb.finish(exit_code=int(failed))
