@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from stemsplit.errors import InputError
-from stemsplit.shapes import Spectrum, View, Views, Waveform
+from stemsplit.shapes import Magnitude, Spectrum, View, Views, Waveform
 
 VIEWS = ("magnitude", "mel", "mfcc")
 
@@ -103,7 +103,7 @@ class FrontEnd(nn.Module):
         magnitude = spectrum.abs()
         return {name: self._view(name, magnitude) for name in names}
 
-    def _view(self, name: str, magnitude: View) -> View:
+    def _view(self, name: str, magnitude: Magnitude) -> View:
         match name:
             case "magnitude":
                 return magnitude

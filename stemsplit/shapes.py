@@ -14,6 +14,7 @@ Waveform = Float[Tensor, "batch channel time"]
 Stems = Float[Tensor, "batch stem channel time"]
 Spectrum = Complex[Tensor, "batch channel freq frame"]
 StemSpectra = Complex[Tensor, "batch stem channel freq frame"]
+Magnitude = Float[Tensor, "batch channel freq frame"]
 View = Float[Tensor, "batch channel band frame"]
 Views = dict[str, Float[Tensor, "batch channel _ frame"]]
 Mask = (

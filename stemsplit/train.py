@@ -30,9 +30,12 @@ configuration.register_resolvers()
 def main(config: DictConfig) -> None:
     quieten()
     with one_line_errors():
-        if config.resume is not None:
-            config = resumed_configuration(config)
-        train(config)
+        try:
+            train(config if config.resume is None else resumed_configuration(config))
+        finally:
+            run = Path(config.run_dir)
+            if not any(run.iterdir()):
+                run.rmdir()  # nothing came of it: Hydra made the folder beforehand
 
 
 def resumed_configuration(config: DictConfig) -> DictConfig:
@@ -59,9 +62,8 @@ def train(config: DictConfig) -> None:
         front_end=separator.front_end, views=separator.network.views
     )
     # What is wrong with the songs shows here, before hours are spent.
-    data.prepare_data()
-    if config.evaluate_test:
-        data.tracks("test")
+    subsets: list[Subset] = ["valid", "test"] if config.evaluate_test else ["valid"]
+    data.tracks("train", *subsets)
     if not config.resume:
         configuration.save(config, run)
         if module.normalise:
@@ -73,7 +75,6 @@ def train(config: DictConfig) -> None:
         finish(loggers, failed=True)
         raise
     if (run / "best.ckpt").is_file():
-        subsets: list[Subset] = ["valid", "test"] if config.evaluate_test else ["valid"]
         for subset in subsets:
             score(config, data, subset, trainer, loggers)
     finish(loggers, failed=False)

@@ -1,15 +1,16 @@
-"""Multichannel Wiener filtering: refine stem spectra until they explain the mixture in space too.
+"""Multichannel Wiener filtering: stems that explain the mixture in space as well as in power.
 
 Every stem is modelled, in each frequency by itself, as a power that changes from frame to frame
-times a spatial covariance between the channels that does not. One iteration of expectation
-maximisation reads both off the present estimates, then filters the mixture with them.
+times a covariance between the channels that does not. One iteration of expectation maximisation
+reads both off the present estimates, then filters the mixture with them.
 
 - N. Duong, E. Vincent, R. Gribonval, "Under-determined reverberant audio source separation using
   a full-rank spatial covariance model", IEEE TASLP 18(7), 2010.
 - A. Nugraha, A. Liutkus, E. Vincent, "Multichannel audio source separation with deep neural
-  networks", IEEE/ACM TASLP 24(9), 2016: the update by the estimates' own covariance, used here.
+  networks", IEEE/ACM TASLP 24(9), 2016: the weighted update of the covariance, used here.
 
-The numbers are those of `norbert.wiener` and `openunmix.filtering.wiener`.
+The results are those of `openunmix.filtering.wiener` (and `norbert.wiener`) in double precision,
+where single precision fails them: see `solve`.
 """
 
 import torch
@@ -18,17 +19,18 @@ from torch import Tensor
 
 from stemsplit.shapes import Spectrum, StemSpectra
 
-# The model takes this much white noise to be in a mixture that never exceeds 10; in a louder one,
-# as much in proportion. (The peers scale such a mixture down to 10 instead, to the same effect.)
+# The model hears this much white noise in a mixture that never exceeds 10, and in proportion more
+# in a louder one: openunmix, with its eps = NOISE_POWER ** 2, scales that one down to 10 instead.
 NOISE_POWER = 1e-5
 
 
 def wiener(estimates: StemSpectra, mixture: Spectrum, iterations: int = 1) -> StemSpectra:
     """Refine the estimated stems of a mixture by expectation maximisation.
 
-    The spatial covariances are averages over all the frames given. What the stems leave of the
-    mixture is nobody's: to keep it, give a residual as one more stem. Raises `ValueError` where
-    the shapes do not match or `iterations` is negative.
+    The refined stems share the whole mixture among them, but for the model's noise; so a stem that
+    is to stay out of the others needs an estimate too (a residual, say). Covariances are averages
+    over all the frames given. Raises `ValueError` where shapes do not match or `iterations` is
+    negative; none leaves the estimates as they are.
     """
     batch, stem, channel, freq, frame = estimates.shape
     if mixture.shape != (batch, channel, freq, frame):
@@ -44,51 +46,55 @@ def wiener(estimates: StemSpectra, mixture: Spectrum, iterations: int = 1) -> St
     dtype = torch.promote_types(estimates.dtype, mixture.dtype)
     refined = torch.empty_like(estimates, dtype=dtype)
     # Frequencies are independent, so they go through in blocks whose largest array stays in the
-    # cores' second-level caches; an accelerator wants large kernels instead.
-    cache = 2**28 if estimates.is_cuda else 2**21 * torch.get_num_threads()
+    # second-level caches of the cores; an accelerator wants large kernels instead.
+    cache = 2**21 * torch.get_num_threads() if estimates.device.type == "cpu" else 2**28
     bins = max(1, cache // (stem * channel**2 * frame * dtype.itemsize))
     for item in range(batch):
-        mixtures = mixture[item].to(dtype).split(bins, dim=1)
-        peak_power = torch.stack([(x * x.conj()).real.amax() for x in mixtures]).amax()
+        mixture_blocks = mixture[item].to(dtype).split(bins, dim=1)
+        peak_power = torch.stack([(x * x.conj()).real.amax() for x in mixture_blocks]).amax()
         noise = NOISE_POWER * (peak_power / 10**2).clamp(min=1)
-        for start, x in zip(range(0, freq, bins), mixtures, strict=True):
+        for start, mixture_block in zip(range(0, freq, bins), mixture_blocks, strict=True):
             block = (item, slice(None), slice(None), slice(start, start + bins))
             stems = estimates[block].to(dtype).contiguous()
             for _ in range(iterations):
-                stems = maximise_expectation(stems, x, noise)
+                stems = iterate(stems, mixture_block, noise)
             refined[block] = stems
     return refined
 
 
-def maximise_expectation(
+def iterate(
     stems: Complex[Tensor, "stem channel freq frame"],
     mixture: Complex[Tensor, "channel freq frame"],
     noise: Float[Tensor, ""],
 ) -> Complex[Tensor, "stem channel freq frame"]:
-    """The stems after one more iteration, in a model with white noise of power `noise`."""
+    """One iteration, in a model with white noise of power `noise`."""
     outer = stems[:, :, None] * stems[:, None].conj()
-    # Real, but kept complex: torch multiplies tensors of one kind several times as fast as mixed.
+    # Real, but kept complex: torch multiplies tensors of one type much faster than of two.
     power = outer.diagonal(dim1=1, dim2=2).sum(-1) / stems.shape[1]
-    weight = power.sum(-1) + noise * NOISE_POWER
-    covariance = (outer.sum(-1) / weight[:, None, None])[..., None]
-    expected = (power[:, None, None] * covariance).sum(0)
-    expected.diagonal(dim1=0, dim2=1).add_(noise)
-    return (covariance * solve(expected, mixture)).sum(2) * power[:, None]
+    total_power = power.sum(-1) + noise * NOISE_POWER
+    covariance = (outer.sum(-1) / total_power[:, None, None])[..., None]
+    mixture_covariance = (power[:, None, None] * covariance).sum(0)
+    mixture_covariance.diagonal(dim1=0, dim2=1).add_(noise)
+    whitened = solve(mixture_covariance, mixture, noise)
+    return (covariance * whitened).sum(2) * power[:, None]
 
 
 def solve(
     covariance: Complex[Tensor, "channel channel freq frame"],
     mixture: Complex[Tensor, "channel freq frame"],
+    noise: Float[Tensor, ""],
 ) -> Complex[Tensor, "channel freq frame"]:
-    """The inverse of every covariance times the mixture."""
+    """The inverse of the covariance, applied to the mixture, by eliminating channel by channel.
+
+    The usual closed form divides by a determinant that cancels where channels are nearly equal: on
+    a mono song in stereo, single precision leaves it no correct digit. A pivot here is at least
+    the noise's power, whatever the rounding before it.
+    """
+    inverse = covariance[0, 0].real.clamp(min=noise).reciprocal().to(mixture.dtype)
     if len(mixture) == 1:
-        return mixture / covariance[0]
-    if len(mixture) == 2:
-        (left, cross), (cross_conj, right) = covariance
-        determinant = (left * right - cross * cross_conj).real
-        x, y = mixture
-        adjugate = torch.stack((right * x - cross * y, left * y - cross_conj * x))
-        return adjugate * determinant.reciprocal()
-    # `solve_ex` does not wait for an accelerator to look for singular matrices: noise excludes them.
-    solution, _ = torch.linalg.solve_ex(covariance.permute(2, 3, 0, 1), mixture.permute(1, 2, 0))
-    return solution.permute(2, 0, 1)
+        return mixture * inverse
+    ratio = covariance[1:, 0] * inverse
+    covariance_of_rest = covariance[1:, 1:] - ratio[:, None] * covariance[0, 1:]
+    rest = solve(covariance_of_rest, mixture[1:] - ratio * mixture[0], noise)
+    first = mixture[0] * inverse - (ratio.conj() * rest).sum(0)
+    return torch.cat((first[None], rest))

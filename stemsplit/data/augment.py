@@ -16,7 +16,7 @@ class Augment:
     """
 
     def __init__(
-        self, seed: int, gain: tuple[float, float] = (0.25, 1.25), swap_channels: bool = True
+        self, seed: int, gain: Sequence[float] = (0.25, 1.25), swap_channels: bool = True
     ) -> None:
         self.seed = seed
         self.gain = gain
@@ -26,7 +26,7 @@ class Augment:
         # Beside the chunks' own draws of (seed, epoch, position): one number more.
         draws = [np.random.default_rng([self.seed, *key, 1]) for key in keys]
         count = stems.shape[1]
-        gains = np.stack([draw.uniform(*self.gain, count) for draw in draws])
+        gains = np.stack([draw.uniform(*self.gain, size=count) for draw in draws])
         stems = stems * torch.from_numpy(gains).to(stems)[:, :, None, None]
         if self.swap_channels:
             swaps = np.stack([draw.random(count) < 0.5 for draw in draws])

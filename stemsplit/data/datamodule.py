@@ -54,7 +54,7 @@ class StemDataModule(L.LightningDataModule):
         super().__init__()
         if root is None:
             raise InputError("data.root is not set: say data.root=/path/to/the/corpus")
-        self.root = Path(root).expanduser().absolute()
+        self.root = Path(root).expanduser().resolve()
         unknown = [target for target in targets if target not in stems]
         if unknown:
             raise InputError(f"targets {unknown} are not among the corpus's stems {list(stems)}")
@@ -89,13 +89,14 @@ class StemDataModule(L.LightningDataModule):
             self._listed = with_stems(tracks, self.stems)
         return self._listed
 
-    def tracks(self, subset: Subset) -> list[StoredTrack]:
-        """The decoded songs of a subset; raises `InputError` where there is none."""
-        return self.store.tracks(of_subset(self._tracks(), subset, self.root))
+    def tracks(self, *subsets: Subset) -> list[StoredTrack]:
+        """The decoded songs of these subsets; raises `InputError` where one has none."""
+        tracks = self._tracks()
+        chosen = [track for subset in subsets for track in of_subset(tracks, subset, self.root)]
+        return self.store.tracks(chosen)
 
     def prepare_data(self) -> None:
-        self.tracks("train")
-        self.tracks("valid")
+        self.tracks("train", "valid")
 
     def setup(self, stage: str) -> None:
         self.train_tracks = self.tracks("train")

@@ -34,7 +34,7 @@ class Moments:
         self.squares += view.square().sum(dim=(0, 1, 3))
 
     def mean_and_scale(self) -> tuple[Float[Tensor, " band"], Float[Tensor, " band"]]:
-        """The scale is at least 1e-4 of the largest (as open-unmix has it): silence is not blown up."""
+        """The scale is at least 1e-4 of the largest, as open-unmix has it: silence stays small."""
         mean = self.sum / self.count
         scale = (self.squares / self.count - mean.square()).clamp(min=0).sqrt()
         floor = max(1e-4 * scale.max().item(), torch.finfo(torch.float32).tiny)

@@ -112,7 +112,8 @@ def of_subset(tracks: Sequence[Track], subset: Subset, root: Path) -> list[Track
         f"{training[:20]}",
         "test": "scoring needs songs in test/",
     }
-    raise InputError(f"{root}: no {subset} songs; {ways_out[subset]}")
+    songs = {"train": "training", "valid": "validation", "test": "test"}[subset]
+    raise InputError(f"{root}: no {songs} songs; {ways_out[subset]}")
 
 
 def with_stems(tracks: Sequence[Track], stems: Sequence[str]) -> list[Track]:

@@ -2,28 +2,25 @@
 
 import os
 from collections.abc import Sequence
-from typing import Any
 
 import wandb
 from lightning.pytorch.loggers import Logger, WandbLogger
 
 
-def weights_and_biases(
-    folder: str, project: str, name: str, tags: Sequence[str], config: Any = None
-) -> WandbLogger:
+def weights_and_biases(folder: str, project: str, name: str, tags: Sequence[str]) -> WandbLogger:
     """A run of its own; offline where no key is set, unless ``WANDB_MODE`` says otherwise.
 
     An offline run is kept in `folder` and can be sent later with ``wandb sync``.
     """
-    mode = os.environ.get("WANDB_MODE") or ("online" if wandb.api.api_key else "offline")
-    return WandbLogger(
+    has_key = wandb.login(prompt=False) if not os.environ.get("WANDB_MODE") else None
+    run = wandb.init(
         project=project,
         name=name,
-        save_dir=folder,
+        dir=folder,
         tags=list(tags),
-        mode=mode,
-        settings=wandb.Settings(silent=True),
+        mode=os.environ.get("WANDB_MODE") or ("online" if has_key else "offline"),
     )
+    return WandbLogger(experiment=run)
 
 
 def finish(loggers: Sequence[Logger], failed: bool) -> None:

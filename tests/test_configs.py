@@ -1,0 +1,114 @@
+"""Every file of conf/ and of experiments/ is a configuration that composes and can be made."""
+
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.errors import ConfigCompositionException, MissingConfigException
+from omegaconf import DictConfig, OmegaConf
+
+from stemsplit import configuration
+from stemsplit.configuration import CONF, make
+from stemsplit.data.datamodule import StemDataModule
+from stemsplit.training.module import SeparationModule
+
+configuration.register_resolvers()
+
+CHOICES = [
+    (folder.name, file.stem)
+    for folder in sorted(Path(CONF).iterdir())
+    if folder.is_dir()
+    for file in sorted(folder.glob("*.yaml"))
+]
+EXPERIMENTS = sorted(path.stem for path in (Path(CONF).parent / "experiments").glob("*.yaml"))
+
+
+def composed(run: Path, *overrides: str, name: str = "train") -> DictConfig:
+    """A configuration as an entry point gets it, its run in the folder `run`."""
+    with initialize_config_dir(config_dir=CONF):
+        config = compose(name, overrides=list(overrides))
+    known = {"run_dir": str(run), "name": "model", "corpus": "corpus"}
+    for key in set(known) & set(config):
+        OmegaConf.update(config, key, known[key])
+    return config
+
+
+@pytest.mark.parametrize(("group", "choice"), CHOICES)
+def test_every_choice_instantiates(group: str, choice: str, tmp_path: Path) -> None:
+    root = [f"data.root={tmp_path}"] if group == "data" else []
+    config = composed(tmp_path, f"{group}={choice}", *root, "model.separator.network.hidden=8")
+    made = make(config[group])
+    if group == "model":
+        assert isinstance(made, SeparationModule)
+    if group == "data":
+        assert isinstance(made, StemDataModule)
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_experiment_composes(name: str, tmp_path: Path) -> None:
+    config = composed(tmp_path, f"experiments={name}", "model.separator.network.hidden=8")
+    assert isinstance(make(config.model), SeparationModule)
+
+
+def test_there_is_no_code_in_conf() -> None:
+    assert not list(Path(CONF).rglob("*.py"))  # Hydra would take the folder for a package
+
+
+def test_unknown_experiment_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(MissingConfigException, match="experiments/nowhere"):
+        composed(tmp_path, "experiments=nowhere")
+
+
+def test_unknown_override_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigCompositionException, match="modl"):
+        composed(tmp_path, "modl=open_unmix")
+
+
+def test_facts_are_shared(tmp_path: Path) -> None:
+    config = composed(
+        tmp_path, "sample_rate=16000", "channels=1", "window=1024", "hop=256", "chunk_seconds=2.5"
+    )
+    module, data = make(config.model), make(config.data)
+    assert module.separator.sample_rate == data.store.sample_rate == 16000
+    assert module.separator.channels == data.store.channels == 1
+    assert module.separator.front_end.window == 1024
+    assert data.chunk == 40000
+
+
+def test_a_corpus_sets_the_budget_and_the_command_line_wins(tmp_path: Path) -> None:
+    published = composed(tmp_path, "data=musdb18")
+    assert (published.trainer.max_epochs, published.data.chunks_per_track) == (1000, 64)
+    assert composed(tmp_path, "data=demo").data.chunks_per_track == 16
+    given = composed(tmp_path, "data=demo", "epochs=3", "data.chunks_per_track=2")
+    assert (given.trainer.max_epochs, given.data.chunks_per_track) == (3, 2)
+
+
+@pytest.mark.parametrize(
+    ("targets", "residual"),
+    [
+        ("[vocals]", "accompaniment"),
+        ("[vocals,drums]", "residual"),
+        ("[vocals,drums,bass,other]", None),
+    ],
+)
+def test_residual_follows_the_targets(targets: str, residual: str | None, tmp_path: Path) -> None:
+    assert composed(tmp_path, f"targets={targets}").model.separator.residual == residual
+
+
+def test_a_scheduler_can_be_left_out(tmp_path: Path) -> None:
+    config = composed(tmp_path, "~scheduler", "model.separator.network.hidden=8")
+    assert make(config.model).scheduler is None
+
+
+def test_evaluate_takes_a_corpus_or_none(tmp_path: Path) -> None:
+    assert composed(tmp_path, "checkpoint=x", name="evaluate").data.lister is None
+    given = composed(
+        tmp_path, "checkpoint=x", "data=musdb18", f"data.root={tmp_path}", name="evaluate"
+    )
+    assert isinstance(make(given.data), StemDataModule)
+
+
+def test_a_configuration_makes_nothing_foreign(tmp_path: Path) -> None:
+    with pytest.raises(Exception, match="os.system"):
+        make(OmegaConf.create({"_target_": "os.system", "command": f"touch {tmp_path}/made"}))
+    assert not (tmp_path / "made").exists()

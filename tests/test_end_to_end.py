@@ -1,0 +1,146 @@
+"""The commands of the README, as a person types them: each in a process of its own."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+TINY = [
+    "model.separator.network.hidden=16",
+    "window=1024",
+    "hop=256",
+    "chunk_seconds=1.0",
+    "chunks_per_track=4",
+    "data.batch_size=4",
+    "data.validation_chunks=1",
+    "logger=csv",
+]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the commands run: neither the checkout nor anybody's cache."""
+    return tmp_path_factory.mktemp("place")
+
+
+@pytest.fixture(scope="module")
+def corpus(stem_corpus: Path, place: Path) -> list[str]:
+    """What a command says to use the small corpus."""
+    names = sorted(path.name for path in (stem_corpus / "train").glob("*.stem.mp4"))
+    validation = names[0].removesuffix(".stem.mp4")
+    return ["data=musdb18", f"data.root={stem_corpus}", f"data.validation_tracks=['{validation}']"]
+
+
+def start(place: Path, module: str, *arguments: str) -> subprocess.Popen[str]:
+    environment = os.environ | {"STEMSPLIT_CACHE": str(place / "cache"), "COLUMNS": "200"}
+    return subprocess.Popen(
+        [sys.executable, "-m", f"stemsplit.{module}", *arguments],
+        cwd=place,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+def run(place: Path, module: str, *arguments: str) -> str:
+    process = start(place, module, *arguments)
+    output, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, output + errors
+    return output
+
+
+def rows(run_folder: Path) -> list[dict[str, str]]:
+    with (run_folder / "metrics.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def epochs(run_folder: Path) -> list[str]:
+    return [row["epoch"] for row in rows(run_folder) if row["train/loss"]]
+
+
+def test_train_is_killed_resumed_evaluated_and_separates(
+    place: Path, corpus: list[str], stem_corpus: Path
+) -> None:
+    folder = place / "run"
+    process = start(
+        place, "train", *corpus, *TINY, "model=mel_blstm", "epochs=1000", f"hydra.run.dir={folder}"
+    )
+    deadline = time.monotonic() + 240
+    while not (folder / "metrics.csv").is_file() or len(epochs(folder)) < 2:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    before = rows(folder)[0]
+    done = len(epochs(folder))
+
+    run(place, "train", f"resume={folder}", f"trainer.max_epochs={done + 2}")
+    assert rows(folder)[0] == before
+    assert epochs(folder) == [str(epoch) for epoch in range(done + 2)]
+    scores = json.loads((folder / "result.json").read_text())
+    assert scores["steps"] == 2 * (done + 2)
+    assert set(scores["scores"]) == {"mixture", "mel_blstm"}
+
+    table = run(place, "evaluate", f"checkpoint={folder}")
+    assert "mixture" in table
+    evaluated = json.loads((folder / "evaluations/musdb18-test/result.json").read_text())
+    assert np.isfinite(evaluated["scores"]["run"]["vocals"]["SDR"]["median"])
+    songs = list((stem_corpus / "test").glob("*.stem.mp4"))
+    assert len(list((folder / "evaluations").rglob("museval/run/test/*.json"))) == len(songs)
+
+    name = songs[0].name.removesuffix(".stem.mp4")
+    run(place, "separate", str(songs[0]), "--checkpoint", str(folder), "--output", str(place))
+    vocals, rate = soundfile.read(place / name / "vocals.wav")
+    rest, _ = soundfile.read(place / name / "accompaniment.wav")
+    assert rate == 44100
+    assert vocals.shape == rest.shape
+
+
+@pytest.mark.parametrize("model", ["open_unmix", "mel_blstm"])
+def test_fast_dev_run_ends_cleanly_with_four_targets(
+    place: Path, corpus: list[str], model: str
+) -> None:
+    targets = "targets=[vocals,drums,bass,other]"
+    run(place, "train", *corpus, *TINY, f"model={model}", targets, "trainer.fast_dev_run=2")
+
+
+def test_offline_wandb_run_is_finished_after_an_error(place: Path, corpus: list[str]) -> None:
+    folder = place / "fails"
+    overrides = [name for name in TINY if name != "logger=csv"]
+    process = start(
+        place, "train", *corpus, *overrides, "optimizer.lr=-1", f"hydra.run.dir={folder}"
+    )
+    output, errors = process.communicate(timeout=240)
+    assert process.returncode == 1
+    assert "Invalid learning rate" in output + errors
+    [recorded] = folder.glob("wandb/offline-run-*/run-*.wandb")
+    assert recorded.stat().st_size > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["data=musdb18"], "data.root"),
+        (["data=musdb18", "data.root=/nowhere/at/all"], "/nowhere/at/all"),
+        (["resume=nowhere"], "nowhere"),
+        (["targets=[piano]"], "piano"),
+    ],
+)
+def test_bad_input_is_one_line(place: Path, arguments: list[str], named: str) -> None:
+    process = start(place, "train", *arguments, "logger=csv")
+    output, errors = process.communicate(timeout=120)
+    assert process.returncode == 1
+    [line] = [line for line in (output + errors).splitlines() if line.strip()]
+    assert line.startswith("error: ")
+    assert named in line
+    assert not (place / "nowhere").exists()
