@@ -109,6 +109,6 @@ def test_evaluate_takes_a_corpus_or_none(tmp_path: Path) -> None:
 
 
 def test_a_configuration_makes_nothing_foreign(tmp_path: Path) -> None:
-    with pytest.raises(Exception, match="os.system"):
+    with pytest.raises(Exception, match=r"os\.system"):
         make(OmegaConf.create({"_target_": "os.system", "command": f"touch {tmp_path}/made"}))
     assert not (tmp_path / "made").exists()

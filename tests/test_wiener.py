@@ -1,6 +1,8 @@
-"""Multichannel Wiener filtering: open-unmix's numbers, and properties that it should have itself."""
+"""Multichannel Wiener filtering: open-unmix's numbers, and properties of its own."""
 
+import inspect
 import math
+from functools import cache
 
 import pytest
 import torch
@@ -14,7 +16,8 @@ def complex_noise(*shape, dtype=torch.complex128, seed=0):
     return torch.randn(shape, dtype=dtype, generator=generator)
 
 
-def band(seconds=2.5, rate=44100):
+@cache
+def band(seconds=2.0, rate=44100):
     """Spectra `(stem, channel, freq, frame)` of three plucked strings and a drum, panned."""
     time = torch.arange(int(seconds * rate), dtype=torch.float64) / rate
     generator = torch.Generator().manual_seed(0)
@@ -27,9 +30,8 @@ def band(seconds=2.5, rate=44100):
     stems.append((0.3 * noise * torch.exp(-30 * (time % 0.5)), 0.5))
     waveforms = torch.stack([torch.stack((x * math.cos(p), x * math.sin(p))) for x, p in stems])
     window = torch.hann_window(4096, dtype=torch.float64)
-    return torch.stack(
-        [torch.stft(x, 4096, 1024, window=window, return_complex=True) for x in waveforms]
-    )
+    spectra = [torch.stft(x, 4096, 1024, window=window, return_complex=True) for x in waveforms]
+    return torch.stack(spectra)[..., ::3, :]  # a third of the frequencies will do
 
 
 def openunmix(magnitudes, mixture, iterations, residual=False):
@@ -118,7 +120,8 @@ def test_inputs_are_not_changed():
     mixture[..., 0] = 0
     before = estimates.clone(), mixture.clone()
     wiener(estimates, mixture, 2)
-    assert torch.equal(estimates, before[0]) and torch.equal(mixture, before[1])
+    assert torch.equal(estimates, before[0])
+    assert torch.equal(mixture, before[1])
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3])
@@ -187,8 +190,9 @@ def test_autocast_changes_nothing():
 
 
 def test_wrong_input_is_refused_with_its_shapes():
+    unchecked = inspect.unwrap(wiener)  # where annotations are checked, they would speak first
     estimates = complex_noise(1, 3, 2, 8, 9)
     with pytest.raises(ValueError, match=r"mixture \(1, 2, 8, 9\).*estimates \(1, 3, 1, 8, 9\)"):
-        wiener(estimates[:, :, :1], complex_noise(1, 2, 8, 9))
+        unchecked(estimates[:, :, :1], estimates.sum(1))
     with pytest.raises(ValueError, match="-1"):
-        wiener(estimates, estimates.sum(1), -1)
+        unchecked(estimates, estimates.sum(1), -1)

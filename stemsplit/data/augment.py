@@ -26,7 +26,8 @@ class Augment:
         # Beside the chunks' own draws of (seed, epoch, position): one number more.
         draws = [np.random.default_rng([self.seed, *key, 1]) for key in keys]
         count = stems.shape[1]
-        gains = np.stack([draw.uniform(*self.gain, size=count) for draw in draws])
+        low, high = self.gain
+        gains = np.stack([draw.uniform(low, high, count) for draw in draws])
         stems = stems * torch.from_numpy(gains).to(stems)[:, :, None, None]
         if self.swap_channels:
             swaps = np.stack([draw.random(count) < 0.5 for draw in draws])

@@ -6,7 +6,6 @@ rate and the channels, so a changed source is decoded anew. A folder is written 
 name and renamed: what has a name is whole.
 """
 
-import errno
 import hashlib
 import json
 import os
@@ -24,7 +23,7 @@ from rich.progress import Progress
 
 from stemsplit import audio
 from stemsplit.data.tracks import AudioSource, Subset, Track
-from stemsplit.errors import InputError
+from stemsplit.errors import DISK_FULL, InputError
 from stemsplit.files import replacing
 
 FORMAT = "1"  # Part of every key: change it when what is stored changes.
@@ -137,7 +136,7 @@ class Store:
             shutil.rmtree(folder, ignore_errors=True)  # a damaged one, if any
             partial.rename(folder)
         except OSError as error:
-            if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            if error.errno in DISK_FULL:
                 raise InputError(
                     f"{folder.parent}: the disk is full; decoded, {track.name!r} takes "
                     f"{samples.nbytes / 2**20:.0f} MiB: free some room, or name another folder "

@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from rich.progress import Progress
+
 from stemsplit.data.demo_songs import VALIDATION_TRACKS, write_demo_corpus
 from stemsplit.errors import InputError
 
@@ -44,7 +46,11 @@ def musdb18hq(root: Path) -> list[Track]:
 
 def demo(root: Path) -> list[Track]:
     """The synthesised songs that stemsplit brings along, written at the first use."""
-    write_demo_corpus(root)
+    with Progress() as progress:
+        bar = progress.add_task("writing the demo songs", total=None)
+        write_demo_corpus(
+            root, report=lambda done, songs: progress.update(bar, completed=done, total=songs)
+        )
     return with_validation(musdb18(root), VALIDATION_TRACKS)
 
 

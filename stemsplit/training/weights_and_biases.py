@@ -12,13 +12,13 @@ def weights_and_biases(folder: str, project: str, name: str, tags: Sequence[str]
 
     An offline run is kept in `folder` and can be sent later with ``wandb sync``.
     """
-    has_key = wandb.login(prompt=False) if not os.environ.get("WANDB_MODE") else None
+    chosen = os.environ.get("WANDB_MODE") or wandb.login(prompt=False)
     run = wandb.init(
         project=project,
         name=name,
         dir=folder,
         tags=list(tags),
-        mode=os.environ.get("WANDB_MODE") or ("online" if has_key else "offline"),
+        mode=None if chosen else "offline",
     )
     return WandbLogger(experiment=run)
 
