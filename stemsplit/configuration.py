@@ -48,13 +48,16 @@ def save(config: DictConfig, run: Path) -> None:
 
 
 def saved(run: Path) -> DictConfig:
-    """The configuration that a run was started with."""
+    """The configuration that a run was started with; its paths follow where the run was moved."""
     path = run / "config.yaml"
     if not path.is_file():
         raise InputError(f"{run}: not the folder of a run, it holds no config.yaml")
-    config = OmegaConf.load(path)
+    text = path.read_text()
+    config = OmegaConf.create(text)
     assert isinstance(config, DictConfig)
-    return config
+    moved = OmegaConf.create(text.replace(config.run_dir, str(run.absolute())))
+    assert isinstance(moved, DictConfig)
+    return moved
 
 
 def overridden(config: DictConfig, overrides: list[str]) -> DictConfig:

@@ -10,7 +10,7 @@ from stemsplit import configuration
 from stemsplit.configuration import CONF, make
 from stemsplit.data.datamodule import StemDataModule
 from stemsplit.data.store import corpus_fingerprint
-from stemsplit.errors import one_line_errors
+from stemsplit.errors import InputError, one_line_errors
 from stemsplit.evaluation.scores import evaluate
 from stemsplit.reporting.results import print_scores, write_result
 from stemsplit.separator import checkpoint_of, load
@@ -27,17 +27,23 @@ def main(config: DictConfig) -> None:
 def evaluate_checkpoint(config: DictConfig) -> None:
     """Scores of one checkpoint and of the mixture, to ``result.json`` and museval's files."""
     checkpoint = checkpoint_of(Path(config.checkpoint))
+    row = checkpoint.stem
     corpus, data_config = config.corpus, config.data
-    if data_config.lister is None:
+    if (checkpoint.parent / "config.yaml").is_file():
         trained = configuration.saved(checkpoint.parent)
-        corpus, data_config = trained.corpus, trained.data
+        row = trained.name
+        if data_config.lister is None:
+            corpus, data_config = trained.corpus, trained.data
+    if data_config.lister is None:
+        raise InputError(
+            f"{checkpoint} does not lie in a run's folder: say on which corpus, data=…"
+        )
     separator = load(checkpoint)
     data: StemDataModule = make(data_config, targets=list(separator.targets))
     tracks = data.tracks(config.subset)
     if config.device == "auto":
         config.device = "cuda" if torch.cuda.is_available() else "cpu"
     folder = Path(config.output or checkpoint.parent / "evaluations" / f"{corpus}-{config.subset}")
-    row = checkpoint.parent.name
     scores = evaluate(separator.to(config.device), tracks, row, folder / "museval", config.workers)
     write_result(
         folder / "result.json",

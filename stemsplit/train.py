@@ -49,7 +49,8 @@ def resumed_configuration(config: DictConfig) -> DictConfig:
     saved = configuration.overridden(configuration.saved(run), overrides)
     if not (run / "last.ckpt").is_file():
         raise InputError(f"{run}: stopped before its first epoch ended; start it anew")
-    return OmegaConf.merge(saved, {"resume": str(run)})  # type: ignore[return-value]
+    saved.resume = str(run)
+    return saved
 
 
 def train(config: DictConfig) -> None:
@@ -65,6 +66,7 @@ def train(config: DictConfig) -> None:
     subsets: list[Subset] = ["valid", "test"] if config.evaluate_test else ["valid"]
     data.tracks("train", *subsets)
     if not config.resume:
+        config.data.root = str(data.root)  # so that it is found from any directory
         configuration.save(config, run)
         if module.normalise:
             separator.network.set_statistics(data.statistics())
