@@ -99,7 +99,9 @@ def _fits_sixteen_bits(stream: av.AudioStream) -> bool:
     return not lossless or context.format.name in {"u8", "u8p", "s16", "s16p"}
 
 
-def resample(samples: Samples, source_rate: int, rate: int) -> Samples:
+def resample(
+    samples: Samples, source_rate: int, rate: int
+) -> Float32[np.ndarray, "channel resampled"]:
     """Band-limited change of the rate (soxr, its high-quality setting)."""
     if source_rate == rate:
         return samples

@@ -45,10 +45,11 @@ class FrontEnd(nn.Module):
         floor: float = 1e-10,
     ) -> None:
         super().__init__()
-        if window % hop or window < 2 * hop:
-            divisors = [size for size in range(1, window // 2 + 1) if window % size == 0]
+        # With half-overlapping windows the last samples of some lengths could not be inverted.
+        divisors = [size for size in range(1, window // 3 + 1) if window % size == 0]
+        if hop not in divisors:
             raise InputError(
-                f"hop {hop} does not divide window {window} at least twice: "
+                f"hop {hop} does not divide window {window} three times or more: "
                 f"choose one of {divisors[-8:]}"
             )
         if mfccs > mel_bands:
@@ -100,8 +101,9 @@ class FrontEnd(nn.Module):
 
     def views(self, spectrum: Spectrum, names: Sequence[str]) -> Views:
         """The named views of a spectrum."""
-        magnitude = spectrum.abs()
-        return {name: self._view(name, magnitude) for name in names}
+        with torch.autocast(spectrum.device.type, enabled=False):
+            magnitude = spectrum.abs()
+            return {name: self._view(name, magnitude) for name in names}
 
     def _view(self, name: str, magnitude: Magnitude) -> View:
         match name:

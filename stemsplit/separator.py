@@ -1,7 +1,6 @@
 """A mixture in, its stems out: front end, network, mask, Wiener filter, inverse, cross-fade."""
 
 import importlib
-import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -65,7 +64,10 @@ class Separator(nn.Module):
         self.channels = channels
         self.wiener_iterations = wiener_iterations
         self.chunk = round(chunk_seconds * front_end.sample_rate)
-        self.overlap = round(overlap_seconds * front_end.sample_rate)
+        # At most half a chunk, after rounding too: the weights of a sample sum to one.
+        self.overlap = min(round(overlap_seconds * front_end.sample_rate), self.chunk // 2)
+        if not self.overlap:
+            raise InputError(f"an overlap of {overlap_seconds} s is less than a sample")
         self.description = description
 
     @property
@@ -104,7 +106,9 @@ class Separator(nn.Module):
             spectra = torch.cat([spectra, rest], dim=1)
         return wiener(spectra, mixture, self.wiener_iterations)[:, : len(self.targets)]
 
-    def _complete(self, targets: Stems, mixture: Waveform) -> Stems:
+    def _complete(
+        self, targets: Stems, mixture: Waveform
+    ) -> Float[Tensor, "batch all channel time"]:
         """What the targets leave of the mixture: to the residual, or to all of them equally."""
         rest = (mixture - targets.sum(dim=1))[:, None]
         if self.residual is None:
@@ -139,9 +143,10 @@ class Separator(nn.Module):
         # One batch item for each channel of a mono separator, else one for the song.
         song = song[:, None] if self.channels == 1 else song.expand(self.channels, -1)[None]
         training = self.training
-        self.eval()
-        targets = self._overlap_add(song, progress)
-        self.train(training)
+        try:
+            targets = self.eval()._overlap_add(song, progress)
+        finally:
+            self.train(training)
         if channel == 1:
             targets = targets.mean(dim=2, keepdim=True)
         targets = targets.permute(1, 0, 2, 3).reshape(len(self.targets), channel, -1)
@@ -157,7 +162,7 @@ class Separator(nn.Module):
 
     def _overlap_add(self, song: Waveform, progress: Callable[[float], None] | None) -> Stems:
         """The targets of a whole song, from overlapping chunks."""
-        device = next(self.parameters()).device
+        device = self.front_end.window_function.device
         targets = torch.zeros(len(song), len(self.targets), *song.shape[1:])
         time = song.shape[-1]
         for start, weight in crossfades(time, self.chunk, self.overlap):
@@ -165,7 +170,7 @@ class Separator(nn.Module):
             stems = self(song[..., place].to(device))
             targets[..., place] += stems[:, : len(self.targets)].cpu() * weight
             if progress is not None:
-                progress(min(1.0, (start + len(weight)) / time))
+                progress((start + len(weight)) / time if time else 1.0)
         return targets
 
 
@@ -269,14 +274,19 @@ def load(run_or_checkpoint: str | Path, allow: Sequence[str] = ()) -> Separator:
     path = checkpoint_of(Path(run_or_checkpoint))
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-        description, weights = content["separator"], content["state_dict"]
-    except (RuntimeError, KeyError, TypeError, EOFError, pickle.UnpicklingError) as error:
-        raise InputError(f"{path}: not a checkpoint of stemsplit ({first_line(error)})") from None
-    separator = build(**description, allow=allow)
-    prefix = "separator."
-    separator.load_state_dict({name.removeprefix(prefix): value for name, value in weights.items()})
+        separator = build(**content["separator"], allow=allow)
+        # A training may keep more: a loss with buffers, metrics.
+        prefix = "separator."
+        weights = {
+            name.removeprefix(prefix): value
+            for name, value in content["state_dict"].items()
+            if name.startswith(prefix)
+        }
+        separator.load_state_dict(weights)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    # What a stranger's file can bring about is open: any of it means the same to its user.
+    except Exception as error:
+        reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+        raise InputError(f"{path}: not a checkpoint of stemsplit ({reason})") from error
     return separator.eval()
-
-
-def first_line(error: BaseException) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]

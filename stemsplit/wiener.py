@@ -51,8 +51,12 @@ def wiener(estimates: StemSpectra, mixture: Spectrum, iterations: int = 1) -> St
     bins = max(1, cache // (stem * channel**2 * frame * dtype.itemsize))
     for item in range(batch):
         mixture_blocks = mixture[item].to(dtype).split(bins, dim=1)
-        peak_power = torch.stack([(x * x.conj()).real.amax() for x in mixture_blocks]).amax()
-        noise = NOISE_POWER * (peak_power / 10**2).clamp(min=1)
+        # One running maximum, not one a block: small tensors kept between large ones that come and
+        # go would leave holes in the heap, over a long song as many as the mixture is large.
+        excess = torch.ones((), dtype=dtype.to_real(), device=mixture.device)
+        for x in mixture_blocks:
+            excess = torch.maximum(excess, (x * x.conj()).real.amax() / 10**2)
+        noise = NOISE_POWER * excess
         for start, mixture_block in zip(range(0, freq, bins), mixture_blocks, strict=True):
             block = (item, slice(None), slice(None), slice(start, start + bins))
             stems = estimates[block].to(dtype).contiguous()

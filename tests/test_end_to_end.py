@@ -40,7 +40,7 @@ def corpus(stem_corpus: Path, place: Path) -> list[str]:
 
 
 def start(place: Path, module: str, *arguments: str) -> subprocess.Popen[str]:
-    environment = os.environ | {"STEMSPLIT_CACHE": str(place / "cache"), "COLUMNS": "200"}
+    environment = os.environ | {"STEMSPLIT_CACHE": str(place / "cache"), "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
         [sys.executable, "-m", f"stemsplit.{module}", *arguments],
         cwd=place,

@@ -16,7 +16,7 @@ class Interval(NamedTuple):
     high: float | None
 
 
-def median_interval(values: Sequence[float], seed: int = 0) -> Interval:
+def median_interval(values: Sequence[float]) -> Interval:
     """The median over tracks (NaN left out) with its percentile bootstrap interval (Efron 1979).
 
     One track has a median and no interval.
@@ -27,6 +27,6 @@ def median_interval(values: Sequence[float], seed: int = 0) -> Interval:
     median = float(np.median(present))
     if len(present) == 1:
         return Interval(median, None, None)
-    draws = np.random.default_rng(seed).choice(present, (RESAMPLES, len(present)))
+    draws = np.random.default_rng(0).choice(present, (RESAMPLES, len(present)))
     low, high = np.quantile(np.median(draws, axis=1), [0.025, 0.975])
     return Interval(median, float(low), float(high))

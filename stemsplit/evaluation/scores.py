@@ -62,6 +62,9 @@ def evaluate(
             progress.update(separating, completed=number + share)
 
         for number, track in enumerate(tracks):
+            for job in [*jobs[MIXTURE], *jobs[row]]:
+                if job.done():
+                    job.result()  # a score that failed ends the evaluation now, not at its end
             mixture = track.mixture()
             stems = separator.separate(
                 torch.from_numpy(mixture),
@@ -98,7 +101,7 @@ def score(references: Song, estimates: Song, sample_rate: int) -> Frames:
     # museval 0.4.1 names an exception by a path that NumPy 2 no longer has.
     if not hasattr(np.linalg, "linalg"):
         np.linalg.linalg = np.linalg  # type: ignore[attr-defined]
-    sounding = [stem for stem in references if np.any(references[stem]) and np.any(estimates[stem])]
+    sounding = [stem for stem in references if sounds(references[stem]) and sounds(estimates[stem])]
     count = max(1, next(iter(references.values())).shape[1] // sample_rate)
     frames = {stem: {metric: [float("nan")] * count for metric in METRICS} for stem in references}
     if not sounding:
@@ -113,6 +116,11 @@ def score(references: Song, estimates: Song, sample_rate: int) -> Frames:
         values = {"SDR": sdr, "SIR": sir, "ISR": isr, "SAR": sar}
         frames[stem] = {metric: found[row].tolist() for metric, found in values.items()}
     return frames
+
+
+def sounds(samples: Float[np.ndarray, "channel time"]) -> bool:
+    """Whether museval takes a stem for more than silence: channels that cancel are silent to it."""
+    return bool(np.any(samples.sum(axis=0)))
 
 
 def write_museval(path: Path, track: str, frames: Frames) -> None:
@@ -136,5 +144,6 @@ def aggregate(songs: Sequence[Frames]) -> dict[str, dict[str, Interval]]:
 
 
 def median_of_frames(values: Sequence[float]) -> float:
-    present = [value for value in values if not np.isnan(value)]
+    """NaN where no frame has a value; as in museval's EvalStore, an infinite one counts as none."""
+    present = [value for value in values if np.isfinite(value)]
     return float(np.median(present)) if present else float("nan")

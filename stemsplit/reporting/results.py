@@ -54,15 +54,16 @@ def commit() -> str | None:
 
 
 def print_scores(scores: Scores, title: str) -> None:
-    """A row a system and stem; medians in dB with their 95 % intervals."""
+    """A section a system, a row a stem; medians in dB over their 95 % intervals."""
     table = Table(title=title, caption="dB: median of 1 s frames, then of songs [95 % interval]")
-    for column in ("system", "stem"):
-        table.add_column(column)
+    table.add_column()
     for metric in METRICS:
         table.add_column(metric, justify="right")
     for system, stems in scores.items():
+        table.add_row(f"[bold]{system}[/bold]")
         for stem, metrics in stems.items():
-            table.add_row(system, stem, *(cell(metrics[metric]) for metric in METRICS))
+            table.add_row(f"  {stem}", *(cell(metrics[metric]) for metric in METRICS))
+        table.add_section()
     Console().print(table)
 
 
@@ -71,4 +72,4 @@ def cell(interval: Interval) -> str:
         return "–"
     if interval.low is None:
         return f"{interval.median:.2f}"
-    return f"{interval.median:.2f} [{interval.low:.2f}, {interval.high:.2f}]".replace("[", r"\[")
+    return f"{interval.median:.2f}\n[dim]\\[{interval.low:.1f}, {interval.high:.1f}][/dim]"

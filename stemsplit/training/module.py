@@ -83,4 +83,4 @@ def signal_to_distortion(references: Stems, estimates: Stems) -> Float[Tensor, "
     signal = references.square().sum(dim=(2, 3))
     distortion = (references - estimates).square().sum(dim=(2, 3))
     tiny = torch.finfo(signal.dtype).tiny
-    return 10 * (signal.clamp(min=tiny) / distortion.clamp(min=tiny)).log10()
+    return 10 * (signal.clamp(min=tiny).log10() - distortion.clamp(min=tiny).log10())

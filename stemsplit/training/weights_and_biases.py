@@ -19,6 +19,7 @@ def weights_and_biases(folder: str, project: str, name: str, tags: Sequence[str]
         dir=folder,
         tags=list(tags),
         mode=None if chosen else "offline",
+        settings=wandb.Settings(silent=not chosen),
     )
     return WandbLogger(experiment=run)
 

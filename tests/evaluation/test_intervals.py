@@ -1,0 +1,51 @@
+"""Medians and how sure they are."""
+
+import numpy as np
+import pytest
+
+from stemsplit.evaluation.intervals import Interval, median_interval
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("values", "median"), [([3.0, 1.0, 2.0], 2.0), ([1.0, 2.0, 4.0, 8.0], 3.0), ([-1.0] * 4, -1.0)]
+)
+def test_the_median_lies_in_its_interval(values: list[float], median: float) -> None:
+    found = median_interval(values)
+    assert found.median == median
+    assert min(values) <= found.low <= median <= found.high <= max(values)
+
+
+def test_nan_is_left_out() -> None:
+    assert median_interval([NAN, 5.0, 1.0, NAN, 2.0]) == median_interval([5.0, 1.0, 2.0])
+
+
+def test_one_value_has_no_interval() -> None:
+    assert median_interval([4.0, NAN]) == Interval(4.0, None, None)
+
+
+@pytest.mark.parametrize("values", [[], [NAN, NAN]])
+def test_nothing_has_neither(values: list[float]) -> None:
+    assert median_interval(values) == Interval(None, None, None)
+
+
+def test_equal_values_give_equal_intervals() -> None:
+    values = np.random.default_rng(0).standard_normal(20).tolist()
+    assert median_interval(values) == median_interval(values)
+
+
+def test_it_follows_shift_and_scale() -> None:
+    values = np.random.default_rng(0).standard_normal(21)
+    plain, moved = median_interval(values.tolist()), median_interval((2 * values + 5).tolist())
+    np.testing.assert_allclose(moved, 2 * np.array(plain) + 5)
+
+
+def test_it_covers_the_true_median_about_as_often_as_it_says() -> None:
+    generator = np.random.default_rng(0)
+    intervals = [median_interval(generator.standard_normal(25).tolist()) for _ in range(120)]
+    covered = np.mean([interval.low <= 0 <= interval.high for interval in intervals])
+    assert 0.88 <= covered <= 1
+    # The standard error of a median of 25 normal values is 0.25.
+    width = np.mean([interval.high - interval.low for interval in intervals])
+    assert 0.7 <= width <= 1.3

@@ -1,0 +1,123 @@
+"""Every architecture, found by its YAML in conf/model: what a separator must be able to do."""
+
+import itertools
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+from torch import Tensor
+
+import stemsplit
+from stemsplit.configuration import CONF, make, register_resolvers
+from stemsplit.data.datamodule import make_batch
+from stemsplit.shapes import Batch
+from stemsplit.training.module import SeparationModule
+
+RATE = 8000
+TIME = 4000
+STEMS = ["drums", "bass", "other", "vocals"]
+SMALL = {"hidden": 16, "layers": 1}  # what an architecture has of these is made this small
+OVERRIDES = [
+    f"sample_rate={RATE}",
+    "window=512",
+    "hop=128",
+    "bandwidth_hertz=4000",
+    "model.separator.front_end.mel_bands=32",
+    "model.separator.front_end.mfccs=13",
+    "model.separator.chunk_seconds=0.4",
+    "model.separator.overlap_seconds=0.1",
+    "run_dir=run",
+    "name=model",
+    "corpus=demo",
+]
+MODELS = sorted(path.stem for path in (Path(CONF) / "model").glob("*.yaml"))
+CASES = list(itertools.product(MODELS, [1, 2], [["vocals"], STEMS]))
+
+
+@pytest.fixture(
+    scope="module",
+    params=CASES,
+    ids=lambda case: f"{case[0]}-{case[1]} channels-{len(case[2])} targets",
+)
+def module(request: pytest.FixtureRequest) -> SeparationModule:
+    model, channels, targets = request.param
+    network = OmegaConf.load(Path(CONF) / "model" / f"{model}.yaml").separator.network
+    small = [f"model.separator.network.{key}={SMALL[key]}" for key in SMALL if key in network]
+    register_resolvers()
+    with initialize_config_dir(config_dir=CONF):
+        config = compose(
+            "train",
+            [
+                f"model={model}",
+                f"channels={channels}",
+                f"targets=[{','.join(targets)}]",
+                *OVERRIDES,
+                *small,
+            ],
+        )
+    torch.manual_seed(0)
+    return make(config.model)
+
+
+def batch_of(module: SeparationModule, stems: Tensor) -> Batch:
+    """A batch of the stems of `STEMS`, as the data module makes it."""
+    separator = module.separator
+    wanted = stems[:, [STEMS.index(target) for target in separator.targets]]
+    keys = [(0, position) for position in range(len(stems))]
+    views = separator.network.views
+    return make_batch(separator.front_end, views, stems.sum(dim=1), wanted, keys)
+
+
+def noise(module: SeparationModule) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return 0.1 * torch.randn(2, 4, module.separator.channels, TIME, generator=generator)
+
+
+def test_masks_are_finite_and_cover_the_spectrum(module: SeparationModule) -> None:
+    batch = batch_of(module, noise(module))
+    mask = module.separator.network(batch.views)
+    targets = len(module.separator.targets)
+    batches, *spectrum = batch.spectrum.shape
+    assert mask.shape == (batches, targets, *spectrum)
+    assert mask.isfinite().all()
+    assert mask.is_complex() or (mask >= 0).all()
+
+
+def test_a_loss_reaches_every_parameter(module: SeparationModule) -> None:
+    batch = batch_of(module, noise(module))
+    module.zero_grad()
+    module.train()
+    module.loss(module.separator.estimate(batch), batch).backward()
+    for name, parameter in module.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+        assert parameter.grad.any(), name
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_silence_is_finite(module: SeparationModule, training: bool) -> None:
+    module.train(training)
+    batch = batch_of(module, torch.zeros_like(noise(module)))
+    estimate = module.separator.estimate(batch)
+    loss = module.loss(estimate, batch)
+    assert loss.isfinite()
+    assert estimate.waveforms.isfinite().all()
+    module.zero_grad()
+    loss.backward()
+    assert all(parameter.grad.isfinite().all() for parameter in module.parameters())
+
+
+def test_what_is_saved_separates_alike(module: SeparationModule, tmp_path: Path) -> None:
+    path = tmp_path / "best.ckpt"
+    description = module.separator.description
+    torch.save({"separator": description, "state_dict": module.state_dict()}, path)
+    # Longer than a chunk, and not a whole number of them.
+    mixture = 0.3 * torch.randn(module.separator.channels, 7001)
+    stems = module.separator.separate(mixture, RATE)
+    again = stemsplit.load(path).separate(mixture, RATE)
+    torch.testing.assert_close(again, stems, rtol=0, atol=0)
+    assert set(module.separator.targets) <= set(stems)
+    total = torch.stack(list(stems.values())).sum(dim=0)
+    assert (total - mixture).abs().max() <= 1e-6 * mixture.abs().max()

@@ -1,0 +1,34 @@
+"""Checkpoints appear whole or not at all."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from stemsplit.training.checkpoints import AtomicCheckpointIO
+
+
+def test_a_checkpoint_replaces_the_one_before(tmp_path: Path) -> None:
+    path = tmp_path / "run" / "last.ckpt"  # in a folder that is not there yet
+    for step in (1, 2):
+        AtomicCheckpointIO().save_checkpoint({"global_step": step}, path)
+        assert torch.load(path, weights_only=True) == {"global_step": step}
+    assert [file.name for file in path.parent.iterdir()] == ["last.ckpt"]
+
+
+@pytest.mark.parametrize("failure", [OSError("no space left on device"), KeyboardInterrupt()])
+def test_a_failing_save_leaves_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: BaseException
+) -> None:
+    path = tmp_path / "last.ckpt"
+    AtomicCheckpointIO().save_checkpoint({"global_step": 1}, path)
+
+    def half_written(checkpoint: object, file: Path) -> None:
+        Path(file).write_bytes(b"half")
+        raise failure
+
+    monkeypatch.setattr(torch, "save", half_written)
+    with pytest.raises(type(failure)):
+        AtomicCheckpointIO().save_checkpoint({"global_step": 2}, path)
+    assert torch.load(path, weights_only=True) == {"global_step": 1}
+    assert [file.name for file in tmp_path.iterdir()] == ["last.ckpt"]
