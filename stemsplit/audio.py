@@ -41,7 +41,7 @@ def read_streams(path: Path, streams: Sequence[int]) -> list[Audio]:
     where a sample is not a number.
     """
     try:
-        with av.open(str(path)) as container:
+        with av.open(f"file:{path}", metadata_errors="replace") as container:
             return _decode(path, container, streams)
     except FileNotFoundError:
         raise InputError(f"{path}: there is no such file") from None
@@ -61,8 +61,15 @@ def _decode(
     streams = {present[index].index: present[index] for index in wanted}
     to_float = {index: av.AudioResampler(format="fltp") for index in streams}
     pieces: dict[int, list[np.ndarray]] = {index: [] for index in streams}
+    forms: dict[int, tuple[int, int]] = {}
     for packet in container.demux(list(streams.values())):
         for frame in cast(list[av.AudioFrame], packet.decode()):
+            form = (frame.sample_rate, len(frame.layout.channels))
+            if form != forms.setdefault(packet.stream.index, form):
+                raise InputError(
+                    f"{path}: changes its rate or its channels half-way, from "
+                    f"{forms[packet.stream.index]} to {form}; convert the parts to one form first"
+                )
             for converted in to_float[packet.stream.index].resample(frame):
                 pieces[packet.stream.index].append(converted.to_ndarray())
     audios = []
@@ -76,6 +83,8 @@ def _decode(
 
 
 def _check(path: Path, samples: np.ndarray, stream: av.AudioStream, container: str) -> None:
+    if container == "wav":
+        _check_riff_length(path)
     seconds = samples.shape[1] / stream.rate
     declared = float((stream.duration or 0) * (stream.time_base or 0))
     if container in EXACT_LENGTH and seconds < declared - TRIMMED_SECONDS:
@@ -89,6 +98,19 @@ def _check(path: Path, samples: np.ndarray, stream: av.AudioStream, container: s
         raise InputError(
             f"{path}: {np.count_nonzero(~finite)} samples are not finite numbers, the first at "
             f"{first:.2f} s; export the file again, or remove it"
+        )
+
+
+def _check_riff_length(path: Path) -> None:
+    """A cut WAV file is shorter than its header says, which the decoder passes over in silence."""
+    with path.open("rb") as file:
+        head = file.read(8)
+    declared = 8 + int.from_bytes(head[4:], "little")
+    streamed = declared == 8 or declared > 0x7FFFF000  # written to a pipe: the length is not known
+    if head[:4] == b"RIFF" and not streamed and path.stat().st_size < declared - 1:
+        raise InputError(
+            f"{path}: has {path.stat().st_size} of the {declared} bytes that it declares; "
+            "it is truncated: copy it anew"
         )
 
 
@@ -108,7 +130,7 @@ def resample(
     return np.ascontiguousarray(soxr.resample(samples.T, source_rate, rate).T)
 
 
-def with_channels(samples: Samples, channels: int) -> Samples:
+def with_channels(samples: Samples, channels: int) -> Float32[np.ndarray, "_ time"]:
     """Mono copied to every channel, or all channels averaged to mono."""
     present = len(samples)
     if present == channels:

@@ -58,16 +58,22 @@ class StemDataModule(L.LightningDataModule):
         unknown = [target for target in targets if target not in stems]
         if unknown:
             raise InputError(f"targets {unknown} are not among the corpus's stems {list(stems)}")
-        if chunk_seconds <= 0 or chunks_per_track < 1 or batch_size < 1:
-            raise InputError(
-                f"chunk_seconds {chunk_seconds}, chunks_per_track {chunks_per_track} and "
-                f"batch_size {batch_size} must all be positive"
-            )
+        if len(set(targets)) < max(1, len(targets)):
+            raise InputError(f"targets {list(targets)} must name one stem or more, each once")
+        self.chunk = round(chunk_seconds * sample_rate)
+        counts = {
+            f"chunk_seconds {chunk_seconds}": self.chunk,
+            f"chunks_per_track {chunks_per_track}": chunks_per_track,
+            f"validation_chunks {validation_chunks}": validation_chunks,
+            f"batch_size {batch_size}": batch_size,
+        }
+        for setting, count in counts.items():
+            if count is not None and count < 1:
+                raise InputError(f"{setting} leaves nothing to train on: it must be positive")
         self.lister = lister
         self.stems = list(stems)
         self.targets = list(targets)
         self.seed = seed
-        self.chunk = round(chunk_seconds * sample_rate)
         self.chunks_per_track = chunks_per_track
         self.validation_chunks = validation_chunks
         self.validation_tracks = validation_tracks

@@ -117,9 +117,10 @@ class Store:
             (len(stems), self.channels, time), np.int16 if sixteen_bit else np.float32
         )
         if sixteen_bit:
-            peak = max(float(np.abs(stem).max(initial=0)) for stem in stems)
             # A coded stream may overshoot full scale; it is kept whole, not clipped.
-            scale = max(1.0, peak * 32768 / 32767)
+            highest = max(float(stem.max(initial=0)) for stem in stems)
+            lowest = min(float(stem.min(initial=0)) for stem in stems)
+            scale = max(1.0, highest * 32768 / 32767, -lowest)
         for row, stem in zip(samples, stems, strict=True):
             piece = stem[:, :time]
             row[:, : piece.shape[1]] = (
@@ -133,8 +134,9 @@ class Store:
                 np.save(file, samples)
                 os.fsync(file.fileno())
             (partial / "track.json").write_text(json.dumps(facts))
-            shutil.rmtree(folder, ignore_errors=True)  # a damaged one, if any
-            partial.rename(folder)
+            if not _is_whole(folder):  # otherwise another process was quicker
+                shutil.rmtree(folder, ignore_errors=True)
+                partial.rename(folder)
         except OSError as error:
             if error.errno in DISK_FULL:
                 raise InputError(
@@ -142,7 +144,7 @@ class Store:
                     f"{samples.nbytes / 2**20:.0f} MiB: free some room, or name another folder "
                     "with data.cache"
                 ) from None
-            if not _is_whole(folder):  # otherwise another process was quicker
+            if not _is_whole(folder):
                 raise
         finally:
             shutil.rmtree(partial, ignore_errors=True)
@@ -198,11 +200,10 @@ def _digest(content: bytes) -> str:
 def _is_whole(folder: Path) -> bool:
     """Whether the folder holds a track with every sample that it declares."""
     try:
-        shape = json.loads((folder / "track.json").read_text())["shape"]
-        return np.load(folder / "samples.npy", mmap_mode="r", allow_pickle=False).shape == tuple(
-            shape
-        )
-    except (OSError, ValueError, KeyError):
+        facts = json.loads((folder / "track.json").read_text())
+        samples = np.load(folder / "samples.npy", mmap_mode="r", allow_pickle=False)
+        return samples.shape == tuple(facts["shape"]) and facts["scale"] >= 1
+    except (OSError, ValueError, KeyError, TypeError, EOFError):
         return False
 
 

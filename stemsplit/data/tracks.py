@@ -57,7 +57,8 @@ def demo(root: Path) -> list[Track]:
 def _musdb(root: Path, is_wav: bool) -> list[Track]:
     if not root.is_dir():
         raise InputError(f"{root}: there is no such folder; data.root must name the corpus")
-    folders = [name for name in ("train", "test") if (root / name).is_dir()]
+    subsets: tuple[Subset, ...] = ("train", "test")
+    folders = [name for name in subsets if (root / name).is_dir()]
     if not folders:
         raise InputError(
             f"{root}: has neither a train nor a test folder; "
@@ -67,19 +68,24 @@ def _musdb(root: Path, is_wav: bool) -> list[Track]:
         import musdb
     except RuntimeError as error:  # stempeg, which musdb imports, asks for the program
         raise InputError(f"musdb needs the program ffmpeg: run `make setup` ({error})") from None
-    corpus = musdb.DB(root=str(root), is_wav=is_wav, subsets=folders)
-    official = set(corpus.setup["validation_tracks"])
-    streams = corpus.setup["stem_ids"]
+    # Of musdb: which stream or file is which stem, and who validates. It would list the songs too,
+    # but asks ffprobe about each, and stops at the first damaged one without naming it.
+    layout = musdb.DB(root=str(root), subsets=[]).setup
+    official = set(layout["validation_tracks"])
     tracks = []
-    for song in corpus.tracks:
-        if is_wav:
-            stems = {name: AudioSource(Path(source.path)) for name, source in song.sources.items()}
-        else:
-            path = Path(song.path)
-            stems = {name: AudioSource(path, streams[name]) for name in song.sources}
-        validates = song.subset == "train" and song.name in official
-        subset: Subset = "valid" if validates else song.subset
-        tracks.append(Track(song.name, subset, AudioSource(Path(song.path)), stems))
+    for folder in folders:
+        pattern = f"[!.]*/{layout['mixture']}" if is_wav else "[!.]*.stem.mp4"
+        for mixture in sorted((root / folder).glob(pattern)):
+            if is_wav:
+                name = mixture.parent.name
+                files = {stem: mixture.with_name(file) for stem, file in layout["sources"].items()}
+                stems = {stem: AudioSource(path) for stem, path in files.items() if path.is_file()}
+            else:
+                name = mixture.name.removesuffix(".stem.mp4")
+                streams = layout["stem_ids"]
+                stems = {stem: AudioSource(mixture, streams[stem]) for stem in layout["sources"]}
+            subset: Subset = "valid" if folder == "train" and name in official else folder
+            tracks.append(Track(name, subset, AudioSource(mixture), stems))
     if not tracks:
         wanted = "folders with mixture.wav" if is_wav else "*.stem.mp4 files"
         raise InputError(

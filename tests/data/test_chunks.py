@@ -1,0 +1,213 @@
+"""Excerpts: a function of their key alone, and of the songs and places that they should be."""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from stemsplit.data.chunks import Chunk, EpochSampler, FixedChunks, RandomChunks, collate
+from stemsplit.data.store import StoredTrack
+
+STEMS = ("drums", "bass", "other", "vocals")
+LENGTHS = (900, 1100, 1300, 1500)
+CHUNK = 400
+
+
+@pytest.fixture(scope="module")
+def tracks(tmp_path_factory: pytest.TempPathFactory) -> list[StoredTrack]:
+    """Songs whose samples say where they are from: `10 · (1 + song) + stem + time / 10000`."""
+    tracks = []
+    for song, length in enumerate(LENGTHS):
+        stem = np.arange(4)[:, None, None]
+        code = 10 * (1 + song) + stem + np.arange(length) / 10000
+        stems = (code * np.array([1, -1])[:, None]).astype(np.float32)
+        folder = tmp_path_factory.mktemp(f"song{song}")
+        np.save(folder / "samples.npy", np.concatenate([stems.sum(0, keepdims=True), stems]))
+        tracks.append(StoredTrack(f"Song {song}", "train", STEMS, folder, 8000, 1.0))
+    return tracks
+
+
+def origin(chunk: Chunk) -> list[tuple[int, int, int]]:
+    """Song, stem and first sample of each row of a chunk."""
+    return [
+        (int(first) // 10 - 1, int(first) % 10, round(first % 1 * 10000))
+        for first in chunk.stems[:, 0, 0].tolist()
+    ]
+
+
+def drawn(chunks: RandomChunks, positions: int, epoch: int = 0) -> list[Chunk]:
+    return [chunks[epoch, position] for position in range(positions)]
+
+
+@pytest.mark.parametrize("remix", [False, True])
+def test_an_excerpt_is_a_function_of_its_key(tracks: list[StoredTrack], remix: bool) -> None:
+    first = RandomChunks(tracks, STEMS, CHUNK, seed=3, remix=remix)
+    keys = [(epoch, position) for epoch in (0, 1, 7) for position in range(10)]
+    chunks = {key: first[key].stems for key in keys}
+    again = RandomChunks(tracks, STEMS, CHUNK, seed=3, remix=remix)
+    for key in reversed(keys):
+        assert again[key].keys == [key]
+        assert torch.equal(again[key].stems, chunks[key])
+    assert len({chunk.numpy().tobytes() for chunk in chunks.values()}) == len(keys)
+    other = RandomChunks(tracks, STEMS, CHUNK, seed=4, remix=remix)
+    assert not any(torch.equal(other[key].stems, chunks[key]) for key in keys)
+
+
+def test_workers_change_nothing(tracks: list[StoredTrack]) -> None:
+    def epochs(workers: int) -> list[Chunk]:
+        chunks = RandomChunks(tracks, STEMS, CHUNK, seed=0, remix=True)
+        sampler = EpochSampler(10, seed=0)
+        loader = DataLoader(
+            chunks,
+            batch_size=3,
+            sampler=sampler,
+            collate_fn=collate,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            multiprocessing_context="spawn" if workers else None,
+        )
+        batches = []
+        for epoch in range(2):
+            sampler.set_epoch(epoch)
+            batches += list(loader)
+        return batches
+
+    alone, helped = epochs(0), epochs(2)
+    assert [batch.keys for batch in alone] == [batch.keys for batch in helped]
+    assert all(torch.equal(a.stems, b.stems) for a, b in zip(alone, helped, strict=True))
+    assert alone[0].stems.shape == (3, 4, 2, CHUNK)
+    assert len({key for batch in alone for key in batch.keys}) == 20
+
+
+def test_without_remix_all_stems_are_of_one_excerpt(tracks: list[StoredTrack]) -> None:
+    chunks = RandomChunks(tracks, STEMS, CHUNK, seed=0, remix=False)
+    for position, chunk in enumerate(drawn(chunks, 20)):
+        places = origin(chunk)
+        assert [stem for _, stem, _ in places] == [0, 1, 2, 3]
+        [(song, start)] = {(song, start) for song, _, start in places}
+        assert song == position % len(tracks)
+        mixture = tracks[song].mixture()[:, start : start + CHUNK]
+        np.testing.assert_allclose(chunk.stems.sum(0), mixture, rtol=1e-6)
+
+
+def test_remix_takes_stems_of_different_songs(tracks: list[StoredTrack]) -> None:
+    chunks = RandomChunks(tracks, STEMS, CHUNK, seed=0, remix=True)
+    origins = [origin(chunk) for chunk in drawn(chunks, 400)]
+    for position, places in enumerate(origins):
+        assert [stem for _, stem, _ in places] == [0, 1, 2, 3]
+        assert places[0][0] == position % len(tracks)
+    for row in range(4):  # every stem of every song is heard equally often, near enough
+        counts = Counter(places[row][0] for places in origins)
+        assert all(60 < counts[song] < 140 for song in range(len(tracks)))
+    for row in range(1, 4):  # and the songs, as well as the places, do not go together
+        assert 0.15 < np.mean([places[row][0] == places[0][0] for places in origins]) < 0.35
+        assert np.mean([places[row][2] == places[0][2] for places in origins]) < 0.02
+
+
+def test_excerpts_are_stretches_of_the_song(tracks: list[StoredTrack]) -> None:
+    chunks = RandomChunks(tracks, STEMS, CHUNK, seed=0, remix=True)
+    for chunk in drawn(chunks, 50):
+        for row, (song, stem, start) in zip(chunk.stems, origin(chunk), strict=True):
+            expected = tracks[song].read(STEMS[stem], start, CHUNK)
+            np.testing.assert_array_equal(row, expected)
+            assert start + CHUNK <= LENGTHS[song]
+
+
+def test_every_place_is_drawn_to_the_last(tracks: list[StoredTrack]) -> None:
+    chunks = RandomChunks(tracks[:1], STEMS, LENGTHS[0] - 2, seed=0, remix=False)
+    starts = Counter(origin(chunk)[0][2] for chunk in drawn(chunks, 60))
+    assert set(starts) == {0, 1, 2}
+    assert min(starts.values()) > 8
+
+
+@pytest.mark.parametrize("remix", [False, True])
+def test_a_shorter_song_ends_in_silence(tracks: list[StoredTrack], remix: bool) -> None:
+    chunks = RandomChunks(tracks, STEMS, 2000, seed=0, remix=remix)
+    for chunk in drawn(chunks, 8):
+        assert chunk.stems.shape == (4, 2, 2000)
+        for row, (song, stem, start) in zip(chunk.stems, origin(chunk), strict=True):
+            assert start == 0
+            np.testing.assert_array_equal(row[:, : LENGTHS[song]], tracks[song].read(STEMS[stem]))
+            assert not row[:, LENGTHS[song] :].any()
+
+
+def test_stems_come_in_the_order_asked_for(tracks: list[StoredTrack]) -> None:
+    chunks = RandomChunks(tracks, ("vocals", "drums"), CHUNK, seed=0, remix=False)
+    assert [stem for _, stem, _ in origin(chunks[0, 0])] == [3, 0]
+
+
+def test_an_epoch_is_a_permutation() -> None:
+    sampler = EpochSampler(100, seed=0)
+    epochs = []
+    for epoch in range(3):
+        sampler.set_epoch(epoch)
+        keys = list(sampler)
+        assert list(sampler) == keys
+        assert sorted(keys) == [(epoch, position) for position in range(100)]
+        assert len(sampler) == len(keys)
+        epochs.append([position for _, position in keys])
+    assert epochs[0] != sorted(epochs[0])
+    assert epochs[0] != epochs[1] != epochs[2] != epochs[0]
+
+
+def test_an_epoch_needs_no_history() -> None:
+    """A run that resumes at epoch 5 draws as one that came there."""
+    resumed, other = EpochSampler(50, seed=0), EpochSampler(50, seed=1)
+    came = EpochSampler(50, seed=0)
+    for epoch in range(6):
+        came.set_epoch(epoch)
+        keys = list(came)
+    resumed.set_epoch(5)
+    other.set_epoch(5)
+    assert list(resumed) == keys
+    assert list(other) != keys
+
+
+def test_validation_excerpts_never_change(tracks: list[StoredTrack]) -> None:
+    first, again = (FixedChunks(tracks, STEMS, CHUNK, per_track=3) for _ in range(2))
+    assert len(first) == 12
+    for place in range(12):
+        assert first[place].keys == again[place].keys
+        assert torch.equal(first[place].stems, again[place].stems)
+
+
+@pytest.mark.parametrize("per_track", [1, 3, 5])
+def test_validation_excerpts_lie_evenly(tracks: list[StoredTrack], per_track: int) -> None:
+    chunks = FixedChunks(tracks, STEMS, CHUNK, per_track)
+    starts: dict[int, list[int]] = {song: [] for song in range(len(tracks))}
+    for place in range(len(chunks)):
+        chunk = chunks[place]
+        assert chunk.stems.shape == (4, 2, CHUNK)
+        [(song, start)] = {(song, start) for song, _, start in origin(chunk)}
+        assert chunk.keys == [(song, start)]
+        starts[song].append(start)
+    for song, places in starts.items():
+        assert len(places) == per_track
+        gaps = np.diff([0, *places, LENGTHS[song] - CHUNK])
+        assert gaps.max() - gaps.min() <= 1
+
+
+def test_whole_songs(tracks: list[StoredTrack]) -> None:
+    chunks = FixedChunks(tracks, STEMS, CHUNK, per_track=None)
+    assert len(chunks) == len(tracks)
+    for song, track in enumerate(tracks):
+        chunk = chunks[song]
+        assert chunk.keys == [(song, 0)]
+        np.testing.assert_allclose(chunk.stems.sum(0), track.mixture(), rtol=1e-6)
+
+
+def test_a_validation_song_that_is_shorter_ends_in_silence(tracks: list[StoredTrack]) -> None:
+    chunk = FixedChunks(tracks, STEMS, 2000, per_track=2)[1]
+    np.testing.assert_array_equal(chunk.stems[0, :, : LENGTHS[0]], tracks[0].read("drums"))
+    assert not chunk.stems[:, :, LENGTHS[0] :].any()
+
+
+def test_the_store_is_not_written_to(tracks: list[StoredTrack]) -> None:
+    before: Path = tracks[0].folder / "samples.npy"
+    content = before.read_bytes()
+    RandomChunks(tracks, STEMS, CHUNK, seed=0, remix=False)[0, 0].stems.mul_(0)
+    assert before.read_bytes() == content
+    assert tracks[0].read("drums").any()

@@ -1,0 +1,286 @@
+"""The data module: what a model is given sums to the mixture and is never of the test songs."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import lightning as L
+import pytest
+import torch
+from torch import Tensor
+
+from stemsplit import audio
+from stemsplit.data.augment import Augment
+from stemsplit.data.chunks import Chunk
+from stemsplit.data.datamodule import StemDataModule
+from stemsplit.data.store import corpus_fingerprint
+from stemsplit.data.tracks import Track, musdb18hq
+from stemsplit.errors import InputError
+from stemsplit.features import FrontEnd
+from stemsplit.shapes import Batch
+
+STEMS = ["drums", "bass", "other", "vocals"]
+VALIDATION = "Pell Orrin - Wire Garden"
+OTHER_VALIDATION = "The Low Kettles - Ash And Ember"
+TEST = "Orla Quayle - Night Ferry"
+RATE = 8000
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One cache for all: what they decode is the same."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def listed(wav_corpus: Path) -> list[Track]:
+    return musdb18hq(wav_corpus)
+
+
+@pytest.fixture
+def build(wav_corpus: Path, listed: list[Track], shared: Path) -> Callable[..., StemDataModule]:
+    """A data module of the tiny corpus; what is given replaces what is usual."""
+
+    def build(**given: object) -> StemDataModule:
+        usual = {
+            "lister": lambda root: listed,
+            "root": str(wav_corpus),
+            "stems": STEMS,
+            "targets": ["vocals"],
+            "sample_rate": RATE,
+            "channels": 2,
+            "seed": 0,
+            "chunk_seconds": 0.5,
+            "chunks_per_track": 3,
+            "validation_chunks": 2,
+            "validation_tracks": [VALIDATION],
+            "batch_size": 4,
+            "cache": str(shared),
+            "augment": Augment(0),
+            "front_end": FrontEnd(RATE, window=512, hop=128, mel_bands=32, mfccs=20),
+            "views": ["magnitude", "mel"],
+        }
+        return StemDataModule(**(usual | given))
+
+    return build
+
+
+def prepared(data: StemDataModule, training: bool = True) -> StemDataModule:
+    data.trainer = SimpleNamespace(training=training)
+    data.prepare_data()
+    data.setup("fit")
+    return data
+
+
+def batches(data: StemDataModule, training: bool = True) -> list[Batch]:
+    prepared(data, training)
+    loader = data.train_dataloader() if training else data.val_dataloader()
+    return [data.on_after_batch_transfer(chunk, 0) for chunk in loader]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"root": None}, r"data\.root"),
+        ({"targets": ["vocals", "kazoo"]}, r"kazoo.*drums.*vocals"),
+        ({"chunk_seconds": 0}, "chunk_seconds 0"),
+        ({"chunk_seconds": -1.5}, r"chunk_seconds -1\.5"),
+        ({"chunk_seconds": 1e-6}, "chunk_seconds 1e-06"),  # not one sample
+        ({"chunks_per_track": 0}, "chunks_per_track 0"),
+        ({"batch_size": 0}, "batch_size 0"),
+        ({"batch_size": -4}, "batch_size -4"),
+        ({"validation_chunks": 0}, "validation_chunks 0"),
+        ({"validation_chunks": -1}, "validation_chunks -1"),
+    ],
+)
+def test_what_cannot_be_is_said_at_once(
+    given: dict, said: str, build: Callable[..., StemDataModule]
+) -> None:
+    with pytest.raises(InputError, match=said):
+        build(**given)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"validation_tracks": ["Nobody - Nothing"]}, f"Nobody - Nothing.*{VALIDATION}"),
+        ({"validation_tracks": [TEST]}, TEST),
+        ({"validation_tracks": None}, r"data\.validation_tracks"),
+        ({"stems": [*STEMS, "kazoo"]}, r"no stem \['kazoo'\]"),
+        ({"lister": musdb18hq, "root": "/nowhere"}, "/nowhere: there is no such folder"),
+    ],
+)
+def test_what_the_corpus_lacks_is_said(
+    given: dict, said: str, build: Callable[..., StemDataModule]
+) -> None:
+    with pytest.raises(InputError, match=said):
+        build(**given).prepare_data()
+
+
+def test_a_batch_sums_to_its_mixture(build: Callable[..., StemDataModule]) -> None:
+    found = batches(build(targets=STEMS))
+    assert [len(batch.mixture) for batch in found] == [4, 2]
+    for batch in found:
+        assert batch.stems.shape[1:] == (4, 2, RATE // 2)
+        assert torch.allclose(batch.stems.sum(1), batch.mixture, atol=1e-6)
+        assert batch.mixture.any()
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_stems_are_the_targets_in_their_order(
+    training: bool, build: Callable[..., StemDataModule]
+) -> None:
+    everything = batches(build(targets=STEMS), training)
+    some = batches(build(targets=["vocals", "drums"]), training)
+    for whole, part in zip(everything, some, strict=True):
+        assert whole.keys == part.keys
+        assert torch.equal(part.mixture, whole.mixture)  # of all stems, estimated or not
+        assert torch.equal(part.stems, whole.stems[:, [3, 0]])
+
+
+def test_spectra_and_views_are_the_front_ends(build: Callable[..., StemDataModule]) -> None:
+    data = build(targets=["bass", "vocals"])
+    for batch in batches(data):
+        assert torch.equal(batch.spectrum, data.front_end(batch.mixture))
+        assert list(batch.views) == ["magnitude", "mel"]
+        assert torch.equal(batch.views["magnitude"], batch.spectrum.abs())
+        assert batch.stem_spectra.shape == (len(batch.mixture), 2, *batch.spectrum.shape[1:])
+        for stem in range(2):
+            alone = data.front_end(batch.stems[:, stem])
+            assert torch.allclose(batch.stem_spectra[:, stem], alone, atol=1e-6)
+
+
+def test_a_batch_is_float32_under_autocast(build: Callable[..., StemDataModule]) -> None:
+    data = prepared(build())
+    chunk = next(iter(data.train_dataloader()))
+    plain = data.on_after_batch_transfer(chunk, 0)
+    with torch.autocast("cpu", torch.bfloat16):
+        batch = data.on_after_batch_transfer(chunk, 0)
+    assert torch.equal(batch.spectrum, plain.spectrum)
+    for view in ("magnitude", "mel"):
+        assert batch.views[view].dtype == torch.float32
+        assert torch.equal(batch.views[view], plain.views[view])
+
+
+def test_only_training_is_augmented(build: Callable[..., StemDataModule]) -> None:
+    augmented, plain = build(), build(augment=None)
+    for mine, other in zip(batches(augmented), batches(plain), strict=True):
+        assert mine.keys == other.keys
+        assert not torch.allclose(mine.stems, other.stems)
+    for mine, other in zip(batches(augmented, False), batches(plain, False), strict=True):
+        assert torch.equal(mine.stems, other.stems)
+
+
+def test_validation_takes_whole_songs_one_by_one(build: Callable[..., StemDataModule]) -> None:
+    data = build(validation_chunks=None, validation_tracks=[VALIDATION, OTHER_VALIDATION])
+    found = batches(data, training=False)
+    assert [batch.mixture.shape[-1] for batch in found] == [t.time for t in data.valid_tracks]
+
+
+def test_test_songs_are_not_touched(
+    build: Callable[..., StemDataModule], cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither given for training or validation, nor decoded before they are asked for."""
+    read: list[Path] = []
+    read_streams = audio.read_streams
+
+    def noted(path: Path, streams: list[int]) -> list[audio.Audio]:
+        read.append(path)
+        return read_streams(path, streams)
+
+    monkeypatch.setattr(audio, "read_streams", noted)
+    data = prepared(build(cache=str(cache)))
+    data.statistics()
+    data.fingerprint()
+    assert {track.name for track in data.valid_tracks} == {VALIDATION}
+    names = {track.name for track in data.train_tracks}
+    assert len(names) == 2
+    assert not names & {VALIDATION, TEST}
+    assert len(read) == 15
+    assert not any(TEST in str(path) for path in read)
+    assert [track.name for track in data.tracks("test")] == [TEST]
+
+
+def test_the_fingerprint_is_of_what_is_trained_on(
+    build: Callable[..., StemDataModule], listed: list[Track], wav_corpus: Path, tmp_path: Path
+) -> None:
+    data = build()
+    fingerprint = data.fingerprint()
+    assert corpus_fingerprint(data.tracks("train")[::-1]) == fingerprint
+    assert build(lister=lambda root: listed[::-1]).fingerprint() == fingerprint
+    assert build(validation_tracks=[OTHER_VALIDATION]).fingerprint() != fingerprint
+    copy = Path(shutil.copytree(wav_corpus, tmp_path / "copy"))
+    again = {"lister": musdb18hq, "root": str(copy)}
+    assert build(**again).fingerprint() == fingerprint
+    for name, changes in ((f"test/{TEST}", False), (f"train/{OTHER_VALIDATION}", True)):
+        shutil.copy(copy / name / "drums.wav", copy / name / "bass.wav")
+        assert (build(**again).fingerprint() != fingerprint) == changes
+
+
+def test_statistics_are_of_the_training_mixtures(build: Callable[..., StemDataModule]) -> None:
+    data = prepared(build())
+    found = data.statistics()
+    assert set(found) == {"magnitude", "mel"}
+    mixtures = [torch.from_numpy(track.mixture())[None] for track in data.train_tracks]
+    frames = torch.cat([data.front_end(mixture).abs() for mixture in mixtures], dim=-1)
+    assert torch.allclose(found["magnitude"][0], frames.mean((0, 1, 3)), rtol=1e-3)
+
+
+class Listener(L.LightningModule):
+    """Learns nothing, and notes the keys of what it is given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+        self.trained: list[list[tuple[int, int]]] = []
+        self.validated: list[list[tuple[int, int]]] = []
+
+    def on_train_epoch_start(self) -> None:
+        self.trained.append([])
+
+    def on_validation_epoch_start(self) -> None:
+        self.validated.append([])
+
+    def training_step(self, batch: Batch) -> Tensor:
+        assert isinstance(batch, Batch)
+        self.trained[-1] += batch.keys
+        return self.weight * batch.mixture.mean()
+
+    def validation_step(self, batch: Batch) -> None:
+        self.validated[-1] += batch.keys
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), 0.1)
+
+
+def test_lightning_draws_each_epoch_anew(
+    build: Callable[..., StemDataModule], tmp_path: Path
+) -> None:
+    module = Listener()
+    trainer = L.Trainer(
+        max_epochs=2,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        default_root_dir=tmp_path,
+    )
+    trainer.fit(module, datamodule=build())
+    first, second = module.trained
+    assert sorted(first) == [(0, position) for position in range(6)]
+    assert sorted(second) == [(1, position) for position in range(6)]
+    assert [key[1] for key in first] != [key[1] for key in second]
+    assert module.validated[0] == module.validated[1]
+    assert len(module.validated[0]) == 2
+
+
+def test_a_chunk_travels_to_the_device_whole(build: Callable[..., StemDataModule]) -> None:
+    data = prepared(build())
+    chunk = next(iter(data.train_dataloader()))
+    moved = data.transfer_batch_to_device(chunk, torch.device("cpu"), 0)
+    assert isinstance(moved, Chunk)
+    assert moved.keys == chunk.keys
+    assert torch.equal(moved.stems, chunk.stems)

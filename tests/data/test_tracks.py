@@ -1,0 +1,150 @@
+"""The songs of a corpus: found under its folder, and what is missing is said in one line."""
+
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from stemsplit.data.store import Store
+from stemsplit.data.tracks import (
+    AudioSource,
+    Track,
+    musdb18,
+    musdb18hq,
+    of_subset,
+    with_stems,
+    with_validation,
+)
+from stemsplit.errors import InputError
+
+STEMS = ["drums", "bass", "other", "vocals"]
+OFFICIAL = "Leaf - Summerghost"  # a name among MUSDB18's own validation songs
+OTHER = "Pell Orrin - Wire Garden"
+TEST = "Orla Quayle - Night Ferry"
+
+Lister = Callable[[Path], list[Track]]
+
+
+@pytest.fixture
+def written(stem_corpus: Path, tmp_path: Path) -> Path:
+    """A training and a test song of the corpus, where a test may change them."""
+    for song in (f"train/{OTHER}", f"test/{TEST}"):
+        (tmp_path / "written" / song).parent.mkdir(parents=True)
+        shutil.copy(stem_corpus / f"{song}.stem.mp4", tmp_path / "written" / f"{song}.stem.mp4")
+    return tmp_path / "written"
+
+
+@pytest.fixture(scope="module")
+def listed(stem_corpus: Path) -> list[Track]:
+    return musdb18(stem_corpus)
+
+
+def names(tracks: list[Track]) -> set[str]:
+    return {f"{track.subset}/{track.name}" for track in tracks}
+
+
+def test_musdb18(listed: list[Track], stem_corpus: Path, songs: dict) -> None:
+    assert names(listed) == set(songs)
+    for track in listed:
+        path = stem_corpus / track.subset / f"{track.name}.stem.mp4"
+        assert track.mixture == AudioSource(path, 0)
+        assert track.stems == {stem: AudioSource(path, 1 + i) for i, stem in enumerate(STEMS)}
+
+
+def test_musdb18hq(wav_corpus: Path, songs: dict) -> None:
+    tracks = musdb18hq(wav_corpus)
+    assert names(tracks) == set(songs)
+    for track in tracks:
+        folder = wav_corpus / track.subset / track.name
+        assert track.mixture == AudioSource(folder / "mixture.wav")
+        assert track.stems == {stem: AudioSource(folder / f"{stem}.wav") for stem in STEMS}
+
+
+def test_the_official_validation_songs_are_known_by_name(written: Path) -> None:
+    for folder in ("train", "test"):  # in the test folder a name means nothing
+        (written / folder / f"{OFFICIAL}.stem.mp4").symlink_to(
+            written / "train" / f"{OTHER}.stem.mp4"
+        )
+    found = names(musdb18(written))
+    assert {f"valid/{OFFICIAL}", f"test/{OFFICIAL}", f"train/{OTHER}"} < found
+    assert f"train/{OFFICIAL}" not in found
+
+
+def test_one_folder_is_enough(written: Path) -> None:
+    shutil.rmtree(written / "test")
+    tracks = musdb18(written)
+    assert names(tracks) == {f"train/{OTHER}"}
+    with pytest.raises(InputError, match=r"scoring needs songs in test/"):
+        of_subset(tracks, "test", written)
+    with pytest.raises(InputError, match=rf"validation_tracks.*{OTHER}"):
+        of_subset(tracks, "valid", written)
+
+
+def test_other_files_are_passed_over(written: Path) -> None:
+    (written / "train" / "notes.txt").write_text("mixed by ear")
+    (written / "train" / "loose.wav").write_bytes(b"")
+    # What macOS leaves beside a file on a foreign disk.
+    (written / "train" / f"._{OTHER}.stem.mp4").write_bytes(b"\x00\x05\x16\x07")
+    assert names(musdb18(written)) == {f"train/{OTHER}", f"test/{TEST}"}
+
+
+def test_validation_songs_by_name(listed: list[Track], stem_corpus: Path) -> None:
+    first = with_validation(listed, [OTHER])
+    assert {track.name for track in of_subset(first, "valid", stem_corpus)} == {OTHER}
+    # Named anew, the earlier choice trains again; no song is lost and no test song moves.
+    second = with_validation(first, ["The Low Kettles - Ash And Ember"])
+    assert f"train/{OTHER}" in names(second)
+    assert len(second) == len(first)
+    assert of_subset(second, "test", stem_corpus) == of_subset(first, "test", stem_corpus)
+
+
+@pytest.mark.parametrize("name", ["Nobody - Nothing", TEST])
+def test_only_training_songs_can_validate(name: str, listed: list[Track]) -> None:
+    with pytest.raises(InputError, match=rf"{name}.*are not training songs.*{OTHER}"):
+        with_validation(listed, [OTHER, name])
+
+
+@pytest.mark.parametrize("lister", [musdb18, musdb18hq])
+def test_a_root_that_is_no_corpus(lister: Lister, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"absent: there is no such folder"):
+        lister(tmp_path / "absent")
+    with pytest.raises(InputError, match=f"{re.escape(str(tmp_path))}: has neither a train nor"):
+        lister(tmp_path)
+    (tmp_path / "train").mkdir()
+    with pytest.raises(InputError, match=f"{re.escape(str(tmp_path))}: no songs in train"):
+        lister(tmp_path)
+
+
+def test_the_other_layout_is_hinted_at(wav_corpus: Path, stem_corpus: Path) -> None:
+    with pytest.raises(InputError, match="musdb18hq"):
+        musdb18(wav_corpus)
+    with pytest.raises(InputError, match=r"mixture\.wav"):
+        musdb18hq(stem_corpus)
+
+
+def test_only_the_stems_asked_for(wav_corpus: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(wav_corpus, tmp_path / "copy"))
+    (root / "train" / OTHER / "bass.wav").unlink()
+    tracks = musdb18hq(root)
+    for track in with_stems(tracks, ["vocals", "drums"]):
+        assert list(track.stems) == ["vocals", "drums"]
+    with pytest.raises(InputError, match=rf"{OTHER}.*no stem \['bass'\]; it has .*vocals"):
+        with_stems(tracks, STEMS)
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.5])
+def test_a_damaged_song_is_named(kept: float, written: Path, cache: Path) -> None:
+    """By the lister or by the store, whichever opens it first."""
+    song = written / "train" / f"{OTHER}.stem.mp4"
+    content = song.read_bytes()
+    song.write_bytes(content[: int(kept * len(content))])
+    with pytest.raises(InputError, match=re.escape(str(song))):
+        Store(cache, 8000, 1).tracks(musdb18(written))
+
+
+def test_a_folder_in_a_song_is_no_song(wav_corpus: Path, tmp_path: Path, songs: dict) -> None:
+    root = Path(shutil.copytree(wav_corpus, tmp_path / "copy"))
+    (root / "train" / OTHER / "estimates").mkdir()
+    assert names(musdb18hq(root)) == set(songs)
