@@ -11,12 +11,13 @@ import sys
 from datetime import datetime
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 
 from stemsplit import audio, configuration
 from stemsplit.reporting.plots import spectrogram_comparison
 
-SMALL = ["model.separator.network.hidden=128", "epochs=10", "chunk_seconds=3.0"]
+SMALL = ["model.separator.network.hidden=128", "epochs=8", "chunk_seconds=3.0"]
 VOCALS = 4  # the audio stream of a *.stem.mp4 that holds them
 PICTURE_SECONDS = 10
 
@@ -47,13 +48,15 @@ def step(module: str, *arguments: str) -> None:
 
 
 def draw(song: Path, estimate: Path, picture: Path, title: str) -> Path:
-    """Mixture, true vocals and separated vocals of the song's first seconds with singing."""
+    """Mixture, true vocals and separated vocals, from a second before the singing sets in."""
     mixture, vocals = audio.read_streams(song, [0, VOCALS])
-    time = PICTURE_SECONDS * mixture.sample_rate
+    onset = int(np.argmax(np.abs(vocals.samples).max(axis=0) > 0.01))
+    start = max(0, onset - mixture.sample_rate)
+    place = slice(start, start + PICTURE_SECONDS * mixture.sample_rate)
     signals = {
-        "mixture": mixture.samples[:, :time],
-        "vocals (reference)": vocals.samples[:, :time],
-        "vocals (separated)": audio.read(estimate).samples[:, :time],
+        "mixture": mixture.samples[:, place],
+        "vocals (reference)": vocals.samples[:, place],
+        "vocals (separated)": audio.read(estimate).samples[:, place],
     }
     spectrogram_comparison(signals, mixture.sample_rate, picture, title)
     return picture

@@ -50,6 +50,6 @@ def spectrogram_comparison(
     figure.suptitle(title)
     try:
         with replacing(path) as partial:
-            figure.savefig(partial, format="png", dpi=110)
+            figure.savefig(partial, format="png", dpi=80)
     finally:
         pyplot.close(figure)
