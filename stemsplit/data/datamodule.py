@@ -85,6 +85,7 @@ class StemDataModule(L.LightningDataModule):
         self.store = Store(self.cache, sample_rate, channels)
         self.front_end = front_end
         self.views = list(views)
+        self.first_epoch = 0
         self._listed: list[Track] | None = None
 
     def _tracks(self) -> list[Track]:
@@ -117,9 +118,18 @@ class StemDataModule(L.LightningDataModule):
         assert self.front_end is not None
         return cached_statistics(self.tracks("train"), self.front_end, self.views, self.cache)
 
+    # Lightning tells the sampler each epoch, but on resuming only after workers were sent ahead.
+    # Checkpoints are written at the end of epochs, so the next one is where a resumed run begins.
+    def state_dict(self) -> dict[str, Any]:
+        return {"next_epoch": self.trainer.current_epoch + 1 if self.trainer else 0}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.first_epoch = state_dict["next_epoch"]
+
     def train_dataloader(self) -> DataLoader[Chunk]:
         chunks = RandomChunks(self.train_tracks, self.stems, self.chunk, self.seed, self.remix)
         sampler = EpochSampler(len(self.train_tracks) * self.chunks_per_track, self.seed)
+        sampler.set_epoch(self.first_epoch)
         return self._loader(chunks, batch_size=self.batch_size, sampler=sampler)
 
     def val_dataloader(self) -> DataLoader[Chunk]:

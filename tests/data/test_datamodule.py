@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import lightning as L
 import pytest
 import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 
 from stemsplit import audio
@@ -254,27 +255,44 @@ class Listener(L.LightningModule):
         return torch.optim.SGD(self.parameters(), 0.1)
 
 
+def listened(folder: Path, epochs: int) -> L.Trainer:
+    last = ModelCheckpoint(dirpath=folder, filename="last", enable_version_counter=False)
+    return L.Trainer(
+        callbacks=[last],
+        max_epochs=epochs,
+        accelerator="cpu",
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+    )
+
+
 def test_lightning_draws_each_epoch_anew(
     build: Callable[..., StemDataModule], tmp_path: Path
 ) -> None:
     module = Listener()
-    trainer = L.Trainer(
-        max_epochs=2,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        default_root_dir=tmp_path,
-    )
-    trainer.fit(module, datamodule=build())
+    listened(tmp_path, epochs=2).fit(module, datamodule=build())
     first, second = module.trained
     assert sorted(first) == [(0, position) for position in range(6)]
     assert sorted(second) == [(1, position) for position in range(6)]
     assert [key[1] for key in first] != [key[1] for key in second]
     assert module.validated[0] == module.validated[1]
     assert len(module.validated[0]) == 2
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_resumed_training_goes_on_with_the_next_epochs(
+    build: Callable[..., StemDataModule], tmp_path: Path, workers: int
+) -> None:
+    whole, resumed = Listener(), Listener()
+    listened(tmp_path, epochs=3).fit(whole, datamodule=build(workers=workers))
+    folder = tmp_path / "interrupted"
+    listened(folder, epochs=1).fit(Listener(), datamodule=build(workers=workers))
+    listened(folder, epochs=3).fit(
+        resumed, datamodule=build(workers=workers), ckpt_path=folder / "last.ckpt"
+    )
+    assert resumed.trained == whole.trained[1:]
 
 
 def test_a_chunk_travels_to_the_device_whole(build: Callable[..., StemDataModule]) -> None:
