@@ -7,7 +7,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from stemsplit.separator import load as load
+    from stemsplit.checkpoint import load as load
 
 __all__ = ["load"]
 
@@ -15,7 +15,7 @@ __all__ = ["load"]
 def __getattr__(name: str) -> Any:
     # torch is imported when a separator is asked for, not by processes that only score.
     if name == "load":
-        from stemsplit.separator import load
+        from stemsplit.checkpoint import load
 
         return load
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

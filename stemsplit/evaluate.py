@@ -7,13 +7,13 @@ import torch
 from omegaconf import DictConfig
 
 from stemsplit import configuration
+from stemsplit.checkpoint import checkpoint_of, load
 from stemsplit.configuration import CONF, make
 from stemsplit.data.datamodule import StemDataModule
 from stemsplit.data.store import corpus_fingerprint
 from stemsplit.errors import InputError, one_line_errors
 from stemsplit.evaluation.scores import evaluate
 from stemsplit.reporting.results import print_scores, write_result
-from stemsplit.separator import checkpoint_of, load
 
 configuration.register_resolvers()
 

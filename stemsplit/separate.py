@@ -9,8 +9,9 @@ from rich.console import Console
 from rich.progress import Progress
 
 from stemsplit import audio
+from stemsplit.checkpoint import load
 from stemsplit.errors import InputError, one_line_errors
-from stemsplit.separator import Separator, load
+from stemsplit.separator import Separator
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -12,13 +12,13 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from stemsplit import configuration
+from stemsplit.checkpoint import load
 from stemsplit.configuration import CONF, make
 from stemsplit.data.datamodule import StemDataModule
 from stemsplit.data.tracks import Subset
 from stemsplit.errors import InputError, one_line_errors
 from stemsplit.evaluation.scores import evaluate
 from stemsplit.reporting.results import print_scores, write_result
-from stemsplit.separator import load
 from stemsplit.training.metrics_csv import MetricsCsv
 from stemsplit.training.module import SeparationModule
 from stemsplit.training.weights_and_biases import finish

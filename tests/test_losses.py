@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch.nn import functional
 
+from stemsplit.checkpoint import build
 from stemsplit.data.datamodule import make_batch
 from stemsplit.losses import magnitude_mse
-from stemsplit.separator import build
 
 
 @pytest.mark.parametrize("targets", [["vocals"], ["vocals", "drums"]])

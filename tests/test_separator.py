@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 import stemsplit
+from stemsplit.checkpoint import build
 from stemsplit.errors import InputError
 from stemsplit.features import FrontEnd
-from stemsplit.separator import Separator, build, crossfades
+from stemsplit.separator import Separator, crossfades
 from stemsplit.shapes import Mask, Views
 
 RATE, CHUNK = 8000, 4000

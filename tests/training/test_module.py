@@ -12,9 +12,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 import stemsplit
+from stemsplit.checkpoint import build
 from stemsplit.data.datamodule import make_batch
 from stemsplit.losses import magnitude_mse
-from stemsplit.separator import Separator, build
+from stemsplit.separator import Separator
 from stemsplit.shapes import Batch
 from stemsplit.training.checkpoints import AtomicCheckpointIO
 from stemsplit.training.module import SeparationModule, signal_to_distortion
