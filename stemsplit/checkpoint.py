@@ -3,6 +3,7 @@
 import importlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -84,14 +85,25 @@ def checkpoint_of(run_or_checkpoint: Path) -> Path:
     )
 
 
-def load(run_or_checkpoint: str | Path, allow: Sequence[str] = ()) -> Separator:
-    """The separator that a training left, ready to `separate`.
-
-    Nothing is unpickled but tensors and plain values. `allow` is as in `build`.
-    """
-    path = checkpoint_of(Path(run_or_checkpoint))
+def read(path: Path) -> dict[str, Any]:
+    """The content of a checkpoint: tensors and plain values, nothing else is unpickled."""
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
+    # What a damaged or a stranger's file can bring about is open; it means the same to its user.
+    except Exception as error:
+        raise InputError(f"{path}: not a whole checkpoint ({reason(error)})") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: not a checkpoint of stemsplit (a {type(content).__name__})")
+    return content
+
+
+def load(
+    run_or_checkpoint: str | Path, allow: Sequence[str] = (), device: str = "cpu"
+) -> Separator:
+    """The separator that a training left, ready to `separate`; `allow` is as in `build`."""
+    path = checkpoint_of(Path(run_or_checkpoint))
+    content = read(path)
+    try:
         separator = build(**content["separator"], allow=allow)
         # A training may keep more: a loss with buffers, metrics.
         prefix = "separator."
@@ -103,8 +115,13 @@ def load(run_or_checkpoint: str | Path, allow: Sequence[str] = ()) -> Separator:
         separator.load_state_dict(weights)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
-    # What a stranger's file can bring about is open: any of it means the same to its user.
-    except Exception as error:
-        reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
-        raise InputError(f"{path}: not a checkpoint of stemsplit ({reason})") from error
-    return separator.eval()
+    except Exception as error:  # as open as above
+        raise InputError(f"{path}: not a checkpoint of stemsplit ({reason(error)})") from error
+    try:
+        return separator.eval().to(device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"device {device!r} cannot be used here ({reason(error)})") from None
+
+
+def reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"

@@ -1,10 +1,15 @@
 """Where the configuration lies, what its resolvers compute, and how a run keeps its own."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.utils import instantiate
+from lightning.pytorch import callbacks
 from omegaconf import DictConfig, ListConfig, OmegaConf
+from torch import optim
 
 from stemsplit.errors import InputError
 from stemsplit.files import replacing
@@ -13,8 +18,27 @@ PACKAGE = Path(__file__).resolve().parent
 # In a wheel conf/ lies inside the package, in a checkout beside it.
 CONF = str(next(path for path in (PACKAGE / "conf", PACKAGE.parent / "conf") if path.is_dir()))
 
-# A configuration may come from a stranger's run; it makes nothing but these.
-MAKES = ["stemsplit.*", "lightning.*", "torch.optim.*"]
+# A configuration may come from a stranger's run: it makes nothing but these. (By name: a package
+# would let in all that its modules import.)
+MAKES = [
+    "stemsplit.checkpoint.build",
+    "stemsplit.data.augment.Augment",
+    "stemsplit.data.datamodule.StemDataModule",
+    "stemsplit.data.tracks.demo",
+    "stemsplit.data.tracks.musdb18",
+    "stemsplit.data.tracks.musdb18hq",
+    "stemsplit.losses.magnitude_mse",
+    "stemsplit.separator.Separator",  # what `build` returns
+    "stemsplit.training.checkpoints.AtomicCheckpointIO",
+    "stemsplit.training.checkpoints.RunCheckpoint",
+    "stemsplit.training.metrics_csv.MetricsCsv",
+    "stemsplit.training.module.SeparationModule",
+    "stemsplit.training.weights_and_biases.weights_and_biases",
+    "lightning.Trainer",
+    *(f"lightning.pytorch.callbacks.{name}" for name in callbacks.__all__),
+    *(f"torch.optim.{name}" for name in optim.__all__ if name[0].isupper()),
+    *(f"torch.optim.lr_scheduler.{name}" for name in optim.lr_scheduler.__all__),
+]
 
 
 def first(*values: Any) -> Any:
@@ -37,14 +61,34 @@ def register_resolvers() -> None:
 
 
 def make(config: DictConfig, **arguments: Any) -> Any:
-    """What a configuration describes: an object of this package or of those that it stands on."""
-    return instantiate(config, _execution_whitelist_=MAKES, **arguments)
+    """What a configuration describes: an object of `MAKES`; a setting it refuses is named."""
+    with settings_at_fault():
+        return instantiate(config, _execution_whitelist_=MAKES, **arguments)
+
+
+@contextmanager
+def settings_at_fault() -> Iterator[None]:
+    """Whatever fails inside, fails because of a setting: say so in one line."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        text = " ".join(str(error).split())
+        raise InputError(f"a setting cannot be used: {text or type(error).__name__}") from error
 
 
 def save(config: DictConfig, run: Path) -> None:
-    """The whole configuration of a run, every interpolation resolved, as RUN/config.yaml."""
+    """The whole configuration of a run as RUN/config.yaml.
+
+    What depends on the moment (folders, the choices of groups, variables of the environment) is
+    written out; what follows from other settings stays a reference, so that a resumed run can
+    change those, and so that a run can be moved.
+    """
+    for key in ("run_dir", "name", "corpus", "data.root", "data.cache"):
+        OmegaConf.update(config, key, OmegaConf.select(config, key))
     with replacing(run / "config.yaml") as partial:
-        OmegaConf.save(config, partial, resolve=True)
+        OmegaConf.save(config, partial)
 
 
 def saved(run: Path) -> DictConfig:
@@ -52,24 +96,32 @@ def saved(run: Path) -> DictConfig:
     path = run / "config.yaml"
     if not path.is_file():
         raise InputError(f"{run}: not the folder of a run, it holds no config.yaml")
-    text = path.read_text()
-    config = OmegaConf.create(text)
-    assert isinstance(config, DictConfig)
-    moved = OmegaConf.create(text.replace(config.run_dir, str(run.absolute())))
-    assert isinstance(moved, DictConfig)
-    return moved
+    config = OmegaConf.load(path)
+    if not isinstance(config, DictConfig) or "run_dir" not in config:
+        raise InputError(f"{path}: not the configuration of a run")
+    config.run_dir = str(run.absolute())
+    return config
 
 
-def overridden(config: DictConfig, overrides: list[str]) -> DictConfig:
-    """A saved configuration with values of the command line in place of its own.
+def override(config: DictConfig, overrides: list[str]) -> None:
+    """Put values of the command line in place of a saved configuration's own.
 
-    A saved configuration is complete, so whole groups (``model=…``) cannot be exchanged in it.
+    A saved configuration is complete, so single values are exchanged: neither whole groups
+    (``model=…``) nor settings that it does not have.
     """
-    for override in overrides:
-        name = override.partition("=")[0]
+    for given in OverridesParser.create().parse_overrides(overrides):
+        name = given.key_or_group
+        if given.is_delete() or given.is_add() or not known(config, name):
+            raise InputError(f"{given.input_line}: a resumed run has no such setting to change")
         if isinstance(OmegaConf.select(config, name), DictConfig):
             raise InputError(
-                f"{override}: a resumed run keeps its {name}; single values of it can be changed "
-                f"({name}.KEY=VALUE)"
+                f"{given.input_line}: a resumed run keeps its {name}; single values of it can be "
+                f"changed ({name}.KEY=VALUE)"
             )
-    return OmegaConf.merge(config, OmegaConf.from_dotlist(overrides))  # type: ignore[return-value]
+        OmegaConf.update(config, name, given.value())
+
+
+def known(config: DictConfig, name: str) -> bool:
+    parent, _, key = name.rpartition(".")
+    holder = OmegaConf.select(config, parent) if parent else config
+    return isinstance(holder, DictConfig) and key in holder

@@ -2,7 +2,7 @@
 
 Trains a small `mel_blstm` on the synthesised songs, scores it on their test songs beside the
 do-nothing mixture, separates one of them, and draws it. The published network is four times as
-wide, trains for longer, and is what ``python -m stemsplit.train model=mel_blstm`` takes.
+wide and reads excerpts of six seconds: ``python -m stemsplit.train model=mel_blstm``.
 """
 
 import shlex
@@ -13,11 +13,12 @@ from pathlib import Path
 
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 
 from stemsplit import audio, configuration
 from stemsplit.reporting.plots import spectrogram_comparison
 
-SMALL = ["model.separator.network.hidden=128", "epochs=8", "chunk_seconds=3.0"]
+SMALL = ["model.separator.network.hidden=128", "chunk_seconds=3.0"]
 VOCALS = 4  # the audio stream of a *.stem.mp4 that holds them
 PICTURE_SECONDS = 10
 
@@ -34,14 +35,14 @@ def main() -> None:
     step("stemsplit.separate", str(song), "--checkpoint", str(run), "--output", str(output))
     name = song.name.removesuffix(".stem.mp4")
     picture = draw(song, output / name / "vocals.wav", run / "spectrograms.png", name)
-    console.print(f"\nstems:    {output / name}/*.wav\npicture:  {picture}")
-    console.print(f"scores:   {run / 'evaluations/demo-test/result.json'}")
+    print(f"\nstems:    {output / name}/*.wav\npicture:  {picture}")
+    print(f"scores:   {run / 'evaluations/demo-test/result.json'}")
 
 
 def step(module: str, *arguments: str) -> None:
     """Run one of the README's commands, and show it."""
     command = ["python", "-m", module, *arguments]
-    console.print(f"\n[bold green]$[/bold green] {shlex.join(command)}")
+    console.print(f"\n[bold green]$[/bold green] {escape(shlex.join(command))}")
     code = subprocess.run([sys.executable, *command[1:]], check=False).returncode
     if code:
         sys.exit(code)

@@ -1,6 +1,7 @@
 """What a person gave wrong, said in one line."""
 
 import errno
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,14 +15,23 @@ class InputError(ValueError):
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Around an entry point: an `InputError` ends the program with its text and exit code 1."""
+    """Around an entry point: what was given wrong ends the program with a line and exit code 1.
+
+    That is an `InputError`, a full disk, or a file that cannot be used. With HYDRA_FULL_ERROR=1
+    the whole trace is shown.
+    """
     try:
         yield
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
-    except OSError as error:
-        if error.errno not in DISK_FULL:
+    except (InputError, OSError) as error:
+        if os.environ.get("HYDRA_FULL_ERROR") == "1":
             raise
-        print(f"error: the disk is full ({error}): free some room", file=sys.stderr)
+        if isinstance(error, InputError):
+            line = str(error)
+        elif error.errno in DISK_FULL:
+            line = f"the disk is full ({error}): free some room"
+        elif error.filename is not None:
+            line = f"{error.filename}: {error.strerror}"
+        else:
+            raise
+        print(f"error: {line}", file=sys.stderr)
         sys.exit(1)

@@ -12,8 +12,10 @@ from stemsplit.configuration import CONF, make
 from stemsplit.data.datamodule import StemDataModule
 from stemsplit.data.store import corpus_fingerprint
 from stemsplit.errors import InputError, one_line_errors
-from stemsplit.evaluation.scores import evaluate
+from stemsplit.evaluation.scores import PROTOCOL, evaluate
 from stemsplit.reporting.results import print_scores, write_result
+
+SUBSETS = ("valid", "test")
 
 configuration.register_resolvers()
 
@@ -26,6 +28,10 @@ def main(config: DictConfig) -> None:
 
 def evaluate_checkpoint(config: DictConfig) -> None:
     """Scores of one checkpoint and of the mixture, to ``result.json`` and museval's files."""
+    if not isinstance(config.checkpoint, str):
+        raise InputError("say which separator to score: checkpoint=RUN_OR_CKPT, one at a time")
+    if config.subset not in SUBSETS:
+        raise InputError(f"subset={config.subset} is none of {SUBSETS}")
     checkpoint = checkpoint_of(Path(config.checkpoint))
     row = checkpoint.stem
     corpus, data_config = config.corpus, config.data
@@ -38,20 +44,21 @@ def evaluate_checkpoint(config: DictConfig) -> None:
         raise InputError(
             f"{checkpoint} does not lie in a run's folder: say on which corpus, data=…"
         )
-    separator = load(checkpoint)
+    device = config.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    separator = load(checkpoint, device=device)
     data: StemDataModule = make(data_config, targets=list(separator.targets))
     tracks = data.tracks(config.subset)
-    if config.device == "auto":
-        config.device = "cuda" if torch.cuda.is_available() else "cpu"
     folder = Path(config.output or checkpoint.parent / "evaluations" / f"{corpus}-{config.subset}")
-    scores = evaluate(separator.to(config.device), tracks, row, folder / "museval", config.workers)
+    scores = evaluate(separator, tracks, row, folder / "museval", config.workers)
     write_result(
         folder / "result.json",
         scores,
         checkpoint=str(checkpoint),
         corpus=corpus,
         subset=config.subset,
-        protocol="BSS Eval v4, 1 s frames, median of frames, median of songs",
+        protocol=PROTOCOL,
         fingerprint=corpus_fingerprint(tracks),
         targets=list(separator.targets),
     )

@@ -46,6 +46,8 @@ class FrontEnd(nn.Module):
     ) -> None:
         super().__init__()
         # With half-overlapping windows the last samples of some lengths could not be inverted.
+        if sample_rate < 1 or window < 3:
+            raise InputError(f"sample rate {sample_rate} and window {window} must be larger")
         divisors = [size for size in range(1, window // 3 + 1) if window % size == 0]
         if hop not in divisors:
             raise InputError(

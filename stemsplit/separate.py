@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from rich.console import Console
 from rich.progress import Progress
 
 from stemsplit import audio
@@ -40,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     with one_line_errors():
         folders = output_folders(options.songs, options.output)
-        separator = load(options.checkpoint, options.allow).to(options.device)
+        separator = load(options.checkpoint, options.allow, options.device)
         for song, folder in folders.items():
             separate(separator, song, folder)
 
@@ -60,9 +59,10 @@ def output_folders(songs: Sequence[Path], output: Path) -> dict[Path, Path]:
 
 def separate(separator: Separator, song: Path, folder: Path) -> None:
     """Write the stems of one song (of its first audio stream)."""
+    print(song)
     mixture = audio.read(song)
     with Progress() as progress:
-        bar = progress.add_task(song.name, total=1.0)
+        bar = progress.add_task("separating", total=1.0)
         try:
             stems = separator.separate(
                 torch.from_numpy(mixture.samples),
@@ -74,7 +74,7 @@ def separate(separator: Separator, song: Path, folder: Path) -> None:
     for stem, samples in stems.items():
         path = folder / f"{stem}.wav"
         audio.write(path, samples.numpy(), mixture.sample_rate)
-        Console().print(str(path), highlight=False, soft_wrap=True)
+        print(path)
 
 
 if __name__ == "__main__":

@@ -50,6 +50,8 @@ class Separator(nn.Module):
         super().__init__()
         if residual in targets:
             raise InputError(f"the residual {residual!r} is a target too; name it otherwise")
+        if channels < 1:
+            raise InputError(f"a separator works on 1 channel or more, not {channels}")
         if not 0 < 2 * overlap_seconds <= chunk_seconds:
             raise InputError(
                 f"chunks of {chunk_seconds} s cannot overlap by {overlap_seconds} s: "

@@ -7,17 +7,17 @@ from typing import Any
 
 import hydra
 import lightning as L
-import torch
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from stemsplit import configuration
-from stemsplit.checkpoint import load
-from stemsplit.configuration import CONF, make
+from stemsplit.checkpoint import load, read
+from stemsplit.configuration import CONF, make, settings_at_fault
 from stemsplit.data.datamodule import StemDataModule
 from stemsplit.data.tracks import Subset
 from stemsplit.errors import InputError, one_line_errors
-from stemsplit.evaluation.scores import evaluate
+from stemsplit.evaluation.scores import PROTOCOL, evaluate
 from stemsplit.reporting.results import print_scores, write_result
 from stemsplit.training.metrics_csv import MetricsCsv
 from stemsplit.training.module import SeparationModule
@@ -29,6 +29,9 @@ configuration.register_resolvers()
 @hydra.main(config_path=CONF, config_name="train")
 def main(config: DictConfig) -> None:
     quieten()
+    if HydraConfig.get().mode == RunMode.MULTIRUN:
+        train(config)  # Hydra notes what fails, and goes on with the next job
+        return
     with one_line_errors():
         try:
             train(config if config.resume is None else resumed_configuration(config))
@@ -41,12 +44,9 @@ def main(config: DictConfig) -> None:
 def resumed_configuration(config: DictConfig) -> DictConfig:
     """The run's own configuration; what the command line says beside ``resume=`` wins."""
     run = Path(config.resume).absolute()
-    overrides = [
-        override
-        for override in HydraConfig.get().overrides.task
-        if not override.startswith("resume=")
-    ]
-    saved = configuration.overridden(configuration.saved(run), overrides)
+    saved = configuration.saved(run)
+    given = HydraConfig.get().overrides.task
+    configuration.override(saved, [word for word in given if not word.startswith("resume=")])
     if not (run / "last.ckpt").is_file():
         raise InputError(f"{run}: stopped before its first epoch ended; start it anew")
     saved.resume = str(run)
@@ -56,12 +56,14 @@ def resumed_configuration(config: DictConfig) -> DictConfig:
 def train(config: DictConfig) -> None:
     """Train, then score the best checkpoint on the validation songs."""
     run = Path(config.run_dir)
-    L.seed_everything(config.seed, workers=True, verbose=False)
+    with settings_at_fault():
+        L.seed_everything(config.seed, workers=True, verbose=False)
     module: SeparationModule = make(config.model)
     separator = module.separator
-    data: StemDataModule = make(config.data, _partial_=True)(
-        front_end=separator.front_end, views=separator.network.views
-    )
+    with settings_at_fault():
+        data: StemDataModule = make(config.data, _partial_=True)(
+            front_end=separator.front_end, views=separator.network.views
+        )
     # What is wrong with the songs shows here, before hours are spent.
     subsets: list[Subset] = ["valid", "test"] if config.evaluate_test else ["valid"]
     data.tracks("train", *subsets)
@@ -73,12 +75,12 @@ def train(config: DictConfig) -> None:
     loggers = list(make(config.logger).values())
     try:
         trainer = fit(config, module, data, loggers)
+        if (run / "best.ckpt").is_file():
+            for subset in subsets:
+                score(config, data, subset, trainer, loggers)
     except BaseException:
         finish(loggers, failed=True)
         raise
-    if (run / "best.ckpt").is_file():
-        for subset in subsets:
-            score(config, data, subset, trainer, loggers)
     finish(loggers, failed=False)
 
 
@@ -92,9 +94,10 @@ def fit(
     )
     for logger in loggers:
         logger.log_hyperparams(OmegaConf.to_container(config, resolve=True))
-    checkpoint = Path(config.run_dir) / "last.ckpt" if config.resume else None
-    if checkpoint is not None:
-        step = torch.load(checkpoint, map_location="cpu", weights_only=True)["global_step"]
+    checkpoint = None
+    if config.resume:
+        checkpoint = Path(config.run_dir) / "last.ckpt"
+        step = read(checkpoint)["global_step"]
         for logger in loggers:
             if isinstance(logger, MetricsCsv):
                 logger.forget_from(step)
@@ -112,7 +115,7 @@ def score(
     """Scores of the best checkpoint: RUN/result.json of validation, RUN/test/ of the test songs."""
     run = Path(config.run_dir)
     folder = run if subset == "valid" else run / "test"
-    separator = load(run).to(trainer.strategy.root_device)
+    separator = load(run, device=str(trainer.strategy.root_device))
     scores = evaluate(separator, data.tracks(subset), config.name, folder / "museval")
     write_result(
         folder / "result.json",
@@ -120,7 +123,7 @@ def score(
         model=config.name,
         corpus=config.corpus,
         subset=subset,
-        protocol="BSS Eval v4, 1 s frames, median of frames, median of songs",
+        protocol=PROTOCOL,
         fingerprint=data.fingerprint(),
         seed=config.seed,
         steps=trainer.global_step,

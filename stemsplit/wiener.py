@@ -9,8 +9,8 @@ reads both off the present estimates, then filters the mixture with them.
 - A. Nugraha, A. Liutkus, E. Vincent, "Multichannel audio source separation with deep neural
   networks", IEEE/ACM TASLP 24(9), 2016: the weighted update of the covariance, used here.
 
-The results are those of `openunmix.filtering.wiener` (and `norbert.wiener`) in double precision,
-where single precision fails them: see `solve`.
+The results are those of `openunmix.filtering.wiener` in double precision; its own in single
+precision are far from them where channels are alike, these are not: see `solve`.
 """
 
 import torch

@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from stemsplit import configuration
 from stemsplit.configuration import CONF, make
 from stemsplit.data.datamodule import StemDataModule
+from stemsplit.errors import InputError
 from stemsplit.training.module import SeparationModule
 
 configuration.register_resolvers()
@@ -108,7 +109,21 @@ def test_evaluate_takes_a_corpus_or_none(tmp_path: Path) -> None:
     assert isinstance(make(given.data), StemDataModule)
 
 
-def test_a_configuration_makes_nothing_foreign(tmp_path: Path) -> None:
-    with pytest.raises(Exception, match=r"os\.system"):
-        make(OmegaConf.create({"_target_": "os.system", "command": f"touch {tmp_path}/made"}))
-    assert not (tmp_path / "made").exists()
+@pytest.mark.parametrize(
+    ("target", "arguments"),
+    [
+        ("os.system", ["touch {made}"]),
+        ("stemsplit.demo.step", ["timeit", "-n1", "-r1", "open('{made}', 'w')"]),
+        ("stemsplit.demo.subprocess.run", [["touch", "{made}"]]),
+        ("stemsplit.files.Path.touch", ["{made}"]),
+    ],
+)
+def test_a_configuration_makes_nothing_foreign(
+    target: str, arguments: list[str], tmp_path: Path
+) -> None:
+    made = tmp_path / "made"
+    filled = [OmegaConf.create({"a": arguments}).a]
+    text = OmegaConf.to_yaml(OmegaConf.create({"_target_": target, "_args_": filled[0]}))
+    with pytest.raises(InputError, match="whitelist"):
+        make(OmegaConf.create(text.replace("{made}", str(made))))
+    assert not made.exists()

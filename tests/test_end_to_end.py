@@ -130,20 +130,44 @@ def test_offline_wandb_run_is_finished_after_an_error(place: Path, corpus: list[
     assert recorded.stat().st_size > 0
 
 
+def test_a_sweep_goes_on_after_a_job_that_fails(place: Path, corpus: list[str]) -> None:
+    sweep = place / "sweep"
+    process = start(
+        place,
+        "train",
+        "-m",
+        *corpus,
+        *TINY,
+        "epochs=1",
+        "model.separator.network.hidden=15,16",
+        f"hydra.sweep.dir={sweep}",
+    )
+    output, errors = process.communicate(timeout=240)
+    assert process.returncode == 1
+    assert "hidden 15 must be even" in output + errors
+    assert (sweep / "1" / "result.json").is_file()
+
+
 @pytest.mark.parametrize(
-    ("arguments", "named"),
+    ("command", "named"),
     [
-        (["data=musdb18"], "data.root"),
-        (["data=musdb18", "data.root=/nowhere/at/all"], "/nowhere/at/all"),
-        (["resume=nowhere"], "nowhere"),
-        (["targets=[piano]"], "piano"),
+        ("train data=musdb18 logger=csv", "data.root"),
+        ("train data=musdb18 data.root=/nowhere/at/all", "/nowhere/at/all"),
+        ("train resume=nowhere", "nowhere"),
+        ("train targets=[piano]", "piano"),
+        ("train data.cache=/dev/null/x", "/dev/null"),
+        ("train chunk_seconds=abc", "abc"),
+        ("evaluate", "checkpoint="),
+        ("evaluate checkpoint=nowhere subset=foo", "foo"),
+        ("separate nowhere.mp3 --checkpoint nowhere", "nowhere.mp3"),
     ],
 )
-def test_bad_input_is_one_line(place: Path, arguments: list[str], named: str) -> None:
-    process = start(place, "train", *arguments, "logger=csv")
+def test_bad_input_is_one_line(place: Path, command: str, named: str) -> None:
+    process = start(place, *command.split())
     output, errors = process.communicate(timeout=120)
     assert process.returncode == 1
-    [line] = [line for line in (output + errors).splitlines() if line.strip()]
+    [line] = [line for line in errors.splitlines() if line.strip()]
     assert line.startswith("error: ")
     assert named in line
+    assert "Traceback" not in output  # nothing but, perhaps, the bar of what was begun
     assert not (place / "nowhere").exists()

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from stemsplit.errors import InputError
 from stemsplit.shapes import Stems
 
 
@@ -18,6 +19,8 @@ class Augment:
     def __init__(
         self, seed: int, gain: Sequence[float] = (0.25, 1.25), swap_channels: bool = True
     ) -> None:
+        if len(gain) != 2 or not 0 <= gain[0] <= gain[1]:
+            raise InputError(f"augment.gain {list(gain)} must be [least, most], both 0 or more")
         self.seed = seed
         self.gain = gain
         self.swap_channels = swap_channels

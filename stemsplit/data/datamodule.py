@@ -60,7 +60,7 @@ class StemDataModule(L.LightningDataModule):
             raise InputError(f"targets {unknown} are not among the corpus's stems {list(stems)}")
         if len(set(targets)) < max(1, len(targets)):
             raise InputError(f"targets {list(targets)} must name one stem or more, each once")
-        self.chunk = round(chunk_seconds * sample_rate)
+        self.chunk = round(float(chunk_seconds) * sample_rate)
         counts = {
             f"chunk_seconds {chunk_seconds}": self.chunk,
             f"chunks_per_track {chunks_per_track}": chunks_per_track,
@@ -70,6 +70,8 @@ class StemDataModule(L.LightningDataModule):
         for setting, count in counts.items():
             if count is not None and count < 1:
                 raise InputError(f"{setting} leaves nothing to train on: it must be positive")
+        if workers < 0:
+            raise InputError(f"workers {workers} must be 0 or more")
         self.lister = lister
         self.stems = list(stems)
         self.targets = list(targets)

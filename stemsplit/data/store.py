@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import tempfile
+import time as clock
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from stemsplit.data.tracks import AudioSource, Subset, Track
 from stemsplit.errors import DISK_FULL, InputError
 from stemsplit.files import replacing
 
+DAY = 24 * 60 * 60  # seconds
 FORMAT = "1"  # Part of every key: change it when what is stored changes.
 
 
@@ -90,8 +92,15 @@ class Store:
             if not _is_whole(folder)
         }
         if missing:
+            self._sweep()
             self._decode_all(missing)
         return [self._open(*pair) for pair in zip(folders, tracks, strict=True)]
+
+    def _sweep(self) -> None:
+        """Remove what killed processes left behind: what is a day old, nobody is writing."""
+        for partial in (self.cache / "tracks").glob(".partial-*"):
+            if clock.time() - partial.stat().st_mtime > DAY:
+                shutil.rmtree(partial, ignore_errors=True)
 
     def _decode_all(self, missing: dict[Path, Track]) -> None:
         # A track takes its length in float32 five times over while it is decoded.

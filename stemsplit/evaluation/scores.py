@@ -18,6 +18,11 @@ from stemsplit.evaluation.intervals import Interval, median_interval
 from stemsplit.files import replacing
 from stemsplit.separator import Separator
 
+# museval 0.4.1 names an exception by a path that NumPy 2 no longer has.
+if not hasattr(np.linalg, "linalg"):
+    np.linalg.linalg = np.linalg  # type: ignore[attr-defined]
+
+PROTOCOL = "BSS Eval v4, 1 s frames, median of frames, median of songs"
 METRICS = ("SDR", "SIR", "ISR", "SAR")
 MIXTURE = "mixture"  # the row of the do-nothing system: the mixture as the estimate of every stem
 
@@ -94,21 +99,19 @@ def reference_stems(separator: Separator, track: StoredTrack) -> Song:
 def score(references: Song, estimates: Song, sample_rate: int) -> Frames:
     """BSS Eval v4 of all stems of a song, frame by frame (1 s windows and hops), in dB.
 
-    museval refuses a song in which a stem, or its estimate, is silent from end to end. Here such a
-    stem gets NaN in every frame, and the others are scored without it. A frame in which any scored
-    stem is silent is NaN for all, as museval has it.
+    museval refuses a song in which a stem, or its estimate, is silent from end to end. Here a
+    silent reference gets NaN in every frame, and the others are scored without it; in place of a
+    silent estimate stands noise 140 dB below full scale, so that all references stay in play. A
+    frame in which any scored stem is silent is NaN for all, as museval has it.
     """
-    # museval 0.4.1 names an exception by a path that NumPy 2 no longer has.
-    if not hasattr(np.linalg, "linalg"):
-        np.linalg.linalg = np.linalg  # type: ignore[attr-defined]
-    sounding = [stem for stem in references if sounds(references[stem]) and sounds(estimates[stem])]
+    sounding = [stem for stem in references if sounds(references[stem])]
     count = max(1, next(iter(references.values())).shape[1] // sample_rate)
     frames = {stem: {metric: [float("nan")] * count for metric in METRICS} for stem in references}
     if not sounding:
         return frames
     sdr, isr, sir, sar = museval.evaluate(
         [references[stem].T for stem in sounding],
-        [estimates[stem].T for stem in sounding],
+        [audible(estimates[stem]).T for stem in sounding],
         win=sample_rate,
         hop=sample_rate,
     )
@@ -121,6 +124,13 @@ def score(references: Song, estimates: Song, sample_rate: int) -> Frames:
 def sounds(samples: Float[np.ndarray, "channel time"]) -> bool:
     """Whether museval takes a stem for more than silence: channels that cancel are silent to it."""
     return bool(np.any(samples.sum(axis=0)))
+
+
+def audible(estimate: Float[np.ndarray, "channel time"]) -> Float[np.ndarray, "channel time"]:
+    """The estimate, or where it is silent, noise that nobody hears."""
+    if sounds(estimate):
+        return estimate
+    return 1e-7 * np.random.default_rng(0).standard_normal(estimate.shape)
 
 
 def write_museval(path: Path, track: str, frames: Frames) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from stemsplit.evaluation.intervals import Interval
 from stemsplit.evaluation.scores import METRICS
@@ -55,14 +56,16 @@ def commit() -> str | None:
 
 def print_scores(scores: Scores, title: str) -> None:
     """A section a system, a row a stem; medians in dB over their 95 % intervals."""
-    table = Table(title=title, caption="dB: median of 1 s frames, then of songs [95 % interval]")
+    table = Table(
+        title=Text(title), caption="dB: median of 1 s frames, then of songs [95 % interval]"
+    )
     table.add_column()
     for metric in METRICS:
         table.add_column(metric, justify="right")
     for system, stems in scores.items():
-        table.add_row(f"[bold]{system}[/bold]")
+        table.add_row(Text(system, style="bold"))
         for stem, metrics in stems.items():
-            table.add_row(f"  {stem}", *(cell(metrics[metric]) for metric in METRICS))
+            table.add_row(Text(f"  {stem}"), *(cell(metrics[metric]) for metric in METRICS))
         table.add_section()
     Console().print(table)
 

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from stemsplit.files import replacing
@@ -17,3 +18,25 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     ) -> None:
         with replacing(Path(path)) as partial:
             torch.save(checkpoint, partial)
+
+
+class RunCheckpoint(ModelCheckpoint):
+    """A checkpoint of a run's folder, which may be moved between training and resuming.
+
+    (Lightning forgets the best score when the folder's name has changed, and so lets the next
+    epoch, however bad, overwrite the best one.)
+    """
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        assert self.dirpath is not None
+        folder = Path(self.dirpath)
+
+        def here(path: str) -> str:
+            return str(folder / Path(path).name) if path else path
+
+        names = ("best_model_path", "kth_best_model_path", "last_model_path")
+        moved = {name: here(state_dict[name]) for name in names if name in state_dict}
+        best = {here(path): score for path, score in state_dict["best_k_models"].items()}
+        super().load_state_dict(
+            {**state_dict, **moved, "best_k_models": best, "dirpath": self.dirpath}
+        )

@@ -11,7 +11,7 @@ from stemsplit.files import replacing
 
 
 class MetricsCsv(Logger):
-    """One row a step, one column a metric; written row by row.
+    """One row a step at which something is logged (the end of an epoch), one column a metric.
 
     (Lightning's own CSV logger deletes what it finds when a run is reopened.)
     """

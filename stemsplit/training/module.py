@@ -7,6 +7,7 @@ import lightning as L
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torchmetrics import CatMetric
 
 from stemsplit.separator import Separator
@@ -66,6 +67,16 @@ class SeparationModule(L.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"])
+        # Here, not when Lightning would: it writes the epoch's checkpoint before that, and a
+        # resumed run would lose a step of the scheduler.
+        for configured in self.trainer.lr_scheduler_configs:
+            if not isinstance(configured.scheduler, ReduceLROnPlateau):
+                configured.scheduler.step()
+            elif (loss := self.trainer.callback_metrics.get("validation/loss")) is not None:
+                configured.scheduler.step(loss)
+
+    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
+        """Nothing: the step is taken in `on_train_epoch_end`."""
 
     def configure_optimizers(self) -> Any:
         optimizer = self.optimizer(self.parameters())

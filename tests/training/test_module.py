@@ -17,7 +17,7 @@ from stemsplit.data.datamodule import make_batch
 from stemsplit.losses import magnitude_mse
 from stemsplit.separator import Separator
 from stemsplit.shapes import Batch
-from stemsplit.training.checkpoints import AtomicCheckpointIO
+from stemsplit.training.checkpoints import AtomicCheckpointIO, RunCheckpoint
 from stemsplit.training.module import SeparationModule, signal_to_distortion
 
 TARGETS = ["vocals", "bass"]
@@ -86,6 +86,28 @@ def test_it_trains(module: SeparationModule, tmp_path: Path, precision: str) -> 
     assert not any(map(torch.equal, before, module.parameters()))
     # The scheduler follows validation/loss; so large a threshold is never met.
     assert fit.optimizers[0].param_groups[0]["lr"] < 0.01
+
+
+def test_a_resumed_scheduler_has_seen_every_epoch(module: SeparationModule, tmp_path: Path) -> None:
+    data = loader(batches(module.separator))
+
+    def train(epochs: int, checkpoint: Path | None = None) -> float:
+        last = RunCheckpoint(dirpath=tmp_path, filename="last", enable_version_counter=False)
+        fit = L.Trainer(
+            accelerator="cpu",
+            logger=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            max_epochs=epochs,
+            callbacks=[last],
+        )
+        fit.fit(module, data, data, ckpt_path=checkpoint, weights_only=True)
+        return float(fit.optimizers[0].param_groups[0]["lr"])
+
+    uninterrupted = train(4)
+    train(2)
+    assert train(4, tmp_path / "last.ckpt") == pytest.approx(uninterrupted)
+    assert uninterrupted < 0.01 * 0.1**2  # from the second epoch on, each one lowers it
 
 
 def test_steps_make_the_loss_smaller(module: SeparationModule, tmp_path: Path) -> None:
