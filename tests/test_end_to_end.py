@@ -171,3 +171,18 @@ def test_bad_input_is_one_line(place: Path, command: str, named: str) -> None:
     assert named in line
     assert "Traceback" not in output  # nothing but, perhaps, the bar of what was begun
     assert not (place / "nowhere").exists()
+
+
+def test_a_missing_ffmpeg_is_one_line(place: Path, corpus: list[str]) -> None:
+    environment = os.environ | {"PATH": str(place), "STEMSPLIT_CACHE": str(place / "cache")}
+    ended = subprocess.run(
+        [sys.executable, "-m", "stemsplit.train", *corpus, *TINY],
+        cwd=place,
+        env=environment,
+        text=True,
+        capture_output=True,
+        check=False,
+    )
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("error: musdb needs the program ffmpeg: run `make setup`")
+    assert len(ended.stderr.splitlines()) == 1

@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 from threading import BoundedSemaphore
 
-import museval
 import numpy as np
 import torch
 from jaxtyping import Float
@@ -104,6 +103,8 @@ def score(references: Song, estimates: Song, sample_rate: int) -> Frames:
     silent estimate stands noise 140 dB below full scale, so that all references stay in play. A
     frame in which any scored stem is silent is NaN for all, as museval has it.
     """
+    import museval  # its import asks for the program ffmpeg: the corpus's lister says so first
+
     sounding = [stem for stem in references if sounds(references[stem])]
     count = max(1, next(iter(references.values())).shape[1] // sample_rate)
     frames = {stem: {metric: [float("nan")] * count for metric in METRICS} for stem in references}
@@ -135,6 +136,8 @@ def audible(estimate: Float[np.ndarray, "channel time"]) -> Float[np.ndarray, "c
 
 def write_museval(path: Path, track: str, frames: Frames) -> None:
     """A song's frames in museval's own JSON layout."""
+    import museval
+
     store = museval.TrackStore(track)
     for stem, values in frames.items():
         store.add_target(stem, values)
