@@ -91,7 +91,10 @@ def read(path: Path) -> dict[str, Any]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     # What a damaged or a stranger's file can bring about is open; it means the same to its user.
     except Exception as error:
-        raise InputError(f"{path}: not a whole checkpoint ({reason(error)})") from error
+        # (torch's own text advises to unpickle it after all.)
+        raise InputError(
+            f"{path}: not a whole checkpoint of tensors and plain values ({type(error).__name__})"
+        ) from error
     if not isinstance(content, dict):
         raise InputError(f"{path}: not a checkpoint of stemsplit (a {type(content).__name__})")
     return content
