@@ -1,17 +1,19 @@
 """Waveform ↔ spectrum, and the views of a spectrum that networks read."""
 
+import math
 from collections.abc import Sequence
 
 import librosa
 import torch
 import torchaudio
+from jaxtyping import Complex, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
 from stemsplit.errors import InputError
-from stemsplit.shapes import Magnitude, Spectrum, View, Views, Waveform
+from stemsplit.shapes import Spectrum, View, Views
 
-VIEWS = ("magnitude", "mel", "mfcc")
+VIEWS = ("magnitude", "mel", "mfcc", "complex")
 
 
 class FrontEnd(nn.Module):
@@ -23,6 +25,7 @@ class FrontEnd(nn.Module):
     - ``magnitude``: absolute value of the spectrum, one band per frequency;
     - ``mel``: magnitudes summed by `librosa.filters.mel` (Slaney's scale and norm) up to
       `mel_hertz`;
+    - ``complex``: real parts of the spectrum, then imaginary parts, two bands per frequency;
     - ``mfcc``: the first `mfccs` cosine-transform coefficients of the mel power spectrum in dB.
       Its logarithm has a fixed floor of `floor` and no ``top_db``: a limit relative to the
       loudest frame would make a frame's coefficients depend on the excerpt around it.
@@ -76,18 +79,21 @@ class FrontEnd(nn.Module):
 
     def bands(self, view: str) -> int:
         """How many bands a view has."""
-        return self._view(view, torch.zeros(1, 1, self.window // 2 + 1, 1)).shape[2]
+        silence = torch.zeros(1, 1, self.window // 2 + 1, 1, dtype=torch.complex64)
+        return self._view(view, silence).shape[2]
 
-    def forward(self, waveform: Waveform) -> Spectrum:
-        """The spectrum of a waveform; one shorter than a window is padded with silence."""
-        batch, channel, time = waveform.shape
-        samples = waveform.float().reshape(batch * channel, time)
+    def forward(
+        self, waveform: Float[Tensor, "*leading time"]
+    ) -> Complex[Tensor, "*leading freq frame"]:
+        """The spectrum of waveforms; those shorter than a window are padded with silence."""
+        *leading, time = waveform.shape
+        samples = waveform.float().reshape(math.prod(leading), time)
         if time < self.window:
             samples = functional.pad(samples, (0, self.window - time))
         spectrum = torch.stft(
             samples, self.window, self.hop, window=self.window_function, return_complex=True
         )
-        return spectrum.reshape(batch, channel, *spectrum.shape[-2:])
+        return spectrum.reshape(*leading, *spectrum.shape[-2:])
 
     def inverse(self, spectrum: Tensor, time: int) -> Tensor:
         """The waveform `(…, time)` of a spectrum `(…, freq, frame)`, exactly `time` samples."""
@@ -104,16 +110,17 @@ class FrontEnd(nn.Module):
     def views(self, spectrum: Spectrum, names: Sequence[str]) -> Views:
         """The named views of a spectrum."""
         with torch.autocast(spectrum.device.type, enabled=False):
-            magnitude = spectrum.abs()
-            return {name: self._view(name, magnitude) for name in names}
+            return {name: self._view(name, spectrum) for name in names}
 
-    def _view(self, name: str, magnitude: Magnitude) -> View:
+    def _view(self, name: str, spectrum: Spectrum) -> View:
         match name:
             case "magnitude":
-                return magnitude
+                return spectrum.abs()
             case "mel":
-                return self.mel_filters @ magnitude
+                return self.mel_filters @ spectrum.abs()
+            case "complex":
+                return torch.cat([spectrum.real, spectrum.imag], dim=2)
             case "mfcc":
-                power = self.mel_filters @ magnitude.square()
+                power = self.mel_filters @ spectrum.abs().square()
                 return self.cosines.T @ (10 * power.clamp(min=self.floor).log10())
         raise InputError(f"there is no view {name!r}: choose among {VIEWS}")

@@ -12,4 +12,4 @@ def magnitude_mse(estimate: Estimate, batch: Batch) -> Float[Tensor, ""]:
 
     (Its spectra are not scaled by the window, so its figures are those of the study as well.)
     """
-    return functional.mse_loss(estimate.spectra.abs(), batch.stem_spectra.abs())
+    return functional.mse_loss(estimate.magnitudes, batch.stem_spectra.abs())

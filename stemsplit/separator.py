@@ -10,18 +10,32 @@ from torch import Tensor, nn
 from stemsplit.audio import resample
 from stemsplit.errors import InputError
 from stemsplit.features import FrontEnd
-from stemsplit.shapes import Batch, Estimate, Mask, Spectrum, Stems, StemSpectra, Views, Waveform
+from stemsplit.shapes import (
+    Batch,
+    Estimate,
+    Mask,
+    Spectrum,
+    StemMagnitudes,
+    Stems,
+    StemSpectra,
+    Views,
+    Waveform,
+)
 from stemsplit.wiener import wiener
 
 Description = Mapping[str, Any]
 
 
 class Network(Protocol):
-    """What a separator asks of an architecture, which is a `torch.nn.Module` besides."""
+    """What a separator asks of an architecture, which is a `torch.nn.Module` besides.
+
+    One that names no views reads the mixture's waveform in place of them, and gives the stems'
+    waveforms in place of a mask.
+    """
 
     views: tuple[str, ...]
 
-    def __call__(self, views: Views) -> Mask: ...
+    def __call__(self, views: Any) -> Mask | Stems: ...
 
     def set_statistics(self, statistics: dict[str, tuple[Tensor, Tensor]]) -> None:
         """Normalise the inputs by the mean and the scale of every band of every view."""
@@ -80,24 +94,41 @@ class Separator(nn.Module):
         return self.targets if self.residual is None else (*self.targets, self.residual)
 
     def estimate(self, batch: Batch) -> Estimate:
-        """The targets of a batch as the mask gives them, for training: without Wiener filter."""
-        mask = self.network(batch.views).float()
+        """The targets of a batch as the network gives them, for training: no Wiener filter."""
+        return self._estimate(batch.mixture, batch.spectrum, batch.views)
+
+    def _estimate(self, mixture: Waveform, spectrum: Spectrum, views: Views) -> Estimate:
+        """In float32, whatever precision the network runs in."""
+        if not self.network.views:
+            stems = self.network(mixture).float()
+            return Estimate(lambda: self.front_end(stems), lambda: stems)
+        mask: Mask = self.network(views)
+        if not mask.is_complex():
+            mask = mask.float()
 
         def spectra() -> StemSpectra:
-            return mask * batch.spectrum[:, None]
+            return mask * spectrum[:, None]
 
         def waveforms() -> Stems:
-            return self.front_end.inverse(spectra(), batch.mixture.shape[-1])
+            return self.front_end.inverse(spectra(), mixture.shape[-1])
 
-        return Estimate(spectra, waveforms)
+        def magnitudes() -> StemMagnitudes:
+            magnitude = views["magnitude"] if "magnitude" in views else spectrum.abs()
+            return mask.abs() * magnitude[:, None]
+
+        return Estimate(spectra, waveforms, magnitudes)
 
     def forward(self, mixture: Waveform) -> Stems:
         """All stems of an excerpt at the separator's own rate and channels; they sum to it."""
         spectrum = self.front_end(mixture)
-        mask: Mask = self.network(self.front_end.views(spectrum, self.network.views)).float()
-        filtered = self._filter(mask * spectrum[:, None], spectrum)
-        stems = self.front_end.inverse(filtered, mixture.shape[-1])
-        return self._complete(stems, mixture)
+        views = self.front_end.views(spectrum, self.network.views)
+        estimate = self._estimate(mixture, spectrum, views)
+        if self.wiener_iterations:
+            filtered = self._filter(estimate.spectra, spectrum)
+            targets = self.front_end.inverse(filtered, mixture.shape[-1])
+        else:
+            targets = estimate.waveforms
+        return self._complete(targets, mixture)
 
     def _filter(self, spectra: StemSpectra, mixture: Spectrum) -> StemSpectra:
         """The targets' spectra after the Wiener filter, which the residual takes part in."""

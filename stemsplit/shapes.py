@@ -14,6 +14,7 @@ Waveform = Float[Tensor, "batch channel time"]
 Stems = Float[Tensor, "batch stem channel time"]
 Spectrum = Complex[Tensor, "batch channel freq frame"]
 StemSpectra = Complex[Tensor, "batch stem channel freq frame"]
+StemMagnitudes = Float[Tensor, "batch stem channel freq frame"]
 Magnitude = Float[Tensor, "batch channel freq frame"]
 View = Float[Tensor, "batch channel band frame"]
 Views = dict[str, Float[Tensor, "batch channel _ frame"]]
@@ -27,7 +28,8 @@ class Batch:
     """A mixture with the stems to find in it, and what the network reads.
 
     ``keys`` names where each excerpt comes from: ``(epoch, position)`` of the chunk in training,
-    ``(track, first sample)`` in validation. ``stem_spectra`` are made when a loss asks for them.
+    ``(track, first sample)`` in validation; without keys it is a repetition that counts nothing.
+    ``stem_spectra`` are made when a loss asks for them.
     """
 
     def __init__(
@@ -52,15 +54,28 @@ class Batch:
 
 
 class Estimate:
-    """The stems that a separator finds, as spectra and as waveforms; each made when asked for."""
+    """The stems that a separator finds; every form of them is made when asked for.
 
-    def __init__(self, spectra: Callable[[], StemSpectra], waveforms: Callable[[], Stems]) -> None:
+    ``magnitudes`` are those of the spectra; a mask has a shorter way to them.
+    """
+
+    def __init__(
+        self,
+        spectra: Callable[[], StemSpectra],
+        waveforms: Callable[[], Stems],
+        magnitudes: Callable[[], StemMagnitudes] | None = None,
+    ) -> None:
         self._spectra = spectra
         self._waveforms = waveforms
+        self._magnitudes = magnitudes
 
     @cached_property
     def spectra(self) -> StemSpectra:
         return self._spectra()
+
+    @cached_property
+    def magnitudes(self) -> StemMagnitudes:
+        return self.spectra.abs() if self._magnitudes is None else self._magnitudes()
 
     @cached_property
     def waveforms(self) -> Stems:

@@ -16,7 +16,7 @@ from stemsplit.data.store import Store, StoredTrack, corpus_fingerprint
 from stemsplit.data.tracks import Subset, Track, of_subset, with_stems, with_validation
 from stemsplit.errors import InputError
 from stemsplit.features import FrontEnd
-from stemsplit.shapes import Batch, Stems, StemSpectra, Waveform
+from stemsplit.shapes import Batch, Stems, Waveform
 
 
 class StemDataModule(L.LightningDataModule):
@@ -166,11 +166,13 @@ def make_batch(
 ) -> Batch:
     """The front end's part of a batch, in float32 whatever precision the network runs in."""
 
-    def stem_spectra() -> StemSpectra:
-        batch, stem, channel, time = stems.shape
-        spectra = front_end(stems.reshape(batch * stem, channel, time))
-        return spectra.unflatten(0, (batch, stem))
-
     with torch.autocast(mixture.device.type, enabled=False):
         spectrum = front_end(mixture)
-        return Batch(mixture, stems, spectrum, front_end.views(spectrum, views), keys, stem_spectra)
+        return Batch(
+            mixture,
+            stems,
+            spectrum,
+            front_end.views(spectrum, views),
+            keys,
+            lambda: front_end(stems),
+        )

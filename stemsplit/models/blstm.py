@@ -14,9 +14,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from stemsplit.errors import InputError
+from stemsplit.layers import InputNorm, bands_below
 from stemsplit.shapes import Mask, View, Views
-
-Features = Float[Tensor, "frame batch feature"]
 
 
 class Branch(nn.Module):
@@ -24,9 +23,7 @@ class Branch(nn.Module):
 
     def __init__(self, bands: int, channels: int, hidden: int, layers: int, dropout: float) -> None:
         super().__init__()
-        self.bands = bands
-        self.input_mean = nn.Parameter(torch.zeros(bands))
-        self.input_scale = nn.Parameter(torch.ones(bands))
+        self.norm = InputNorm(bands)
         self.encoder = nn.Linear(bands * channels, hidden, bias=False)
         self.encoder_norm = nn.BatchNorm1d(hidden)
         self.lstm = nn.LSTM(
@@ -37,17 +34,10 @@ class Branch(nn.Module):
             dropout=dropout if layers > 1 else 0.0,
         )
 
-    @torch.no_grad()
-    def start_from(self, mean: Tensor, scale: Tensor) -> None:
-        self.input_mean.copy_(-mean[: self.bands])
-        self.input_scale.copy_(1 / scale[: self.bands])
-
-    def forward(self, view: View) -> Features:
-        batch, _, _, frame = view.shape
-        bands = view[:, :, : self.bands].permute(3, 0, 1, 2)
-        bands = (bands + self.input_mean) * self.input_scale
-        encoded = self.encoder_norm(self.encoder(bands.reshape(frame * batch, -1)))
-        encoded = torch.tanh(encoded).reshape(frame, batch, -1)
+    def forward(self, view: View) -> Float[Tensor, "frame batch hidden"]:
+        frames = self.norm(view)
+        encoded = self.encoder_norm(self.encoder(frames.flatten(0, 1)))
+        encoded = torch.tanh(encoded).reshape(*frames.shape[:2], -1)
         return torch.cat([encoded, self.lstm(encoded)[0]], dim=-1)
 
 
@@ -97,8 +87,7 @@ class Blstm(nn.Module):
     def set_statistics(self, statistics: dict[str, tuple[Tensor, Tensor]]) -> None:
         """Start from inputs of zero mean and unit scale in every band (both are then trained)."""
         for view, branch in self._branches():
-            mean, scale = statistics[view]
-            branch.start_from(mean, scale)
+            branch.norm.start_from(*statistics[view])
 
     def forward(self, views: Views) -> Mask:
         features = torch.stack([branch(views[view]) for view, branch in self._branches()]).sum(
@@ -110,10 +99,3 @@ class Blstm(nn.Module):
         decoded = decoded.reshape(frame, batch, self.stems, channel, -1)
         mask = torch.relu(decoded * self.output_scale + self.output_mean)
         return mask.permute(1, 2, 3, 4, 0)
-
-
-def bands_below(hertz: float, sample_rate: int, freqs: int) -> int:
-    """How many of `freqs` frequencies, from 0 to half the sample rate, lie at or below `hertz`."""
-    if hertz <= 0:
-        raise InputError(f"a bandwidth of {hertz} Hz leaves nothing to read")
-    return min(freqs, int(hertz * 2 * (freqs - 1) / sample_rate) + 1)

@@ -7,7 +7,8 @@ from openunmix.utils import bandwidth_to_max_bin
 from torch import Tensor, nn
 
 from stemsplit.errors import InputError
-from stemsplit.models.blstm import Blstm, bands_below
+from stemsplit.layers import bands_below
+from stemsplit.models.blstm import Blstm
 
 RATE, WINDOW, HERTZ, HIDDEN, LAYERS = 8000, 256, 2500.0, 16, 3
 FREQS = WINDOW // 2 + 1
@@ -21,8 +22,8 @@ NAMES = {
     "bn2": "decoder.1",
     "fc3": "decoder.3",
     "bn3": "decoder.4",
-    "input_mean": "branches.magnitude.input_mean",
-    "input_scale": "branches.magnitude.input_scale",
+    "input_mean": "branches.magnitude.norm.mean",
+    "input_scale": "branches.magnitude.norm.scale",
 }
 
 

@@ -1,0 +1,47 @@
+"""One LSTM layer that runs forward in time, and three dense layers: a causal separator."""
+
+from torch import Tensor, nn
+
+from stemsplit.layers import DenseMask, InputNorm, bands_below
+from stemsplit.shapes import Mask, Views
+
+State = tuple[Tensor, Tensor]
+
+
+class Lstm(nn.Module):
+    """Magnitudes up to `bandwidth_hertz` → LSTM → three dense layers with ReLU → a mask ≥ 0.
+
+    A frame of the mask depends on that frame of the magnitudes and on those before it, so frames
+    can come in as they are played: see `step`. `hidden` is the width of every layer.
+    """
+
+    views = ("magnitude",)
+
+    def __init__(
+        self,
+        bands: dict[str, int],
+        sample_rate: int,
+        channels: int,
+        stems: int,
+        bandwidth_hertz: float = 16000.0,
+        hidden: int = 512,
+        batch_norm: bool = True,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        freqs = bands["magnitude"]
+        read = bands_below(bandwidth_hertz, sample_rate, freqs)
+        self.norm = InputNorm(read)
+        self.lstm = nn.LSTM(read * channels, hidden)
+        self.dense = DenseMask(hidden, hidden, stems, channels, freqs, batch_norm, dropout)
+
+    def set_statistics(self, statistics: dict[str, tuple[Tensor, Tensor]]) -> None:
+        self.norm.start_from(*statistics["magnitude"])
+
+    def forward(self, views: Views) -> Mask:
+        return self.step(views, None)[0]
+
+    def step(self, views: Views, state: State | None) -> tuple[Mask, State]:
+        """The mask of the next frames, after those that left `state` (None: of the first ones)."""
+        features, state = self.lstm(self.norm(views["magnitude"]), state)
+        return self.dense(features), state
