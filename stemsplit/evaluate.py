@@ -3,10 +3,9 @@
 from pathlib import Path
 
 import hydra
-import torch
 from omegaconf import DictConfig
 
-from stemsplit import configuration
+from stemsplit import configuration, processes
 from stemsplit.checkpoint import checkpoint_of, load
 from stemsplit.configuration import CONF, make
 from stemsplit.data.datamodule import StemDataModule
@@ -23,6 +22,7 @@ configuration.register_resolvers()
 @hydra.main(config_path=CONF, config_name="evaluate")
 def main(config: DictConfig) -> None:
     with one_line_errors():
+        processes.join()
         evaluate_checkpoint(config)
 
 
@@ -44,14 +44,13 @@ def evaluate_checkpoint(config: DictConfig) -> None:
         raise InputError(
             f"{checkpoint} does not lie in a run's folder: say on which corpus, data=…"
         )
-    device = config.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    separator = load(checkpoint, device=device)
+    separator = load(checkpoint, device=processes.device(config.device))
     data: StemDataModule = make(data_config, targets=list(separator.targets))
     tracks = data.tracks(config.subset)
     folder = Path(config.output or checkpoint.parent / "evaluations" / f"{corpus}-{config.subset}")
     scores = evaluate(separator, tracks, row, folder / "museval", config.workers)
+    if processes.rank():
+        return
     write_result(
         folder / "result.json",
         scores,

@@ -9,6 +9,7 @@ import hydra
 import lightning as L
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
+from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from stemsplit import configuration
@@ -19,6 +20,7 @@ from stemsplit.data.tracks import Subset
 from stemsplit.errors import InputError, one_line_errors
 from stemsplit.evaluation.scores import PROTOCOL, evaluate
 from stemsplit.reporting.results import print_scores, write_result
+from stemsplit.training.allocator import keep_freed_memory
 from stemsplit.training.metrics_csv import MetricsCsv
 from stemsplit.training.module import SeparationModule
 from stemsplit.training.weights_and_biases import finish
@@ -37,8 +39,13 @@ def main(config: DictConfig) -> None:
             train(config if config.resume is None else resumed_configuration(config))
         finally:
             run = Path(config.run_dir)
-            if not any(run.iterdir()):
+            if is_first() and not any(run.iterdir()):
                 run.rmdir()  # nothing came of it: Hydra made the folder beforehand
+
+
+def is_first() -> bool:
+    """Whether this is the process that a person started; a distributed training starts others."""
+    return getattr(rank_zero_only, "rank", 0) == 0
 
 
 def resumed_configuration(config: DictConfig) -> DictConfig:
@@ -56,6 +63,7 @@ def resumed_configuration(config: DictConfig) -> DictConfig:
 def train(config: DictConfig) -> None:
     """Train, then score the best checkpoint on the validation songs."""
     run = Path(config.run_dir)
+    keep_freed_memory()
     with settings_at_fault():
         L.seed_everything(config.seed, workers=True, verbose=False)
     module: SeparationModule = make(config.model)
@@ -69,10 +77,11 @@ def train(config: DictConfig) -> None:
     data.tracks("train", *subsets)
     if not config.resume:
         config.data.root = str(data.root)  # so that it is found from any directory
-        configuration.save(config, run)
+        if is_first():
+            configuration.save(config, run)
         if module.normalise:
             separator.network.set_statistics(data.statistics())
-    loggers = list(make(config.logger).values())
+    loggers = list(make(config.logger).values()) if is_first() else []
     try:
         trainer = fit(config, module, data, loggers)
         if (run / "best.ckpt").is_file():
@@ -117,6 +126,8 @@ def score(
     folder = run if subset == "valid" else run / "test"
     separator = load(run, device=str(trainer.strategy.root_device))
     scores = evaluate(separator, data.tracks(subset), config.name, folder / "museval")
+    if not is_first():
+        return
     write_result(
         folder / "result.json",
         scores,

@@ -1,12 +1,12 @@
-"""Excerpts of stems: random ones to train on, fixed ones to validate on."""
+"""Excerpts of stems: random ones to train on, fixed ones to validate on, and their order."""
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from stemsplit.data.store import StoredTrack
 
@@ -51,47 +51,107 @@ class RandomChunks(Dataset[Chunk]):
         self.remix = remix
 
     def __getitem__(self, key: Key) -> Chunk:
+        places = zip(self.stems, self._places(key), strict=True)
+        excerpts = [track.read(stem, start, self.chunk) for stem, (track, start) in places]
+        return Chunk(torch.from_numpy(np.stack(excerpts)), [key])
+
+    def describe(self, key: Key) -> str:
+        """Which songs the chunk of a key is made of, and where in them, for a person to read."""
+        places = [
+            (f"{track.name} at {start / track.sample_rate:.1f} s", stem)
+            for stem, (track, start) in zip(self.stems, self._places(key), strict=True)
+        ]
+        if not self.remix:
+            return places[0][0]
+        return ", ".join(f"{stem} of {place}" for place, stem in places)
+
+    def _places(self, key: Key) -> list[tuple[StoredTrack, int]]:
+        """The track and the first sample of every stem."""
         epoch, position = key
         random = np.random.default_rng([self.seed, epoch, position])
         track = self.tracks[position % len(self.tracks)]
-        start = self._start(track, random)
-        excerpts = []
-        for index, stem in enumerate(self.stems):
-            if self.remix and index:
+        places = [(track, self._start(track, random))]
+        for _ in self.stems[1:]:
+            if self.remix:
                 track = self.tracks[int(random.integers(len(self.tracks)))]
-                start = self._start(track, random)
-            excerpts.append(track.read(stem, start, self.chunk))
-        return Chunk(torch.from_numpy(np.stack(excerpts)), [key])
+                places.append((track, self._start(track, random)))
+            else:
+                places.append(places[0])
+        return places
 
     def _start(self, track: StoredTrack, random: np.random.Generator) -> int:
         return int(random.integers(max(1, track.time - self.chunk + 1)))
 
 
 class EpochSampler(Sampler[Key]):
-    """The keys of an epoch, `(epoch, position)`, in an order that its seed and epoch fix."""
+    """The keys of an epoch, `(epoch, position)`, in an order that its seed and epoch fix.
 
-    def __init__(self, positions: int, seed: int) -> None:
+    Each of `ranks` processes draws keys of its own, equally many. After `start_at` the epoch's
+    first keys, which were drawn before, are left out.
+    """
+
+    def __init__(self, positions: int, seed: int, rank: int = 0, ranks: int = 1) -> None:
         self.positions = positions
         self.seed = seed
+        self.rank = rank
+        self.ranks = ranks
         self.epoch = 0
+        self.first = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Called by Lightning before each epoch."""
+        """Called by Lightning before each epoch, and in the middle of one that is resumed."""
+        if epoch != self.epoch:
+            self.start_at(epoch, 0)
+
+    def start_at(self, epoch: int, first: int) -> None:
         self.epoch = epoch
+        self.first = first
 
     def __len__(self) -> int:
-        return self.positions
+        return self.positions // self.ranks
 
     def __iter__(self) -> Iterator[Key]:
         order = np.random.default_rng([self.seed, self.epoch]).permutation(self.positions)
-        return iter([(self.epoch, int(position)) for position in order])
+        mine = order[self.rank :: self.ranks][: len(self)]
+        return iter([(self.epoch, int(position)) for position in mine[self.first :]])
+
+
+class ResumableLoader(DataLoader[Chunk]):
+    """Batches of an `EpochSampler`'s keys, which go on where a checkpoint was written.
+
+    It counts the batches that were taken from it, not those its workers have made ahead.
+    """
+
+    def __init__(self, chunks: Dataset[Chunk], sampler: EpochSampler, **how: Any) -> None:
+        super().__init__(chunks, sampler=sampler, **how)
+        self.epochs = sampler
+        self.taken = 0
+
+    def __iter__(self) -> Iterator[Chunk]:  # type: ignore[override]
+        assert self.batch_size is not None
+        # A generator, so nothing is drawn before the epoch is known.
+        self.taken = self.epochs.first // self.batch_size
+        for batch in super().__iter__():
+            self.taken += 1
+            yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        return {"epoch": self.epochs.epoch, "batches": self.taken}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        assert self.batch_size is not None
+        epoch, taken = state["epoch"], state["batches"]
+        if taken >= len(self):
+            epoch, taken = epoch + 1, 0
+        self.epochs.start_at(epoch, taken * self.batch_size)
 
 
 class FixedChunks(Dataset[Chunk]):
     """The same excerpts at every validation.
 
     `per_track` excerpts of `chunk` samples lie evenly over each song; with None, each song is one
-    excerpt from end to end. Keys are `(track, first sample)`.
+    excerpt from end to end. Keys are `(track, first sample)`. A place that is given as ~place comes
+    without its key: see `SharedBatches`.
     """
 
     def __init__(
@@ -112,6 +172,30 @@ class FixedChunks(Dataset[Chunk]):
         return len(self.places)
 
     def __getitem__(self, place: int) -> Chunk:
+        if place < 0:
+            return Chunk(self[~place].stems, [])
         index, start, time = self.places[place]
         excerpts = [self.tracks[index].read(stem, start, time) for stem in self.stems]
         return Chunk(torch.from_numpy(np.stack(excerpts)), [(index, start)])
+
+
+class SharedBatches(Sampler[list[int]]):
+    """Batches of the numbers below `count`, dealt out to `ranks` processes, equally many to each.
+
+    A process that has none left repeats one as ~number, which is to count nothing.
+    """
+
+    def __init__(self, count: int, batch_size: int, rank: int = 0, ranks: int = 1) -> None:
+        batches = [
+            list(range(start, min(start + batch_size, count)))
+            for start in range(0, count, batch_size)
+        ]
+        repeated = [~number for number in batches[0]]
+        batches += [repeated] * (-len(batches) % ranks)
+        self.batches = batches[rank::ranks]
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return iter(self.batches)

@@ -7,10 +7,19 @@ from typing import Any
 import lightning as L
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from stemsplit.data.augment import Augment
-from stemsplit.data.chunks import Chunk, EpochSampler, FixedChunks, Key, RandomChunks, collate
+from stemsplit.data.chunks import (
+    Chunk,
+    EpochSampler,
+    FixedChunks,
+    Key,
+    RandomChunks,
+    ResumableLoader,
+    SharedBatches,
+    collate,
+)
 from stemsplit.data.statistics import cached_statistics
 from stemsplit.data.store import Store, StoredTrack, corpus_fingerprint
 from stemsplit.data.tracks import Subset, Track, of_subset, with_stems, with_validation
@@ -87,7 +96,8 @@ class StemDataModule(L.LightningDataModule):
         self.store = Store(self.cache, sample_rate, channels)
         self.front_end = front_end
         self.views = list(views)
-        self.first_epoch = 0
+        self._loader_state: dict[str, int] | None = None
+        self._train_loader: ResumableLoader | None = None
         self._listed: list[Track] | None = None
 
     def _tracks(self) -> list[Track]:
@@ -120,35 +130,54 @@ class StemDataModule(L.LightningDataModule):
         assert self.front_end is not None
         return cached_statistics(self.tracks("train"), self.front_end, self.views, self.cache)
 
-    # Lightning tells the sampler each epoch, but on resuming only after workers were sent ahead.
-    # Checkpoints are written at the end of epochs, so the next one is where a resumed run begins.
+    # Lightning hands a loader its state only in the middle of an epoch, and tells the sampler the
+    # epoch only after workers were sent ahead; so the loader's state is kept here.
     def state_dict(self) -> dict[str, Any]:
-        return {"next_epoch": self.trainer.current_epoch + 1 if self.trainer else 0}
+        return {} if self._train_loader is None else {"train": self._train_loader.state_dict()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.first_epoch = state_dict["next_epoch"]
+        self._loader_state = state_dict.get("train")
 
-    def train_dataloader(self) -> DataLoader[Chunk]:
-        chunks = RandomChunks(self.train_tracks, self.stems, self.chunk, self.seed, self.remix)
-        sampler = EpochSampler(len(self.train_tracks) * self.chunks_per_track, self.seed)
-        sampler.set_epoch(self.first_epoch)
-        return self._loader(chunks, batch_size=self.batch_size, sampler=sampler)
+    def describe(self, keys: Sequence[Key]) -> list[str]:
+        """Where the chunks of a training batch come from: one text a chunk."""
+        chunks = self._random_chunks()
+        return [chunks.describe(key) for key in keys]
+
+    def _random_chunks(self) -> RandomChunks:
+        return RandomChunks(self.train_tracks, self.stems, self.chunk, self.seed, self.remix)
+
+    def _processes(self) -> dict[str, int]:
+        """Which of the training's processes this is, and how many there are."""
+        if self.trainer is None:
+            return {"rank": 0, "ranks": 1}
+        return {"rank": self.trainer.global_rank, "ranks": self.trainer.world_size}
+
+    def train_dataloader(self) -> ResumableLoader:
+        positions = len(self.train_tracks) * self.chunks_per_track
+        sampler = EpochSampler(positions, self.seed, **self._processes())
+        loader = ResumableLoader(
+            self._random_chunks(), sampler, batch_size=self.batch_size, **self._how_to_load()
+        )
+        if self._loader_state is not None:
+            loader.load_state_dict(self._loader_state)
+        self._train_loader = loader
+        return loader
 
     def val_dataloader(self) -> DataLoader[Chunk]:
         chunks = FixedChunks(self.valid_tracks, self.stems, self.chunk, self.validation_chunks)
         # Whole songs differ in length, so they come one by one.
         size = 1 if self.validation_chunks is None else self.batch_size
-        return self._loader(chunks, batch_size=size)
+        batches = SharedBatches(len(chunks), size, **self._processes())
+        return DataLoader(chunks, batch_sampler=batches, **self._how_to_load())
 
-    def _loader(self, chunks: Dataset[Chunk], **how: Any) -> DataLoader[Chunk]:
-        return DataLoader(
-            chunks,
-            num_workers=self.workers,
-            persistent_workers=self.workers > 0,
-            pin_memory=torch.cuda.is_available(),
-            collate_fn=collate,
-            **how,
-        )
+    def _how_to_load(self) -> dict[str, Any]:
+        return {
+            "generator": torch.Generator(),  # of workers' seeds: the global one is the networks'
+            "num_workers": self.workers,
+            "persistent_workers": self.workers > 0,
+            "pin_memory": torch.cuda.is_available(),
+            "collate_fn": collate,
+        }
 
     def on_after_batch_transfer(self, batch: Chunk, dataloader_idx: int) -> Batch:
         assert self.front_end is not None

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from rich.progress import Progress
 
+from stemsplit import processes
 from stemsplit.data.store import StoredTrack
 from stemsplit.evaluation.intervals import Interval, median_interval
 from stemsplit.files import replacing
@@ -41,6 +42,7 @@ def evaluate(
 
     Songs are separated here while `workers` threads score those before. museval's JSON files
     lie in ``FOLDER/ROW/SUBSET/TRACK.json``, as `museval.EvalStore.add_eval_dir` reads them.
+    Several processes (see `stemsplit.processes`) share the tracks; each gets the whole table.
     Returns table[row][stem][metric]: the median over frames of 1 s, then over tracks, in dB.
     """
     workers = workers or os.cpu_count() or 1
@@ -48,9 +50,11 @@ def evaluate(
     waiting = BoundedSemaphore(workers + 1)
     jobs: dict[str, list[Future[Frames]]] = {MIXTURE: [], row: []}
     # museval spends its time in transforms and solvers that leave the interpreter to others.
-    with Progress() as progress, ThreadPoolExecutor(workers) as pool:
-        separating = progress.add_task("separating", total=float(len(tracks)))
-        scoring = progress.add_task("scoring", total=len(jobs) * len(tracks))
+    shared = processes.share(tracks)
+    quiet = processes.rank() > 0
+    with Progress(disable=quiet) as progress, ThreadPoolExecutor(workers) as pool:
+        separating = progress.add_task("separating", total=float(len(shared)))
+        scoring = progress.add_task("scoring", total=len(jobs) * len(shared))
 
         def scored(system: str, track: StoredTrack, references: Song, estimates: Song) -> Frames:
             try:
@@ -65,7 +69,7 @@ def evaluate(
         def share_done(number: int, share: float) -> None:
             progress.update(separating, completed=number + share)
 
-        for number, track in enumerate(tracks):
+        for number, track in enumerate(shared):
             for job in [*jobs[MIXTURE], *jobs[row]]:
                 if job.done():
                     job.result()  # a score that failed ends the evaluation now, not at its end
@@ -83,7 +87,10 @@ def evaluate(
             for system, estimates in systems.items():
                 waiting.acquire()
                 jobs[system].append(pool.submit(scored, system, track, references, estimates))
-    return {system: aggregate([job.result() for job in songs]) for system, songs in jobs.items()}
+    return {
+        system: aggregate(processes.gather([job.result() for job in songs]))
+        for system, songs in jobs.items()
+    }
 
 
 def reference_stems(separator: Separator, track: StoredTrack) -> Song:

@@ -1,8 +1,10 @@
 """Checkpoints that appear whole or not at all."""
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import lightning as L
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
@@ -23,9 +25,22 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 class RunCheckpoint(ModelCheckpoint):
     """A checkpoint of a run's folder, which may be moved between training and resuming.
 
+    It is written at the end of epochs; given `every_minutes`, in the middle of them.
     (Lightning forgets the best score when the folder's name has changed, and so lets the next
     epoch, however bad, overwrite the best one.)
     """
+
+    def __init__(self, every_minutes: float | None = None, **arguments: Any) -> None:
+        interval = None if every_minutes is None else timedelta(minutes=every_minutes)
+        super().__init__(train_time_interval=interval, **arguments)
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, *what: Any
+    ) -> None:
+        # After an epoch's last batch Lightning, resumed, would leave out the validation and all
+        # that hangs on it; the end of the epoch, just behind, has a checkpoint of its own.
+        if not trainer.is_last_batch:
+            super().on_train_batch_end(trainer, pl_module, *what)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         assert self.dirpath is not None

@@ -1,6 +1,7 @@
 """The one LightningModule: a separator, a loss, an optimiser. Architectures are the separator's."""
 
 from collections.abc import Callable, Iterable
+from statistics import median
 from typing import Any, cast
 
 import lightning as L
@@ -8,10 +9,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
-from torchmetrics import CatMetric
 
+from stemsplit import processes
 from stemsplit.separator import Separator
 from stemsplit.shapes import Batch, Estimate, Stems
+from stemsplit.training.random_states import random_states, restore
 
 SILENT = 1e-8  # mean square: -80 dB of full scale
 
@@ -21,7 +23,12 @@ class SeparationModule(L.LightningModule):
 
     `optimizer` makes an optimiser of the parameters, `scheduler` (or None) a scheduler of the
     optimiser, which sees ``validation/loss`` where it asks for a figure. With `normalise` the
-    inputs' statistics are put into the network before training.
+    inputs' statistics are put into the network before training; with `compile` the network is
+    compiled, in place.
+
+    Only the network runs in the trainer's precision: spectra and losses are float32. Checkpoints
+    hold the random states and the running mean of the loss beside what Lightning keeps, so that a
+    training that goes on in the middle of an epoch ends as one that never stopped.
     """
 
     def __init__(
@@ -31,6 +38,7 @@ class SeparationModule(L.LightningModule):
         optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer],
         scheduler: Callable[[torch.optim.Optimizer], torch.optim.lr_scheduler.LRScheduler] | None,
         normalise: bool = True,
+        compile: bool = False,
     ) -> None:
         super().__init__()
         self.separator = separator
@@ -38,34 +46,53 @@ class SeparationModule(L.LightningModule):
         self.optimizer = optimizer
         self.scheduler = scheduler
         self.normalise = normalise
-        self.validation_sdr = nn.ModuleList([CatMetric() for _ in separator.targets])
+        self.loss_sum = torch.zeros((), dtype=torch.float64)
+        self.loss_count = 0
+        self.validation_sdr: dict[str, list[float]] = {}
+        self._random_states: list[dict[str, Any]] | None = None
+        if compile:
+            cast(nn.Module, separator.network).compile()
+
+    def on_train_batch_start(self, batch: Batch, index: int) -> None:
+        # Now, since making loaders and workers and validating have drawn from them.
+        if self._random_states is not None:
+            restore(self._random_states)
+            self._random_states = None
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
-        loss = self.loss(self.separator.estimate(batch), batch)
-        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(batch.keys))
+        loss = self._loss(self.separator.estimate(batch), batch)
+        # On the device: a figure of every step would make the device wait.
+        self.loss_sum = self.loss_sum.to(loss.device) + len(batch.keys) * loss.detach()
+        self.loss_count += len(batch.keys)
         return loss
+
+    def _loss(self, estimate: Estimate, batch: Batch) -> Tensor:
+        with torch.autocast(batch.mixture.device.type, enabled=False):
+            return self.loss(estimate, batch)
 
     def validation_step(self, batch: Batch, index: int) -> None:
         estimate = self.separator.estimate(batch)
-        loss = self.loss(estimate, batch)
-        self.log("validation/loss", loss, prog_bar=True, batch_size=len(batch.keys))
-        ratios = signal_to_distortion(batch.stems, estimate.waveforms)
-        for stem, metric in enumerate(self._validation_sdr()):
-            sounds = batch.stems[:, stem].square().mean(dim=(1, 2)) > SILENT
-            if sounds.any():
-                metric.update(ratios[sounds, stem])
+        loss = self._loss(estimate, batch)
+        count = len(batch.keys)
+        self.log("validation/loss", loss, prog_bar=True, batch_size=count, sync_dist=True)
+        with torch.autocast(batch.mixture.device.type, enabled=False):
+            ratios = signal_to_distortion(batch.stems, estimate.waveforms)[:count]
+        sounds = batch.stems[:count].square().mean(dim=(2, 3)) > SILENT
+        for stem, target in enumerate(self.separator.targets):
+            found = ratios[sounds[:, stem], stem].tolist()
+            self.validation_sdr.setdefault(target, []).extend(found)
 
     def on_validation_epoch_end(self) -> None:
         """SDR: the median over the excerpts in which the stem sounds, before the Wiener filter."""
-        for target, metric in zip(self.separator.targets, self._validation_sdr(), strict=True):
-            if metric.update_called:
-                self.log(f"validation/sdr/{target}", metric.compute().median(), prog_bar=True)
-            metric.reset()
-
-    def _validation_sdr(self) -> list[CatMetric]:
-        return cast(list[CatMetric], list(self.validation_sdr))
+        for target in self.separator.targets:
+            if ratios := processes.gather(self.validation_sdr.pop(target, [])):
+                self.log(f"validation/sdr/{target}", median(ratios), prog_bar=True, sync_dist=True)
 
     def on_train_epoch_end(self) -> None:
+        losses = processes.gather([(self.loss_sum.item(), self.loss_count)])
+        total, count = (sum(part) for part in zip(*losses, strict=True))
+        self.log("train/loss", total / max(1, count), sync_dist=True)
+        self._forget_losses()
         self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"])
         # Here, not when Lightning would: it writes the epoch's checkpoint before that, and a
         # resumed run would lose a step of the scheduler.
@@ -85,8 +112,37 @@ class SeparationModule(L.LightningModule):
         scheduler = {"scheduler": self.scheduler(optimizer), "monitor": "validation/loss"}
         return {"optimizer": optimizer, "lr_scheduler": scheduler}
 
+    def _forget_losses(self) -> None:
+        self.loss_sum.zero_()
+        self.loss_count = 0
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: int | float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        # Lightning refuses to clip for a fused optimiser in mixed precision, since one with a
+        # gradient scaler unscales for itself; without a scaler there is nothing to unscale.
+        if gradient_clip_val and getattr(self.trainer.precision_plugin, "scaler", None) is None:
+            by_value = gradient_clip_algorithm == "value"
+            clip = nn.utils.clip_grad_value_ if by_value else nn.utils.clip_grad_norm_
+            clip(self.parameters(), gradient_clip_val)
+        else:
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["separator"] = self.separator.description
+        checkpoint["random_states"] = random_states()
+        losses = processes.gather([(self.loss_sum.item(), self.loss_count)])
+        checkpoint["train_loss"] = losses
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self._random_states = checkpoint["random_states"]
+        losses = checkpoint["train_loss"]
+        if processes.count() == len(losses):
+            total, self.loss_count = losses[processes.rank()]
+            self.loss_sum.fill_(total)
 
 
 def signal_to_distortion(references: Stems, estimates: Stems) -> Float[Tensor, "batch stem"]:

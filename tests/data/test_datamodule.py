@@ -68,7 +68,7 @@ def build(wav_corpus: Path, listed: list[Track], shared: Path) -> Callable[..., 
 
 
 def prepared(data: StemDataModule, training: bool = True) -> StemDataModule:
-    data.trainer = SimpleNamespace(training=training)
+    data.trainer = SimpleNamespace(training=training, global_rank=0, world_size=1)
     data.prepare_data()
     data.setup("fit")
     return data

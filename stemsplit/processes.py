@@ -1,0 +1,53 @@
+"""The processes that share a piece of work: a distributed training's, or those torchrun starts."""
+
+import os
+from collections.abc import Sequence
+from typing import TypeVar
+
+import torch
+from torch import distributed
+
+Item = TypeVar("Item")
+
+
+def join() -> None:
+    """Let the processes that torchrun started know each other; alone, nothing happens."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not together():
+        distributed.init_process_group("gloo")
+
+
+def together() -> bool:
+    return distributed.is_available() and distributed.is_initialized()
+
+
+def rank() -> int:
+    """The number of this process, from 0."""
+    return distributed.get_rank() if together() else 0
+
+
+def count() -> int:
+    return distributed.get_world_size() if together() else 1
+
+
+def share(items: Sequence[Item]) -> list[Item]:
+    """What of the items falls to this process."""
+    return list(items[rank() :: count()])
+
+
+def gather(items: Sequence[Item]) -> list[Item]:
+    """The items of all processes, in the order that they had before `share`."""
+    if not together():
+        return list(items)
+    shares: list[list[Item]] = [[] for _ in range(count())]
+    distributed.all_gather_object(shares, list(items))
+    length = max(len(part) for part in shares)
+    return [part[place] for place in range(length) for part in shares if place < len(part)]
+
+
+def device(name: str) -> str:
+    """``auto``: the accelerator of this process where there is one, else the CPU."""
+    if name != "auto":
+        return name
+    if torch.cuda.is_available():
+        return f"cuda:{rank() % torch.cuda.device_count()}"
+    return "cpu"

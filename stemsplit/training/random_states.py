@@ -1,0 +1,38 @@
+"""The random states of a training, as a checkpoint keeps them: tensors and plain values."""
+
+import random
+from typing import Any
+
+import numpy as np
+import torch
+
+from stemsplit import processes
+
+States = dict[str, Any]
+
+
+def random_states() -> list[States]:
+    """Of every process of the training (all have to call it)."""
+    # What the package draws has generators of its own; a network from elsewhere may use these.
+    kind, words, *rest = np.random.get_state(legacy=True)  # noqa: NPY002
+    states: States = {
+        "python": random.getstate(),
+        "numpy": [kind, torch.from_numpy(np.asarray(words).astype(np.int64)), *rest],
+        "torch": torch.get_rng_state(),
+    }
+    if torch.cuda.is_available():
+        states["cuda"] = torch.cuda.get_rng_state()
+    return processes.gather([states])
+
+
+def restore(all_states: list[States]) -> None:
+    """Those of this process; one that was not there before keeps its own."""
+    if processes.rank() >= len(all_states):
+        return
+    states = all_states[processes.rank()]
+    random.setstate(states["python"])
+    kind, words, *rest = states["numpy"]
+    np.random.set_state((kind, words.numpy().astype(np.uint32), *rest))  # noqa: NPY002
+    torch.set_rng_state(states["torch"].cpu())
+    if "cuda" in states and torch.cuda.is_available():
+        torch.cuda.set_rng_state(states["cuda"].cpu())

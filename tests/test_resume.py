@@ -1,0 +1,141 @@
+"""A training that goes on from any of its checkpoints ends as the one that never stopped."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+from lightning.pytorch.callbacks import Checkpoint, EarlyStopping
+
+from stemsplit.checkpoint import build
+from stemsplit.data.augment import Augment
+from stemsplit.data.datamodule import StemDataModule
+from stemsplit.data.tracks import musdb18hq
+from stemsplit.losses import magnitude_mse
+from stemsplit.training.averaging import MovingAverage
+from stemsplit.training.checkpoints import AtomicCheckpointIO, RunCheckpoint
+from stemsplit.training.module import SeparationModule
+
+EPOCHS, STEPS = 3, 4  # an epoch has as many steps
+NETWORK = {"class": "stemsplit.models.blstm.Blstm", "hidden": 16, "layers": 2, "dropout": 0.4}
+pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec", "ignore:.*exists and is not empty")
+
+
+class Folders(Checkpoint):
+    """Keeps every mid-epoch and end-of-epoch checkpoint under the number of its step."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def on_train_batch_end(self, trainer: L.Trainer, *what: Any) -> None:
+        if not trainer.is_last_batch:
+            trainer.save_checkpoint(self.folder / f"{trainer.global_step}.ckpt")
+
+    def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        trainer.save_checkpoint(self.folder / f"{trainer.global_step}.ckpt")
+
+
+@pytest.fixture
+def train(wav_corpus: Path, tmp_path: Path) -> Callable[..., dict[str, Any]]:
+    """Trains in a folder, from a checkpoint or from the start; returns the last checkpoint."""
+
+    def run(
+        folder: Path, start: Path | None = None, workers: int = 0, averaged: bool = True
+    ) -> dict[str, Any]:
+        L.seed_everything(1, verbose=False)
+        separator = build(
+            {"sample_rate": 44100, "window": 1024, "hop": 256},
+            NETWORK,
+            ["vocals"],
+            "rest",
+            channels=2,
+        )
+        data = StemDataModule(
+            lister=musdb18hq,
+            root=str(wav_corpus),
+            stems=["drums", "bass", "other", "vocals"],
+            targets=["vocals"],
+            sample_rate=44100,
+            channels=2,
+            seed=0,
+            chunk_seconds=0.5,
+            chunks_per_track=2 * STEPS,
+            validation_chunks=2,
+            validation_tracks=["Pell Orrin - Wire Garden"],
+            cache=str(tmp_path / "cache"),
+            batch_size=4,
+            workers=workers,
+            augment=Augment(0),
+            front_end=separator.front_end,
+            views=separator.network.views,
+        )
+        module = SeparationModule(
+            separator,
+            magnitude_mse,
+            partial(torch.optim.Adam, lr=0.05),
+            partial(torch.optim.lr_scheduler.ReduceLROnPlateau, patience=0, factor=0.5),
+        )
+        checkpoint = partial(RunCheckpoint, dirpath=folder, enable_version_counter=False)
+        trainer = L.Trainer(
+            default_root_dir=folder,
+            accelerator="cpu",
+            max_epochs=EPOCHS,
+            gradient_clip_val=5.0,
+            logger=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=1,
+            plugins=[AtomicCheckpointIO()],
+            callbacks=[
+                *([MovingAverage()] if averaged else []),
+                checkpoint(filename="best", monitor="validation/loss"),
+                checkpoint(filename="last", every_n_epochs=1),
+                EarlyStopping("validation/loss", patience=5),
+                Folders(folder),
+            ],
+        )
+        torch.rand(3 * workers)  # whatever drew before, the checkpoint's states count
+        trainer.fit(module, data, ckpt_path=start, weights_only=True)
+        return torch.load(folder / "last.ckpt", weights_only=True)
+
+    return run
+
+
+def differences(one: Any, other: Any, place: str = "") -> list[str]:
+    """Where two checkpoints differ, beside the folder they lie in and Lightning's own counters.
+
+    (Python's random state moves with beartype, which checks the types of this test's calls.)
+    """
+    elsewhere = ("_path", "dirpath", "best_k_models", "/python")
+    if place.endswith(elsewhere) or "scheduler_progress" in place:
+        return []
+    if isinstance(one, torch.Tensor):
+        same = isinstance(other, torch.Tensor) and torch.equal(one, other)
+        return [] if same else [place]
+    if isinstance(one, dict):
+        if one.keys() != other.keys():
+            return [f"{place}: {one.keys() ^ other.keys()}"]
+        return [
+            found for key in one for found in differences(one[key], other[key], f"{place}/{key}")
+        ]
+    if isinstance(one, list | tuple):
+        if len(one) != len(other):
+            return [place]
+        pairs = enumerate(zip(one, other, strict=True))
+        return [found for key, pair in pairs for found in differences(*pair, f"{place}/{key}")]
+    return [] if one == other else [f"{place}: {one} {other}"]
+
+
+@pytest.mark.parametrize("averaged", [True, False])
+def test_it_ends_bit_for_bit_as_one_that_never_stopped(
+    train: Callable[..., dict[str, Any]], tmp_path: Path, averaged: bool
+) -> None:
+    whole = train(tmp_path / "whole", averaged=averaged)
+    assert whole["global_step"] == EPOCHS * STEPS
+    for step in range(1, EPOCHS * STEPS):
+        start = tmp_path / "whole" / f"{step}.ckpt"
+        resumed = train(tmp_path / f"from {step}", start, workers=step % 5 == 0, averaged=averaged)
+        assert not differences(whole, resumed), step
