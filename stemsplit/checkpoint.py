@@ -1,21 +1,24 @@
 """Separators from plain values: from a configuration, and from the checkpoint of a training."""
 
 import importlib
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from stemsplit import bag, open_unmix
 from stemsplit.errors import InputError
 from stemsplit.features import VIEWS, FrontEnd
+from stemsplit.files import replacing
 from stemsplit.separator import Description, Separator
 
 
 def build(
     front_end: Description,
-    network: Description,
+    network: Description | Sequence[Description],
     targets: Sequence[str],
     residual: str | None,
     channels: int,
@@ -26,24 +29,31 @@ def build(
 ) -> Separator:
     """A separator from plain values: what a checkpoint holds, and what the configuration says.
 
-    `network` has the key ``class``, the dotted name of an architecture, and its arguments. Only
+    `network` has the key ``class``, the dotted name of an architecture, and its arguments; or it is
+    the list of the networks of a bag, each of which says besides for how many ``stems`` it is. Only
     classes of stemsplit are built, and those that `allow` names in full: a checkpoint that a
     stranger made must not choose what is run.
     """
     description = {name: value for name, value in locals().items() if name != "allow"}
     made = FrontEnd(**front_end)
-    arguments = dict(network)
-    architecture = _allowed_class(arguments.pop("class"), allow)
     bands = {view: made.bands(view) for view in VIEWS}
+
+    def built(stems: int, **arguments: Any) -> nn.Module:
+        architecture = _allowed_class(arguments.pop("class"), allow)
+        return architecture(
+            bands=bands, sample_rate=made.sample_rate, channels=channels, stems=stems, **arguments
+        )
+
+    if isinstance(network, Mapping):
+        whole = built(stems=len(targets), **network)
+    else:
+        stems = sum(member["stems"] for member in network)
+        if stems != len(targets):
+            raise InputError(f"networks for {stems} stems do not fit {len(targets)} targets")
+        whole = bag.Bag([built(**member) for member in network])
     return Separator(
         made,
-        architecture(
-            bands=bands,
-            sample_rate=made.sample_rate,
-            channels=channels,
-            stems=len(targets),
-            **arguments,
-        ),
+        whole,
         targets,
         residual,
         channels,
@@ -101,12 +111,36 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def load(
-    run_or_checkpoint: str | Path, allow: Sequence[str] = (), device: str = "cpu"
+    run_or_checkpoint: str | Path | Sequence[str | Path],
+    allow: Sequence[str] = (),
+    device: str = "cpu",
 ) -> Separator:
-    """The separator that a training left, ready to `separate`; `allow` is as in `build`."""
-    path = checkpoint_of(Path(run_or_checkpoint))
+    """The separator that a training left, ready to `separate`; `allow` is as in `build`.
+
+    Of several runs or checkpoints it is the one that finds the targets of all of them, in their
+    order. Weights that open-unmix's authors published count as checkpoints: see `open_unmix`.
+    """
+    if isinstance(run_or_checkpoint, str | Path):
+        run_or_checkpoint = [run_or_checkpoint]
+    if not run_or_checkpoint:
+        raise InputError("no checkpoint is given to load a separator from")
+    paths = [checkpoint_of(Path(given)) for given in run_or_checkpoint]
+    members = [_load(path, allow) for path in paths]
+    separator = members[0]
+    if len(members) > 1:
+        separator = build(**bag.describe(list(zip(paths, members, strict=True))), allow=allow)
+        separator.load_state_dict(bag.weights(members))
+    try:
+        return separator.eval().to(device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"device {device!r} cannot be used here ({reason(error)})") from None
+
+
+def _load(path: Path, allow: Sequence[str]) -> Separator:
     content = read(path)
     try:
+        if open_unmix.recognised(content):
+            content = open_unmix.checkpoint(content, path.name)
         separator = build(**content["separator"], allow=allow)
         # A training may keep more: a loss with buffers, metrics.
         prefix = "separator."
@@ -120,11 +154,16 @@ def load(
         raise InputError(f"{path}: {error}") from None
     except Exception as error:  # as open as above
         raise InputError(f"{path}: not a checkpoint of stemsplit ({reason(error)})") from error
-    try:
-        return separator.eval().to(device)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(f"device {device!r} cannot be used here ({reason(error)})") from None
+    return separator
+
+
+def save(separator: Separator, path: Path) -> None:
+    """Write a separator as a checkpoint that `load` takes: tensors and plain values."""
+    weights = {f"separator.{name}": value for name, value in separator.state_dict().items()}
+    with replacing(path) as partial:
+        torch.save({"separator": separator.description, "state_dict": weights}, partial)
 
 
 def reason(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+    # torch names the keys that do not fit in the lines after the first; there may be hundreds.
+    return textwrap.shorten(f"{type(error).__name__}: {error}", 300, placeholder=" …")

@@ -21,7 +21,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("songs", nargs="+", type=Path, metavar="SONG", help="any audio format")
     parser.add_argument(
-        "--checkpoint", required=True, type=Path, help="a run's folder, or a checkpoint"
+        "--checkpoint",
+        required=True,
+        action="append",
+        type=Path,
+        metavar="RUN_OR_CKPT",
+        help="a run's folder, or a checkpoint; given again, the stems of all of them are found",
     )
     parser.add_argument("--output", default=Path("separated"), type=Path, metavar="DIR")
     parser.add_argument(

@@ -9,22 +9,11 @@ from torch import Tensor, nn
 from stemsplit.errors import InputError
 from stemsplit.layers import bands_below
 from stemsplit.models.blstm import Blstm
+from stemsplit.open_unmix import renamed
 
 RATE, WINDOW, HERTZ, HIDDEN, LAYERS = 8000, 256, 2500.0, 16, 3
 FREQS = WINDOW // 2 + 1
 CLOSE = {"rtol": 0, "atol": 5e-3}
-# open-unmix's names, and where the same stands here.
-NAMES = {
-    "fc1": "branches.magnitude.encoder",
-    "bn1": "branches.magnitude.encoder_norm",
-    "lstm": "branches.magnitude.lstm",
-    "fc2": "decoder.0",
-    "bn2": "decoder.1",
-    "fc3": "decoder.3",
-    "bn3": "decoder.4",
-    "input_mean": "branches.magnitude.norm.mean",
-    "input_scale": "branches.magnitude.norm.scale",
-}
 
 
 def pair(channels: int) -> tuple[OpenUnmix, Blstm]:
@@ -51,13 +40,7 @@ def pair(channels: int) -> tuple[OpenUnmix, Blstm]:
         hidden=HIDDEN,
         layers=LAYERS,
     )
-    renamed = {}
-    for name, value in theirs.state_dict().items():
-        first, dot, rest = name.partition(".")
-        renamed[NAMES.get(first, first) + dot + rest] = value.clone()
-    for name in ("output_scale", "output_mean"):
-        renamed[name] = renamed[name].reshape(1, 1, FREQS)
-    ours.load_state_dict(renamed)
+    ours.load_state_dict(renamed({n: v.clone() for n, v in theirs.state_dict().items()}))
     return theirs, ours
 
 

@@ -1,0 +1,42 @@
+"""``python -m stemsplit.combine RUN_OR_CKPT… --output CKPT``."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from stemsplit.checkpoint import load, save
+from stemsplit.errors import InputError, one_line_errors
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m stemsplit.combine",
+        description="Combine separators of different stems into one that finds all of them, and "
+        "write it as one checkpoint.",
+    )
+    parser.add_argument(
+        "checkpoints",
+        nargs="+",
+        type=Path,
+        metavar="RUN_OR_CKPT",
+        help="a run's folder, a checkpoint, or published weights of open-unmix (vocals-….pth)",
+    )
+    parser.add_argument("--output", required=True, type=Path, metavar="CKPT")
+    parser.add_argument(
+        "--allow",
+        action="append",
+        default=[],
+        metavar="CLASS",
+        help="an architecture outside stemsplit that the checkpoints may use",
+    )
+    options = parser.parse_args(arguments)
+    with one_line_errors():
+        if options.output.is_dir():
+            raise InputError(f"{options.output}: a folder; name the file to write in it")
+        separator = load(options.checkpoints, options.allow)
+        save(separator, options.output)
+        print(f"{options.output}: {', '.join(separator.stems)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,172 @@
+"""Published weights of open-unmix: the magnitudes of the `openunmix` package, to 1e-5."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from openunmix.model import OpenUnmix
+from openunmix.model import Separator as OpenUnmixSeparator
+from torch import Tensor
+
+import stemsplit
+from stemsplit import combine
+from stemsplit.errors import InputError
+
+# The mel filters of so short a window, which open-unmix does not read.
+pytestmark = pytest.mark.filterwarnings("ignore:Empty filters")
+
+FOUR = ["vocals", "drums", "bass", "other"]
+
+
+def network(channels: int, hidden: int = 16, layers: int = 3, **sizes: Any) -> OpenUnmix:
+    """open-unmix with weights that are not those it starts with."""
+    torch.manual_seed(channels + hidden + layers)
+    sizes = {"nb_bins": 129, "max_bin": 80, **sizes}
+    made = OpenUnmix(nb_channels=channels, hidden_size=hidden, nb_layers=layers, **sizes)
+    for name, value in made.state_dict().items():
+        if name.startswith(("bn", "input", "output")) and value.is_floating_point():
+            value.uniform_(0.5, 1.5)
+    return made.eval()
+
+
+def publish(made: OpenUnmix, path: Path, old: bool = False, sample_rate: int = 44100) -> Path:
+    """As the package's training writes it; in the old layout, as its first release did."""
+    state = made.state_dict()
+    if old:
+        state["sample_rate"] = torch.tensor(sample_rate)
+        window = torch.hann_window(2 * (made.nb_output_bins - 1))
+        state["stft.window"] = state["transform.0.window"] = window
+    torch.save(state, path, _use_new_zipfile_serialization=not old)
+    return path
+
+
+def magnitude(made: OpenUnmix, channels: int) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return 3 * torch.rand(2, channels, made.nb_output_bins, 11, generator=generator)
+
+
+@pytest.mark.parametrize("old", [False, True], ids=["new layout", "old layout"])
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        {"hidden": 16, "layers": 3},
+        {"hidden": 16, "layers": 1},
+        {"hidden": 34, "layers": 2},
+        {"max_bin": None},
+        {"max_bin": 1},
+        {"hidden": 64, "nb_bins": 2049, "max_bin": 1487},
+    ],
+    ids=str,
+)
+def test_magnitudes_are_open_unmixs(
+    tmp_path: Path, old: bool, channels: int, sizes: dict[str, Any]
+) -> None:
+    theirs = network(channels, **sizes)
+    ours = stemsplit.load(publish(theirs, tmp_path / "vocals-b62c91ce.pth", old))
+    assert ours.stems == ("vocals", "accompaniment")
+    assert ours.channels == channels
+    window = 2 * (theirs.nb_output_bins - 1)
+    front_end = ours.front_end
+    assert (front_end.sample_rate, front_end.window, front_end.hop) == (44100, window, window // 4)
+    x = magnitude(theirs, channels)
+    estimate = ours.network({"magnitude": x})[:, 0] * x
+    torch.testing.assert_close(estimate, theirs(x), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("rate", [16000, 22050, 44100, 48000])
+@pytest.mark.parametrize("bins", [65, 129, 513, 2049])
+def test_as_many_bands_are_read_at_any_rate(tmp_path: Path, rate: int, bins: int) -> None:
+    for read in (1, bins // 3, bins - 1, bins):
+        theirs = network(1, hidden=4, layers=1, nb_bins=bins, max_bin=read)
+        ours = stemsplit.load(publish(theirs, tmp_path / "drums.pth", True, rate))
+        assert ours.sample_rate == rate
+        assert ours.network.branches["magnitude"].norm.bands == read
+
+
+@pytest.mark.parametrize("old", [False, True], ids=["new layout", "old layout"])
+def test_a_bag_of_four_is_open_unmixs_four_networks(tmp_path: Path, old: bool) -> None:
+    # Each of another width, as in a bag of separate trainings.
+    theirs = {target: network(2, hidden=8 + 2 * n) for n, target in enumerate(FOUR)}
+    files = [publish(made, tmp_path / f"{name}-0123abcd.pth", old) for name, made in theirs.items()]
+    combine.main([*map(str, files), "--output", str(tmp_path / "bag.ckpt")])
+    x = magnitude(theirs["vocals"], 2)
+    expected = torch.stack([made(x) for made in theirs.values()], dim=1)
+    for bag in (stemsplit.load(files), stemsplit.load(tmp_path / "bag.ckpt")):
+        assert bag.stems == tuple(FOUR)
+        estimate = bag.network({"magnitude": x}) * x[:, None]
+        torch.testing.assert_close(estimate, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("iterations", [0, 1])
+def test_a_bag_of_four_separates_as_open_unmix_does(tmp_path: Path, iterations: int) -> None:
+    theirs = {target: network(2, hidden=8 + 2 * n) for n, target in enumerate(FOUR)}
+    bag = stemsplit.load([publish(made, tmp_path / f"{t}.pth") for t, made in theirs.items()])
+    bag.wiener_iterations = iterations
+    song = torch.rand(2, 10000, generator=torch.Generator().manual_seed(0)) - 0.5
+    whole = OpenUnmixSeparator(theirs, iterations, n_fft=256, n_hop=64, wiener_win_len=None)
+    with torch.inference_mode():
+        expected = whole(song[None])[0]
+    # What its stems leave of the song is shared here among all of them.
+    expected = expected + (song - expected.sum(dim=0)) / len(FOUR)
+    stems = torch.stack(list(bag.separate(song, 44100).values()))
+    torch.testing.assert_close(stems, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "target"),
+    [
+        ("vocals.pth", "vocals"),
+        ("bass-8d85a5bd.pth", "bass"),
+        ("lead_vocals-final.2.pth", "lead_vocals"),
+    ],
+)
+def test_the_target_is_the_files_name(tmp_path: Path, name: str, target: str) -> None:
+    separator = stemsplit.load(publish(network(2), tmp_path / name))
+    assert separator.targets == (target,)
+    song = torch.rand(2, 3000) - 0.5
+    stems = separator.separate(song, 44100)
+    torch.testing.assert_close(sum(stems.values()), song, rtol=0, atol=1e-6)
+
+
+def test_a_unidirectional_one_is_refused(tmp_path: Path) -> None:
+    path = publish(network(2, unidirectional=True), tmp_path / "vocals.pth")
+    with pytest.raises(InputError, match=rf"{path}: .*unidirectional"):
+        stemsplit.load(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"attention.weight": torch.zeros(3)}, "'attention.weight' is none"),
+        ({"lstm.bias_hh_l0": torch.zeros(3)}, "lstm.bias_hh_l0"),
+        ({"fc2.weight": None}, "decoder.0.weight"),
+        ({"output_mean": None}, "output_mean"),
+        ({"fc1.weight": torch.zeros(16, 7)}, "encoder.weight"),
+        ({"fc1.weight": torch.zeros(15, 160)}, "hidden 15"),
+        ({"sample_rate": torch.tensor([1, 2])}, "not a checkpoint"),
+    ],
+    ids=lambda value: str(list(value)) if isinstance(value, dict) else "",
+)
+def test_other_weights_are_refused_in_one_line(
+    tmp_path: Path, change: dict[str, Tensor | None], says: str
+) -> None:
+    path = tmp_path / "vocals.pth"
+    state = {**network(2).state_dict(), **change}
+    torch.save({name: value for name, value in state.items() if value is not None}, path)
+    with pytest.raises(InputError) as refused:
+        stemsplit.load(path)
+    line = str(refused.value)
+    assert line.startswith(f"{path}: ")
+    assert says in line
+    assert "\n" not in line
+    assert len(line) < 400 + len(str(path))
+
+
+@pytest.mark.parametrize("old", [False, True], ids=["new layout", "old layout"])
+def test_a_damaged_file_is_refused_by_name(tmp_path: Path, old: bool) -> None:
+    path = publish(network(2), tmp_path / "vocals.pth", old)
+    path.write_bytes(path.read_bytes()[:-2000])
+    with pytest.raises(InputError, match=f"{path}: not a whole checkpoint"):
+        stemsplit.load(path)
