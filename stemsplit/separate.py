@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from rich.progress import Progress
 
-from stemsplit import audio
+from stemsplit import audio, processes
 from stemsplit.checkpoint import load
 from stemsplit.errors import InputError, one_line_errors
 from stemsplit.separator import Separator
@@ -17,7 +17,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m stemsplit.separate",
         description="Separate songs into stems: DIR/SONG/STEM.wav, each as long as the song and at "
-        "its rate. The stems of a song sum to it.",
+        "its rate. The stems of a song sum to it. Under torchrun, processes share the songs.",
     )
     parser.add_argument("songs", nargs="+", type=Path, metavar="SONG", help="any audio format")
     parser.add_argument(
@@ -31,8 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--output", default=Path("separated"), type=Path, metavar="DIR")
     parser.add_argument(
         "--device",
-        default="cuda" if torch.cuda.is_available() else "cpu",
-        help="default: %(default)s",
+        default="auto",
+        help="cpu, cuda, cuda:1 …; default: the GPU where there is one",
     )
     parser.add_argument(
         "--allow",
@@ -44,8 +44,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     with one_line_errors():
         folders = output_folders(options.songs, options.output)
-        separator = load(options.checkpoint, options.allow, options.device)
-        for song, folder in folders.items():
+        processes.join()
+        device = processes.device(options.device)
+        separator = load(options.checkpoint, options.allow, device)
+        for song, folder in processes.share(list(folders.items())):
             separate(separator, song, folder)
 
 

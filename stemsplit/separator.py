@@ -128,7 +128,7 @@ class Separator(nn.Module):
             targets = self.front_end.inverse(filtered, mixture.shape[-1])
         else:
             targets = estimate.waveforms
-        return self._complete(targets, mixture)
+        return self.complete(targets, mixture)
 
     def _filter(self, spectra: StemSpectra, mixture: Spectrum) -> StemSpectra:
         """The targets' spectra after the Wiener filter, which the residual takes part in."""
@@ -137,7 +137,7 @@ class Separator(nn.Module):
             spectra = torch.cat([spectra, rest], dim=1)
         return wiener(spectra, mixture, self.wiener_iterations)[:, : len(self.targets)]
 
-    def _complete(
+    def complete(
         self, targets: Stems, mixture: Waveform
     ) -> Float[Tensor, "batch all channel time"]:
         """What the targets leave of the mixture: to the residual, or to all of them equally."""
@@ -188,7 +188,7 @@ class Separator(nn.Module):
                 for t in targets
             ]
         )
-        stems = self._complete(back[None], waveform[None])[0]
+        stems = self.complete(back[None], waveform[None])[0]
         return dict(zip(self.stems, stems, strict=True))
 
     def _overlap_add(self, song: Waveform, progress: Callable[[float], None] | None) -> Stems:

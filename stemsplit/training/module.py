@@ -11,11 +11,10 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from stemsplit import processes
+from stemsplit.losses import SILENT
 from stemsplit.separator import Separator
 from stemsplit.shapes import Batch, Estimate, Stems
 from stemsplit.training.random_states import random_states, restore
-
-SILENT = 1e-8  # mean square: -80 dB of full scale
 
 
 class SeparationModule(L.LightningModule):
