@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.utils import instantiate
 from lightning.pytorch import callbacks
@@ -27,12 +28,21 @@ MAKES = [
     "stemsplit.data.tracks.demo",
     "stemsplit.data.tracks.musdb18",
     "stemsplit.data.tracks.musdb18hq",
+    "stemsplit.losses.Loss",
+    "stemsplit.losses.complex_l1",
+    "stemsplit.losses.l1",
     "stemsplit.losses.magnitude_mse",
+    "stemsplit.losses.multi_resolution_stft",
+    "stemsplit.losses.si_sdr",
     "stemsplit.separator.Separator",  # what `build` returns
+    "stemsplit.training.averaging.MovingAverage",
     "stemsplit.training.checkpoints.AtomicCheckpointIO",
     "stemsplit.training.checkpoints.RunCheckpoint",
+    "stemsplit.training.layer_norms.LayerNorms",
     "stemsplit.training.metrics_csv.MetricsCsv",
     "stemsplit.training.module.SeparationModule",
+    "stemsplit.training.not_finite.StopWhenNotFinite",
+    "stemsplit.training.silence.ReportSilence",
     "stemsplit.training.weights_and_biases.weights_and_biases",
     "lightning.Trainer",
     *(f"lightning.pytorch.callbacks.{name}" for name in callbacks.__all__),
@@ -53,9 +63,27 @@ def residual(targets: ListConfig, stems: ListConfig) -> str | None:
     return "accompaniment" if list(targets) == ["vocals"] else "residual"
 
 
+def on_gpu(accelerator: str) -> bool:
+    """``${on_gpu:${trainer.accelerator}}``: whether a training runs on CUDA devices."""
+    return accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+
+
+def precision(accelerator: str) -> str:
+    """``${precision:${trainer.accelerator}}``: bfloat16 where the machine multiplies it faster."""
+    if on_gpu(accelerator):
+        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "32-true"
+    on_cpu = accelerator == "cpu" or (
+        accelerator == "auto" and not torch.backends.mps.is_available()
+    )
+    # Below AMX, bfloat16 has no matrix unit of its own.
+    return "bf16-mixed" if on_cpu and torch.cpu._is_amx_tile_supported() else "32-true"
+
+
 def register_resolvers() -> None:
     OmegaConf.register_resolver("first", first, replace=True)
     OmegaConf.register_resolver("residual", residual, replace=True)
+    OmegaConf.register_resolver("on_gpu", on_gpu, replace=True)
+    OmegaConf.register_resolver("precision", precision, replace=True)
     # The folder above conf/, on Hydra's search path so that experiments=NAME finds its file.
     OmegaConf.register_resolver("checkout", lambda: str(Path(CONF).parent), replace=True)
 
@@ -81,11 +109,11 @@ def settings_at_fault() -> Iterator[None]:
 def save(config: DictConfig, run: Path) -> None:
     """The whole configuration of a run as RUN/config.yaml.
 
-    What depends on the moment (folders, the choices of groups, variables of the environment) is
-    written out; what follows from other settings stays a reference, so that a resumed run can
-    change those, and so that a run can be moved.
+    What depends on the moment (folders, the choices of groups, variables of the environment, the
+    machine's precision) is written out; what follows from other settings stays a reference, so
+    that a resumed run can change those, and so that a run can be moved.
     """
-    for key in ("run_dir", "name", "corpus", "data.root", "data.cache"):
+    for key in ("run_dir", "name", "corpus", "data.root", "data.cache", "trainer.precision"):
         OmegaConf.update(config, key, OmegaConf.select(config, key))
     with replacing(run / "config.yaml") as partial:
         OmegaConf.save(config, partial)

@@ -160,6 +160,7 @@ def quieten() -> None:
         ".*does not have many workers.*",
         ".*exists and is not empty.*",
         ".*LeafSpec.*",
+        ".*sync_dist=True.*",
     ):
         warnings.filterwarnings("ignore", message)
 

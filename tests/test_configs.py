@@ -21,6 +21,8 @@ CHOICES = [
     if folder.is_dir()
     for file in sorted(folder.glob("*.yaml"))
 ]
+# What an architecture has of these is made this small.
+SMALL = {"hidden": 8, "features": 8, "heads": 2, "mask_hidden": 8, "depth": 1}
 EXPERIMENTS = sorted(path.stem for path in (Path(CONF).parent / "experiments").glob("*.yaml"))
 
 
@@ -34,10 +36,16 @@ def composed(run: Path, *overrides: str, name: str = "train") -> DictConfig:
     return config
 
 
+def small(config: DictConfig) -> DictConfig:
+    network = config.model.separator.network
+    network.update({key: SMALL[key] for key in SMALL if key in network})
+    return config
+
+
 @pytest.mark.parametrize(("group", "choice"), CHOICES)
 def test_every_choice_instantiates(group: str, choice: str, tmp_path: Path) -> None:
     root = [f"data.root={tmp_path}"] if group == "data" else []
-    config = composed(tmp_path, f"{group}={choice}", *root, "model.separator.network.hidden=8")
+    config = small(composed(tmp_path, f"{group}={choice}", *root))
     made = make(config[group])
     if group == "model":
         assert isinstance(made, SeparationModule)
@@ -47,8 +55,25 @@ def test_every_choice_instantiates(group: str, choice: str, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_every_experiment_composes(name: str, tmp_path: Path) -> None:
-    config = composed(tmp_path, f"experiments={name}", "model.separator.network.hidden=8")
+    config = small(composed(tmp_path, f"experiments={name}"))
     assert isinstance(make(config.model), SeparationModule)
+
+
+def test_a_model_chooses_its_loss_and_its_optimizer_and_the_command_line_wins(
+    tmp_path: Path,
+) -> None:
+    config = composed(tmp_path, "model=band_split")
+    assert config.loss.function._target_ == "stemsplit.losses.multi_resolution_stft"
+    assert config.optimizer._target_ == "torch.optim.AdamW"
+    # A preset chooses as the model it is a preset of, unless it says otherwise.
+    preset = composed(tmp_path, "model=band_split_small")
+    assert preset.loss.function._target_ == "stemsplit.losses.complex_l1"
+    assert preset.optimizer == config.optimizer
+    assert composed(tmp_path, "model=band_split_large").loss == config.loss
+    given = composed(tmp_path, "model=band_split", "loss=l1", "optimizer=adam", "optimizer.lr=1")
+    assert given.loss.function._target_ == "stemsplit.losses.l1"
+    assert (given.optimizer._target_, given.optimizer.lr) == ("torch.optim.Adam", 1)
+    assert given.model.separator.wiener_iterations == 0
 
 
 def test_there_is_no_code_in_conf() -> None:
@@ -97,7 +122,7 @@ def test_residual_follows_the_targets(targets: str, residual: str | None, tmp_pa
 
 
 def test_a_scheduler_can_be_left_out(tmp_path: Path) -> None:
-    config = composed(tmp_path, "~scheduler", "model.separator.network.hidden=8")
+    config = small(composed(tmp_path, "~scheduler"))
     assert make(config.model).scheduler is None
 
 

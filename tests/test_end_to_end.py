@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 TINY = [
     "model.separator.network.hidden=16",
@@ -171,6 +172,49 @@ def test_bad_input_is_one_line(place: Path, command: str, named: str) -> None:
     assert named in line
     assert "Traceback" not in output  # nothing but, perhaps, the bar of what was begun
     assert not (place / "nowhere").exists()
+
+
+def test_two_processes_take_the_gradients_of_one_with_twice_the_batch(
+    place: Path, corpus: list[str]
+) -> None:
+    """One step of plain gradient descent; a network without batch norm and dropout."""
+    common = [
+        *corpus,
+        *[name for name in TINY if "batch_size" not in name],
+        "model=mlp",
+        "model.separator.network.batch_norm=false",
+        "optimizer._target_=torch.optim.SGD",
+        "~optimizer.fused",
+        "optimizer.lr=1",
+        "optimizer.weight_decay=0",
+        "trainer.gradient_clip_val=null",
+        "trainer.precision=32-true",
+        "trainer.max_steps=1",
+        "~callbacks.early_stopping",
+    ]
+    one, two = place / "one", place / "two"
+    run(place, "train", *common, "data.batch_size=4", f"hydra.run.dir={one}")
+    processes = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"]
+    run(place, "train", *common, "data.batch_size=2", *processes, f"hydra.run.dir={two}")
+    weights = [
+        torch.load(folder / "last.ckpt", weights_only=True)["state_dict"] for folder in (one, two)
+    ]
+    for name, value in weights[0].items():
+        torch.testing.assert_close(weights[1][name], value, rtol=0, atol=1e-6)
+
+
+def test_processes_draw_disjoint_chunks_and_share_the_scoring(
+    place: Path, corpus: list[str]
+) -> None:
+    folder = place / "distributed"
+    arguments = [*corpus, *TINY, "model=open_unmix", "epochs=2", "evaluate_test=true"]
+    processes = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"]
+    run(place, "train", *arguments, *processes, f"hydra.run.dir={folder}")
+    assert epochs(folder) == ["0", "1"]
+    losses = [float(row["train/loss"]) for row in rows(folder) if row.get("train/loss")]
+    assert np.isfinite(losses).all()
+    assert json.loads((folder / "result.json").read_text())["steps"] == 2
+    assert (folder / "test" / "result.json").is_file()
 
 
 def test_a_missing_ffmpeg_is_one_line(place: Path, corpus: list[str]) -> None:

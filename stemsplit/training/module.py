@@ -45,8 +45,8 @@ class SeparationModule(L.LightningModule):
         self.optimizer = optimizer
         self.scheduler = scheduler
         self.normalise = normalise
-        self.loss_sum = torch.zeros((), dtype=torch.float64)
-        self.loss_count = 0
+        self.train_loss = Mean()
+        self.validation_loss = Mean()
         self.validation_sdr: dict[str, list[float]] = {}
         self._random_states: list[dict[str, Any]] | None = None
         if compile:
@@ -60,9 +60,7 @@ class SeparationModule(L.LightningModule):
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         loss = self._loss(self.separator.estimate(batch), batch)
-        # On the device: a figure of every step would make the device wait.
-        self.loss_sum = self.loss_sum.to(loss.device) + len(batch.keys) * loss.detach()
-        self.loss_count += len(batch.keys)
+        self.train_loss.add(loss, len(batch.keys))
         return loss
 
     def _loss(self, estimate: Estimate, batch: Batch) -> Tensor:
@@ -73,7 +71,7 @@ class SeparationModule(L.LightningModule):
         estimate = self.separator.estimate(batch)
         loss = self._loss(estimate, batch)
         count = len(batch.keys)
-        self.log("validation/loss", loss, prog_bar=True, batch_size=count, sync_dist=True)
+        self.validation_loss.add(loss, count)
         with torch.autocast(batch.mixture.device.type, enabled=False):
             ratios = signal_to_distortion(batch.stems, estimate.waveforms)[:count]
         sounds = batch.stems[:count].square().mean(dim=(2, 3)) > SILENT
@@ -83,15 +81,13 @@ class SeparationModule(L.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """SDR: the median over the excerpts in which the stem sounds, before the Wiener filter."""
+        self.log("validation/loss", self.validation_loss.take(), prog_bar=True)
         for target in self.separator.targets:
             if ratios := processes.gather(self.validation_sdr.pop(target, [])):
-                self.log(f"validation/sdr/{target}", median(ratios), prog_bar=True, sync_dist=True)
+                self.log(f"validation/sdr/{target}", median(ratios), prog_bar=True)
 
     def on_train_epoch_end(self) -> None:
-        losses = processes.gather([(self.loss_sum.item(), self.loss_count)])
-        total, count = (sum(part) for part in zip(*losses, strict=True))
-        self.log("train/loss", total / max(1, count), sync_dist=True)
-        self._forget_losses()
+        self.log("train/loss", self.train_loss.take())
         self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"])
         # Here, not when Lightning would: it writes the epoch's checkpoint before that, and a
         # resumed run would lose a step of the scheduler.
@@ -111,10 +107,6 @@ class SeparationModule(L.LightningModule):
         scheduler = {"scheduler": self.scheduler(optimizer), "monitor": "validation/loss"}
         return {"optimizer": optimizer, "lr_scheduler": scheduler}
 
-    def _forget_losses(self) -> None:
-        self.loss_sum.zero_()
-        self.loss_count = 0
-
     def configure_gradient_clipping(
         self,
         optimizer: torch.optim.Optimizer,
@@ -133,15 +125,42 @@ class SeparationModule(L.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["separator"] = self.separator.description
         checkpoint["random_states"] = random_states()
-        losses = processes.gather([(self.loss_sum.item(), self.loss_count)])
-        checkpoint["train_loss"] = losses
+        checkpoint["train_loss"] = self.train_loss.totals()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self._random_states = checkpoint["random_states"]
-        losses = checkpoint["train_loss"]
-        if processes.count() == len(losses):
-            total, self.loss_count = losses[processes.rank()]
-            self.loss_sum.fill_(total)
+        # (The epoch's mean is of all processes, so one of them can hold it all.)
+        if processes.rank() == 0:
+            self.train_loss.start_from(*checkpoint["train_loss"])
+
+
+class Mean:
+    """The running mean of a loss over excerpts, those of all processes.
+
+    (Lightning's own, with sync_dist, waits for ever where a progress bar of one process asks.)
+    """
+
+    def __init__(self) -> None:
+        self.start_from(0.0, 0)
+
+    def start_from(self, total: float, count: int) -> None:
+        self.total: Tensor | float = total
+        self.count = count
+
+    def add(self, mean: Tensor, count: int) -> None:
+        # It stays on the device: a figure of every step would make the device wait.
+        self.total = self.total + count * mean.detach().double()
+        self.count += count
+
+    def totals(self) -> tuple[float, int]:
+        """The sum and the number of excerpts so far."""
+        parts = processes.gather([(float(self.total), self.count)])
+        return sum(total for total, _ in parts), sum(count for _, count in parts)
+
+    def take(self) -> float:
+        total, count = self.totals()
+        self.start_from(0.0, 0)
+        return total / max(1, count)
 
 
 def signal_to_distortion(references: Stems, estimates: Stems) -> Float[Tensor, "batch stem"]:

@@ -1,0 +1,168 @@
+"""Sub-bands of the complex spectrum, modelled over time and over bands in turn: a complex mask.
+
+One code path for a family: with BLSTMs in both directions it is a band-split RNN (Luo and Yu,
+"Music Source Separation with Band-split RNN", 2022), with rotary attention in both a band-split
+transformer (Lu, Wang, Kong and Hung, "Music Source Separation with Band-Split RoPE Transformer",
+2023); the two may be mixed.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from stemsplit.sequences import sequence_layer
+from stemsplit.shapes import Mask, Views
+
+# Up to so many Hz, bands so many Hz wide: fine where voices and chords have their partials.
+WIDTHS = ((1000, 100), (4000, 250), (8000, 500), (16000, 1000), (20000, 2000))
+
+Groups = list[tuple[int, int]]
+Tokens = Float[Tensor, "band token feature"]  # a token is a frame of one batch item
+
+
+def band_groups(sample_rate: int, freqs: int) -> Groups:
+    """Groups of neighbouring bands from 0 Hz upwards: how many bands, and of how many frequencies.
+
+    Every band has one frequency or more; what `WIDTHS` leaves at the top is the last band.
+    """
+    hertz = sample_rate / 2 / (freqs - 1)
+    groups = []
+    first = 0
+    for upto, wide in WIDTHS:
+        width = max(1, round(wide / hertz))
+        count = (min(freqs, round(upto / hertz)) - first) // width
+        if count > 0:
+            groups.append((count, width))
+            first += count * width
+    return [*groups, (1, freqs - first)] if first < freqs else groups
+
+
+class BandLinear(nn.Module):
+    """A dense layer for each of `bands` bands: one product of matrices for all of them."""
+
+    def __init__(self, bands: int, inputs: int, outputs: int) -> None:
+        super().__init__()
+        bound = inputs**-0.5  # as torch.nn.Linear starts
+        self.weight = nn.Parameter(torch.empty(bands, inputs, outputs).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.empty(bands, 1, outputs).uniform_(-bound, bound))
+
+    def forward(
+        self, tokens: Float[Tensor, "band token inputs"]
+    ) -> Float[Tensor, "band token outputs"]:
+        return torch.baddbmm(self.bias, tokens, self.weight)
+
+
+class BandEncoder(nn.Module):
+    """Every band's real and imaginary parts of all channels, normalised, as features.
+
+    The norms here and in `MaskEstimator` have no weights: the dense layers after them do.
+    """
+
+    def __init__(self, groups: Groups, parts: int, features: int) -> None:
+        super().__init__()
+        self.groups = groups
+        self.layers = nn.ModuleList(
+            BandLinear(count, width * parts, features) for count, width in groups
+        )
+
+    def forward(self, spectrum: Float[Tensor, "token freq part"]) -> Tokens:
+        pieces = spectrum.split([count * width for count, width in self.groups], dim=1)
+        encoded = []
+        for piece, (count, _), layer in zip(pieces, self.groups, self.layers, strict=True):
+            bands = piece.unflatten(1, (count, -1)).flatten(2).transpose(0, 1)
+            encoded.append(layer(functional.rms_norm(bands, bands.shape[-1:])))
+        return torch.cat(encoded)
+
+
+class MaskEstimator(nn.Module):
+    """Features → the complex mask of a stem: for every band a dense layer, tanh, and a gated one.
+
+    The mask starts from about one: everything passes.
+    """
+
+    def __init__(self, groups: Groups, channels: int, features: int, hidden: int) -> None:
+        super().__init__()
+        self.counts = [count for count, _ in groups]
+        self.channels = channels
+        self.first = BandLinear(sum(self.counts), features, hidden)
+        self.second = nn.ModuleList()
+        for count, width in groups:
+            layer = BandLinear(count, hidden, 2 * width * channels * 2)
+            with torch.no_grad():
+                layer.bias.zero_()
+                # Real parts, which an undecided gate halves.
+                layer.bias.view(count, 2, width, channels, 2)[:, 0, ..., 0] = 2
+            self.second.append(layer)
+
+    def forward(self, tokens: Tokens) -> Float[Tensor, "token freq channel 2"]:
+        hidden = torch.tanh(self.first(functional.rms_norm(tokens, tokens.shape[-1:])))
+        masks = []
+        for bands, layer in zip(hidden.split(self.counts), self.second, strict=True):
+            mask = functional.glu(layer(bands)).unflatten(2, (-1, self.channels, 2))
+            masks.append(mask.transpose(0, 1).flatten(1, 2))
+        return torch.cat(masks, dim=1)
+
+
+class BandSplit(nn.Module):
+    """The complex spectrum → a complex mask for every stem, channel and frequency.
+
+    Each band becomes `features` features a frame. `depth` times a layer runs `over_time` within
+    every band, and another `over_bands` within every frame: ``attention`` (with `heads` heads) or
+    ``lstm``. Every stem has its own mask estimator, `mask_hidden` wide.
+
+    A mixture twice as loud has the same mask: each frame of a band is normalised by itself.
+    """
+
+    views = ("complex",)
+    scale: Tensor
+
+    def __init__(
+        self,
+        bands: dict[str, int],
+        sample_rate: int,
+        channels: int,
+        stems: int,
+        features: int = 128,
+        depth: int = 6,
+        heads: int = 8,
+        mask_hidden: int = 512,
+        over_time: str = "attention",
+        over_bands: str = "attention",
+    ) -> None:
+        super().__init__()
+        freqs = bands["complex"] // 2
+        groups = band_groups(sample_rate, freqs)
+        self.register_buffer("scale", torch.ones(freqs))
+        self.encoder = BandEncoder(groups, 2 * channels, features)
+        self.over_time = nn.ModuleList(
+            sequence_layer(over_time, features, heads) for _ in range(depth)
+        )
+        self.over_bands = nn.ModuleList(
+            sequence_layer(over_bands, features, heads) for _ in range(depth)
+        )
+        self.masks = nn.ModuleList(
+            MaskEstimator(groups, channels, features, mask_hidden) for _ in range(stems)
+        )
+
+    @torch.no_grad()
+    def set_statistics(self, statistics: dict[str, tuple[Tensor, Tensor]]) -> None:
+        """One scale a frequency, and no shift: real and imaginary parts keep their phase."""
+        mean, scale = statistics["complex"]
+        power = (mean.square() + scale.square()).unflatten(0, (2, -1)).mean(dim=0)
+        self.scale.copy_(power.rsqrt())
+
+    def forward(self, views: Views) -> Mask:
+        parts = views["complex"].unflatten(2, (2, -1)) * self.scale[:, None]
+        batch, _, _, _, frame = parts.shape
+        spectrum = parts.permute(0, 4, 3, 1, 2).flatten(0, 1).flatten(2)
+        # Under autocast too, layers add to their inputs in float32.
+        tokens = self.encoder(spectrum).float()
+        for along_time, along_bands in zip(self.over_time, self.over_bands, strict=True):
+            sequences = along_time(tokens.reshape(-1, frame, tokens.shape[2]))
+            tokens = sequences.reshape(tokens.shape).transpose(0, 1)
+            tokens = along_bands(tokens).transpose(0, 1)
+        # Complex numbers have no bfloat16.
+        masks = torch.stack([mask(tokens).float() for mask in self.masks])
+        mask = torch.view_as_complex(masks).unflatten(1, (batch, frame))
+        return mask.permute(1, 0, 4, 3, 2)

@@ -1,0 +1,184 @@
+"""The band-split network: its bands, its positions, and what must not change its mask."""
+
+import itertools
+
+import pytest
+import torch
+from torch import Tensor
+
+from stemsplit.errors import InputError
+from stemsplit.features import FrontEnd
+from stemsplit.models.band_split import BandEncoder, BandSplit, band_groups
+from stemsplit.sequences import rotate, sequence_layer
+from stemsplit.shapes import Views
+
+RATE = 8000
+FRONT_END = FrontEnd(RATE, window=256, hop=64, mel_bands=16, mfccs=4)
+FREQS = 129
+KINDS = ["attention", "lstm"]
+every_mode = pytest.mark.parametrize(
+    ("over_time", "over_bands"), list(itertools.product(KINDS, KINDS))
+)
+
+
+def network(over_time: str = "attention", over_bands: str = "lstm", stems: int = 2) -> BandSplit:
+    torch.manual_seed(0)
+    return BandSplit(
+        {"complex": 2 * FREQS},
+        RATE,
+        channels=2,
+        stems=stems,
+        features=16,
+        depth=2,
+        heads=2,
+        mask_hidden=16,
+        over_time=over_time,
+        over_bands=over_bands,
+    )
+
+
+def noise(batch: int = 2) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(batch, 2, 2000, generator=generator)
+
+
+def views(mixture: Tensor) -> Views:
+    return FRONT_END.views(FRONT_END(mixture), BandSplit.views)
+
+
+@pytest.mark.parametrize("rate", [8000, 16000, 22050, 44100, 48000, 96000])
+@pytest.mark.parametrize("window", [128, 512, 2048, 4096, 6000])
+def test_bands_cover_all_frequencies_and_get_wider_upwards(rate: int, window: int) -> None:
+    freqs = window // 2 + 1
+    groups = band_groups(rate, freqs)
+    assert sum(count * width for count, width in groups) == freqs
+    assert all(count >= 1 and width >= 1 for count, width in groups)
+    widths = [width for _, width in groups[:-1]]  # the last band takes what is left
+    assert widths == sorted(widths)
+
+
+def test_bands_are_as_wide_as_published() -> None:
+    groups = band_groups(44100, 2049)
+    assert sum(count for count, _ in groups) == 41
+    hertz = 44100 / 4096
+    assert [count for count, _ in groups] == [10, 12, 8, 8, 2, 1]
+    assert [round(width * hertz) for _, width in groups[:-1]] == pytest.approx(
+        [100, 250, 500, 1000, 2000], abs=hertz
+    )
+
+
+def test_every_frequency_is_read_by_one_band_in_order() -> None:
+    groups = band_groups(RATE, FREQS)
+    encoder = BandEncoder(groups, parts=2, features=3)
+    spectrum = torch.ones(1, FREQS, 2)
+    before = encoder(spectrum)
+    read = []
+    for freq in range(FREQS):
+        changed = spectrum.clone()
+        changed[0, freq, 0] = -2
+        different = (encoder(changed) != before).any(dim=2)[:, 0]
+        assert different.sum() == 1, freq
+        read.append(int(different.nonzero()))
+    assert read == [
+        band
+        for band, width in enumerate(width for count, width in groups for _ in range(count))
+        for _ in range(width)
+    ]
+
+
+def test_products_of_rotated_features_depend_on_distance_alone() -> None:
+    query, key = torch.randn(2, 1, 1, 1, 8, dtype=torch.float64).expand(-1, -1, -1, 50, -1)
+    products = (rotate(query) @ rotate(key).transpose(2, 3))[0, 0]
+    for distance in range(-49, 50):
+        diagonal = products.diagonal(distance)
+        torch.testing.assert_close(diagonal, diagonal[:1].expand_as(diagonal), rtol=0, atol=1e-5)
+    assert products[0].std() > 0.01
+    torch.testing.assert_close(rotate(query).norm(dim=3), query.norm(dim=3), rtol=1e-6, atol=0)
+
+
+@every_mode
+def test_a_louder_mixture_has_the_same_mask(over_time: str, over_bands: str) -> None:
+    model = network(over_time, over_bands)
+    mixture = noise()
+    torch.testing.assert_close(
+        model(views(3 * mixture)), model(views(mixture)), rtol=1e-4, atol=1e-5
+    )
+
+
+@every_mode
+def test_excerpts_of_a_batch_do_not_hear_each_other(over_time: str, over_bands: str) -> None:
+    model = network(over_time, over_bands)
+    mixture = noise(batch=3)
+    together = model(views(mixture))
+    for item in range(3):
+        alone = model(views(mixture[item : item + 1]))
+        torch.testing.assert_close(alone, together[item : item + 1], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("over_time", KINDS)
+def test_time_and_bands_are_both_heard(over_time: str) -> None:
+    """A frequency of one frame reaches the masks of the farthest band and of the farthest frame."""
+    model = network(over_time)
+    spectrum = views(noise())["complex"].requires_grad_()
+    mask = model({"complex": spectrum})
+    for freq, frame in ((-1, 0), (0, -1)):
+        (gradient,) = torch.autograd.grad(
+            mask[..., freq, frame].abs().sum(), spectrum, retain_graph=True
+        )
+        assert gradient[:, :, 3, 0].any()
+
+
+@every_mode
+def test_the_mask_starts_near_one(over_time: str, over_bands: str) -> None:
+    mask = network(over_time, over_bands)(views(noise()))
+    assert (mask.mean() - 1).abs() < 0.1
+    assert (mask - 1).abs().square().mean().sqrt() < 0.4
+
+
+@every_mode
+def test_bfloat16_is_near_float32(over_time: str, over_bands: str) -> None:
+    model, inputs = network(over_time, over_bands), views(noise())
+    with torch.autocast("cpu", torch.bfloat16):
+        mask = model(inputs)
+    assert mask.dtype == torch.complex64
+    assert (mask - model(inputs)).abs().max() < 0.05
+    mask.abs().sum().backward()
+    assert all(parameter.grad.isfinite().all() for parameter in model.parameters())
+
+
+def test_statistics_make_spectra_of_unit_power_and_keep_their_phase() -> None:
+    model = network()
+    slope = torch.linspace(20, 1, FREQS)[:, None]
+    spectrum = FRONT_END(noise()) * slope
+    inputs = FRONT_END.views(spectrum, BandSplit.views)
+    values = inputs["complex"]
+    model.set_statistics(
+        {"complex": (values.mean(dim=(0, 1, 3)), values.std(dim=(0, 1, 3), correction=0))}
+    )
+    seen: list[Tensor] = []
+    model.encoder.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    model(inputs)
+    parts = seen[0].unflatten(2, (2, 2))  # token, freq, channel, real or imaginary
+    torch.testing.assert_close(parts.square().mean(dim=(0, 2, 3)), torch.ones(FREQS))
+    phase = torch.view_as_complex(parts.contiguous()).angle()
+    expected = spectrum.permute(0, 3, 2, 1).flatten(0, 1).angle()
+    torch.testing.assert_close(phase.cos(), expected.cos(), rtol=0, atol=1e-4)
+
+
+def test_it_learns_to_turn_phases() -> None:
+    model = network(stems=1)
+    inputs = views(noise())
+    optimizer = torch.optim.Adam(model.parameters(), 3e-3)
+    for _ in range(60):
+        optimizer.zero_grad()
+        error = (model(inputs) - 1j).abs().mean()
+        error.backward()
+        optimizer.step()
+    assert error < 0.2
+
+
+def test_what_cannot_be_built_is_named() -> None:
+    with pytest.raises(InputError, match="12 features do not make 4 heads"):
+        sequence_layer("attention", 12, 4)
+    with pytest.raises(InputError, match="'gru': choose attention or lstm"):
+        sequence_layer("gru", 16, 4)
