@@ -1,0 +1,14 @@
+"""Where the chunks of a batch come from, as a person reads it."""
+
+from typing import Any, cast
+
+import lightning as L
+
+Key = tuple[int, int]
+
+
+def named(trainer: L.Trainer, keys: list[Key]) -> str:
+    """Songs and places of the chunks; their keys where no data module knows them."""
+    data = cast(Any, trainer).datamodule
+    chunks = [f"chunk {key}" for key in keys] if data is None else data.describe(keys)
+    return " | ".join(chunks)
