@@ -75,8 +75,8 @@ def precision(accelerator: str) -> str:
     on_cpu = accelerator == "cpu" or (
         accelerator == "auto" and not torch.backends.mps.is_available()
     )
-    # Below AMX, bfloat16 has no matrix unit of its own.
-    return "bf16-mixed" if on_cpu and torch.cpu._is_amx_tile_supported() else "32-true"
+    # A processor without instructions of its own for bfloat16 is slower in it.
+    return "bf16-mixed" if on_cpu and torch.cpu._is_avx512_bf16_supported() else "32-true"
 
 
 def register_resolvers() -> None:

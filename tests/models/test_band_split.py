@@ -9,7 +9,7 @@ from torch import Tensor
 from stemsplit.errors import InputError
 from stemsplit.features import FrontEnd
 from stemsplit.models.band_split import BandEncoder, BandSplit, band_groups
-from stemsplit.sequences import rotate, sequence_layer
+from stemsplit.sequences import attention, rotate, sequence_layer
 from stemsplit.shapes import Views
 
 RATE = 8000
@@ -182,3 +182,11 @@ def test_what_cannot_be_built_is_named() -> None:
         sequence_layer("attention", 12, 4)
     with pytest.raises(InputError, match="'gru': choose attention or lstm"):
         sequence_layer("gru", 16, 4)
+
+
+def test_attention_is_torchs_own_in_training_too() -> None:
+    query, key, value = torch.randn(3, 2, 4, 30, 8).unbind()
+    with torch.no_grad():
+        expected = attention(query, key, value)
+    with torch.enable_grad():
+        torch.testing.assert_close(attention(query, key, value), expected)
