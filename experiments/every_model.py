@@ -1,0 +1,88 @@
+"""Does every architecture learn, and how fast? All of them on the demo songs, one after the other.
+
+    python experiments/every_model.py [MODEL…] [--runs runs/every_model]
+
+Each trains as `python -m stemsplit.train model=MODEL data=demo chunk_seconds=3 data.batch_size=4`
+does: 8 epochs, 320 steps, seed 0. Its best checkpoint is scored on the four test songs and then
+separates one of them. Prints a table in Markdown; a run that was cut off goes on, and one that is
+complete is not made again.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+from omegaconf import OmegaConf
+
+from stemsplit import audio
+
+MODELS = [
+    *("mlp", "lstm", "open_unmix", "mel_only", "mfcc_only", "mel_blstm", "mfcc_blstm"),
+    *("band_split_small", "hdemucs_small", "band_split"),
+]
+SETTINGS = [
+    "data=demo",
+    "chunk_seconds=3",
+    "data.batch_size=4",
+    "evaluate_test=true",
+    "logger=csv",
+    "+callbacks.timer._target_=lightning.pytorch.callbacks.Timer",
+]
+
+
+def python(module: str, *arguments: str | Path) -> None:
+    command = [sys.executable, "-m", f"stemsplit.{module}", *map(str, arguments)]
+    subprocess.run(command, check=True, stdout=sys.stderr)
+
+
+def train(model: str, run: Path) -> None:
+    if (run / "test" / "result.json").is_file():
+        return
+    if (run / "last.ckpt").is_file():
+        python("train", f"resume={run}")
+    else:
+        python("train", f"model={model}", *SETTINGS, f"hydra.run.dir={run}")
+
+
+def largest_error(run: Path) -> float:
+    """Separate a test song: how far the stems' sum is from it, as a share of its peak."""
+    corpus = Path(str(OmegaConf.load(run / "config.yaml").data.root))
+    song = sorted((corpus / "test").glob("*.stem.mp4"))[0]
+    python("separate", song, "--checkpoint", run, "--output", run / "separated")
+    mixture = audio.read(song).samples
+    stems = [audio.read(path).samples for path in (run / "separated").rglob("*.wav")]
+    return float(abs(sum(stems) - mixture).max() / abs(mixture).max())
+
+
+def row(model: str, run: Path) -> str:
+    result = json.loads((run / "test" / "result.json").read_text())
+    checkpoint = torch.load(run / "last.ckpt", weights_only=True)
+    weights = checkpoint["state_dict"]
+    size = sum(weight.numel() for name, weight in weights.items() if "separator." in name)
+    timer = checkpoint["callbacks"]["Timer"]["time_elapsed"]
+    seconds = (timer["train"] - timer["validate"]) / checkpoint["global_step"]
+    cells = [f"`{model}`", f"{size / 1e6:.1f} M", f"{seconds:.2f}"]
+    for system in ("mixture", model):
+        interval = result["scores"][system]["vocals"]["SDR"]
+        cells.append(f"{interval['median']:.2f} [{interval['low']:.1f}, {interval['high']:.1f}]")
+    return f"| {' | '.join([*cells, f'{largest_error(run):.0e}'])} |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("models", nargs="*", default=MODELS, metavar="MODEL")
+    parser.add_argument("--runs", type=Path, default=Path("runs/every_model"))
+    options = parser.parse_args()
+    print("| `model=` | parameters | seconds a step | mixture, SDR | vocals, SDR | sum, error |")
+    print("|---|---|---|---|---|---|")
+    for model in options.models:
+        run = options.runs.absolute() / model
+        train(model, run)
+        print(row(model, run), flush=True)
+
+
+if __name__ == "__main__":
+    main()
