@@ -80,6 +80,21 @@ def test_there_is_no_code_in_conf() -> None:
     assert not list(Path(CONF).rglob("*.py"))  # Hydra would take the folder for a package
 
 
+MATCHED = [choice for group, choice in CHOICES if choice.endswith("_matched")]
+
+
+@pytest.mark.parametrize("model", MATCHED)
+def test_matched_models_have_the_size_of_the_proposed_one(model: str, tmp_path: Path) -> None:
+    sizes = [
+        sum(
+            weight.numel()
+            for weight in make(composed(tmp_path, f"model={name}").model).parameters()
+        )
+        for name in (model, "mel_blstm")
+    ]
+    assert sizes[0] == pytest.approx(sizes[1], rel=5e-3)
+
+
 def test_unknown_experiment_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(MissingConfigException, match="experiments/nowhere"):
         composed(tmp_path, "experiments=nowhere")

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -110,12 +111,39 @@ def test_train_is_killed_resumed_evaluated_and_separates(
     assert vocals.shape == rest.shape
 
 
-@pytest.mark.parametrize("model", ["open_unmix", "mel_blstm"])
-def test_fast_dev_run_ends_cleanly_with_four_targets(
-    place: Path, corpus: list[str], model: str
+def test_a_training_that_was_killed_ends_as_one_that_was_not(
+    place: Path, corpus: list[str]
 ) -> None:
-    targets = "targets=[vocals,drums,bass,other]"
-    run(place, "train", *corpus, *TINY, f"model={model}", targets, "trainer.fast_dev_run=2")
+    """Killed in the first epoch and again in a later one, with and without workers."""
+    settings = [
+        *(*corpus, *TINY, "model=open_unmix", "epochs=6", "chunks_per_track=12"),
+        *("callbacks=ema", "callbacks.layers.every=1", "scheduler_patience=0", "optimizer.lr=0.05"),
+        "checkpoint_minutes=0.001",
+    ]
+    whole, killed = place / "whole", place / "killed"
+    run(place, "train", *settings, f"hydra.run.dir={whole}")
+
+    def kill(process: subprocess.Popen[str], step: int) -> None:
+        deadline = time.monotonic() + 240
+        last = killed / "last.ckpt"
+        while not last.is_file() or content(last)["global_step"] < step:
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < deadline
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        assert not (killed / "result.json").exists()
+
+    kill(start(place, "train", *settings, "data.workers=1", f"hydra.run.dir={killed}"), 1)
+    kill(start(place, "train", f"resume={killed}", "data.workers=0"), 15)
+    run(place, "train", f"resume={killed}")
+    assert rows(killed) == rows(whole)
+    for kept in ("state_dict", "current_model_state", "optimizer_states", "lr_schedulers"):
+        found, expected = content(killed / "last.ckpt")[kept], content(whole / "last.ckpt")[kept]
+        torch.testing.assert_close(found, expected, rtol=0, atol=0)
+
+
+def content(checkpoint: Path) -> dict[str, Any]:
+    return torch.load(checkpoint, weights_only=True)
 
 
 def test_offline_wandb_run_is_finished_after_an_error(place: Path, corpus: list[str]) -> None:
@@ -196,9 +224,7 @@ def test_two_processes_take_the_gradients_of_one_with_twice_the_batch(
     run(place, "train", *common, "data.batch_size=4", f"hydra.run.dir={one}")
     processes = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"]
     run(place, "train", *common, "data.batch_size=2", *processes, f"hydra.run.dir={two}")
-    weights = [
-        torch.load(folder / "last.ckpt", weights_only=True)["state_dict"] for folder in (one, two)
-    ]
+    weights = [content(folder / "last.ckpt")["state_dict"] for folder in (one, two)]
     for name, value in weights[0].items():
         torch.testing.assert_close(weights[1][name], value, rtol=0, atol=1e-6)
 

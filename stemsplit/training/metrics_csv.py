@@ -11,7 +11,7 @@ from stemsplit.files import replacing
 
 
 class MetricsCsv(Logger):
-    """One row a step at which something is logged (the end of an epoch), one column a metric.
+    """One row a step at which something is logged, one column a metric.
 
     (Lightning's own CSV logger deletes what it finds when a run is reopened.)
     """
@@ -20,6 +20,7 @@ class MetricsCsv(Logger):
         super().__init__()
         self.path = Path(folder) / "metrics.csv"
         self.rows: list[dict[str, str]] = []
+        self.columns: list[str] = []  # of the file, as this process wrote it
         if self.path.is_file():
             with self.path.open(newline="") as file:
                 self.rows = list(csv.DictReader(file))
@@ -51,13 +52,22 @@ class MetricsCsv(Logger):
         # Lightning logs training and validation of one step apart; they share a row.
         if {name: last.get(name) for name in place} == place:
             last.update(values)
+            self._write()
         else:
             self.rows.append({**place, **values})
-        self._write()
+            self._append()
+
+    def _append(self) -> None:
+        """Write the last row; all of them where it has a column that is not there yet."""
+        if not set(self.rows[-1]) <= set(self.columns):
+            self._write()
+            return
+        with self.path.open("a", newline="") as file:
+            csv.DictWriter(file, self.columns).writerow(self.rows[-1])
 
     def _write(self) -> None:
-        columns = list(dict.fromkeys(name for row in self.rows for name in row))
+        self.columns = list(dict.fromkeys(name for row in self.rows for name in row))
         with replacing(self.path) as partial, partial.open("w", newline="") as file:
-            table = csv.DictWriter(file, columns)
+            table = csv.DictWriter(file, self.columns)
             table.writeheader()
             table.writerows(self.rows)

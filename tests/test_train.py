@@ -1,0 +1,74 @@
+"""Every architecture goes the whole way of a training, in this process."""
+
+import csv
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+
+from stemsplit.configuration import CONF, register_resolvers
+from stemsplit.train import train
+
+MODELS = sorted(
+    path.stem
+    for path in (Path(CONF) / "model").glob("*.yaml")
+    if not path.stem.endswith("_matched")
+)
+# What an architecture has of these is made this small.
+SMALL = {"hidden": 16, "layers": 1, "features": 8, "heads": 2, "mask_hidden": 16, "depth": 5}
+pytestmark = pytest.mark.filterwarnings("ignore")  # Lightning's of itself; a person sees fewer
+
+
+def configuration(run: Path, cache: Path, corpus: Path, *overrides: str) -> DictConfig:
+    register_resolvers()
+    run.mkdir()
+    tiny = ["window=1024", "hop=256", "chunk_seconds=0.5", "chunks_per_track=4", "logger=csv"]
+    songs = [
+        "data=musdb18hq",
+        f"data.root={corpus}",
+        f"data.cache={cache}",
+        "data.validation_tracks=[Pell Orrin - Wire Garden]",
+        "data.validation_chunks=1",
+        "data.batch_size=2",
+    ]
+    with initialize_config_dir(config_dir=CONF):
+        config = compose("train", [*songs, *tiny, *overrides])
+    network = config.model.separator.network
+    network.update({key: SMALL[key] for key in SMALL if key in network})
+    config.update({"run_dir": str(run), "name": "model", "corpus": "corpus"})
+    return config
+
+
+@pytest.mark.parametrize("targets", ["[vocals]", "[vocals,drums,bass,other]"])
+@pytest.mark.parametrize("model", MODELS)
+def test_fast_dev_run_ends_cleanly(
+    model: str, targets: str, tmp_path: Path, wav_corpus: Path
+) -> None:
+    overrides = [f"model={model}", f"targets={targets}", "trainer.fast_dev_run=2"]
+    train(configuration(tmp_path / "run", tmp_path / "cache", wav_corpus, *overrides))
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_two_trainings_of_one_seed_are_the_same(
+    accumulate: int, tmp_path: Path, wav_corpus: Path
+) -> None:
+    overrides = ["epochs=2", f"trainer.accumulate_grad_batches={accumulate}"]
+    found = []
+    for name in ("one", "two"):
+        run = tmp_path / name
+        train(configuration(run, tmp_path / "cache", wav_corpus, *overrides))
+        with (run / "metrics.csv").open(newline="") as file:
+            found.append(list(csv.DictReader(file)))
+        torch.rand(7)
+    assert found[0] == found[1]
+    assert len(found[0]) > 2
+
+
+def test_a_compiled_network_trains_and_loads(tmp_path: Path, wav_corpus: Path) -> None:
+    import stemsplit
+
+    overrides = ["model=mlp", "epochs=1", "model.compile=true"]
+    train(configuration(tmp_path / "run", tmp_path / "cache", wav_corpus, *overrides))
+    assert stemsplit.load(tmp_path / "run").targets == ("vocals",)
