@@ -32,6 +32,9 @@ configuration.register_resolvers()
 def main(config: DictConfig) -> None:
     quieten()
     if HydraConfig.get().mode == RunMode.MULTIRUN:
+        if config.trainer.strategy == "ddp":
+            # Each process starts the others with its own command line: the whole sweep.
+            raise InputError("trainer=ddp cannot run in a sweep: leave out -m, or trainer=ddp")
         train(config)  # Hydra notes what fails, and goes on with the next job
         return
     with one_line_errors():
@@ -79,7 +82,7 @@ def train(config: DictConfig) -> None:
         config.data.root = str(data.root)  # so that it is found from any directory
         if is_first():
             configuration.save(config, run)
-        if module.normalise:
+        if module.normalise and separator.network.views:
             separator.network.set_statistics(data.statistics())
     loggers = list(make(config.logger).values()) if is_first() else []
     try:
