@@ -37,10 +37,10 @@ demo: setup  ## train briefly on synthesised songs, score, separate one: at most
 	$(RUN) -m stemsplit.demo
 
 test: setup  ## the tests, without the slow ones
-	$(RUN) -m pytest -m "not slow"
+	$(RUN) -m pytest --numprocesses auto -m "not slow"
 
 test-all: setup  ## all tests
-	$(RUN) -m pytest
+	$(RUN) -m pytest --numprocesses auto
 
 lint: setup  ## ruff, mypy, and who may import whom
 	$(VENV)/bin/ruff check .

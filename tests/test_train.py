@@ -64,11 +64,3 @@ def test_two_trainings_of_one_seed_are_the_same(
         torch.rand(7)
     assert found[0] == found[1]
     assert len(found[0]) > 2
-
-
-def test_a_compiled_network_trains_and_loads(tmp_path: Path, wav_corpus: Path) -> None:
-    import stemsplit
-
-    overrides = ["model=mlp", "epochs=1", "model.compile=true"]
-    train(configuration(tmp_path / "run", tmp_path / "cache", wav_corpus, *overrides))
-    assert stemsplit.load(tmp_path / "run").targets == ("vocals",)
