@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 from omegaconf import OmegaConf
 
+import stemsplit
 from stemsplit import audio
 
 MODELS = [
@@ -63,8 +64,7 @@ def largest_error(run: Path) -> float:
 def row(model: str, run: Path) -> str:
     result = json.loads((run / "test" / "result.json").read_text())
     checkpoint = torch.load(run / "last.ckpt", weights_only=True)
-    weights = checkpoint["state_dict"]
-    size = sum(weight.numel() for name, weight in weights.items() if "separator." in name)
+    size = sum(weight.numel() for weight in stemsplit.load(run).parameters())
     timer = checkpoint["callbacks"]["Timer"]["time_elapsed"]
     seconds = (timer["train"] - timer["validate"]) / checkpoint["global_step"]
     cells = [f"`{model}`", f"{size / 1e6:.1f} M", f"{seconds:.2f}"]

@@ -38,6 +38,7 @@ MAKES = [
     "stemsplit.training.averaging.MovingAverage",
     "stemsplit.training.checkpoints.AtomicCheckpointIO",
     "stemsplit.training.checkpoints.RunCheckpoint",
+    "stemsplit.training.early_stopping.RunEarlyStopping",
     "stemsplit.training.layer_norms.LayerNorms",
     "stemsplit.training.metrics_csv.MetricsCsv",
     "stemsplit.training.module.SeparationModule",
@@ -113,6 +114,8 @@ def save(config: DictConfig, run: Path) -> None:
     machine's precision) is written out; what follows from other settings stays a reference, so
     that a resumed run can change those, and so that a run can be moved.
     """
+    config = config.copy()
+    config.resume = None
     for key in ("run_dir", "name", "corpus", "data.root", "data.cache", "trainer.precision"):
         OmegaConf.update(config, key, OmegaConf.select(config, key))
     with replacing(run / "config.yaml") as partial:
@@ -131,16 +134,28 @@ def saved(run: Path) -> DictConfig:
     return config
 
 
+# What a resumed run can be given anew; all else is in its weights, its optimiser, its chunks.
+CHANGEABLE = (
+    *("epochs", "patience", "checkpoint_minutes", "evaluate_test", "data.root", "data.cache"),
+    *("data.workers", "data.validation_chunks", "trainer", "callbacks", "logger"),
+)
+
+
 def override(config: DictConfig, overrides: list[str]) -> None:
     """Put values of the command line in place of a saved configuration's own.
 
-    A saved configuration is complete, so single values are exchanged: neither whole groups
-    (``model=…``) nor settings that it does not have.
+    A saved configuration is complete, so single values of `CHANGEABLE` are exchanged: neither whole
+    groups (``trainer=…``) nor settings that it does not have.
     """
     for given in OverridesParser.create().parse_overrides(overrides):
         name = given.key_or_group
         if given.is_delete() or given.is_add() or not known(config, name):
             raise InputError(f"{given.input_line}: a resumed run has no such setting to change")
+        if not any(name == key or name.startswith(f"{key}.") for key in CHANGEABLE):
+            raise InputError(
+                f"{given.input_line}: a resumed run goes on as it began; what can change is "
+                f"{', '.join(CHANGEABLE)}: start another run for the rest"
+            )
         if isinstance(OmegaConf.select(config, name), DictConfig):
             raise InputError(
                 f"{given.input_line}: a resumed run keeps its {name}; single values of it can be "

@@ -29,6 +29,7 @@ NAMES = {
     "output_scale": "output_scale",
 }
 OF_THE_FIRST_RELEASE = {"sample_rate", "stft.window", "transform.0.window"}
+NEEDED = ("input_mean", "output_mean", "fc1.weight", "fc3.weight")  # … to know the sizes
 SAMPLE_RATE = 44100  # of the published networks that do not say it themselves
 
 
@@ -55,11 +56,19 @@ def checkpoint(weights: Mapping[str, Tensor], file_name: str) -> dict[str, Any]:
 
     The hop is a quarter of the window, as in the networks for music that are published.
     """
+    if missing := [name for name in NEEDED if name not in weights]:
+        raise InputError(f"weights of open-unmix without {missing}: copy the file anew")
     if "lstm.weight_ih_l0_reverse" not in weights:
         raise InputError("a unidirectional open-unmix; only bidirectional ones can be used")
     target = file_name.partition(".")[0].partition("-")[0]
     read, freqs = len(weights["input_mean"]), len(weights["output_mean"])
     window = 2 * (freqs - 1)
+    channels = len(weights["fc3.weight"]) // freqs
+    if (channels, window) == (1, 1024) and "sample_rate" not in weights:
+        raise InputError(
+            f"one channel and a window of {window}: weights for speech (umxse), whose hop is half "
+            "of it; only networks for music can be used"
+        )
     sample_rate = int(weights.get("sample_rate", SAMPLE_RATE))
     description = {
         "front_end": {"sample_rate": sample_rate, "window": window, "hop": window // 4},
@@ -73,7 +82,7 @@ def checkpoint(weights: Mapping[str, Tensor], file_name: str) -> dict[str, Any]:
         },
         "targets": [target],
         "residual": residual_of([target]),
-        "channels": len(weights["fc3.weight"]) // freqs,
+        "channels": channels,
     }
     state = {f"separator.network.{name}": value for name, value in renamed(weights).items()}
     return {"separator": description, "state_dict": state}

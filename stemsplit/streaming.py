@@ -30,8 +30,8 @@ class Stream:
     def __init__(self, separator: Separator) -> None:
         if not hasattr(separator.network, "step"):
             raise InputError(
-                f"{type(separator.network).__name__} hears frames that are still to come, so it "
-                "cannot separate a stream: train one that is causal (model=lstm)"
+                f"{type(separator.network).__name__} has no step from frame to frame, so it cannot "
+                "separate a stream: train a network that is causal (model=lstm)"
             )
         if separator.training:
             raise InputError("a separator in training mode cannot stream: call its eval() first")
@@ -41,6 +41,7 @@ class Stream:
         self.hop = separator.front_end.hop
         self.state: Any = None
         self.fed = 0  # samples
+        self.ended = False
         self.mixture: Tensor | None = None  # what has come in and has not come out
         self.edge: Tensor | None = None  # the last samples, whose mirror image ends the stream
         self.ahead: Tensor | None = None  # from the next frame's first sample on
@@ -51,6 +52,14 @@ class Stream:
     @torch.inference_mode()
     def feed(self, block: Waveform) -> StemBlock:
         """Take the next samples; return the stems of those that are finished (perhaps of none)."""
+        if self.ended:
+            raise InputError("this stream is at its end: begin another")
+        if block.shape[1] != self.separator.channels:
+            raise InputError(
+                f"this separator works on {self.separator.channels} channels, the block has "
+                f"{block.shape[1]}"
+            )
+        block = block.float()
         self.fed += block.shape[-1]
         self.mixture = joined(self.mixture, block)
         self.edge = joined(self.edge, block)[..., -(self.window // 2 + 1) :]
@@ -78,6 +87,7 @@ class Stream:
         mirror = self.edge[..., :-1].flip(-1)
         self.ahead = joined(self.ahead, mirror)
         parts.append(self._out(self._frames()))
+        self.ended = True
         assert self.sums is not None
         parts.append(self._out(self.sums / self.weights.clamp(min=1e-11)))
         return torch.cat(parts, dim=-1)[..., :left]

@@ -32,9 +32,9 @@ configuration.register_resolvers()
 def main(config: DictConfig) -> None:
     quieten()
     if HydraConfig.get().mode == RunMode.MULTIRUN:
-        if config.trainer.strategy == "ddp":
+        if (config.trainer.devices, config.trainer.num_nodes) != (1, 1):
             # Each process starts the others with its own command line: the whole sweep.
-            raise InputError("trainer=ddp cannot run in a sweep: leave out -m, or trainer=ddp")
+            raise InputError("a sweep's jobs have one process each: trainer.devices=1, no ddp")
         train(config)  # Hydra notes what fails, and goes on with the next job
         return
     with one_line_errors():
@@ -58,7 +58,7 @@ def resumed_configuration(config: DictConfig) -> DictConfig:
     given = HydraConfig.get().overrides.task
     configuration.override(saved, [word for word in given if not word.startswith("resume=")])
     if not (run / "last.ckpt").is_file():
-        raise InputError(f"{run}: stopped before its first epoch ended; start it anew")
+        raise InputError(f"{run}: has no last.ckpt yet; start it anew")
     saved.resume = str(run)
     return saved
 
@@ -78,15 +78,16 @@ def train(config: DictConfig) -> None:
     # What is wrong with the songs shows here, before hours are spent.
     subsets: list[Subset] = ["valid", "test"] if config.evaluate_test else ["valid"]
     data.tracks("train", *subsets)
-    if not config.resume:
-        config.data.root = str(data.root)  # so that it is found from any directory
-        if is_first():
-            configuration.save(config, run)
-        if module.normalise and separator.network.views:
-            separator.network.set_statistics(data.statistics())
+    config.data.root = str(data.root)  # so that it is found from any directory
+    if is_first():
+        configuration.save(config, run)
+    if module.normalise and separator.network.views and not config.resume:
+        separator.network.set_statistics(data.statistics())
     loggers = list(make(config.logger).values()) if is_first() else []
     try:
         trainer = fit(config, module, data, loggers)
+        run = common_run(run, trainer)
+        config.run_dir = str(run)
         if (run / "best.ckpt").is_file():
             for subset in subsets:
                 score(config, data, subset, trainer, loggers)
@@ -94,6 +95,14 @@ def train(config: DictConfig) -> None:
         finish(loggers, failed=True)
         raise
     finish(loggers, failed=False)
+
+
+def common_run(run: Path, trainer: L.Trainer) -> Path:
+    """The run's folder of the first process: those of other nodes named one by their own clock."""
+    common = Path(trainer.strategy.broadcast(str(run)))
+    if common != run and run.is_dir() and not any(run.iterdir()):
+        run.rmdir()
+    return common
 
 
 def fit(
@@ -109,10 +118,15 @@ def fit(
     checkpoint = None
     if config.resume:
         checkpoint = Path(config.run_dir) / "last.ckpt"
-        step = read(checkpoint)["global_step"]
+        content = read(checkpoint)
+        if 0 <= (trainer.max_epochs or -1) <= content["epoch"]:
+            raise InputError(
+                f"{checkpoint}: is of epoch {content['epoch'] + 1} already; say epochs= as many or "
+                "more"
+            )
         for logger in loggers:
             if isinstance(logger, MetricsCsv):
-                logger.forget_from(step)
+                logger.forget_from(content["global_step"])
     trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
     return trainer
 

@@ -33,19 +33,31 @@ def changed(run: Path, *overrides: str) -> DictConfig:
 
 
 def test_what_follows_from_a_setting_follows_it_on_resuming_too(run: Path) -> None:
-    config = changed(run, "epochs=6", "patience=3", "optimizer.lr=0.5")
+    config = changed(run, "epochs=6", "patience=3")
     assert config.trainer.max_epochs == 6
     assert config.callbacks.early_stopping.patience == 3
-    assert config.model.optimizer.lr == 0.5
     assert changed(run, "trainer.max_epochs=7").trainer.max_epochs == 7
 
 
 @pytest.mark.parametrize(
-    "given", ["nonsense=1", "trainer.nonsense=1", "+new=1", "~scheduler", "model=open_unmix"]
+    "given",
+    [
+        *("nonsense=1", "trainer.nonsense=1", "+new=1", "~scheduler", "model=open_unmix"),
+        *("optimizer.lr=0.5", "targets=[drums]", "data.batch_size=3", "model.normalise=false"),
+    ],
 )
 def test_what_a_resumed_run_cannot_change_is_named(run: Path, given: str) -> None:
     with pytest.raises(InputError, match=re.escape(given)):
         changed(run, given)
+
+
+def test_what_was_changed_on_resuming_stays_changed(run: Path) -> None:
+    config = changed(run, "epochs=6")
+    config.resume = str(run)
+    configuration.save(config, run)
+    again = configuration.saved(run)
+    assert again.trainer.max_epochs == 6
+    assert again.resume is None
 
 
 def test_a_moved_run_finds_its_own_folder_and_the_same_songs(run: Path, tmp_path: Path) -> None:

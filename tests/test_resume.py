@@ -8,7 +8,6 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
-from lightning.pytorch.callbacks import Checkpoint, EarlyStopping
 
 from stemsplit.checkpoint import build
 from stemsplit.data.augment import Augment
@@ -17,6 +16,7 @@ from stemsplit.data.tracks import musdb18hq
 from stemsplit.losses import magnitude_mse
 from stemsplit.training.averaging import MovingAverage
 from stemsplit.training.checkpoints import AtomicCheckpointIO, RunCheckpoint
+from stemsplit.training.early_stopping import RunEarlyStopping
 from stemsplit.training.module import SeparationModule
 
 EPOCHS, STEPS = 3, 4  # an epoch has as many steps
@@ -24,18 +24,16 @@ NETWORK = {"class": "stemsplit.models.blstm.Blstm", "hidden": 16, "layers": 2, "
 pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec", "ignore:.*exists and is not empty")
 
 
-class Folders(Checkpoint):
-    """Keeps every mid-epoch and end-of-epoch checkpoint under the number of its step."""
+class AfterEveryBatch(RunCheckpoint):
+    """Would write after every batch, if a training could go on from there."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def on_train_batch_end(self, trainer: L.Trainer, *what: Any) -> None:
-        if not trainer.is_last_batch:
-            trainer.save_checkpoint(self.folder / f"{trainer.global_step}.ckpt")
+    def on_train_batch_end(self, *what: Any) -> None:
+        self._last_global_step_saved = -1
+        super().on_train_batch_end(*what)
 
     def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        trainer.save_checkpoint(self.folder / f"{trainer.global_step}.ckpt")
+        assert self.dirpath is not None
+        trainer.save_checkpoint(Path(self.dirpath) / f"{trainer.global_step}.ckpt")
 
 
 @pytest.fixture
@@ -43,7 +41,13 @@ def train(wav_corpus: Path, tmp_path: Path) -> Callable[..., dict[str, Any]]:
     """Trains in a folder, from a checkpoint or from the start; returns the last checkpoint."""
 
     def run(
-        folder: Path, start: Path | None = None, workers: int = 0, averaged: bool = True
+        folder: Path,
+        start: Path | None = None,
+        workers: int = 0,
+        averaged: bool = True,
+        accumulate: int = 1,
+        patience: int = 5,
+        least_improvement: float = 0.0,
     ) -> dict[str, Any]:
         L.seed_everything(1, verbose=False)
         separator = build(
@@ -78,12 +82,15 @@ def train(wav_corpus: Path, tmp_path: Path) -> Callable[..., dict[str, Any]]:
             partial(torch.optim.Adam, lr=0.05),
             partial(torch.optim.lr_scheduler.ReduceLROnPlateau, patience=0, factor=0.5),
         )
+        numbered = {"dirpath": folder, "filename": "{step}", "save_top_k": -1}
+        numbered |= {"auto_insert_metric_name": False}
         checkpoint = partial(RunCheckpoint, dirpath=folder, enable_version_counter=False)
         trainer = L.Trainer(
             default_root_dir=folder,
             accelerator="cpu",
             max_epochs=EPOCHS,
             gradient_clip_val=5.0,
+            accumulate_grad_batches=accumulate,
             logger=False,
             enable_progress_bar=False,
             enable_model_summary=False,
@@ -93,8 +100,8 @@ def train(wav_corpus: Path, tmp_path: Path) -> Callable[..., dict[str, Any]]:
                 *([MovingAverage()] if averaged else []),
                 checkpoint(filename="best", monitor="validation/loss"),
                 checkpoint(filename="last", every_n_epochs=1),
-                EarlyStopping("validation/loss", patience=5),
-                Folders(folder),
+                RunEarlyStopping("validation/loss", least_improvement, patience),
+                AfterEveryBatch(every_minutes=0, **numbered),
             ],
         )
         torch.rand(3 * workers)  # whatever drew before, the checkpoint's states count
@@ -129,13 +136,27 @@ def differences(one: Any, other: Any, place: str = "") -> list[str]:
     return [] if one == other else [f"{place}: {one} {other}"]
 
 
-@pytest.mark.parametrize("averaged", [True, False])
+@pytest.mark.parametrize(("averaged", "accumulate"), [(True, 1), (False, 2)])
 def test_it_ends_bit_for_bit_as_one_that_never_stopped(
-    train: Callable[..., dict[str, Any]], tmp_path: Path, averaged: bool
+    train: Callable[..., dict[str, Any]], tmp_path: Path, averaged: bool, accumulate: int
 ) -> None:
-    whole = train(tmp_path / "whole", averaged=averaged)
-    assert whole["global_step"] == EPOCHS * STEPS
-    for step in range(1, EPOCHS * STEPS):
+    how = {"averaged": averaged, "accumulate": accumulate}
+    whole = train(tmp_path / "whole", **how)
+    steps = EPOCHS * STEPS // accumulate
+    assert whole["global_step"] == steps
+    for step in range(1, steps):
         start = tmp_path / "whole" / f"{step}.ckpt"
-        resumed = train(tmp_path / f"from {step}", start, workers=step % 5 == 0, averaged=averaged)
+        resumed = train(tmp_path / f"from {step}", start, workers=step % 5 == 0, **how)
         assert not differences(whole, resumed), step
+
+
+def test_one_that_stopped_early_trains_no_further(
+    train: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    never_better = {"least_improvement": 1e9, "patience": 1}
+    stopped = train(tmp_path / "stopped", **never_better)
+    assert stopped["global_step"] == 2 * STEPS
+    last = tmp_path / "stopped" / "last.ckpt"
+    assert not differences(stopped, train(tmp_path / "stopped", last, **never_better))
+    # … unless it is given more patience.
+    assert train(tmp_path / "stopped", last)["global_step"] == EPOCHS * STEPS

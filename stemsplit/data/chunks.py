@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from stemsplit.data.store import StoredTrack
+from stemsplit.errors import InputError
 
 Key = tuple[int, int]
 
@@ -34,6 +35,7 @@ class RandomChunks(Dataset[Chunk]):
     neither workers nor prefetching nor resuming changes what is drawn. Position p belongs to track
     p modulo the number of tracks. With `remix` the first stem is that track's and every other one
     comes from a track of its own, at a place of its own; without, all stems are of one excerpt.
+    Where the weights of the tracks differ, every track is drawn by its weight instead.
     """
 
     def __init__(
@@ -49,6 +51,8 @@ class RandomChunks(Dataset[Chunk]):
         self.chunk = chunk
         self.seed = seed
         self.remix = remix
+        weights = np.array([track.weight for track in tracks])
+        self.shares = None if (weights == weights[0]).all() else weights / weights.sum()
 
     def __getitem__(self, key: Key) -> Chunk:
         places = zip(self.stems, self._places(key), strict=True)
@@ -69,15 +73,22 @@ class RandomChunks(Dataset[Chunk]):
         """The track and the first sample of every stem."""
         epoch, position = key
         random = np.random.default_rng([self.seed, epoch, position])
-        track = self.tracks[position % len(self.tracks)]
+        balanced = self.shares is None
+        track = self.tracks[position % len(self.tracks)] if balanced else self._draw(random)
         places = [(track, self._start(track, random))]
         for _ in self.stems[1:]:
             if self.remix:
-                track = self.tracks[int(random.integers(len(self.tracks)))]
+                track = self._draw(random)
                 places.append((track, self._start(track, random)))
             else:
                 places.append(places[0])
         return places
+
+    def _draw(self, random: np.random.Generator) -> StoredTrack:
+        songs = len(self.tracks)
+        if self.shares is None:
+            return self.tracks[int(random.integers(songs))]
+        return self.tracks[int(random.choice(songs, p=self.shares))]
 
     def _start(self, track: StoredTrack, random: np.random.Generator) -> int:
         return int(random.integers(max(1, track.time - self.chunk + 1)))
@@ -136,13 +147,18 @@ class ResumableLoader(DataLoader[Chunk]):
             yield batch
 
     def state_dict(self) -> dict[str, int]:
-        return {"epoch": self.epochs.epoch, "batches": self.taken}
+        return {"epoch": self.epochs.epoch, "batches": self.taken, "of": len(self)}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         assert self.batch_size is not None
         epoch, taken = state["epoch"], state["batches"]
-        if taken >= len(self):
+        if taken >= state["of"]:
             epoch, taken = epoch + 1, 0
+        elif state["of"] != len(self):
+            raise InputError(
+                f"the checkpoint lies within an epoch of {state['of']} batches, which has "
+                f"{len(self)} now: resume with as many processes as before"
+            )
         self.epochs.start_at(epoch, taken * self.batch_size)
 
 

@@ -35,12 +35,19 @@ class RunCheckpoint(ModelCheckpoint):
         super().__init__(train_time_interval=interval, **arguments)
 
     def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, *what: Any
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
     ) -> None:
         # After an epoch's last batch Lightning, resumed, would leave out the validation and all
-        # that hangs on it; the end of the epoch, just behind, has a checkpoint of its own.
-        if not trainer.is_last_batch:
-            super().on_train_batch_end(trainer, pl_module, *what)
+        # that hangs on it; the end of the epoch, just behind, has a checkpoint of its own. And
+        # gradients that wait for more batches are in no checkpoint.
+        waiting = (batch_idx + 1) % trainer.accumulate_grad_batches
+        if not trainer.is_last_batch and not waiting:
+            super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         assert self.dirpath is not None

@@ -52,6 +52,11 @@ class SeparationModule(L.LightningModule):
         if compile:
             cast(nn.Module, separator.network).compile()
 
+    def on_train_start(self) -> None:
+        # Dropout of its own for every process; a resumed one has its state.
+        if self.trainer.world_size > 1 and self._random_states is None:
+            torch.manual_seed(torch.initial_seed() + self.trainer.global_rank)
+
     def on_train_batch_start(self, batch: Batch, index: int) -> None:
         # Now, since making loaders and workers and validating have drawn from them.
         if self._random_states is not None:
@@ -87,8 +92,8 @@ class SeparationModule(L.LightningModule):
                 self.log(f"validation/sdr/{target}", median(ratios), prog_bar=True)
 
     def on_train_epoch_end(self) -> None:
-        self.log("train/loss", self.train_loss.take())
-        self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"])
+        lr = self.trainer.optimizers[0].param_groups[0]["lr"]
+        self.log_now({"train/loss": self.train_loss.take(), "lr": lr})
         # Here, not when Lightning would: it writes the epoch's checkpoint before that, and a
         # resumed run would lose a step of the scheduler.
         for configured in self.trainer.lr_scheduler_configs:
@@ -96,6 +101,17 @@ class SeparationModule(L.LightningModule):
                 configured.scheduler.step()
             elif (loss := self.trainer.callback_metrics.get("validation/loss")) is not None:
                 configured.scheduler.step(loss)
+
+    def log_now(self, metrics: dict[str, float]) -> None:
+        """Figures of the epoch that ends, logged before its checkpoint is written.
+
+        (Lightning would log them after it: a run that is killed in between would lose them.)
+        """
+        for name, value in metrics.items():
+            self.log(name, value, logger=False)
+        for logger in self.trainer.loggers:
+            epoch = {"epoch": self.current_epoch}
+            logger.log_metrics({**metrics, **epoch}, self.trainer.global_step - 1)
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
         """Nothing: the step is taken in `on_train_epoch_end`."""

@@ -146,7 +146,13 @@ def fault_of_gradient(trainer: L.Trainer, module: L.LightningModule, batch: Batc
 
 
 def run_again(trainer: L.Trainer, module: L.LightningModule, batch: Batch, see: Any) -> None:
-    """The network on a batch as in training, but without gradients, under the eyes of `see`."""
+    """The network on a batch as in training, but without gradients, under the eyes of `see`.
+
+    (Where batch norm is over all processes it is not: the others do not run the batch again.)
+    """
+    for layer in network_of(module).modules():
+        if isinstance(layer, nn.SyncBatchNorm):
+            layer.eval()
     with (
         torch.no_grad(),
         trainer.precision_plugin.forward_context(),

@@ -1,7 +1,7 @@
 """Batches that nothing can be learnt from are reported, not trained on in silence."""
 
 import logging
-from typing import Any
+from typing import Any, cast
 
 import lightning as L
 import torch
@@ -9,6 +9,7 @@ import torch
 from stemsplit import processes
 from stemsplit.shapes import Batch
 from stemsplit.training.batches import named
+from stemsplit.training.module import SeparationModule
 
 
 class ReportSilence(L.Callback):
@@ -45,7 +46,8 @@ class ReportSilence(L.Callback):
             )
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        pl_module.log("train/silent_batches", float(sum(processes.gather([self.count]))))
+        total = sum(processes.gather([self.count]))
+        cast(SeparationModule, pl_module).log_now({"train/silent_batches": float(total)})
         self.count = 0
 
     def state_dict(self) -> dict[str, Any]:

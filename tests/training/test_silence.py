@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from torch import Tensor
 
 from stemsplit.training.checkpoints import RunCheckpoint
@@ -67,7 +68,9 @@ def test_an_epochs_count_goes_on_where_it_was_interrupted(
     fit = trainer(ReportSilence(), last, max_steps=2, max_epochs=-1, enable_checkpointing=True)
     fit.fit(module, songs(4, silent(1, 3)))
     callback = ReportSilence()
-    callback.load_state_dict(fit.callbacks[0].state_dict() | {"count": 1})
+    callback.load_state_dict(
+        torch.load(tmp_path / "last.ckpt", weights_only=True)["callbacks"]["ReportSilence"]
+    )
     logger = MetricsCsv(str(tmp_path))
     trainer(callback, logger=[logger]).fit(module, songs(4, silent(1, 3)))
     assert logger.rows[-1]["train/silent_batches"] == "3.0"

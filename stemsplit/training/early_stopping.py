@@ -1,0 +1,29 @@
+"""The end of a training that gets no better, which stays its end when the run is resumed."""
+
+import logging
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import EarlyStopping
+
+log = logging.getLogger(__name__)
+
+
+class RunEarlyStopping(EarlyStopping):
+    """Stops a training, says why, and trains no further when a stopped run is resumed.
+
+    (Lightning remembers how long it has waited, but not that this was long enough.) The patience is
+    the one that is set now, so that a resumed run can be given more.
+    """
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict({**state_dict, "patience": self.patience})
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if self.stopping_reason_message and self.wait_count >= self.patience:
+            trainer.should_stop = True
+
+    def _run_early_stopping_check(self, trainer: L.Trainer) -> None:
+        super()._run_early_stopping_check(trainer)
+        if trainer.should_stop and self.stopping_reason_message and trainer.is_global_zero:
+            log.warning(f"epoch {trainer.current_epoch}: {self.stopping_reason_message}")
