@@ -1,6 +1,7 @@
 """``python -m stemsplit.train``: train a separator, score it, keep all of it in a run's folder."""
 
 import logging
+import os
 import warnings
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,7 @@ def main(config: DictConfig) -> None:
 
 def is_first() -> bool:
     """Whether this is the process that a person started; a distributed training starts others."""
-    return getattr(rank_zero_only, "rank", 0) == 0
+    return getattr(rank_zero_only, "rank", 0) == 0 and os.environ.get("NODE_RANK", "0") == "0"
 
 
 def resumed_configuration(config: DictConfig) -> DictConfig:
