@@ -25,9 +25,12 @@ MAKES = [
     "stemsplit.checkpoint.build",
     "stemsplit.data.augment.Augment",
     "stemsplit.data.datamodule.StemDataModule",
+    "stemsplit.data.folders.folder",
+    "stemsplit.data.mir1k.mir1k",
     "stemsplit.data.tracks.demo",
     "stemsplit.data.tracks.musdb18",
     "stemsplit.data.tracks.musdb18hq",
+    "stemsplit.data.tracks.musdb7",
     "stemsplit.losses.Loss",
     "stemsplit.losses.complex_l1",
     "stemsplit.losses.l1",
@@ -57,9 +60,12 @@ def first(*values: Any) -> Any:
     return next((value for value in values if value is not None), None)
 
 
-def residual(targets: ListConfig, stems: ListConfig) -> str | None:
-    """``${residual:targets,stems}``: the name of what is left when the targets are taken away."""
-    if set(stems) <= set(targets):
+def residual(targets: ListConfig, stems: ListConfig | None) -> str | None:
+    """``${residual:targets,stems}``: the name of what is left when the targets are taken away.
+
+    Where the stems are not known yet (null), there is taken to be something left.
+    """
+    if stems is not None and set(stems) <= set(targets):
         return None
     return "accompaniment" if list(targets) == ["vocals"] else "residual"
 

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from stemsplit import configuration
 from stemsplit.checkpoint import load, read
 from stemsplit.configuration import CONF, make, settings_at_fault
 from stemsplit.data.datamodule import StemDataModule
+from stemsplit.data.diagnosis import listing_findings
 from stemsplit.data.tracks import Subset
 from stemsplit.errors import InputError, one_line_errors
 from stemsplit.evaluation.scores import PROTOCOL, evaluate
@@ -79,6 +81,9 @@ def train(config: DictConfig) -> None:
     # What is wrong with the songs shows here, before hours are spent.
     subsets: list[Subset] = ["valid", "test"] if config.evaluate_test else ["valid"]
     data.tracks("train", *subsets)
+    if is_first():
+        for finding in listing_findings(data.root, data.listing(), data.stems, data.store.channels):
+            print(f"data: {finding}", file=sys.stderr)
     config.data.root = str(data.root)  # so that it is found from any directory
     if is_first():
         configuration.save(config, run)

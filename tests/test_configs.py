@@ -136,6 +136,12 @@ def test_residual_follows_the_targets(targets: str, residual: str | None, tmp_pa
     assert composed(tmp_path, f"targets={targets}").model.separator.residual == residual
 
 
+def test_stems_that_are_not_known_yet_leave_a_residual(tmp_path: Path) -> None:
+    config = composed(tmp_path, "data=folder", f"data.root={tmp_path}", "targets=[vocals,drums]")
+    assert config.data.stems is None
+    assert config.model.separator.residual == "residual"
+
+
 def test_a_scheduler_can_be_left_out(tmp_path: Path) -> None:
     config = small(composed(tmp_path, "~scheduler"))
     assert make(config.model).scheduler is None

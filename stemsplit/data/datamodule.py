@@ -1,6 +1,6 @@
 """The LightningDataModule: a corpus, its chunks and the front end, up to a `Batch`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from stemsplit.data.chunks import (
     SharedBatches,
     collate,
 )
+from stemsplit.data.combined import Corpus, combined
 from stemsplit.data.statistics import cached_statistics
 from stemsplit.data.store import Store, StoredTrack, corpus_fingerprint
 from stemsplit.data.tracks import Subset, Track, of_subset, with_stems, with_validation
@@ -31,10 +32,12 @@ from stemsplit.shapes import Batch, Stems, Waveform
 class StemDataModule(L.LightningDataModule):
     """Chunks of the stems of one corpus, mixed and transformed on the device.
 
-    `lister` finds the tracks under `root`; `stems` are what the corpus's songs consist of and
-    `targets` those of them that are estimated. `validation_tracks` names the songs that are held
-    out of training (None: the corpus's own). `chunks_per_track` counts excerpts a training song
-    and epoch; `validation_chunks` those of a validation song (None: the whole song).
+    `lister` finds the tracks under `root`; `stems` are what the corpus's songs consist of
+    (None: whatever is found) and `targets` those of them that are estimated. `validation_tracks`
+    names the songs that are held out of training (None: the corpus's own). `chunks_per_track`
+    counts excerpts a training song and epoch; `validation_chunks` those of a validation song
+    (None: the whole song). `also` are corpora whose training songs are added: mappings of what a
+    `Corpus` takes.
     The front end and the views to compute are the separator's own. Songs of the test split are
     only ever read by `tracks("test")`.
     """
@@ -43,7 +46,7 @@ class StemDataModule(L.LightningDataModule):
         self,
         lister: Callable[[Path], list[Track]],
         root: str | None,
-        stems: Sequence[str],
+        stems: Sequence[str] | None,
         targets: Sequence[str],
         sample_rate: int,
         channels: int,
@@ -59,14 +62,14 @@ class StemDataModule(L.LightningDataModule):
         augment: Augment | None = None,
         front_end: FrontEnd | None = None,
         views: Sequence[str] = (),
+        also: Sequence[Mapping[str, Any]] = (),
     ) -> None:
         super().__init__()
         if root is None:
             raise InputError("data.root is not set: say data.root=/path/to/the/corpus")
         self.root = Path(root).expanduser().resolve()
-        unknown = [target for target in targets if target not in stems]
-        if unknown:
-            raise InputError(f"targets {unknown} are not among the corpus's stems {list(stems)}")
+        if stems is not None:
+            check_targets(targets, stems)
         if len(set(targets)) < max(1, len(targets)):
             raise InputError(f"targets {list(targets)} must name one stem or more, each once")
         self.chunk = round(float(chunk_seconds) * sample_rate)
@@ -82,7 +85,8 @@ class StemDataModule(L.LightningDataModule):
         if workers < 0:
             raise InputError(f"workers {workers} must be 0 or more")
         self.lister = lister
-        self.stems = list(stems)
+        self.also = [Corpus(**corpus) for corpus in also]
+        self._stems = None if stems is None else list(stems)
         self.targets = list(targets)
         self.seed = seed
         self.chunks_per_track = chunks_per_track
@@ -100,17 +104,25 @@ class StemDataModule(L.LightningDataModule):
         self._train_loader: ResumableLoader | None = None
         self._listed: list[Track] | None = None
 
-    def _tracks(self) -> list[Track]:
+    def listing(self) -> list[Track]:
+        """The songs of all subsets, as their files lie there."""
         if self._listed is None:
             tracks = self.lister(self.root)
             if self.validation_tracks is not None:
                 tracks = with_validation(tracks, self.validation_tracks)
-            self._listed = with_stems(tracks, self.stems)
+            if self._stems is None:
+                self._stems = found_stems(tracks, self.targets, self.root)
+            self._listed = with_stems(combined(tracks, self.also), self._stems)
         return self._listed
+
+    @property
+    def stems(self) -> list[str]:
+        """What the songs consist of, in the order in which chunks hold it."""
+        return list(self.listing()[0].stems) if self._stems is None else self._stems
 
     def tracks(self, *subsets: Subset) -> list[StoredTrack]:
         """The decoded songs of these subsets; raises `InputError` where one has none."""
-        tracks = self._tracks()
+        tracks = self.listing()
         chosen = [track for subset in subsets for track in of_subset(tracks, subset, self.root)]
         return self.store.tracks(chosen)
 
@@ -188,6 +200,24 @@ class StemDataModule(L.LightningDataModule):
         mixture = stems.sum(dim=1)
         wanted = stems[:, [self.stems.index(target) for target in self.targets]]
         return make_batch(self.front_end, self.views, mixture, wanted, keys)
+
+
+def check_targets(targets: Sequence[str], stems: Sequence[str]) -> None:
+    unknown = [target for target in targets if target not in stems]
+    if unknown:
+        raise InputError(f"targets {unknown} are not among the corpus's stems {list(stems)}")
+
+
+def found_stems(tracks: Sequence[Track], targets: Sequence[str], root: Path) -> list[str]:
+    """All stems of the tracks; having none beside the targets is an error, which is to be meant."""
+    found = sorted({stem for track in tracks for stem in track.stems})
+    check_targets(targets, found)
+    if set(found) <= set(targets):
+        raise InputError(
+            f"{root}: has no stems beside the targets {found}; add files of what else is in the "
+            f"mixture or, where that is all, say stems=[{','.join(found)}]"
+        )
+    return found
 
 
 def make_batch(

@@ -1,9 +1,9 @@
 """Every track decoded once, into arrays that are read where they lie.
 
-``CACHE/tracks/KEY/`` holds ``samples.npy`` `(1 + stem, channel, time)`, the mixture first, and
-``track.json``. KEY names what the source files hold (not where they lie or when they changed), the
-rate and the channels, so a changed source is decoded anew. A folder is written under a temporary
-name and renamed: what has a name is whole.
+``CACHE/tracks/KEY/`` holds ``samples.npy`` `(1 + stem, channel, time)`, the mixture first (left out
+where it is the sum of the stems), and ``track.json``. KEY names what the source files hold (not
+where they lie or when they changed), the rate and the channels, so a changed source is decoded
+anew. A folder is written under a temporary name and renamed: what has a name is whole.
 """
 
 import hashlib
@@ -41,6 +41,7 @@ class StoredTrack:
     folder: Path
     sample_rate: int
     scale: float
+    weight: float = 1.0  # of its training excerpts, beside those of the other tracks
 
     @property
     def key(self) -> str:
@@ -59,13 +60,16 @@ class StoredTrack:
         return int(self.samples.shape[-1])
 
     def mixture(self) -> Float32[np.ndarray, "channel time"]:
-        return self._read(0, 0, self.time)
+        if len(self.samples) > len(self.stems):
+            return self._read(0, 0, self.time)
+        return np.sum([self.read(stem) for stem in self.stems], axis=0)
 
     def read(
         self, stem: str, start: int = 0, time: int | None = None
     ) -> Float32[np.ndarray, "channel time"]:
         """`time` samples of a stem from `start` on; silence after the track's end."""
-        return self._read(1 + self.stems.index(stem), start, self.time if time is None else time)
+        row = len(self.samples) - len(self.stems) + self.stems.index(stem)
+        return self._read(row, start, self.time if time is None else time)
 
     def _read(self, row: int, start: int, time: int) -> Float32[np.ndarray, "channel time"]:
         stored = self.samples[row, :, start : start + time]
@@ -117,10 +121,9 @@ class Store:
                 raise
 
     def _decode(self, folder: Path, track: Track) -> None:
-        sources = [track.mixture, *track.stems.values()]
-        stems, sixteen_bit = self._read(sources)
+        stems, sixteen_bit = self._read(track)
         # A stream that ends early is silent from there on; the mixture says how long the song is.
-        time = stems[0].shape[1]
+        time = max(stem.shape[1] for stem in (stems if track.mixture is None else stems[:1]))
         scale = 1.0
         samples = np.zeros(
             (len(stems), self.channels, time), np.int16 if sixteen_bit else np.float32
@@ -158,33 +161,61 @@ class Store:
         finally:
             shutil.rmtree(partial, ignore_errors=True)
 
-    def _read(self, sources: Sequence[AudioSource]) -> tuple[list[np.ndarray], bool]:
-        """The sources at the store's rate and channels; whether 16 bits hold all of them."""
-        decoded: dict[AudioSource, audio.Audio] = {}
-        for path in dict.fromkeys(source.path for source in sources):
-            wanted = [source for source in sources if source.path == path]
-            streams = audio.read_streams(path, [source.stream for source in wanted])
-            decoded.update(zip(wanted, streams, strict=True))
-        stems = [
-            audio.resample(
-                audio.with_channels(decoded[source].samples, self.channels),
-                decoded[source].sample_rate,
-                self.sample_rate,
+    def _read(self, track: Track) -> tuple[list[np.ndarray], bool]:
+        """The mixture, if there is one, and the stems; whether 16 bits hold all of them."""
+        sources = [*([track.mixture] if track.mixture else []), *track.stems.values()]
+        wanted: dict[Path, set[int]] = {}
+        for source in sources:
+            if source is not None:
+                wanted.setdefault(source.path, set()).add(source.stream)
+        decoded = {
+            (path, stream): found
+            for path, streams in wanted.items()
+            for stream, found in zip(
+                sorted(streams), audio.read_streams(path, sorted(streams)), strict=True
             )
+        }
+        silence = np.zeros((self.channels, 0), np.float32)
+        stems = [
+            silence
+            if source is None
+            else self._converted(decoded[source.path, source.stream], source)
             for source in sources
         ]
-        return stems, all(stream.sixteen_bit for stream in decoded.values())
+        return stems, all(found.sixteen_bit for found in decoded.values())
+
+    def _converted(self, found: audio.Audio, source: AudioSource) -> np.ndarray:
+        samples = found.samples
+        if source.channel is not None:
+            if source.channel >= len(samples):
+                raise InputError(
+                    f"{source.path}: has {len(samples)} channel(s), {source.channel + 1} are needed"
+                )
+            samples = samples[[source.channel]]
+        return audio.resample(
+            audio.with_channels(samples, self.channels), found.sample_rate, self.sample_rate
+        )
 
     def _open(self, folder: Path, track: Track) -> StoredTrack:
         facts = json.loads((folder / "track.json").read_text())
         return StoredTrack(
-            track.name, track.subset, tuple(track.stems), folder, self.sample_rate, facts["scale"]
+            track.name,
+            track.subset,
+            tuple(track.stems),
+            folder,
+            self.sample_rate,
+            facts["scale"],
+            track.weight,
         )
 
     def _key(self, track: Track) -> str:
         parts = [FORMAT, str(self.sample_rate), str(self.channels)]
         for stem, source in [("mixture", track.mixture), *track.stems.items()]:
-            parts += [stem, self._fingerprint(source.path), str(source.stream)]
+            parts.append(stem)
+            if source is not None:
+                parts += [self._fingerprint(source.path), str(source.stream)]
+                if source.channel is not None:
+                    parts.append(f"channel {source.channel}")
         return _digest("\n".join(parts).encode())
 
     def _fingerprint(self, path: Path) -> str:

@@ -1,12 +1,15 @@
 """What a corpus holds: its songs, and where the audio of each stem lies.
 
-A new corpus is one more lister: a function from its root folder to `Track`s.
+A new corpus is one more lister: a function from its root folder to `Track`s. Here are MUSDB18's and
+those of its layout; others have modules of their own (`mir1k`, `folders`).
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import ModuleType
 from typing import Literal
+from zipfile import BadZipFile
 
 from rich.progress import Progress
 
@@ -18,20 +21,32 @@ Subset = Literal["train", "valid", "test"]
 
 @dataclass(frozen=True)
 class AudioSource:
-    """One audio stream of a file."""
+    """One audio stream of a file, or with `channel` (0 is the left one) that channel of it."""
 
     path: Path
     stream: int = 0
+    channel: int | None = None
 
 
 @dataclass(frozen=True)
 class Track:
-    """A song; its mixture lies beside its stems, since mixtures are coded by themselves."""
+    """A song; its mixture lies beside its stems, since mixtures are coded by themselves.
+
+    Without a mixture (None), that is the sum of the stems; a stem that is None is silence. Training
+    excerpts are drawn from a track as often as its weight says, beside those of the others.
+    """
 
     name: str
     subset: Subset
-    mixture: AudioSource
-    stems: dict[str, AudioSource]
+    mixture: AudioSource | None
+    stems: dict[str, AudioSource | None]
+    weight: float = 1.0
+
+    @property
+    def path(self) -> Path:
+        """The first of its files, for messages."""
+        sources = (self.mixture, *self.stems.values())
+        return next(source.path for source in sources if source is not None)
 
 
 def musdb18(root: Path) -> list[Track]:
@@ -44,6 +59,20 @@ def musdb18hq(root: Path) -> list[Track]:
     return _musdb(root, is_wav=True)
 
 
+def musdb7(root: Path) -> list[Track]:
+    """The first 7 s of every song of MUSDB18, which musdb downloads where `root` holds nothing."""
+    if not root.is_dir() or not any(root.iterdir()):
+        try:
+            _import_musdb().DB(root=str(root), download=True, subsets=[])
+        except (OSError, RuntimeError, BadZipFile) as error:
+            raise InputError(
+                f"{root}: the 7 s previews of MUSDB18 cannot be downloaded ({error}); where there "
+                f'is a network, run python -c \'import musdb; musdb.DB(root="musdb7", '
+                "download=True)', copy that folder here, and say data.root=/path/to/musdb7"
+            ) from None
+    return musdb18(root)
+
+
 def demo(root: Path) -> list[Track]:
     """The synthesised songs that stemsplit brings along, written at the first use."""
     with Progress() as progress:
@@ -54,9 +83,21 @@ def demo(root: Path) -> list[Track]:
     return with_validation(musdb18(root), VALIDATION_TRACKS)
 
 
-def _musdb(root: Path, is_wav: bool) -> list[Track]:
+def check_folder(root: Path) -> None:
     if not root.is_dir():
         raise InputError(f"{root}: there is no such folder; data.root must name the corpus")
+
+
+def _import_musdb() -> ModuleType:
+    try:
+        import musdb
+    except RuntimeError as error:  # stempeg, which musdb imports, asks for the program
+        raise InputError(f"musdb needs the program ffmpeg: run `make setup` ({error})") from None
+    return musdb
+
+
+def _musdb(root: Path, is_wav: bool) -> list[Track]:
+    check_folder(root)
     subsets: tuple[Subset, ...] = ("train", "test")
     folders = [name for name in subsets if (root / name).is_dir()]
     if not folders:
@@ -64,15 +105,12 @@ def _musdb(root: Path, is_wav: bool) -> list[Track]:
             f"{root}: has neither a train nor a test folder; "
             "data.root must name the folder that holds them"
         )
-    try:
-        import musdb
-    except RuntimeError as error:  # stempeg, which musdb imports, asks for the program
-        raise InputError(f"musdb needs the program ffmpeg: run `make setup` ({error})") from None
     # Of musdb: which stream or file is which stem, and who validates. It would list the songs too,
     # but asks ffprobe about each, and stops at the first damaged one without naming it.
-    layout = musdb.DB(root=str(root), subsets=[]).setup
+    layout = _import_musdb().DB(root=str(root), subsets=[]).setup
     official = set(layout["validation_tracks"])
     tracks = []
+    stems: dict[str, AudioSource | None]
     for folder in folders:
         pattern = f"[!.]*/{layout['mixture']}" if is_wav else "[!.]*.stem.mp4"
         for mixture in sorted((root / folder).glob(pattern)):
@@ -133,7 +171,10 @@ def with_stems(tracks: Sequence[Track], stems: Sequence[str]) -> list[Track]:
     for track in tracks:
         missing = [stem for stem in stems if stem not in track.stems]
         if missing:
+            raise InputError(f"{track.path}: no stem {missing}; it has {sorted(track.stems)}")
+        if track.mixture is None and all(track.stems[stem] is None for stem in stems):
             raise InputError(
-                f"{track.mixture.path}: no stem {missing}; it has {sorted(track.stems)}"
+                f"{track.path.parent}: holds none of the stems {list(stems)}, nor a mixture; "
+                "name more of its stems, or remove the song"
             )
     return [replace(track, stems={stem: track.stems[stem] for stem in stems}) for track in tracks]

@@ -1,6 +1,7 @@
 """Excerpts: a function of their key alone, and of the songs and places that they should be."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +63,25 @@ def test_an_excerpt_is_a_function_of_its_key(tracks: list[StoredTrack], remix: b
     assert len({chunk.numpy().tobytes() for chunk in chunks.values()}) == len(keys)
     other = RandomChunks(tracks, STEMS, CHUNK, seed=4, remix=remix)
     assert not any(torch.equal(other[key].stems, chunks[key]) for key in keys)
+
+
+@pytest.mark.parametrize("remix", [False, True])
+def test_every_stem_is_drawn_by_the_weights_of_its_songs(
+    tracks: list[StoredTrack], remix: bool
+) -> None:
+    weighted = [replace(track, weight=1.0 + song) for song, track in enumerate(tracks)]
+    chunks = RandomChunks(weighted, STEMS, CHUNK, seed=0, remix=remix)
+    origins = [origin(chunk) for chunk in drawn(chunks, 2000)]
+    for stem in range(len(STEMS)):
+        found = Counter(rows[stem][0] for rows in origins)
+        for song in range(4):
+            assert found[song] / 2000 == pytest.approx((1 + song) / 10, abs=0.03)
+
+
+def test_weights_that_are_equal_count_for_nothing(tracks: list[StoredTrack]) -> None:
+    weighted = [replace(track, weight=0.5) for track in tracks]
+    pairs = [RandomChunks(some, STEMS, CHUNK, seed=0, remix=True) for some in (tracks, weighted)]
+    assert all(torch.equal(pairs[0][1, p].stems, pairs[1][1, p].stems) for p in range(10))
 
 
 def test_workers_change_nothing(tracks: list[StoredTrack]) -> None:

@@ -267,6 +267,76 @@ def test_a_full_disk_is_said_in_one_line(
     assert len(Store(cache, 8000, 1).tracks([track])) == 1
 
 
+STEMS_OF_A_FILE = {
+    "accompaniment": {"channel": 0},
+    "vocals": {"channel": 1},
+    "both": {},
+}
+
+
+def file_of_two(tmp_path: Path, peak: float = 0.4) -> tuple[np.ndarray, dict[str, AudioSource]]:
+    """Left and right of a 16-bit file, in ±1, and sources of each channel and of both."""
+    samples = np.random.default_rng(0).integers(-peak * 32768, peak * 32768, (2, 3000))
+    soundfile.write(tmp_path / "clip.wav", samples.T.astype(np.int16), RATE, "PCM_16")
+    sources = {
+        stem: AudioSource(tmp_path / "clip.wav", **which) for stem, which in STEMS_OF_A_FILE.items()
+    }
+    return (samples / 32768).astype(np.float32), sources
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_a_stem_is_one_channel_of_a_file(channels: int, cache: Path, tmp_path: Path) -> None:
+    samples, sources = file_of_two(tmp_path)
+    track = Track("clip", "train", sources.pop("both"), dict(sources))
+    [stored] = Store(cache, RATE, channels).tracks([track])
+    for stem, channel in zip(("accompaniment", "vocals"), samples, strict=True):
+        np.testing.assert_array_equal(stored.read(stem), np.tile(channel, (channels, 1)))
+    mixture = samples if channels == 2 else samples.mean(axis=0, keepdims=True)
+    np.testing.assert_allclose(stored.mixture(), mixture, rtol=0, atol=STEP)
+    exchanged = dict(zip(track.stems, reversed(track.stems.values()), strict=True))
+    [other] = Store(cache, RATE, channels).tracks([replace(track, stems=exchanged)])
+    np.testing.assert_array_equal(other.read("vocals")[0], samples[0])
+
+
+@pytest.mark.parametrize("peak", [0.4, 0.99])
+def test_without_a_mixture_it_is_the_sum(peak: float, cache: Path, tmp_path: Path) -> None:
+    """To the last bit, beyond full scale too."""
+    samples, sources = file_of_two(tmp_path, peak)
+    del sources["both"]
+    [stored] = Store(cache, RATE, 1).tracks([Track("clip", "train", None, dict(sources))])
+    np.testing.assert_array_equal(stored.mixture(), samples.sum(axis=0, keepdims=True))
+    np.testing.assert_array_equal(stored.read("vocals"), samples[1:])
+    assert stored.samples.dtype == np.int16
+
+
+def test_a_sum_lasts_as_long_as_its_longest_stem(cache: Path, tmp_path: Path) -> None:
+    _, sources = file_of_two(tmp_path)
+    soundfile.write(tmp_path / "long.wav", np.full((5000, 2), 0.25), RATE, "PCM_16")
+    stems = {"vocals": sources["both"], "long": AudioSource(tmp_path / "long.wav")}
+    [stored] = Store(cache, RATE, 2).tracks([Track("song", "train", None, dict(stems))])
+    assert stored.time == 5000
+    assert not stored.read("vocals")[:, 3000:].any()
+    np.testing.assert_array_equal(stored.mixture()[:, 3000:], 0.25)
+
+
+def test_a_stem_that_is_missing_is_silent(cache: Path, tmp_path: Path) -> None:
+    samples, sources = file_of_two(tmp_path)
+    with_drums = Track("song", "train", None, {"drums": sources["both"], "vocals": sources["both"]})
+    without = replace(with_drums, stems={"drums": None, "vocals": sources["both"]})
+    store = Store(cache, RATE, 2)
+    [first], [second] = store.tracks([with_drums]), store.tracks([without])
+    assert first.read("drums").any()
+    assert not second.read("drums").any()
+    np.testing.assert_array_equal(second.mixture(), samples)
+
+
+def test_a_channel_that_a_file_has_not(cache: Path, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "mono.wav", np.zeros(3000), RATE)
+    voice = AudioSource(tmp_path / "mono.wav", channel=1)
+    with pytest.raises(InputError, match=r"mono\.wav: has 1 channel\(s\), 2 are needed"):
+        Store(cache, RATE, 1).tracks([Track("mono", "train", None, {"vocals": voice})])
+
+
 def test_a_song_that_cannot_be_read_is_named(track: Track, cache: Path, tmp_path: Path) -> None:
     absent = tmp_path / "absent.wav"
     with pytest.raises(InputError, match=r"absent\.wav: there is no such file"):

@@ -4,6 +4,7 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from urllib.error import URLError
 
 import pytest
 
@@ -11,6 +12,7 @@ from stemsplit.data.store import Store
 from stemsplit.data.tracks import (
     AudioSource,
     Track,
+    musdb7,
     musdb18,
     musdb18hq,
     of_subset,
@@ -122,6 +124,36 @@ def test_the_other_layout_is_hinted_at(wav_corpus: Path, stem_corpus: Path) -> N
         musdb18(wav_corpus)
     with pytest.raises(InputError, match=r"mixture\.wav"):
         musdb18hq(stem_corpus)
+
+
+def test_the_previews_are_musdb18_in_small(stem_corpus: Path) -> None:
+    assert musdb7(stem_corpus) == musdb18(stem_corpus)
+
+
+def test_previews_without_a_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable(*_: object) -> None:
+        raise URLError("no network")
+
+    monkeypatch.setattr("musdb.urlopen", unreachable)
+    with pytest.raises(InputError, match=r"musdb7: .*no network.*run python -c .*data\.root="):
+        musdb7(tmp_path / "musdb7")
+
+
+def test_nothing_is_downloaded_into_a_folder_that_holds_something(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("musdb.urlopen", lambda *_: pytest.fail("a download"))
+    (tmp_path / "songs").mkdir()
+    with pytest.raises(InputError, match="neither a train nor a test folder"):
+        musdb7(tmp_path)
+
+
+def test_a_song_that_has_none_of_the_stems_asked_for(tmp_path: Path) -> None:
+    drums = AudioSource(tmp_path / "song" / "drums.wav")
+    track = Track("song", "train", None, {"drums": drums, "vocals": None})
+    assert with_stems([track], ["drums", "vocals"]) == [track]
+    with pytest.raises(InputError, match=r"song: holds none of the stems \['vocals'\]"):
+        with_stems([track], ["vocals"])
 
 
 def test_only_the_stems_asked_for(wav_corpus: Path, tmp_path: Path) -> None:

@@ -1,0 +1,88 @@
+"""What the headers of audio files say, without decoding any of them."""
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import av
+
+from stemsplit.audio import EXACT_LENGTH
+from stemsplit.data.tracks import AudioSource, Track
+from stemsplit.errors import InputError
+
+READERS = 8  # threads; they wait for the disk
+
+
+class Header(NamedTuple):
+    """Of one audio source. `seconds` is None where the container states no exact length."""
+
+    codec: str
+    sample_rate: int
+    channels: int
+    seconds: float | None
+
+    @property
+    def lossless(self) -> bool:
+        return self.codec.startswith(("pcm_", "flac", "alac", "wavpack", "tta"))
+
+
+# Of every source: its header, or in one line why it has none.
+Headers = Mapping[AudioSource, Header | str]
+
+
+def sources(track: Track) -> dict[str, AudioSource]:
+    """All that a track is read from: the mixture, where it has one of its own, and its stems."""
+    named = {"mixture": track.mixture, **track.stems}
+    return {name: source for name, source in named.items() if source is not None}
+
+
+def read_headers(path: Path) -> list[Header]:
+    """Of every audio stream of a file; raises `InputError` where it cannot be opened."""
+    try:
+        with av.open(f"file:{path}", metadata_errors="replace") as container:
+            exact = container.format.name in EXACT_LENGTH
+            return [_header(stream, exact) for stream in container.streams.audio]
+    except FileNotFoundError:
+        raise InputError(f"{path}: there is no such file") from None
+    except (av.FFmpegError, OSError) as error:
+        raise InputError(
+            f"{path}: cannot be opened ({error.strerror or error}); "
+            "it is damaged or not audio: copy it anew, or remove it"
+        ) from None
+
+
+def _header(stream: av.AudioStream, exact: bool) -> Header:
+    known = exact and stream.duration is not None and stream.time_base is not None
+    seconds = float(stream.duration * stream.time_base) if known else None  # type: ignore[operator]
+    context = stream.codec_context
+    return Header(context.name, stream.rate, context.channels, seconds)
+
+
+def headers_of(tracks: Sequence[Track]) -> Headers:
+    """The header of every source of the tracks; each file is opened once."""
+    wanted = [source for track in tracks for source in sources(track).values()]
+    paths = list(dict.fromkeys(source.path for source in wanted))
+    with ThreadPoolExecutor(READERS) as pool:
+        read = dict(zip(paths, pool.map(_headers_or_reason, paths), strict=True))
+    return {source: _of_stream(read[source.path], source) for source in wanted}
+
+
+def _headers_or_reason(path: Path) -> list[Header] | str:
+    try:
+        return read_headers(path)
+    except InputError as error:
+        return str(error)
+
+
+def _of_stream(streams: list[Header] | str, source: AudioSource) -> Header | str:
+    if isinstance(streams, str):
+        return streams
+    if source.stream >= len(streams):
+        return f"{source.path}: has {len(streams)} audio streams, {source.stream + 1} are needed"
+    header = streams[source.stream]
+    if source.channel is None:
+        return header
+    if source.channel >= header.channels:
+        return f"{source.path}: has {header.channels} channel(s), {source.channel + 1} are needed"
+    return header._replace(channels=1)

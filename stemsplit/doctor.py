@@ -1,0 +1,162 @@
+"""``python -m stemsplit.doctor data=… data.root=…``: what is wrong with a corpus, before training.
+
+Ends with exit code 1 where something must be fixed. Nothing is written.
+"""
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import hydra
+import numpy as np
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+from rich.text import Text
+
+from stemsplit import configuration
+from stemsplit.configuration import CONF, make
+from stemsplit.data.diagnosis import listing_findings
+from stemsplit.data.examination import Examination, duplicates, examine_all
+from stemsplit.data.findings import Finding, song_of
+from stemsplit.data.headers import Header, Headers, headers_of, sources
+from stemsplit.data.official import STEMS, layout, other_corpus
+from stemsplit.data.tracks import with_validation
+from stemsplit.errors import InputError, one_line_errors
+
+configuration.register_resolvers()
+
+
+@hydra.main(config_path=CONF, config_name="doctor")
+def main(config: DictConfig) -> None:
+    with one_line_errors():
+        with redirect_stdout(sys.stderr):  # stdout is the report's alone
+            report = examine_corpus(config)
+        if config.json:
+            print(json.dumps(report, indent=2))
+        else:
+            print_report(report)
+        if report["faults"]:
+            sys.exit(1)
+
+
+def examine_corpus(config: DictConfig) -> dict[str, Any]:
+    """All findings, and what the corpus consists of, ready to be written as JSON."""
+    data = config.data
+    if data.lister is None:
+        raise InputError("say which corpus to examine: data=musdb18 data.root=/path/to/musdb18")
+    if data.root is None:
+        raise InputError("data.root is not set: say data.root=/path/to/the/corpus")
+    root = Path(data.root).expanduser().resolve()
+    tracks = make(data.lister)(root)
+    kind = layout(root, tracks)
+    headers = headers_of(tracks)
+    stems = data.stems or sorted({stem for track in tracks for stem in track.stems})
+    names = None if data.validation_tracks is None else list(data.validation_tracks)
+    findings = listing_findings(root, tracks, list(stems), data.channels, names, headers)
+    known = {track.name for track in tracks if track.subset != "test"}
+    if names is not None:
+        tracks = with_validation(tracks, [name for name in names if name in known])
+    findings += other_corpus(root, tracks)
+    parts = STEMS if kind else None
+    with Progress(console=Console(stderr=True)) as progress:
+        bar = progress.add_task("examining songs", total=len(tracks))
+        songs = examine_all(tracks, headers, parts, lambda: progress.advance(bar))
+    findings += [finding for song in songs for finding in song.findings]
+    findings += duplicates(songs)
+    return {
+        "corpus": config.corpus,
+        "root": str(root),
+        "layout": kind,
+        "splits": {
+            subset: split_facts([song for song in songs if song.track.subset == subset], headers)
+            for subset in ("train", "valid", "test")
+        },
+        "songs": [
+            {"song": song_of(song.track), "seconds": song.seconds, "match_db": song.match_db}
+            for song in songs
+        ],
+        "faults": as_dicts(findings, "fault"),
+        "notes": as_dicts(findings, "note"),
+    }
+
+
+def split_facts(songs: Sequence[Examination], headers: Headers) -> dict[str, Any]:
+    """What a row of the table says; rates, channels and codecs with how many songs have each."""
+    forms: dict[str, Counter[str]] = {
+        "rates": Counter(),
+        "channels": Counter(),
+        "codecs": Counter(),
+    }
+    for song in songs:
+        present = [headers[source] for source in sources(song.track).values()]
+        streams = [header for header in present if isinstance(header, Header)]
+        forms["rates"].update({str(header.sample_rate) for header in streams})
+        forms["channels"].update({str(header.channels) for header in streams})
+        forms["codecs"].update({header.codec for header in streams})
+    matches = [song.match_db for song in songs if song.match_db is not None]
+    return {
+        "songs": len(songs),
+        "minutes": sum(song.seconds for song in songs) / 60,
+        "median_match_db": float(np.median(matches)) if matches else None,
+        **{name: dict(counter) for name, counter in forms.items()},
+    }
+
+
+def as_dicts(findings: Sequence[Finding], severity: str) -> list[dict[str, str]]:
+    return [
+        {"check": finding.check, "song": finding.song, "text": finding.text}
+        for finding in findings
+        if finding.severity == severity
+    ]
+
+
+def print_report(report: dict[str, Any]) -> None:
+    console = Console()
+    where = f"{report['corpus']}: {report['root']}"
+    kind = f"{report['layout']}'s layout" if report["layout"] else "a layout of its own"
+    table = Table(title=Text(f"{where} ({kind})"), caption="match: mixture against sum of stems")
+    columns = ("songs", "minutes", "rate [Hz]", "channels", "codec", "match [dB]")
+    table.add_column()
+    for column in columns:
+        table.add_column(Text(column), justify="right")
+    for subset, facts in report["splits"].items():
+        match = facts["median_match_db"]
+        table.add_row(
+            subset,
+            str(facts["songs"]),
+            f"{facts['minutes']:.1f}",
+            *(", ".join(facts[name]) for name in ("rates", "channels", "codecs")),
+            "–" if match is None else f"{match:.1f}",
+        )
+    console.print(table)
+    for severity, style in (("faults", "red"), ("notes", "yellow")):
+        for (check, text), songs in by_text(report[severity]).items():
+            # Not wrapped: a line a finding can be searched and counted.
+            console.print(
+                Text.assemble((severity[:-1], style), f" {check}: {text}"), soft_wrap=True
+            )
+            for song in songs:
+                console.print(Text(f"    {song}"), soft_wrap=True)
+    verdict = "to be fixed before training" if report["faults"] else "fit to train on"
+    counts = f"faults: {len(report['faults'])}, notes: {len(report['notes'])}"
+    console.print(Text(f"{counts}: {verdict}"))
+
+
+def by_text(findings: Sequence[dict[str, str]]) -> dict[tuple[str, str], list[str]]:
+    """The songs of which the same is said."""
+    songs: dict[tuple[str, str], list[str]] = {}
+    for finding in findings:
+        group = songs.setdefault((finding["check"], finding["text"]), [])
+        group += [finding["song"]] if finding["song"] else []
+    return songs
+
+
+if __name__ == "__main__":
+    sys.argv = ["json=true" if word == "--json" else word for word in sys.argv]
+    main()

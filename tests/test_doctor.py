@@ -1,0 +1,181 @@
+"""A corpus with one fault of every kind: each is found and named, and nothing else is."""
+
+import json
+import re
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from hydra import compose, initialize_config_dir
+
+from stemsplit.configuration import CONF, register_resolvers
+from stemsplit.data.demo_songs import SONGS, synthesise_song
+from stemsplit.doctor import examine_corpus, print_report
+from stemsplit.errors import InputError
+
+SAMPLE_RATE = 44100
+CLEAN = {"train/clean": 0, "train/validation": 1, "test/clean too": 2}
+Song = dict[str, np.ndarray]
+
+
+def write(folder: Path, stems: Song, mixture: np.ndarray | None = None, rate: int = 44100) -> None:
+    """A song in MUSDB18-HQ's layout, in 16 bits."""
+    folder.mkdir(parents=True)
+    whole = sum(stems.values()) if mixture is None else mixture
+    for name, samples in {**stems, "mixture": whole}.items():
+        soundfile.write(folder / f"{name}.wav", samples.T, rate, "PCM_16")
+
+
+@pytest.fixture(scope="module")
+def songs() -> list[Song]:
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(lambda name: synthesise_song(name, seconds=5.0), SONGS[:14]))
+
+
+@pytest.fixture(scope="module")
+def clean(songs: list[Song], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("clean")
+    for name, number in CLEAN.items():
+        write(root / name, songs[number])
+    return root
+
+
+@pytest.fixture(scope="module")
+def planted(songs: list[Song], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("planted")
+    random = np.random.default_rng(0)
+    for name, number in CLEAN.items():
+        write(root / name, songs[number])
+    # The first training song again: later, softer, with noise, and under another name.
+    softer = {name: 0.4 * stem[:, 5000:] for name, stem in songs[0].items()}
+    softer["other"] = softer["other"] + 0.002 * random.standard_normal(softer["other"].shape)
+    write(root / "test" / "twin", softer)
+    write(root / "train" / "lacks bass", songs[3])
+    (root / "train" / "lacks bass" / "bass.wav").unlink()
+    write(root / "train" / "cut", songs[4])
+    cut = root / "train" / "cut" / "drums.wav"
+    cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 2])
+    write(root / "train" / "no audio", songs[5])
+    (root / "train" / "no audio" / "other.wav").write_text("a note of what was to come here")
+    write(root / "train" / "not finite", songs[6])
+    broken = songs[6]["vocals"].copy()
+    broken[0, 1000] = np.nan
+    soundfile.write(root / "train" / "not finite" / "vocals.wav", broken.T, SAMPLE_RATE, "FLOAT")
+    faint = {**songs[7], "vocals": 0 * songs[7]["vocals"], "bass": 1e-3 * songs[7]["bass"]}
+    write(root / "train" / "quiet", faint)
+    drums = songs[8]["drums"].copy()
+    drums[:, -SAMPLE_RATE:] = 0
+    write(root / "train" / "ends early", {**songs[8], "drums": drums})
+    soundfile.write(
+        root / "train" / "ends early" / "drums.wav", drums[:, :-SAMPLE_RATE].T, SAMPLE_RATE
+    )
+    clipped = {name: 0.02 * stem for name, stem in songs[9].items()}
+    clipped["vocals"] = (20 * songs[9]["vocals"]).clip(-1, 1)
+    clipped["other"] = -0.1 * clipped["vocals"]
+    write(root / "train" / "clips", clipped)
+    write(root / "train" / "other mixture", songs[10], -sum(songs[10].values()))
+    coded = sum(songs[11].values())
+    coded = coded + 0.03 * coded.std() * random.standard_normal(coded.shape)
+    write(root / "train" / "was coded", songs[11], coded)
+    write(root / "train" / "other rate", {n: s[:, ::2] for n, s in songs[12].items()}, None, 22050)
+    write(root / "train" / "one mono", {n: s[[0, 0]] for n, s in songs[13].items()})
+    mono = root / "train" / "one mono" / "bass.wav"
+    soundfile.write(mono, songs[13]["bass"][0], SAMPLE_RATE, "PCM_16", format="FLAC")
+    (root / "train" / "no mixture").mkdir()
+    soundfile.write(root / "train" / "no mixture" / "vocals.wav", broken.T, SAMPLE_RATE)
+    return root
+
+
+FAULTS = [
+    ("validation songs", "", "Nobody"),
+    ("not listed", "train/no mixture", "mixture.wav is missing"),
+    ("missing stem", "train/lacks bass", "bass"),
+    ("damaged", "train/cut", "drums.wav: has .* bytes that it declares"),
+    ("damaged", "train/no audio", "other.wav: cannot be opened"),
+    ("damaged", "train/not finite", "vocals.wav: 1 samples are not finite"),
+    ("mixture", "train/other mixture", "at -6.0 dB"),
+    ("duplicate", "train/clean", "is the same audio as test/twin"),
+]
+NOTES = [
+    ("official counts", "", "86/14/50 .* here are 12/1/2: another corpus"),
+    ("silent", "train/quiet", "vocals is silent"),
+    ("near-silent", "train/quiet", "bass is at -[78]\\d dB"),
+    ("length", "train/ends early", "drums is 1.00 s shorter"),
+    ("length", "train/cut", "drums is .* shorter"),
+    ("clipping", "train/clips", "vocals clips"),
+    ("mixture", "train/was coded", "at 30.[0-9] dB, as after lossy coding"),
+    ("rate or channels", "", "train/other rate: 22050 Hz"),
+    ("rate or channels", "train/one mono", "bass has 44100 Hz and 1 channel"),
+    ("codec", "train/one mono", "coded as flac"),
+]
+
+
+@pytest.fixture(scope="module")
+def report(planted: Path) -> dict:
+    """What a person gets who asks for JSON, from the command line."""
+    ended = subprocess.run(
+        [
+            *(sys.executable, "-m", "stemsplit.doctor", "--json", "data=musdb18hq"),
+            *(f"data.root={planted}", "data.validation_tracks=[validation,Nobody]"),
+        ],
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode == 1, ended.stderr
+    return json.loads(ended.stdout)
+
+
+@pytest.mark.parametrize(
+    ("severity", "check", "song", "text"),
+    [("faults", *row) for row in FAULTS] + [("notes", *row) for row in NOTES],
+)
+def test_a_planted_fault_is_found(
+    severity: str, check: str, song: str, text: str, report: dict
+) -> None:
+    found = [item for item in report[severity] if (item["check"], item["song"]) == (check, song)]
+    assert len(found) == 1
+    assert re.search(text, found[0]["text"])
+
+
+def test_nothing_else_is_found(report: dict) -> None:
+    for severity, planted in (("faults", FAULTS), ("notes", NOTES)):
+        found = {(item["check"], item["song"]) for item in report[severity]}
+        assert found == {(check, song) for check, song, _ in planted}
+
+
+def test_what_the_corpus_consists_of(report: dict) -> None:
+    assert report["layout"] == "MUSDB18-HQ"
+    assert {name: split["songs"] for name, split in report["splits"].items()} == {
+        "train": 12,
+        "valid": 1,
+        "test": 2,
+    }
+    assert report["splits"]["train"]["rates"] == {"44100": 11, "22050": 1}
+    assert report["splits"]["valid"]["median_match_db"] > 60
+
+
+def doctor(root: Path | str, *overrides: str) -> dict:
+    register_resolvers()
+    with initialize_config_dir(config_dir=CONF):
+        config = compose("doctor", [f"data.root={root}", *overrides])
+    config.corpus = "corpus"
+    return examine_corpus(config)
+
+
+def test_a_clean_corpus(clean: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    report = doctor(clean, "data=musdb18hq", "data.validation_tracks=[validation]")
+    assert report["faults"] == []
+    assert [note["check"] for note in report["notes"]] == ["official counts"]
+    print_report(report)
+    assert "faults: 0, notes: 1: fit to train on" in capsys.readouterr().out
+
+
+def test_without_a_corpus_it_is_asked_for(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="say which corpus"):
+        doctor(tmp_path)
+    with pytest.raises(InputError, match=r"data\.root is not set"):
+        doctor("null", "data=musdb18")
