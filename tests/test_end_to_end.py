@@ -253,6 +253,8 @@ def test_processes_draw_disjoint_chunks_and_share_the_scoring(
     assert np.isfinite(losses).all()
     assert json.loads((folder / "result.json").read_text())["steps"] == 2
     assert (folder / "test" / "result.json").is_file()
+    first, second = content(folder / "last.ckpt")["random_states"]
+    assert not torch.equal(first["torch"], second["torch"])  # each drops out other features
 
 
 def test_processes_of_torchrun_share_songs(
