@@ -21,8 +21,7 @@ configuration.register_resolvers()
 
 @hydra.main(config_path=CONF, config_name="evaluate")
 def main(config: DictConfig) -> None:
-    with one_line_errors():
-        processes.join()
+    with one_line_errors(), processes.joined():
         evaluate_checkpoint(config)
 
 

@@ -1,7 +1,8 @@
 """The processes that share a piece of work: a distributed training's, or those torchrun starts."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
@@ -10,10 +11,18 @@ from torch import distributed
 Item = TypeVar("Item")
 
 
-def join() -> None:
-    """Let the processes that torchrun started know each other; alone, nothing happens."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not together():
-        distributed.init_process_group("gloo")
+@contextmanager
+def joined() -> Iterator[None]:
+    """Inside, the processes that torchrun started know each other; alone, nothing happens."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or together():
+        yield
+        return
+    distributed.init_process_group("gloo")
+    try:
+        yield
+    finally:
+        # Left to the interpreter's end, its threads abort the process now and then.
+        distributed.destroy_process_group()
 
 
 def together() -> bool:

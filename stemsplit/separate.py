@@ -42,9 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         help="an architecture outside stemsplit that the checkpoint may use",
     )
     options = parser.parse_args(arguments)
-    with one_line_errors():
+    with one_line_errors(), processes.joined():
         folders = output_folders(options.songs, options.output)
-        processes.join()
         device = processes.device(options.device)
         separator = load(options.checkpoint, options.allow, device)
         for song, folder in processes.share(list(folders.items())):

@@ -85,8 +85,6 @@ def train(config: DictConfig) -> None:
         for finding in listing_findings(data.root, data.listing(), data.stems, data.store.channels):
             print(f"data: {finding}", file=sys.stderr)
     config.data.root = str(data.root)  # so that it is found from any directory
-    if is_first():
-        configuration.save(config, run)
     if module.normalise and separator.network.views and not config.resume:
         separator.network.set_statistics(data.statistics())
     loggers = list(make(config.logger).values()) if is_first() else []
@@ -133,6 +131,8 @@ def fit(
         for logger in loggers:
             if isinstance(logger, MetricsCsv):
                 logger.forget_from(content["global_step"])
+    if is_first():  # only now: a run that cannot be resumed so keeps what it had
+        configuration.save(config, Path(config.run_dir))
     trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
     return trainer
 

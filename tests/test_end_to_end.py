@@ -135,6 +135,10 @@ def test_a_training_that_was_killed_ends_as_one_that_was_not(
 
     kill(start(place, "train", *settings, "data.workers=1", f"hydra.run.dir={killed}"), 1)
     kill(start(place, "train", f"resume={killed}", "data.workers=0"), 9)
+    # What cannot be resumed so is refused, and leaves the run as it was.
+    refused = start(place, "train", f"resume={killed}", "epochs=1")
+    assert "say epochs=" in refused.communicate(timeout=240)[1]
+    assert refused.returncode == 1
     run(place, "train", f"resume={killed}")
     assert rows(killed) == rows(whole)
     found, expected = content(killed / "last.ckpt"), content(whole / "last.ckpt")

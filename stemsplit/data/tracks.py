@@ -76,10 +76,14 @@ def musdb7(root: Path) -> list[Track]:
 def demo(root: Path) -> list[Track]:
     """The synthesised songs that stemsplit brings along, written at the first use."""
     with Progress() as progress:
-        bar = progress.add_task("writing the demo songs", total=None)
-        write_demo_corpus(
-            root, report=lambda done, songs: progress.update(bar, completed=done, total=songs)
-        )
+        bar = progress.add_task("writing the demo songs", visible=False)
+
+        def report(done: int, songs: int) -> None:
+            progress.update(bar, completed=done, total=songs)
+            if done < songs:
+                progress.update(bar, visible=True)
+
+        write_demo_corpus(root, report=report)
     return with_validation(musdb18(root), VALIDATION_TRACKS)
 
 
