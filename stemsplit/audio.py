@@ -70,15 +70,17 @@ def _decode(
                     f"{path}: changes its rate or its channels half-way, from "
                     f"{forms[packet.stream.index]} to {form}; convert the parts to one form first"
                 )
-            for converted in to_float[packet.stream.index].resample(frame):
+            # Lossy codecs give planar floats as they are: no detour for them.
+            same = frame.format.name == "fltp"
+            for converted in [frame] if same else to_float[packet.stream.index].resample(frame):
                 pieces[packet.stream.index].append(converted.to_ndarray())
     audios = []
     for index, stream in streams.items():
         if not pieces[index]:
             raise InputError(f"{path}: audio stream {index} is empty; copy the file anew")
-        samples = np.concatenate(pieces[index], axis=1)
+        samples = np.concatenate(pieces.pop(index), axis=1)  # popped: they would double the memory
         _check(path, samples, stream, container.format.name)
-        audios.append(Audio(samples, stream.rate, _fits_sixteen_bits(stream)))
+        audios.append(Audio(samples, stream.rate, fits_sixteen_bits(stream)))
     return audios
 
 
@@ -114,7 +116,7 @@ def _check_riff_length(path: Path) -> None:
         )
 
 
-def _fits_sixteen_bits(stream: av.AudioStream) -> bool:
+def fits_sixteen_bits(stream: av.AudioStream) -> bool:
     """Whether int16 keeps all that the source has: it is lossy, or 16-bit itself."""
     context = stream.codec_context
     lossless = stream.codec_context.name.startswith(("pcm_", "flac", "alac", "wavpack", "tta"))

@@ -12,6 +12,7 @@ from lightning.pytorch import callbacks
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from torch import optim
 
+from stemsplit.data.downsample import scaled
 from stemsplit.errors import InputError
 from stemsplit.files import replacing
 
@@ -89,6 +90,8 @@ def precision(accelerator: str) -> str:
 def register_resolvers() -> None:
     OmegaConf.register_resolver("first", first, replace=True)
     OmegaConf.register_resolver("residual", residual, replace=True)
+    # ${scaled:${window},${data.downsample.rate}}
+    OmegaConf.register_resolver("scaled", scaled, replace=True)
     OmegaConf.register_resolver("on_gpu", on_gpu, replace=True)
     OmegaConf.register_resolver("precision", precision, replace=True)
     # The folder above conf/, on Hydra's search path so that experiments=NAME finds its file.

@@ -1,31 +1,74 @@
-"""Excerpts of stems: random ones to train on, fixed ones to validate on, and their order."""
+"""Excerpts of stems: random ones to train on, fixed ones to validate on."""
 
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import Dataset, get_worker_info
 
-from stemsplit.data.store import StoredTrack
+from stemsplit.data.activity import draw_start, sounding_starts
+from stemsplit.data.store import StoredTrack, check_split
 from stemsplit.errors import InputError
+from stemsplit.shapes import Stems
 
 Key = tuple[int, int]
+Place = tuple[StoredTrack, int]  # an excerpt's track and its first sample there
 
 
 class Chunk(NamedTuple):
-    """Stems `(stem, channel, time)`, a batch of them `(batch, stem, channel, time)`, in ±1."""
+    """A batch of excerpts: `stems (batch, stem, channel, time)` as they lie in the store.
+
+    That is 16-bit integers or floats, of which a 1 stands for the stem's `units (batch, stem)`: so
+    half the bytes travel to the device, and what is done to every sample is done there.
+    """
 
     stems: Tensor
+    units: Float[Tensor, "batch stem"]
     keys: list[Key]
 
+    def waveforms(self) -> Stems:
+        """The stems as float32 in ±1 (a lossy stream may overshoot)."""
+        # Two steps: torch takes longer over one that changes the type on the way.
+        return self.stems.to(torch.float32, copy=True).mul_(self.units[:, :, None, None])
 
-def collate(chunks: Sequence[Chunk]) -> Chunk:
-    return Chunk(
-        torch.stack([chunk.stems for chunk in chunks]),
-        [key for chunk in chunks for key in chunk.keys],
+
+def as_it_is(chunk: Chunk) -> Chunk:
+    """What loaders call for a batch, which these datasets make whole."""
+    return chunk
+
+
+def read_chunk(
+    excerpts: Sequence[Sequence[Place]], stems: Sequence[str], time: int, keys: list[Key]
+) -> Chunk:
+    """Of every excerpt the places of its stems; silence after a song's end."""
+    tracks = [track for places in excerpts for track, _ in places]
+    integers = all(track.samples.dtype == np.int16 for track in tracks)
+    channels = tracks[0].samples.shape[1]
+    batch = empty(
+        (len(excerpts), len(stems), channels, time), torch.int16 if integers else torch.float32
     )
+    rows = batch.numpy()
+    units = torch.empty(len(excerpts), len(stems))
+    for row, places in enumerate(excerpts):
+        for column, (stem, (track, start)) in enumerate(zip(stems, places, strict=True)):
+            stored = track.stored(stem, start, time)
+            rows[row, column, :, : stored.shape[1]] = stored
+            rows[row, column, :, stored.shape[1] :] = 0
+            # Of integers that lie among floats too, the unit says what they stand for.
+            units[row, column] = track.unit
+    return Chunk(batch, units, keys)
+
+
+def empty(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """In a worker process in memory that it shares with its parent: a batch is not copied there."""
+    if get_worker_info() is None:
+        return torch.empty(shape, dtype=dtype)
+    storage = torch.UntypedStorage._new_shared(math.prod(shape) * dtype.itemsize)
+    return torch.empty(0, dtype=dtype).set_(storage).view(shape)
 
 
 class RandomChunks(Dataset[Chunk]):
@@ -36,6 +79,10 @@ class RandomChunks(Dataset[Chunk]):
     p modulo the number of tracks. With `remix` the first stem is that track's and every other one
     comes from a track of its own, at a place of its own; without, all stems are of one excerpt.
     Where the weights of the tracks differ, every track is drawn by its weight instead.
+
+    With the probability `sounding` the place is drawn so that one of the `targets`, each as often
+    as the others, sounds in the excerpt (see `activity`): in the same song where it does, else in
+    another in which it does. With `remix` that is the place of this target alone.
     """
 
     def __init__(
@@ -45,19 +92,38 @@ class RandomChunks(Dataset[Chunk]):
         chunk: int,
         seed: int,
         remix: bool,
+        targets: Sequence[str] = (),
+        sounding: float = 0.0,
     ) -> None:
+        check_split(tracks)
         self.tracks = tracks
         self.stems = stems
         self.chunk = chunk
         self.seed = seed
         self.remix = remix
+        self.targets = list(targets) if sounding else []
+        self.sounding = sounding
         weights = np.array([track.weight for track in tracks])
         self.shares = None if (weights == weights[0]).all() else weights / weights.sum()
+        self._starts = {target: self._sounding_starts(target) for target in self.targets}
 
-    def __getitem__(self, key: Key) -> Chunk:
-        places = zip(self.stems, self._places(key), strict=True)
-        excerpts = [track.read(stem, start, self.chunk) for stem, (track, start) in places]
-        return Chunk(torch.from_numpy(np.stack(excerpts)), [key])
+    def _sounding_starts(self, target: str) -> list[np.ndarray]:
+        """Of every track, where an excerpt may begin so that the target sounds in it."""
+        starts = [
+            sounding_starts(
+                track.levels[track.stems.index(target)], track.time, self.chunk, track.sample_rate
+            )
+            for track in self.tracks
+        ]
+        if not any(map(len, starts)):
+            raise InputError(
+                f"data.sounding {self.sounding}: {target} sounds in no training song for half an "
+                "excerpt; say data.sounding=0, or shorten chunk_seconds"
+            )
+        return starts
+
+    def __getitems__(self, keys: list[Key]) -> Chunk:
+        return read_chunk([self._places(key) for key in keys], self.stems, self.chunk, list(keys))
 
     def describe(self, key: Key) -> str:
         """Which songs the chunk of a key is made of, and where in them, for a person to read."""
@@ -69,97 +135,53 @@ class RandomChunks(Dataset[Chunk]):
             return places[0][0]
         return ", ".join(f"{stem} of {place}" for place, stem in places)
 
-    def _places(self, key: Key) -> list[tuple[StoredTrack, int]]:
+    def _places(self, key: Key) -> list[Place]:
         """The track and the first sample of every stem."""
         epoch, position = key
         random = np.random.default_rng([self.seed, epoch, position])
         balanced = self.shares is None
-        track = self.tracks[position % len(self.tracks)] if balanced else self._draw(random)
-        places = [(track, self._start(track, random))]
+        number = position % len(self.tracks) if balanced else self._draw(random)
+        numbers = [number]
+        places = [self._place(number, random)]
         for _ in self.stems[1:]:
             if self.remix:
-                track = self._draw(random)
-                places.append((track, self._start(track, random)))
+                numbers.append(self._draw(random))
+                places.append(self._place(numbers[-1], random))
             else:
+                numbers.append(number)
                 places.append(places[0])
+        if self.sounding:
+            # A stream of its own (augmentation takes 1): the other draws stay as they are.
+            random = np.random.default_rng([self.seed, epoch, position, 2])
+            if random.random() < self.sounding:
+                target = self.targets[int(random.integers(len(self.targets)))]
+                column = self.stems.index(target)
+                place = self._sounding_place(target, numbers[column], random)
+                if self.remix:
+                    places[column] = place
+                else:
+                    places = [place] * len(self.stems)
         return places
 
-    def _draw(self, random: np.random.Generator) -> StoredTrack:
+    def _sounding_place(self, target: str, number: int, random: np.random.Generator) -> Place:
+        starts = self._starts[target]
+        if not len(starts[number]):
+            shares = np.ones(len(self.tracks)) if self.shares is None else self.shares
+            shares = shares * [len(found) > 0 for found in starts]
+            number = int(random.choice(len(self.tracks), p=shares / shares.sum()))
+        track = self.tracks[number]
+        start = draw_start(starts[number], track.time, self.chunk, track.sample_rate, random)
+        return track, start
+
+    def _draw(self, random: np.random.Generator) -> int:
         songs = len(self.tracks)
         if self.shares is None:
-            return self.tracks[int(random.integers(songs))]
-        return self.tracks[int(random.choice(songs, p=self.shares))]
+            return int(random.integers(songs))
+        return int(random.choice(songs, p=self.shares))
 
-    def _start(self, track: StoredTrack, random: np.random.Generator) -> int:
-        return int(random.integers(max(1, track.time - self.chunk + 1)))
-
-
-class EpochSampler(Sampler[Key]):
-    """The keys of an epoch, `(epoch, position)`, in an order that its seed and epoch fix.
-
-    Each of `ranks` processes draws keys of its own, equally many. After `start_at` the epoch's
-    first keys, which were drawn before, are left out.
-    """
-
-    def __init__(self, positions: int, seed: int, rank: int = 0, ranks: int = 1) -> None:
-        self.positions = positions
-        self.seed = seed
-        self.rank = rank
-        self.ranks = ranks
-        self.epoch = 0
-        self.first = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Called by Lightning before each epoch, and in the middle of one that is resumed."""
-        if epoch != self.epoch:
-            self.start_at(epoch, 0)
-
-    def start_at(self, epoch: int, first: int) -> None:
-        self.epoch = epoch
-        self.first = first
-
-    def __len__(self) -> int:
-        return self.positions // self.ranks
-
-    def __iter__(self) -> Iterator[Key]:
-        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.positions)
-        mine = order[self.rank :: self.ranks][: len(self)]
-        return iter([(self.epoch, int(position)) for position in mine[self.first :]])
-
-
-class ResumableLoader(DataLoader[Chunk]):
-    """Batches of an `EpochSampler`'s keys, which go on where a checkpoint was written.
-
-    It counts the batches that were taken from it, not those its workers have made ahead.
-    """
-
-    def __init__(self, chunks: Dataset[Chunk], sampler: EpochSampler, **how: Any) -> None:
-        super().__init__(chunks, sampler=sampler, **how)
-        self.epochs = sampler
-        self.taken = 0
-
-    def __iter__(self) -> Iterator[Chunk]:  # type: ignore[override]
-        assert self.batch_size is not None
-        # A generator, so nothing is drawn before the epoch is known.
-        self.taken = self.epochs.first // self.batch_size
-        for batch in super().__iter__():
-            self.taken += 1
-            yield batch
-
-    def state_dict(self) -> dict[str, int]:
-        return {"epoch": self.epochs.epoch, "batches": self.taken, "of": len(self)}
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        assert self.batch_size is not None
-        epoch, taken = state["epoch"], state["batches"]
-        if taken >= state["of"]:
-            epoch, taken = epoch + 1, 0
-        elif state["of"] != len(self):
-            raise InputError(
-                f"the checkpoint lies within an epoch of {state['of']} batches, which has "
-                f"{len(self)} now: resume with as many processes as before"
-            )
-        self.epochs.start_at(epoch, taken * self.batch_size)
+    def _place(self, number: int, random: np.random.Generator) -> Place:
+        track = self.tracks[number]
+        return track, int(random.integers(max(1, track.time - self.chunk + 1)))
 
 
 class FixedChunks(Dataset[Chunk]):
@@ -167,12 +189,13 @@ class FixedChunks(Dataset[Chunk]):
 
     `per_track` excerpts of `chunk` samples lie evenly over each song; with None, each song is one
     excerpt from end to end. Keys are `(track, first sample)`. A place that is given as ~place comes
-    without its key: see `SharedBatches`.
+    without its key: see `sampling.SharedBatches`.
     """
 
     def __init__(
         self, tracks: Sequence[StoredTrack], stems: Sequence[str], chunk: int, per_track: int | None
     ) -> None:
+        check_split(tracks)
         self.tracks = tracks
         self.stems = stems
         self.places: list[tuple[int, int, int]] = []
@@ -187,31 +210,12 @@ class FixedChunks(Dataset[Chunk]):
     def __len__(self) -> int:
         return len(self.places)
 
-    def __getitem__(self, place: int) -> Chunk:
-        if place < 0:
-            return Chunk(self[~place].stems, [])
-        index, start, time = self.places[place]
-        excerpts = [self.tracks[index].read(stem, start, time) for stem in self.stems]
-        return Chunk(torch.from_numpy(np.stack(excerpts)), [(index, start)])
-
-
-class SharedBatches(Sampler[list[int]]):
-    """Batches of the numbers below `count`, dealt out to `ranks` processes, equally many to each.
-
-    A process that has none left repeats one as ~number, which is to count nothing.
-    """
-
-    def __init__(self, count: int, batch_size: int, rank: int = 0, ranks: int = 1) -> None:
-        batches = [
-            list(range(start, min(start + batch_size, count)))
-            for start in range(0, count, batch_size)
+    def __getitems__(self, places: list[int]) -> Chunk:
+        found = [self.places[place if place >= 0 else ~place] for place in places]
+        excerpts = [[(self.tracks[index], start)] * len(self.stems) for index, start, _ in found]
+        keys = [
+            (index, start)
+            for place, (index, start, _) in zip(places, found, strict=True)
+            if place >= 0
         ]
-        repeated = [~number for number in batches[0]]
-        batches += [repeated] * (-len(batches) % ranks)
-        self.batches = batches[rank::ranks]
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def __iter__(self) -> Iterator[list[int]]:
-        return iter(self.batches)
+        return read_chunk(excerpts, self.stems, found[0][2], keys)

@@ -10,17 +10,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from stemsplit.data.augment import Augment
-from stemsplit.data.chunks import (
-    Chunk,
-    EpochSampler,
-    FixedChunks,
-    Key,
-    RandomChunks,
-    ResumableLoader,
-    SharedBatches,
-    collate,
-)
+from stemsplit.data.chunks import Chunk, FixedChunks, Key, RandomChunks, as_it_is
 from stemsplit.data.combined import Corpus, combined
+from stemsplit.data.downsample import Downsample, scaled
+from stemsplit.data.sampling import EpochSampler, ResumableLoader, SharedBatches
 from stemsplit.data.statistics import cached_statistics
 from stemsplit.data.store import Store, StoredTrack, corpus_fingerprint
 from stemsplit.data.tracks import Subset, Track, of_subset, with_stems, with_validation
@@ -37,7 +30,8 @@ class StemDataModule(L.LightningDataModule):
     names the songs that are held out of training (None: the corpus's own). `chunks_per_track`
     counts excerpts a training song and epoch; `validation_chunks` those of a validation song
     (None: the whole song). `also` are corpora whose training songs are added: mappings of what a
-    `Corpus` takes.
+    `Corpus` takes. `sounding` is the probability of an excerpt in which a target sounds on purpose
+    (see `RandomChunks`), and `downsample` what a `Downsample` takes.
     The front end and the views to compute are the separator's own. Songs of the test split are
     only ever read by `tracks("test")`.
     """
@@ -63,6 +57,8 @@ class StemDataModule(L.LightningDataModule):
         front_end: FrontEnd | None = None,
         views: Sequence[str] = (),
         also: Sequence[Mapping[str, Any]] = (),
+        sounding: float = 0.0,
+        downsample: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__()
         if root is None:
@@ -72,6 +68,13 @@ class StemDataModule(L.LightningDataModule):
             check_targets(targets, stems)
         if len(set(targets)) < max(1, len(targets)):
             raise InputError(f"targets {list(targets)} must name one stem or more, each once")
+        self.downsample = Downsample(**(downsample or {}))
+        sample_rate = scaled(sample_rate, self.downsample.rate)
+        if front_end is not None and front_end.sample_rate != sample_rate:
+            raise InputError(
+                f"the front end is made for {front_end.sample_rate} Hz and cannot take "
+                f"{sample_rate} Hz, which sample_rate and data.downsample.rate make"
+            )
         self.chunk = round(float(chunk_seconds) * sample_rate)
         counts = {
             f"chunk_seconds {chunk_seconds}": self.chunk,
@@ -84,12 +87,15 @@ class StemDataModule(L.LightningDataModule):
                 raise InputError(f"{setting} leaves nothing to train on: it must be positive")
         if workers < 0:
             raise InputError(f"workers {workers} must be 0 or more")
+        if not 0 <= sounding <= 1:
+            raise InputError(f"data.sounding {sounding} must be a probability, from 0 to 1")
         self.lister = lister
         self.also = [Corpus(**corpus) for corpus in also]
         self._stems = None if stems is None else list(stems)
         self.targets = list(targets)
         self.seed = seed
-        self.chunks_per_track = chunks_per_track
+        self.chunks_per_track = self.downsample.chunks_of(chunks_per_track)
+        self.sounding = sounding
         self.validation_chunks = validation_chunks
         self.validation_tracks = validation_tracks
         self.batch_size = batch_size
@@ -126,21 +132,25 @@ class StemDataModule(L.LightningDataModule):
         chosen = [track for subset in subsets for track in of_subset(tracks, subset, self.root)]
         return self.store.tracks(chosen)
 
+    def training_tracks(self) -> list[StoredTrack]:
+        """The songs that are trained on: those of the train split, or the chosen part of them."""
+        return self.downsample.songs_of(self.tracks("train"), self.targets, self.seed)
+
     def prepare_data(self) -> None:
         self.tracks("train", "valid")
 
     def setup(self, stage: str) -> None:
-        self.train_tracks = self.tracks("train")
+        self.train_tracks = self.training_tracks()
         self.valid_tracks = self.tracks("valid")
 
     def fingerprint(self) -> str:
         """Names what the model is trained on."""
-        return corpus_fingerprint(self.tracks("train"))
+        return corpus_fingerprint(self.training_tracks())
 
     def statistics(self) -> dict[str, tuple[Tensor, Tensor]]:
         """Mean and scale of every band of every view, over the mixtures of the training songs."""
         assert self.front_end is not None
-        return cached_statistics(self.tracks("train"), self.front_end, self.views, self.cache)
+        return cached_statistics(self.training_tracks(), self.front_end, self.views, self.cache)
 
     # Lightning hands a loader its state only in the middle of an epoch, and tells the sampler the
     # epoch only after workers were sent ahead; so the loader's state is kept here.
@@ -156,7 +166,15 @@ class StemDataModule(L.LightningDataModule):
         return [chunks.describe(key) for key in keys]
 
     def _random_chunks(self) -> RandomChunks:
-        return RandomChunks(self.train_tracks, self.stems, self.chunk, self.seed, self.remix)
+        return RandomChunks(
+            self.train_tracks,
+            self.stems,
+            self.chunk,
+            self.seed,
+            self.remix,
+            self.targets,
+            self.sounding,
+        )
 
     def _processes(self) -> dict[str, int]:
         """Which of the training's processes this is, and how many there are."""
@@ -188,13 +206,13 @@ class StemDataModule(L.LightningDataModule):
             "num_workers": self.workers,
             "persistent_workers": self.workers > 0,
             "pin_memory": torch.cuda.is_available(),
-            "collate_fn": collate,
+            "collate_fn": as_it_is,
         }
 
     def on_after_batch_transfer(self, batch: Chunk, dataloader_idx: int) -> Batch:
         assert self.front_end is not None
         assert self.trainer is not None
-        stems, keys = batch
+        stems, keys = batch.waveforms(), batch.keys
         if self.trainer.training and self.augment is not None:
             stems = self.augment(stems, keys)
         mixture = stems.sum(dim=1)

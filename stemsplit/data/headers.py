@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import av
 
-from stemsplit.audio import EXACT_LENGTH
+from stemsplit.audio import EXACT_LENGTH, fits_sixteen_bits
 from stemsplit.data.tracks import AudioSource, Track
 from stemsplit.errors import InputError
 
@@ -15,12 +15,18 @@ READERS = 8  # threads; they wait for the disk
 
 
 class Header(NamedTuple):
-    """Of one audio source. `seconds` is None where the container states no exact length."""
+    """Of one audio source.
+
+    `seconds` is None where the container states no exact length; `about_seconds` is then its guess
+    (0 where it has none). `sixteen_bit` says whether int16 keeps all that is coded.
+    """
 
     codec: str
     sample_rate: int
     channels: int
     seconds: float | None
+    about_seconds: float = 0.0
+    sixteen_bit: bool = True
 
     @property
     def lossless(self) -> bool:
@@ -41,8 +47,7 @@ def read_headers(path: Path) -> list[Header]:
     """Of every audio stream of a file; raises `InputError` where it cannot be opened."""
     try:
         with av.open(f"file:{path}", metadata_errors="replace") as container:
-            exact = container.format.name in EXACT_LENGTH
-            return [_header(stream, exact) for stream in container.streams.audio]
+            return [_header(stream, container) for stream in container.streams.audio]
     except FileNotFoundError:
         raise InputError(f"{path}: there is no such file") from None
     except (av.FFmpegError, OSError) as error:
@@ -52,11 +57,22 @@ def read_headers(path: Path) -> list[Header]:
         ) from None
 
 
-def _header(stream: av.AudioStream, exact: bool) -> Header:
-    known = exact and stream.duration is not None and stream.time_base is not None
-    seconds = float(stream.duration * stream.time_base) if known else None  # type: ignore[operator]
+def _header(stream: av.AudioStream, container: av.container.InputContainer) -> Header:
+    if stream.duration is not None and stream.time_base is not None:
+        exact = container.format.name in EXACT_LENGTH
+        declared = float(stream.duration * stream.time_base)
+    else:
+        exact = False
+        declared = (container.duration or 0) / av.time_base
     context = stream.codec_context
-    return Header(context.name, stream.rate, context.channels, seconds)
+    return Header(
+        context.name,
+        stream.rate,
+        context.channels,
+        declared if exact else None,
+        declared,
+        fits_sixteen_bits(stream),
+    )
 
 
 def headers_of(tracks: Sequence[Track]) -> Headers:

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from rich.progress import track as progress
 from torch import Tensor
 
-from stemsplit.data.store import StoredTrack, corpus_fingerprint
+from stemsplit.data.store import StoredTrack, check_split, corpus_fingerprint
 from stemsplit.features import FrontEnd
 from stemsplit.files import replacing
 from stemsplit.shapes import View
@@ -46,6 +46,7 @@ def statistics(
     tracks: Sequence[StoredTrack], front_end: FrontEnd, views: Sequence[str]
 ) -> Statistics:
     """Over all channels and frames of the tracks' mixtures."""
+    check_split(tracks)
     moments = {view: Moments(front_end.bands(view)) for view in views}
     for track in progress(tracks, "statistics of the training songs"):
         mixture = torch.from_numpy(track.mixture())[None]

@@ -1,18 +1,21 @@
 """Every track decoded once, into arrays that are read where they lie.
 
 ``CACHE/tracks/KEY/`` holds ``samples.npy`` `(1 + stem, channel, time)`, the mixture first (left out
-where it is the sum of the stems), and ``track.json``. KEY names what the source files hold (not
-where they lie or when they changed), the rate and the channels, so a changed source is decoded
-anew. A folder is written under a temporary name and renamed: what has a name is whole.
+where it is the sum of the stems), ``levels.npy``, the silence map (see `activity`), and
+``track.json``. KEY names what the source files hold (not where they lie or when they changed), the
+rate and the channels, so a changed source is decoded anew. A folder is written under a temporary
+name and renamed: what has a name is whole. `upkeep` looks after what gathers there.
 """
 
 import hashlib
 import json
 import os
 import shutil
+import sys
 import tempfile
 import time as clock
-from collections.abc import Sequence
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,13 +25,18 @@ import numpy as np
 from jaxtyping import Float32
 from rich.progress import Progress
 
-from stemsplit import audio
-from stemsplit.data.tracks import AudioSource, Subset, Track
+from stemsplit.data.decoding import Decoded, decode
+from stemsplit.data.headers import Header, headers_of, sources
+from stemsplit.data.tracks import Subset, Track
 from stemsplit.errors import DISK_FULL, InputError
 from stemsplit.files import replacing
 
 DAY = 24 * 60 * 60  # seconds
-FORMAT = "1"  # Part of every key: change it when what is stored changes.
+FORMAT = "2"  # Part of every key: change it when what is stored changes.
+PARTIAL = ".partial-"  # A folder that is being written, or whose writer was killed.
+# While a track is decoded it takes its length in float32 this many times over, besides its stems.
+COPIES = 2.5
+ROOM = 2**20  # bytes left free beside the songs, for what else is written
 
 
 @dataclass(frozen=True)
@@ -51,6 +59,11 @@ class StoredTrack:
     def samples(self) -> np.ndarray:
         return np.load(self.folder / "samples.npy", mmap_mode="r", allow_pickle=False)
 
+    @property
+    def levels(self) -> Float32[np.ndarray, "stem block"]:
+        """The silence map: mean squares of the stems' blocks."""
+        return np.load(self.folder / "levels.npy", allow_pickle=False)
+
     def __getstate__(self) -> dict[str, object]:
         return {name: value for name, value in self.__dict__.items() if name != "samples"}
 
@@ -59,24 +72,31 @@ class StoredTrack:
         """The length in samples."""
         return int(self.samples.shape[-1])
 
+    @property
+    def unit(self) -> float:
+        """What a stored 1 stands for."""
+        return self.scale / 32768 if self.samples.dtype == np.int16 else 1.0
+
     def mixture(self) -> Float32[np.ndarray, "channel time"]:
         if len(self.samples) > len(self.stems):
-            return self._read(0, 0, self.time)
+            return self._scaled(self.samples[0])
         return np.sum([self.read(stem) for stem in self.stems], axis=0)
 
     def read(
         self, stem: str, start: int = 0, time: int | None = None
     ) -> Float32[np.ndarray, "channel time"]:
         """`time` samples of a stem from `start` on; silence after the track's end."""
-        row = len(self.samples) - len(self.stems) + self.stems.index(stem)
-        return self._read(row, start, self.time if time is None else time)
-
-    def _read(self, row: int, start: int, time: int) -> Float32[np.ndarray, "channel time"]:
-        stored = self.samples[row, :, start : start + time]
-        samples = stored.astype(np.float32)
-        if stored.dtype == np.int16:
-            samples *= np.float32(self.scale / 32768)
+        time = self.time if time is None else time
+        samples = self._scaled(self.stored(stem, start, time))
         return np.pad(samples, ((0, 0), (0, time - samples.shape[1])))
+
+    def stored(self, stem: str, start: int, time: int) -> np.ndarray:
+        """The same as it lies in the store, in its `unit`; no further than the track's end."""
+        row = len(self.samples) - len(self.stems) + self.stems.index(stem)
+        return self.samples[row, :, start : start + time]
+
+    def _scaled(self, stored: np.ndarray) -> Float32[np.ndarray, "channel time"]:
+        return stored.astype(np.float32) * np.float32(self.unit)
 
 
 class Store:
@@ -89,26 +109,25 @@ class Store:
 
     def tracks(self, tracks: Sequence[Track]) -> list[StoredTrack]:
         """The tracks, decoded where they are not yet: in parallel, with a progress bar."""
+        self._fingerprint_all(tracks)
         folders = [self.cache / "tracks" / self._key(track) for track in tracks]
         missing = {
             folder: track
             for folder, track in zip(folders, tracks, strict=True)
-            if not _is_whole(folder)
+            if not is_whole(folder)
         }
         if missing:
-            self._sweep()
+            sweep(self.cache)
             self._decode_all(missing)
         return [self._open(*pair) for pair in zip(folders, tracks, strict=True)]
 
-    def _sweep(self) -> None:
-        """Remove what killed processes left behind: what is a day old, nobody is writing."""
-        for partial in (self.cache / "tracks").glob(".partial-*"):
-            if clock.time() - partial.stat().st_mtime > DAY:
-                shutil.rmtree(partial, ignore_errors=True)
-
-    def _decode_all(self, missing: dict[Path, Track]) -> None:
-        # A track takes its length in float32 five times over while it is decoded.
-        workers = min(len(missing), os.cpu_count() or 1, 8)
+    def _decode_all(self, missing: Mapping[Path, Track]) -> None:
+        sizes = self._sizes(missing.values())
+        self._check_room(len(missing), sum(sizes))
+        # Rounded from float32, a 16-bit song takes twice as much while it is decoded.
+        largest = COPIES * 2 * max(sizes, default=0)
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2
+        workers = max(1, min(len(missing), os.cpu_count() or 1, int(memory / (largest or 1))))
         with Progress() as progress, ThreadPoolExecutor(workers) as pool:
             bar = progress.add_task("decoding songs", total=len(missing))
             jobs = [pool.submit(self._decode, *item) for item in missing.items()]
@@ -120,84 +139,80 @@ class Store:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
 
-    def _decode(self, folder: Path, track: Track) -> None:
-        stems, sixteen_bit = self._read(track)
-        # A stream that ends early is silent from there on; the mixture says how long the song is.
-        time = max(stem.shape[1] for stem in (stems if track.mixture is None else stems[:1]))
-        scale = 1.0
-        samples = np.zeros(
-            (len(stems), self.channels, time), np.int16 if sixteen_bit else np.float32
+    def _sizes(self, tracks: Iterable[Track]) -> list[float]:
+        """What the tracks will take, in bytes, as far as the headers of their files tell."""
+        tracks = list(tracks)
+        headers = headers_of(tracks)
+        sizes = []
+        for track in tracks:
+            found = [headers[source] for source in sources(track).values()]
+            read = [header for header in found if isinstance(header, Header)]
+            rows = len(track.stems) + (track.mixture is not None)
+            seconds = max((header.about_seconds for header in read), default=0.0)
+            depth = 2 if all(header.sixteen_bit for header in read) else 4
+            sizes.append(rows * self.channels * seconds * self.sample_rate * depth)
+        return sizes
+
+    def _check_room(self, songs: int, needed: float) -> None:
+        """Say what will be written; refuse where it cannot fit."""
+        folder = self.cache / "tracks"
+        folder.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(folder).free
+        text = (
+            f"{songs} {'song takes' if songs == 1 else 'songs take'} about {size(needed)} decoded"
         )
-        if sixteen_bit:
-            # A coded stream may overshoot full scale; it is kept whole, not clipped.
-            highest = max(float(stem.max(initial=0)) for stem in stems)
-            lowest = min(float(stem.min(initial=0)) for stem in stems)
-            scale = max(1.0, highest * 32768 / 32767, -lowest)
-        for row, stem in zip(samples, stems, strict=True):
-            piece = stem[:, :time]
-            row[:, : piece.shape[1]] = (
-                np.round(piece * (32768 / scale)).clip(-32768, 32767) if sixteen_bit else piece
+        if needed + ROOM > free:
+            raise InputError(
+                f"{folder}: has {size(free)} free, but {text}: free some room (python -m "
+                "stemsplit.data clean), or name another folder with data.cache"
             )
-        facts = {"name": track.name, "scale": scale, "shape": samples.shape}
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder.parent))
+        print(f"{text}, in {folder} ({size(free)} free)", file=sys.stderr)
+
+    def _decode(self, folder: Path, track: Track) -> None:
+        decoded = decode(track, self.sample_rate, self.channels)
+        facts = {
+            "name": track.name,
+            "path": str(track.path),
+            "format": FORMAT,
+            "sample_rate": self.sample_rate,
+            "scale": decoded.scale,
+            "shape": decoded.samples.shape,
+            "crc32": zlib.crc32(decoded.samples.data),
+        }
+        partial = Path(tempfile.mkdtemp(prefix=PARTIAL, dir=folder.parent))
         try:
-            with (partial / "samples.npy").open("wb") as file:
-                np.save(file, samples)
-                os.fsync(file.fileno())
-            (partial / "track.json").write_text(json.dumps(facts))
-            if not _is_whole(folder):  # otherwise another process was quicker
+            self._write(partial, decoded, facts)
+            if not is_whole(folder):  # otherwise another process was quicker
                 shutil.rmtree(folder, ignore_errors=True)
                 partial.rename(folder)
         except OSError as error:
             if error.errno in DISK_FULL:
                 raise InputError(
                     f"{folder.parent}: the disk is full; decoded, {track.name!r} takes "
-                    f"{samples.nbytes / 2**20:.0f} MiB: free some room, or name another folder "
+                    f"{size(decoded.samples.nbytes)}: free some room, or name another folder "
                     "with data.cache"
                 ) from None
-            if not _is_whole(folder):
+            if not is_whole(folder):
                 raise
         finally:
             shutil.rmtree(partial, ignore_errors=True)
 
-    def _read(self, track: Track) -> tuple[list[np.ndarray], bool]:
-        """The mixture, if there is one, and the stems; whether 16 bits hold all of them."""
-        sources = [*([track.mixture] if track.mixture else []), *track.stems.values()]
-        wanted: dict[Path, set[int]] = {}
-        for source in sources:
-            if source is not None:
-                wanted.setdefault(source.path, set()).add(source.stream)
-        decoded = {
-            (path, stream): found
-            for path, streams in wanted.items()
-            for stream, found in zip(
-                sorted(streams), audio.read_streams(path, sorted(streams)), strict=True
-            )
-        }
-        silence = np.zeros((self.channels, 0), np.float32)
-        stems = [
-            silence
-            if source is None
-            else self._converted(decoded[source.path, source.stream], source)
-            for source in sources
-        ]
-        return stems, all(found.sixteen_bit for found in decoded.values())
-
-    def _converted(self, found: audio.Audio, source: AudioSource) -> np.ndarray:
-        samples = found.samples
-        if source.channel is not None:
-            if source.channel >= len(samples):
-                raise InputError(
-                    f"{source.path}: has {len(samples)} channel(s), {source.channel + 1} are needed"
-                )
-            samples = samples[[source.channel]]
-        return audio.resample(
-            audio.with_channels(samples, self.channels), found.sample_rate, self.sample_rate
-        )
+    @staticmethod
+    def _write(partial: Path, decoded: Decoded, facts: dict[str, object]) -> None:
+        for name, array in (("samples.npy", decoded.samples), ("levels.npy", decoded.levels)):
+            with (partial / name).open("wb") as file:
+                # (np.save does not say why it could not write: a full disk would not be known.)
+                header = np.lib.format.header_data_from_array_1_0(array)
+                np.lib.format.write_array_header_1_0(file, header)
+                file.write(array.data)
+                os.fsync(file.fileno())
+        (partial / "track.json").write_text(json.dumps(facts))
 
     def _open(self, folder: Path, track: Track) -> StoredTrack:
-        facts = json.loads((folder / "track.json").read_text())
+        facts_file = folder / "track.json"
+        facts = json.loads(facts_file.read_text())
+        if os.access(facts_file, os.W_OK):  # a cache may be shared read-only
+            os.utime(facts_file)  # when it was last used, for `upkeep`
         return StoredTrack(
             track.name,
             track.subset,
@@ -218,12 +233,23 @@ class Store:
                     parts.append(f"channel {source.channel}")
         return _digest("\n".join(parts).encode())
 
+    def _fingerprint_all(self, tracks: Sequence[Track]) -> None:
+        """Read the files that were not read before, several at a time."""
+        paths = {source.path for track in tracks for source in sources(track).values()}
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(self._fingerprint, sorted(paths)))
+
     def _fingerprint(self, path: Path) -> str:
-        """A digest of a file's content; taken once for as long as its size and time stay."""
+        """A digest of a file's content; taken once for as long as nothing touches the file.
+
+        (Its time of modification can be set back, by a copy for instance; that of the last change
+        of anything about it cannot.)
+        """
         if not path.is_file():
             raise InputError(f"{path}: there is no such file")
         stat = path.stat()
-        identity = f"{path.resolve()}\n{stat.st_size}\n{stat.st_mtime_ns}"
+        times = f"{stat.st_mtime_ns}\n{stat.st_ctime_ns}"
+        identity = f"{path.resolve()}\n{stat.st_ino}\n{stat.st_size}\n{times}"
         memo = self.cache / "fingerprints" / _digest(identity.encode())
         if not memo.is_file():
             with path.open("rb") as file:
@@ -237,14 +263,44 @@ def _digest(content: bytes) -> str:
     return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
-def _is_whole(folder: Path) -> bool:
+def is_whole(folder: Path) -> bool:
     """Whether the folder holds a track with every sample that it declares."""
     try:
         facts = json.loads((folder / "track.json").read_text())
         samples = np.load(folder / "samples.npy", mmap_mode="r", allow_pickle=False)
-        return samples.shape == tuple(facts["shape"]) and facts["scale"] >= 1
+        levels = np.load(folder / "levels.npy", allow_pickle=False)
+        return (
+            samples.shape == tuple(facts["shape"])
+            and levels.ndim == 2
+            and len(samples) - len(levels) in (0, 1)
+            and facts["scale"] >= 1
+        )
     except (OSError, ValueError, KeyError, TypeError, EOFError):
         return False
+
+
+def sweep(cache: Path) -> list[Path]:
+    """Remove what killed processes left behind: what is a day old, nobody is writing."""
+    left = [
+        partial
+        for partial in (cache / "tracks").glob(f"{PARTIAL}*")
+        if clock.time() - partial.stat().st_mtime > DAY
+    ]
+    for partial in left:
+        shutil.rmtree(partial, ignore_errors=True)
+    return left
+
+
+def size(count: float) -> str:
+    """Bytes as a person reads them."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
+
+
+def check_split(tracks: Sequence[StoredTrack]) -> None:
+    """Whatever asked for it: no song of the test split is trained or validated on."""
+    for track in tracks:
+        if track.subset == "test":
+            raise InputError(f"{track.name}: a test song, which is only ever scored")
 
 
 def corpus_fingerprint(tracks: Sequence[StoredTrack]) -> str:

@@ -1,6 +1,5 @@
 """The store: musdb's own samples, decoded once, and whatever is damaged decoded anew."""
 
-import errno
 import json
 import pickle
 import shutil
@@ -216,6 +215,8 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
     "samples cut in the header": lambda folder: (folder / "samples.npy").write_bytes(b"\x93NUMPY"),
     "samples empty": lambda folder: (folder / "samples.npy").write_bytes(b""),
     "samples lost": lambda folder: (folder / "samples.npy").unlink(),
+    "map cut": lambda folder: shorten(folder / "levels.npy", 0.5),
+    "map lost": lambda folder: (folder / "levels.npy").unlink(),
     "facts lost": lambda folder: (folder / "track.json").unlink(),
     "facts empty": lambda folder: (folder / "track.json").write_text(""),
     "facts garbage": lambda folder: (folder / "track.json").write_bytes(b"\xff\xfe{"),
@@ -251,20 +252,6 @@ def test_what_a_killed_process_leaves_is_not_believed(track: Track, cache: Path)
     assert all(name.startswith(".partial-") for name in stored_tracks(cache))
     [stored] = Store(cache, 8000, 1).tracks([track])
     assert stored.read("vocals").any()
-
-
-def test_a_full_disk_is_said_in_one_line(
-    track: Track, cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(file: object, *rest: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    with monkeypatch.context() as patched:
-        patched.setattr(np, "save", full)
-        with pytest.raises(InputError, match=r"disk is full.*data\.cache"):
-            Store(cache, 8000, 1).tracks([track])
-    assert stored_tracks(cache) == []
-    assert len(Store(cache, 8000, 1).tracks([track])) == 1
 
 
 STEMS_OF_A_FILE = {

@@ -1,0 +1,82 @@
+"""``python -m stemsplit.data list|verify|clean``: the store of decoded songs, looked after."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from stemsplit.data.store import size
+from stemsplit.data.upkeep import clean, entries, verify
+from stemsplit.errors import InputError, one_line_errors
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m stemsplit.data", description=__doc__)
+    parser.add_argument(
+        "--cache",
+        type=Path,
+        default=Path(os.environ.get("STEMSPLIT_CACHE", "~/.cache/stemsplit")),
+        help="the store's folder, as data.cache names it (default: %(default)s)",
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("list", help="what it holds, the largest first")
+    commands.add_parser("verify", help="read all of it; exit code 1 where samples are damaged")
+    cleaning = commands.add_parser(
+        "clean", help="remove what is damaged, left over or of another version"
+    )
+    cleaning.add_argument(
+        "--unused-days",
+        type=float,
+        metavar="DAYS",
+        help="also what was not used for so long; 0 removes all",
+    )
+    given = parser.parse_args()
+    with one_line_errors():
+        cache = given.cache.expanduser()
+        if not cache.is_dir():
+            raise InputError(f"{cache}: there is no such folder; --cache must name the store's")
+        if given.command == "list":
+            show(cache)
+        elif given.command == "verify":
+            report(cache)
+        else:
+            for folder, reason in clean(cache, given.unused_days):
+                print(f"removed {folder}: it {reason}")
+
+
+def show(cache: Path) -> None:
+    found = entries(cache)
+    total = sum(entry.size for entry in found)
+    table = Table(title=Text(f"{cache}: {len(found)} songs, {size(total)}"))
+    for column in ("song", "decoded from", "rate [Hz]", "size", "unused [days]"):
+        table.add_column(column, overflow="fold")
+    for entry in found:
+        table.add_row(
+            Text(entry.name),
+            Text(entry.path),
+            str(entry.sample_rate),
+            size(entry.size),
+            f"{entry.unused_days:.0f}",
+        )
+    Console().print(table)
+
+
+def report(cache: Path) -> None:
+    checked = damaged = 0
+    for folder, is_intact in verify(cache):
+        checked += 1
+        if not is_intact:
+            damaged += 1
+            print(f"damaged: {folder}")
+    print(f"{checked} songs verified, {damaged} damaged")
+    if damaged:
+        print("python -m stemsplit.data clean removes those; the next use decodes them anew")
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""A smaller training set: the share that was asked for, of songs of every kind."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stemsplit.data.activity import block_levels
+from stemsplit.data.downsample import Downsample, scaled, sounding_share
+from stemsplit.data.store import StoredTrack
+from stemsplit.errors import InputError
+
+RATE = 1000
+SONGS = 40
+
+
+@pytest.fixture(scope="module")
+def songs(tmp_path_factory: pytest.TempPathFactory) -> list[StoredTrack]:
+    """In song n the vocals sound for n % 20 of 20 seconds; the second half has another weight."""
+    tracks = []
+    for song in range(SONGS):
+        vocals = np.zeros((1, 20 * RATE), np.float32)
+        vocals[:, : song % 20 * RATE] = 0.1
+        folder = tmp_path_factory.mktemp(f"song{song}")
+        levels = np.stack([block_levels(stem, 20 * RATE, RATE) for stem in (vocals, vocals + 1)])
+        np.save(folder / "levels.npy", levels)
+        weight = 1.0 if song < 20 else 0.5
+        stems = ("vocals", "other")
+        tracks.append(StoredTrack(f"{song}", "train", stems, folder, RATE, 1.0, weight))
+    return tracks
+
+
+def test_how_much_of_a_song_a_target_sounds_in(songs: list[StoredTrack]) -> None:
+    assert sounding_share(songs[7], ["vocals"]) == pytest.approx(7 / 20)
+    assert sounding_share(songs[7], ["vocals", "other"]) == pytest.approx((7 / 20 + 1) / 2)
+
+
+def test_all_is_all(songs: list[StoredTrack]) -> None:
+    assert Downsample().songs_of(songs, ["vocals"], 0) == songs
+    assert Downsample().chunks_of(64) == 64
+
+
+@pytest.mark.parametrize("share", [0.1, 0.25, 0.5])
+def test_the_songs_are_of_every_kind(songs: list[StoredTrack], share: float) -> None:
+    for seed in range(10):
+        chosen = Downsample(songs=share).songs_of(songs, ["vocals"], seed)
+        numbers = [int(track.name) for track in chosen]
+        assert numbers == sorted(numbers), "in the order in which they came"
+        for corpus in (range(20), range(20, 40)):
+            found = [number % 20 for number in numbers if number in corpus]
+            assert len(found) == round(20 * share)
+            # One of each stratum: of 20 songs in their order, one of every so many.
+            length = 20 / len(found)
+            assert [int(number // length) for number in found] == list(range(len(found)))
+
+
+def test_the_seed_chooses(songs: list[StoredTrack]) -> None:
+    first, again, other = (
+        Downsample(songs=0.25).songs_of(songs, ["vocals"], seed) for seed in (0, 0, 1)
+    )
+    assert first == again != other
+
+
+def test_one_song_is_left(songs: list[StoredTrack]) -> None:
+    assert len(Downsample(songs=0.001).songs_of(songs[:20], ["vocals"], 0)) == 1
+    assert Downsample(chunks=0.001).chunks_of(64) == 1
+
+
+@pytest.mark.parametrize(("share", "chunks"), [(0.25, 16), (0.1, 6), (0.99, 63)])
+def test_a_share_of_the_excerpts(share: float, chunks: int) -> None:
+    assert Downsample(chunks=share).chunks_of(64) == chunks
+
+
+@pytest.mark.parametrize("way", ["chunks", "songs", "rate"])
+@pytest.mark.parametrize("share", [0, -0.5, 1.5, float("nan")])
+def test_what_is_no_share_is_refused(way: str, share: float) -> None:
+    with pytest.raises(InputError, match=rf"data\.downsample\.{way} {share} must be a share"):
+        Downsample(**{way: share})
+
+
+def test_what_is_scaled_stays_whole() -> None:
+    assert scaled(44100, 0.5) == 22050
+    assert scaled(4096, 1.0) == 4096
+    with pytest.raises(InputError, match=r"rate 0\.3 leaves 1228\.8 of 4096"):
+        scaled(4096, 0.3)
+
+
+def test_the_folder_is_read_only_by_its_map(songs: list[StoredTrack]) -> None:
+    """No sample is read to choose songs: the fixture has none."""
+    assert not Path(songs[0].folder / "samples.npy").exists()
