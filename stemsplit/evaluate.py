@@ -12,7 +12,7 @@ from stemsplit.data.datamodule import StemDataModule
 from stemsplit.data.store import corpus_fingerprint
 from stemsplit.errors import InputError, one_line_errors
 from stemsplit.evaluation.scores import PROTOCOL, evaluate
-from stemsplit.reporting.results import print_scores, write_result
+from stemsplit.reporting.results import count_test_scoring, print_scores, write_result
 
 SUBSETS = ("valid", "test")
 
@@ -34,8 +34,10 @@ def evaluate_checkpoint(config: DictConfig) -> None:
     checkpoint = checkpoint_of(Path(config.checkpoint))
     row = checkpoint.stem
     corpus, data_config = config.corpus, config.data
+    run = None
     if (checkpoint.parent / "config.yaml").is_file():
-        trained = configuration.saved(checkpoint.parent)
+        run = checkpoint.parent
+        trained = configuration.saved(run)
         row = trained.name
         if data_config.lister is None:
             corpus, data_config = trained.corpus, trained.data
@@ -61,6 +63,9 @@ def evaluate_checkpoint(config: DictConfig) -> None:
         targets=list(separator.targets),
     )
     print_scores(scores, f"{row} on the {config.subset} songs of {corpus}: {folder}")
+    if run is not None and config.subset == "test":
+        times = count_test_scoring(run, corpus)
+        print(f"this run was scored on the test songs of {corpus} {times} times by now")
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from stemsplit.data.diagnosis import listing_findings
 from stemsplit.data.tracks import Subset
 from stemsplit.errors import InputError, one_line_errors
 from stemsplit.evaluation.scores import PROTOCOL, evaluate
-from stemsplit.reporting.results import print_scores, write_result
+from stemsplit.reporting.results import count_test_scoring, print_scores, write_result
 from stemsplit.training.allocator import keep_freed_memory
 from stemsplit.training.metrics_csv import MetricsCsv
 from stemsplit.training.module import SeparationModule
@@ -158,11 +158,14 @@ def score(
         corpus=config.corpus,
         subset=subset,
         protocol=PROTOCOL,
-        fingerprint=data.fingerprint(),
+        trained_on=data.trained_on(),
         seed=config.seed,
         steps=trainer.global_step,
         targets=list(config.targets),
+        test_scored={},  # by corpus; once counted, the count stays
     )
+    if subset == "test":
+        count_test_scoring(run, config.corpus)
     for logger in loggers:
         logger.log_metrics(
             {

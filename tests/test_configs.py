@@ -116,6 +116,16 @@ def test_facts_are_shared(tmp_path: Path) -> None:
     assert data.chunk == 40000
 
 
+def test_a_lower_rate_takes_the_front_end_along(tmp_path: Path) -> None:
+    config = composed(tmp_path, "data.downsample.rate=0.5")
+    module, data = make(config.model), make(config.data)
+    front_end = module.separator.front_end
+    assert front_end.sample_rate == data.store.sample_rate == 22050
+    assert (front_end.window, front_end.hop) == (2048, 512)
+    with pytest.raises(InputError, match=r"rate 0\.3 leaves 1228\.8 of 4096"):
+        make(composed(tmp_path, "data.downsample.rate=0.3").model)
+
+
 def test_a_corpus_sets_the_budget_and_the_command_line_wins(tmp_path: Path) -> None:
     published = composed(tmp_path, "data=musdb18")
     assert (published.trainer.max_epochs, published.data.chunks_per_track) == (1000, 64)

@@ -94,11 +94,14 @@ def test_train_is_killed_resumed_evaluated_and_separates(
     scores = json.loads((folder / "result.json").read_text())
     assert scores["steps"] == 2 * (done + 2)
     assert set(scores["scores"]) == {"mixture", "mel_blstm"}
+    assert scores["test_scored"] == {}
+    assert scores["trained_on"]["songs"] > 0
 
     table = run(place, "evaluate", f"checkpoint={folder}")
     assert "mixture" in table
     evaluated = json.loads((folder / "evaluations/musdb18-test/result.json").read_text())
     assert np.isfinite(evaluated["scores"]["mel_blstm"]["vocals"]["SDR"]["median"])
+    assert json.loads((folder / "result.json").read_text())["test_scored"] == {"musdb18": 1}
     songs = list((stem_corpus / "test").glob("*.stem.mp4"))
     assert len(list((folder / "evaluations").rglob("museval/mel_blstm/test/*.json"))) == len(songs)
 
@@ -255,7 +258,8 @@ def test_processes_draw_disjoint_chunks_and_share_the_scoring(
     assert epochs(folder) == ["0", "1"]
     losses = [float(row["train/loss"]) for row in rows(folder) if row.get("train/loss")]
     assert np.isfinite(losses).all()
-    assert json.loads((folder / "result.json").read_text())["steps"] == 2
+    result = json.loads((folder / "result.json").read_text())
+    assert (result["steps"], result["test_scored"]) == (2, {"musdb18": 1})
     assert (folder / "test" / "result.json").is_file()
     first, second = content(folder / "last.ckpt")["random_states"]
     assert not torch.equal(first["torch"], second["torch"])  # each drops out other features

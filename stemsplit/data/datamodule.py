@@ -1,6 +1,7 @@
 """The LightningDataModule: a corpus, its chunks and the front end, up to a `Batch`."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -143,9 +144,18 @@ class StemDataModule(L.LightningDataModule):
         self.train_tracks = self.training_tracks()
         self.valid_tracks = self.tracks("valid")
 
-    def fingerprint(self) -> str:
-        """Names what the model is trained on."""
-        return corpus_fingerprint(self.training_tracks())
+    def trained_on(self) -> dict[str, Any]:
+        """What the model is trained on, as results keep it."""
+        tracks = self.training_tracks()
+        seconds = sum(track.time for track in tracks) / self.store.sample_rate
+        return {
+            "fingerprint": corpus_fingerprint(tracks),
+            "songs": len(tracks),
+            "minutes": round(seconds / 60, 2),
+            "chunks_per_track": self.chunks_per_track,
+            "sample_rate": self.store.sample_rate,
+            "downsample": asdict(self.downsample),
+        }
 
     def statistics(self) -> dict[str, tuple[Tensor, Tensor]]:
         """Mean and scale of every band of every view, over the mixtures of the training songs."""

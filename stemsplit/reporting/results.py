@@ -3,10 +3,12 @@
 import json
 import platform
 import subprocess
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -17,10 +19,15 @@ from stemsplit.evaluation.scores import Table as Scores
 from stemsplit.files import replacing
 
 PACKAGES = ("stemsplit", "torch", "torchaudio", "lightning", "hydra-core", "musdb", "museval")
+TEST_SCORED = "test_scored"
+KEPT = (TEST_SCORED,)  # what a file of results keeps when new ones take their place
 
 
 def write_result(path: Path, scores: Scores, **facts: Any) -> None:
-    """`facts` (model, corpus, seed, …), what the code was, and the scores with their intervals."""
+    """`facts` (model, corpus, seed, …), what the code was, and the scores with their intervals.
+
+    How often the test songs were scored stays as it was counted.
+    """
     result = {
         **facts,
         "commit": commit(),
@@ -34,8 +41,30 @@ def write_result(path: Path, scores: Scores, **facts: Any) -> None:
             for row, stems in scores.items()
         },
     }
-    with replacing(path) as partial:
-        partial.write_text(json.dumps(result, indent=2) + "\n")
+    _update(path, lambda before: result | {key: before[key] for key in KEPT if key in before})
+
+
+def count_test_scoring(run: Path, corpus: str) -> int:
+    """Count in RUN/result.json that the run was scored on a corpus's test songs; how often by now.
+
+    Who looks at test scores often enough chooses by them; so a reader should know.
+    """
+
+    def counted(before: dict[str, Any]) -> dict[str, Any]:
+        counts = before.get(TEST_SCORED, {})
+        return before | {TEST_SCORED: counts | {corpus: counts.get(corpus, 0) + 1}}
+
+    return int(_update(run / "result.json", counted)[TEST_SCORED][corpus])
+
+
+def _update(path: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> dict[str, Any]:
+    """Exchange a file's content for what `change` makes of it; one process at a time."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_name(f".{path.name}.lock")):
+        result = change(json.loads(path.read_text()) if path.is_file() else {})
+        with replacing(path) as partial:
+            partial.write_text(json.dumps(result, indent=2) + "\n")
+    return result
 
 
 def commit() -> str | None:

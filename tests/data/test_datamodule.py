@@ -193,7 +193,7 @@ def test_test_songs_are_not_touched(
     monkeypatch.setattr(audio, "read_streams", noted)
     data = prepared(build(cache=str(cache)))
     data.statistics()
-    data.fingerprint()
+    data.trained_on()
     assert {track.name for track in data.valid_tracks} == {VALIDATION}
     names = {track.name for track in data.train_tracks}
     assert len(names) == 2
@@ -203,20 +203,24 @@ def test_test_songs_are_not_touched(
     assert [track.name for track in data.tracks("test")] == [TEST]
 
 
+def fingerprint(data: StemDataModule) -> str:
+    return data.trained_on()["fingerprint"]
+
+
 def test_the_fingerprint_is_of_what_is_trained_on(
     build: Callable[..., StemDataModule], listed: list[Track], wav_corpus: Path, tmp_path: Path
 ) -> None:
     data = build()
-    fingerprint = data.fingerprint()
-    assert corpus_fingerprint(data.tracks("train")[::-1]) == fingerprint
-    assert build(lister=lambda root: listed[::-1]).fingerprint() == fingerprint
-    assert build(validation_tracks=[OTHER_VALIDATION]).fingerprint() != fingerprint
+    before = fingerprint(data)
+    assert corpus_fingerprint(data.tracks("train")[::-1]) == before
+    assert fingerprint(build(lister=lambda root: listed[::-1])) == before
+    assert fingerprint(build(validation_tracks=[OTHER_VALIDATION])) != before
     copy = Path(shutil.copytree(wav_corpus, tmp_path / "copy"))
     again = {"lister": musdb18hq, "root": str(copy)}
-    assert build(**again).fingerprint() == fingerprint
+    assert fingerprint(build(**again)) == before
     for name, changes in ((f"test/{TEST}", False), (f"train/{OTHER_VALIDATION}", True)):
         shutil.copy(copy / name / "drums.wav", copy / name / "bass.wav")
-        assert (build(**again).fingerprint() != fingerprint) == changes
+        assert (fingerprint(build(**again)) != before) == changes
 
 
 def test_statistics_are_of_the_training_mixtures(build: Callable[..., StemDataModule]) -> None:
@@ -302,3 +306,42 @@ def test_a_chunk_travels_to_the_device_whole(build: Callable[..., StemDataModule
     assert isinstance(moved, Chunk)
     assert moved.keys == chunk.keys
     assert torch.equal(moved.stems, chunk.stems)
+
+
+def test_a_part_of_the_songs_is_trained_on(build: Callable[..., StemDataModule]) -> None:
+    whole, part = build(), prepared(build(downsample={"songs": 0.5, "chunks": 0.67}))
+    [chosen] = part.train_tracks
+    assert chosen.name in {track.name for track in whole.tracks("train")}
+    assert len(whole.tracks("train")) == 2
+    assert [track.name for track in part.valid_tracks] == [VALIDATION]
+    assert {key for chunk in part.train_dataloader() for key in chunk.keys} == {(0, 0), (0, 1)}
+    facts = part.trained_on()
+    assert facts == {
+        "fingerprint": corpus_fingerprint([chosen]),
+        "songs": 1,
+        "minutes": round(chosen.time / RATE / 60, 2),
+        "chunks_per_track": 2,
+        "sample_rate": RATE,
+        "downsample": {"chunks": 0.67, "songs": 0.5, "rate": 1.0},
+    }
+    assert facts["fingerprint"] != fingerprint(whole)
+    statistics = part.statistics()["magnitude"][0]
+    assert not torch.equal(statistics, whole.statistics()["magnitude"][0])
+
+
+def test_a_lower_rate(build: Callable[..., StemDataModule]) -> None:
+    front_end = FrontEnd(RATE // 2, window=256, hop=64, mel_bands=16, mfccs=10)
+    part = build(downsample={"rate": 0.5}, front_end=front_end)
+    assert part.chunk == build().chunk // 2
+    batch = batches(part)[0]
+    assert batch.mixture.shape[-1] == part.chunk
+    assert part.trained_on()["sample_rate"] == RATE // 2
+    with pytest.raises(InputError, match="front end is made for 8000 Hz and cannot take 4000"):
+        build(downsample={"rate": 0.5})
+
+
+def test_targets_sound_on_purpose(build: Callable[..., StemDataModule]) -> None:
+    assert prepared(build(sounding=0.5)).train_dataloader().dataset.sounding == 0.5
+    for wrong in (-0.1, 1.5):
+        with pytest.raises(InputError, match=rf"data\.sounding {wrong} must be a probability"):
+            build(sounding=wrong)

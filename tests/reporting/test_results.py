@@ -1,0 +1,30 @@
+"""result.json: what came out, and how often the test songs were looked at."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from stemsplit.reporting.results import count_test_scoring, write_result
+
+
+def test_every_scoring_of_test_songs_is_counted(tmp_path: Path) -> None:
+    write_result(tmp_path / "result.json", {}, model="m", test_scored={})
+    assert count_test_scoring(tmp_path, "musdb18") == 1
+    assert count_test_scoring(tmp_path, "musdb18") == 2
+    assert count_test_scoring(tmp_path, "mir1k") == 1
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert result["test_scored"] == {"musdb18": 2, "mir1k": 1}
+    assert result["model"] == "m"
+
+
+def test_new_results_keep_the_count(tmp_path: Path) -> None:
+    count_test_scoring(tmp_path, "musdb18")  # of a run that was killed before it had results
+    write_result(tmp_path / "result.json", {}, model="resumed", test_scored={})
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert (result["model"], result["test_scored"]) == ("resumed", {"musdb18": 1})
+
+
+def test_none_is_lost_when_several_count(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        counts = list(pool.map(lambda _: count_test_scoring(tmp_path, "musdb18"), range(50)))
+    assert sorted(counts) == list(range(1, 51))
