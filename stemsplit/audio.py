@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import av
 import numpy as np
@@ -19,6 +19,7 @@ Samples = Float32[np.ndarray, "channel time"]
 EXACT_LENGTH = {"mov,mp4,m4a,3gp,3g2,mj2", "wav", "flac"}
 # A decoder may trim its delay from either end; a file that was cut loses more than this.
 TRIMMED_SECONDS = 0.2
+MOST_SECONDS_AT_ONCE = 600.0  # that memory is taken for before they are there
 
 
 class Audio(NamedTuple):
@@ -59,35 +60,66 @@ def _decode(
     if max(wanted) >= len(present):
         raise InputError(f"{path}: has {len(present)} audio streams, {max(wanted) + 1} are needed")
     streams = {present[index].index: present[index] for index in wanted}
-    to_float = {index: av.AudioResampler(format="fltp") for index in streams}
-    pieces: dict[int, list[np.ndarray]] = {index: [] for index in streams}
-    forms: dict[int, tuple[int, int]] = {}
+    decoded = {index: _Decoded(path, stream) for index, stream in streams.items()}
     for packet in container.demux(list(streams.values())):
+        add = decoded[packet.stream.index].add
         for frame in cast(list[av.AudioFrame], packet.decode()):
-            form = (frame.sample_rate, len(frame.layout.channels))
-            if form != forms.setdefault(packet.stream.index, form):
-                raise InputError(
-                    f"{path}: changes its rate or its channels half-way, from "
-                    f"{forms[packet.stream.index]} to {form}; convert the parts to one form first"
-                )
-            # Lossy codecs give planar floats as they are: no detour for them.
-            same = frame.format.name == "fltp"
-            for converted in [frame] if same else to_float[packet.stream.index].resample(frame):
-                pieces[packet.stream.index].append(converted.to_ndarray())
+            add(frame)
     audios = []
     for index, stream in streams.items():
-        if not pieces[index]:
+        if (found := decoded[index]).form is None:
             raise InputError(f"{path}: audio stream {index} is empty; copy the file anew")
-        samples = np.concatenate(pieces.pop(index), axis=1)  # popped: they would double the memory
-        _check(path, samples, stream, container.format.name)
-        audios.append(Audio(samples, stream.rate, fits_sixteen_bits(stream)))
+        rate, _ = found.form
+        _check(path, found.samples, rate, stream, container.format.name)
+        audios.append(Audio(found.samples, rate, fits_sixteen_bits(stream)))
     return audios
 
 
-def _check(path: Path, samples: np.ndarray, stream: av.AudioStream, container: str) -> None:
+class _Decoded:
+    """The frames of a stream, each put where it belongs: a song has tens of thousands of them."""
+
+    def __init__(self, path: Path, stream: av.AudioStream) -> None:
+        self.path = path
+        self.form: tuple[int, int] | None = None  # rate and channels, as the first frame has them
+        self.declared = float((stream.duration or 0) * (stream.time_base or 0))
+        self.time = 0
+        self.to_planar_float = av.AudioResampler(format="fltp")
+
+    def add(self, frame: av.AudioFrame) -> None:
+        form = (frame.sample_rate, len(frame.layout.channels))
+        if self.form is None:
+            self.form = form
+            # A header may say anything.
+            capacity = round(min(self.declared, MOST_SECONDS_AT_ONCE) * frame.sample_rate)
+            self.buffer = np.empty((form[1], capacity), np.float32)
+        if form != self.form:
+            raise InputError(
+                f"{self.path}: changes its rate or its channels half-way, from {self.form} to "
+                f"{form}; convert the parts to one form first"
+            )
+        # Lossy codecs give planar floats as they are: no detour for them.
+        same = frame.format.name == "fltp"
+        for planar in [frame] if same else self.to_planar_float.resample(frame):
+            end = self.time + planar.samples
+            if end > self.buffer.shape[1]:
+                longer = np.empty((len(self.buffer), max(end, 2 * self.time)), np.float32)
+                longer[:, : self.time] = self.samples
+                self.buffer = longer
+            for row, plane in zip(self.buffer, planar.planes, strict=True):
+                row[self.time : end] = np.frombuffer(cast(Any, plane), np.float32, planar.samples)
+            self.time = end
+
+    @property
+    def samples(self) -> Samples:
+        return self.buffer[:, : self.time]
+
+
+def _check(
+    path: Path, samples: np.ndarray, rate: int, stream: av.AudioStream, container: str
+) -> None:
     if container == "wav":
         _check_riff_length(path)
-    seconds = samples.shape[1] / stream.rate
+    seconds = samples.shape[1] / rate
     declared = float((stream.duration or 0) * (stream.time_base or 0))
     if container in EXACT_LENGTH and seconds < declared - TRIMMED_SECONDS:
         raise InputError(
@@ -96,7 +128,7 @@ def _check(path: Path, samples: np.ndarray, stream: av.AudioStream, container: s
         )
     finite = np.isfinite(samples).all(axis=0)
     if not finite.all():
-        first = np.argmin(finite) / stream.rate
+        first = np.argmin(finite) / rate
         raise InputError(
             f"{path}: {np.count_nonzero(~finite)} samples are not finite numbers, the first at "
             f"{first:.2f} s; export the file again, or remove it"

@@ -15,6 +15,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from stemsplit import configuration
+from stemsplit.allocator import keep_freed_memory
 from stemsplit.checkpoint import load, read
 from stemsplit.configuration import CONF, make, settings_at_fault
 from stemsplit.data.datamodule import StemDataModule
@@ -23,7 +24,6 @@ from stemsplit.data.tracks import Subset
 from stemsplit.errors import InputError, one_line_errors
 from stemsplit.evaluation.scores import PROTOCOL, evaluate
 from stemsplit.reporting.results import count_test_scoring, print_scores, write_result
-from stemsplit.training.allocator import keep_freed_memory
 from stemsplit.training.metrics_csv import MetricsCsv
 from stemsplit.training.module import SeparationModule
 from stemsplit.training.weights_and_biases import finish

@@ -25,10 +25,10 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
+from stemsplit.allocator import keep_freed_memory
 from stemsplit.configuration import precision
 from stemsplit.data.augment import Augment
 from stemsplit.data.datamodule import make_batch
-from stemsplit.training.allocator import keep_freed_memory
 
 RATE, STEMS, CHANNELS = 44100, 4, 2
 Step = Callable[[], Tensor]

@@ -16,15 +16,17 @@ import tempfile
 import time as clock
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float32
+from joblib import Parallel, delayed
 from rich.progress import Progress
 
+from stemsplit.allocator import keep_freed_memory
 from stemsplit.data.decoding import Decoded, decode
 from stemsplit.data.headers import Header, headers_of, sources
 from stemsplit.data.tracks import Subset, Track
@@ -36,6 +38,7 @@ FORMAT = "2"  # Part of every key: change it when what is stored changes.
 PARTIAL = ".partial-"  # A folder that is being written, or whose writer was killed.
 # While a track is decoded it takes its length in float32 this many times over, besides its stems.
 COPIES = 2.5
+WORKER_PAYS = 2**28  # bytes decoded that take a process longer than being started
 ROOM = 2**20  # bytes left free beside the songs, for what else is written
 
 
@@ -127,17 +130,19 @@ class Store:
         # Rounded from float32, a 16-bit song takes twice as much while it is decoded.
         largest = COPIES * 2 * max(sizes, default=0)
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2
-        workers = max(1, min(len(missing), os.cpu_count() or 1, int(memory / (largest or 1))))
-        with Progress() as progress, ThreadPoolExecutor(workers) as pool:
+        workers = min(
+            len(missing),
+            os.cpu_count() or 1,
+            int(memory / (largest or 1)),
+            int(sum(sizes) / WORKER_PAYS),
+        )
+        # (Threads would wait for each other: a decoder's frames are many and small.)
+        pool = Parallel(n_jobs=max(1, workers), return_as="generator_unordered")
+        with Progress() as progress:
             bar = progress.add_task("decoding songs", total=len(missing))
-            jobs = [pool.submit(self._decode, *item) for item in missing.items()]
-            try:
-                for job in as_completed(jobs):
-                    job.result()
-                    progress.advance(bar)
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+            decode_one = self._decode if workers < 2 else self._decode_as_worker
+            for _ in pool(delayed(decode_one)(*item) for item in missing.items()):
+                progress.advance(bar)
 
     def _sizes(self, tracks: Iterable[Track]) -> list[float]:
         """What the tracks will take, in bytes, as far as the headers of their files tell."""
@@ -167,6 +172,10 @@ class Store:
                 "stemsplit.data clean), or name another folder with data.cache"
             )
         print(f"{text}, in {folder} ({size(free)} free)", file=sys.stderr)
+
+    def _decode_as_worker(self, folder: Path, track: Track) -> None:
+        keep_freed_memory()  # the next song takes as much
+        self._decode(folder, track)
 
     def _decode(self, folder: Path, track: Track) -> None:
         decoded = decode(track, self.sample_rate, self.channels)

@@ -13,7 +13,6 @@ from zipfile import BadZipFile
 
 from rich.progress import Progress
 
-from stemsplit.data.demo_songs import VALIDATION_TRACKS, write_demo_corpus
 from stemsplit.errors import InputError
 
 Subset = Literal["train", "valid", "test"]
@@ -75,6 +74,9 @@ def musdb7(root: Path) -> list[Track]:
 
 def demo(root: Path) -> list[Track]:
     """The synthesised songs that stemsplit brings along, written at the first use."""
+    # Late: what plays them takes longer to import than all else that decodes songs.
+    from stemsplit.data.demo_songs import VALIDATION_TRACKS, write_demo_corpus
+
     with Progress() as progress:
         bar = progress.add_task("writing the demo songs", visible=False)
 

@@ -1,4 +1,4 @@
-"""Memory that training gives back is kept for its next step."""
+"""Memory that is given back, kept for what asks next."""
 
 import ctypes
 import platform

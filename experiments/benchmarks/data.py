@@ -1,0 +1,386 @@
+"""How fast do excerpts come into training batches, beside open-unmix's own data set?
+
+    python experiments/benchmarks/data.py [--songs 4] [--rounds 5] [--steps 0]
+
+Makes songs of 3 minutes in MUSDB18's layout and, of the same audio, in that of its wav files, in a
+temporary folder. Then, in one process and in turn:
+
+- excerpts a second into batches of 16 six-second excerpts of four stems from different songs, each
+  system through its own loader, without worker processes: open-unmix's `MUSDBDataset` on the
+  stem.mp4 files and on wav files; ours as 16-bit batches (what a device is sent), and all the way
+  to what open-unmix's gives: float32, augmented and mixed. As the limit a plain copy of the same
+  bytes out of memory maps, each stem an array of its own, or all into a batch. The files are in the
+  system's cache;
+- seconds to decode a song for the first time, all stems: by musdb's `track.stems` (one call for
+  all), by its `audio` and `sources` (as open-unmix asks for them), and into our store, in one
+  process and on all cores (after a first time, in which worker processes start); each in a process
+  of its own, ours with the setting of the allocator that training has;
+- an epoch of open-unmix's own network, STFT and Adam (batch 16): its data path, then ours;
+- the share of such a step in which it waits for our data;
+- the anonymous memory of a process that takes an hour of training's excerpts (46,080).
+
+All but musdb has that setting. Prints medians, and how many times as fast
+ours is (median, min–max over the rounds).
+"""
+
+import argparse
+import multiprocessing
+import os
+import random
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr, redirect_stdout
+from multiprocessing.connection import Connection
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from unittest.mock import patch
+
+import musdb
+import numpy as np
+import openunmix
+import soundfile
+import torch
+from openunmix import data as their_data
+from openunmix import model, transforms
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from stemsplit import audio
+from stemsplit.allocator import keep_freed_memory
+from stemsplit.data.augment import Augment
+from stemsplit.data.chunks import Chunk, RandomChunks, as_it_is
+from stemsplit.data.demo_songs import SONGS, synthesise_song, write_song
+from stemsplit.data.sampling import EpochSampler, ResumableLoader
+from stemsplit.data.store import Store, StoredTrack
+from stemsplit.data.tracks import musdb18
+
+RATE, SECONDS, BATCH = 44100, 6.0, 16
+CHUNK = round(SECONDS * RATE)
+STEMS = ("drums", "bass", "other", "vocals")
+CHUNKS_PER_TRACK = 64
+HOUR = 46_080  # excerpts: 16 in every 1.25 s, a training step on two cores
+
+console = Console(width=100)
+
+
+def make_corpora(root: Path, songs: int) -> None:
+    """ROOT/mp4 and ROOT/wav: half a minute of a demo song, six times over."""
+    for name in SONGS[:songs]:
+        stems = synthesise_song(name, seconds=30.0)
+        long = {stem: np.tile(samples, 6)[:, : 180 * RATE] for stem, samples in stems.items()}
+        path = root / "mp4" / "train" / f"{name}.stem.mp4"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_song(path, long)
+        folder = root / "wav" / "train" / name
+        folder.mkdir(parents=True)
+        streams = audio.read_streams(path, range(5))
+        for stem, decoded in zip(("mixture", *STEMS), streams, strict=True):
+            soundfile.write(folder / f"{stem}.wav", decoded.samples.T, RATE, "PCM_16")
+
+
+def their_loader(root: Path, is_wav: bool) -> DataLoader[tuple[Tensor, Tensor]]:
+    """Training excerpts as open-unmix's own script makes them, augmented as there."""
+    augmentations = their_data.Compose([their_data._augment_gain, their_data._augment_channelswap])
+    songs = their_data.MUSDBDataset(
+        target="vocals",
+        root=str(root),
+        is_wav=is_wav,
+        subsets="train",
+        split="train",
+        seq_duration=SECONDS,
+        samples_per_track=CHUNKS_PER_TRACK,
+        source_augmentations=augmentations,
+        random_track_mix=True,
+    )
+    return DataLoader(songs, batch_size=BATCH, shuffle=True, drop_last=True)
+
+
+def our_loader(tracks: list[StoredTrack], workers: int = 0) -> ResumableLoader:
+    chunks = RandomChunks(tracks, STEMS, CHUNK, seed=0, remix=True)
+    sampler = EpochSampler(len(tracks) * CHUNKS_PER_TRACK, seed=0)
+    return ResumableLoader(
+        chunks, sampler, batch_size=BATCH, collate_fn=as_it_is, num_workers=workers
+    )
+
+
+def endless(loader: DataLoader) -> Iterator[Chunk]:
+    epoch = 0
+    while True:
+        if isinstance(loader, ResumableLoader):
+            loader.epochs.set_epoch(epoch)
+        yield from loader
+        epoch += 1
+
+
+def plain_reads(tracks: list[StoredTrack], into_batch: bool) -> Iterator[object]:
+    """Copies of the same bytes from random places of the memory maps."""
+    draw = random.Random(0)
+    while True:
+        batch = np.empty((BATCH, len(STEMS), 2, CHUNK), np.int16) if into_batch else []
+        for row in range(BATCH):
+            for column in range(len(STEMS)):
+                samples = draw.choice(tracks).samples
+                start = draw.randrange(samples.shape[-1] - CHUNK)
+                stored = samples[1 + column, :, start : start + CHUNK]
+                if isinstance(batch, list):
+                    batch.append(np.array(stored))
+                else:
+                    batch[row, column] = stored
+        yield batch
+
+
+def mixed(chunks: Iterator[Chunk]) -> Iterator[tuple[Tensor, Tensor]]:
+    """Mixture and target, as open-unmix's data set has them."""
+    augment = Augment(seed=0)
+    for chunk in chunks:
+        stems = augment(chunk.waveforms(), chunk.keys)
+        yield stems.sum(dim=1), stems[:, STEMS.index("vocals")]
+
+
+def excerpts_per_second(source: Iterator[object], batches: int) -> float:
+    start = perf_counter()
+    for _ in range(batches):
+        next(source)
+    return batches * BATCH / (perf_counter() - start)
+
+
+def compare_reading(root: Path, tracks: list[StoredTrack], rounds: int) -> None:
+    ours = endless(our_loader(tracks))
+    sources: dict[str, tuple[Iterator[object], int]] = {
+        "open-unmix, stem.mp4": (iter(endless(their_loader(root / "mp4", is_wav=False))), 1),
+        "open-unmix, wav": (iter(endless(their_loader(root / "wav", is_wav=True))), 2),
+        "memory map, an array a stem": (plain_reads(tracks, into_batch=False), 20),
+        "memory map, into a batch": (plain_reads(tracks, into_batch=True), 20),
+        "stemsplit, 16-bit batch": (ours, 20),
+        "stemsplit, float32, mixed": (mixed(ours), 20),
+    }
+    rates: dict[str, list[float]] = {name: [] for name in sources}
+    for number in range(1 + rounds):
+        for name, (source, batches) in sources.items():
+            rate = excerpts_per_second(source, batches)
+            if number:  # the first warms up
+                rates[name].append(rate)
+    table = Table("", "excerpts a second", "16-bit batches are", "mixed ones are")
+    for name, found in rates.items():
+        table.add_row(
+            name,
+            f"{median(found):.1f}",
+            times(found, rates["stemsplit, 16-bit batch"]),
+            times(found, rates["stemsplit, float32, mixed"]),
+        )
+    console.print(table)
+
+
+def times(theirs: list[float], ours: list[float]) -> str:
+    """How many times as many ours are, round by round."""
+    ratios = [our / their for their, our in zip(theirs, ours, strict=True)]
+    return f"{median(ratios):.3g} × ({min(ratios):.3g}–{max(ratios):.3g})"
+
+
+def decoder(system: str, root: Path, orders: Connection) -> None:
+    """Decode all songs at every order, and answer with how many that is a second."""
+    listed = musdb18(root / "mp4")
+    database = musdb.DB(root=str(root / "mp4"), subsets="train")
+
+    def at_once() -> None:
+        for track in database:
+            track.stems  # noqa: B018
+
+    def one_by_one() -> None:
+        for track in database:
+            for stem in (track, *track.sources.values()):
+                stem.audio  # noqa: B018
+
+    def store() -> None:
+        cores = 1 if system == "stemsplit, one process" else os.cpu_count()
+        with (
+            tempfile.TemporaryDirectory(dir=root) as cache,
+            patch("os.cpu_count", return_value=cores),
+            open(os.devnull, "w") as nowhere,
+            redirect_stdout(nowhere),
+            redirect_stderr(nowhere),
+        ):
+            Store(Path(cache), RATE, 2).tracks(listed)
+
+    if system.startswith("stemsplit"):
+        keep_freed_memory()  # as `stemsplit.train` does
+    systems = {"musdb, stems": at_once, "musdb, audio and sources": one_by_one}
+    while orders.recv():
+        orders.send(len(listed) / seconds(systems.get(system, store)))
+
+
+def compare_decoding(root: Path, rounds: int) -> None:
+    systems = (
+        "musdb, stems",
+        "musdb, audio and sources",
+        "stemsplit, one process",
+        "stemsplit, all cores",
+    )
+    start = multiprocessing.get_context("spawn")
+    pipes = {}
+    for system in systems:
+        pipes[system], end = start.Pipe()
+        start.Process(target=decoder, args=(system, root, end)).start()
+    rates: dict[str, list[float]] = {name: [] for name in systems}
+    for number in range(1 + rounds):
+        for name, pipe in pipes.items():
+            pipe.send(True)
+            rate = pipe.recv()
+            if number:  # the first warms up
+                rates[name].append(rate)
+    for pipe in pipes.values():
+        pipe.send(False)
+    table = Table("first decode", "seconds a song", "one process is", "all cores are")
+    for name, found in rates.items():
+        ours = (rates[system] for system in systems[2:])
+        table.add_row(name, f"{1 / median(found):.2f}", *(times(found, our) for our in ours))
+    console.print(table)
+
+
+def seconds(function: Callable[[], object]) -> float:
+    start = perf_counter()
+    function()
+    return perf_counter() - start
+
+
+class OpenUnmixStep:
+    """A training step of open-unmix's network, STFT and Adam, at the published size."""
+
+    def __init__(self, device: str) -> None:
+        torch.manual_seed(0)
+        stft, _ = transforms.make_filterbanks(n_fft=4096, n_hop=1024, sample_rate=RATE)
+        self.encoder = nn.Sequential(stft, model.ComplexNorm(mono=False)).to(device)
+        self.network = openunmix.model.OpenUnmix(
+            nb_bins=2049, nb_channels=2, hidden_size=512, max_bin=1487
+        ).to(device)
+        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=1e-3, weight_decay=1e-5)
+        self.device = device
+
+    def __call__(self, mixture: Tensor, target: Tensor) -> None:
+        self.optimizer.zero_grad()
+        estimate = self.network(self.encoder(mixture.to(self.device)))
+        loss = nn.functional.mse_loss(estimate, self.encoder(target.to(self.device)))
+        loss.backward()
+        self.optimizer.step()
+        loss.item()
+
+
+class OurStep(OpenUnmixStep):
+    """The same, on our chunks: made float32, augmented and mixed on the device."""
+
+    def __init__(self, device: str) -> None:
+        super().__init__(device)
+        self.augment = Augment(seed=0)
+
+    def take(self, chunk: Chunk) -> None:
+        moved = chunk._replace(
+            stems=chunk.stems.to(self.device, non_blocking=True), units=chunk.units.to(self.device)
+        )
+        stems = self.augment(moved.waveforms(), moved.keys)
+        self(stems.sum(dim=1), stems[:, STEMS.index("vocals")].contiguous())
+
+
+def compare_epochs(root: Path, tracks: list[StoredTrack], device: str, steps: int) -> None:
+    their_step, our_step = OpenUnmixStep(device), OurStep(device)
+    loaders = their_loader(root / "mp4", is_wav=False), our_loader(tracks)
+    for batch, chunk in zip(*loaders, strict=False):  # a step each to warm up
+        their_step(*batch)
+        our_step.take(chunk)
+        break
+    steps = steps or len(loaders[1])
+
+    def their_epoch() -> None:
+        for _, (mixture, target) in zip(range(steps), loaders[0], strict=False):
+            their_step(mixture, target)
+
+    def our_epoch() -> None:
+        for _, chunk in zip(range(steps), loaders[1], strict=False):
+            our_step.take(chunk)
+
+    theirs, ours = seconds(their_epoch), seconds(our_epoch)
+    table = Table(f"an epoch of {steps} steps on {device}", "seconds", "times as fast")
+    table.add_row("open-unmix's data path", f"{theirs:.1f}", "")
+    table.add_row("stemsplit's", f"{ours:.1f}", f"{theirs / ours:.2f} ×")
+    console.print(table)
+
+
+def waiting(tracks: list[StoredTrack], device: str, steps: int = 10) -> None:
+    """The share of a training's time in which it waits for the next batch."""
+    step = OurStep(device)
+    for workers in (0, 2, 4):
+        source = iter(our_loader(tracks, workers))
+        step.take(next(source))
+        waited = 0.0
+        start = perf_counter()
+        for _ in range(min(steps, len(tracks) * CHUNKS_PER_TRACK // BATCH - 1)):
+            asked = perf_counter()
+            chunk = next(source)
+            waited += perf_counter() - asked
+            step.take(chunk)
+        share = waited / (perf_counter() - start)
+        console.print(f"{workers} worker processes: waits for data {share:.1%} of its time")
+
+
+def hour_of_excerpts(tracks: list[StoredTrack], answers: Connection) -> None:
+    """Megabytes of anonymous memory after every twentieth of an hour's excerpts."""
+    keep_freed_memory()
+    source = endless(our_loader(tracks))
+    augment = Augment(seed=0)
+    found = []
+    for part in range(20):
+        for _ in range(HOUR // BATCH // 20):
+            chunk = next(source)
+            augment(chunk.waveforms(), chunk.keys).sum(dim=1)
+        status = Path("/proc/self/status").read_text()
+        found.append(int(status.split("RssAnon:")[1].split()[0]) / 1024)
+        if not part:
+            console.print(f"memory after {HOUR // 20} excerpts: {found[0]:.0f} MB")
+    answers.send(found)
+
+
+def memory(tracks: list[StoredTrack]) -> None:
+    start = multiprocessing.get_context("spawn")
+    answers, end = start.Pipe()
+    process = start.Process(target=hour_of_excerpts, args=(tracks, end))
+    process.start()
+    found = answers.recv()
+    process.join()
+    console.print(
+        f"memory after {HOUR} excerpts: {found[-1]:.0f} MB, at most {max(found):.0f} MB; "
+        f"growth {found[-1] - found[0]:+.1f} MB"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--songs", type=int, default=4)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only", help="one of reading, decoding, epochs, waiting, memory")
+    parser.add_argument("--steps", type=int, default=0, help="of an epoch; 0: all of them")
+    options = parser.parse_args()
+    keep_freed_memory()
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    root = Path(tempfile.mkdtemp(prefix="stemsplit-benchmark-"))
+    try:
+        make_corpora(root, options.songs)
+        tracks = Store(root / "cache", RATE, 2).tracks(musdb18(root / "mp4"))
+        parts = {
+            "reading": lambda: compare_reading(root, tracks, options.rounds),
+            "decoding": lambda: compare_decoding(root, options.rounds),
+            "epochs": lambda: compare_epochs(root, tracks, device, options.steps),
+            "waiting": lambda: waiting(tracks, device),
+            "memory": lambda: memory(tracks),
+        }
+        for name, part in parts.items():
+            if options.only in (None, name):
+                part()
+    finally:
+        shutil.rmtree(root)
+
+
+if __name__ == "__main__":
+    main()
