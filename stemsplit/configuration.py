@@ -1,5 +1,6 @@
 """Where the configuration lies, what its resolvers compute, and how a run keeps its own."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -87,12 +88,21 @@ def precision(accelerator: str) -> str:
     return "bf16-mixed" if on_cpu and torch.cpu._is_avx512_bf16_supported() else "32-true"
 
 
+def loader_workers(accelerator: str) -> int:
+    """``${loader_workers:${trainer.accelerator}}``: processes that read ahead of a GPU.
+
+    On a CPU they would take from the training what they give.
+    """
+    return min(4, os.cpu_count() or 1) if on_gpu(accelerator) else 0
+
+
 def register_resolvers() -> None:
     OmegaConf.register_resolver("first", first, replace=True)
     OmegaConf.register_resolver("residual", residual, replace=True)
     # ${scaled:${window},${data.downsample.rate}}
     OmegaConf.register_resolver("scaled", scaled, replace=True)
     OmegaConf.register_resolver("on_gpu", on_gpu, replace=True)
+    OmegaConf.register_resolver("loader_workers", loader_workers, replace=True)
     OmegaConf.register_resolver("precision", precision, replace=True)
     # The folder above conf/, on Hydra's search path so that experiments=NAME finds its file.
     OmegaConf.register_resolver("checkout", lambda: str(Path(CONF).parent), replace=True)
@@ -112,6 +122,11 @@ def settings_at_fault() -> Iterator[None]:
     except InputError:
         raise
     except Exception as error:
+        packed: BaseException | None = error
+        while packed is not None:  # OmegaConf packs what a resolver says
+            if isinstance(packed, InputError):
+                raise packed from None
+            packed = packed.__cause__ or packed.__context__
         text = " ".join(str(error).split())
         raise InputError(f"a setting cannot be used: {text or type(error).__name__}") from error
 
@@ -125,7 +140,7 @@ def save(config: DictConfig, run: Path) -> None:
     """
     config = config.copy()
     config.resume = None
-    for key in ("run_dir", "name", "corpus", "data.root", "data.cache", "trainer.precision"):
+    for key in ("run_dir", "name", "corpus", "data.root", "data.cache", "trainer.precision", "data.workers"):
         OmegaConf.update(config, key, OmegaConf.select(config, key))
     with replacing(run / "config.yaml") as partial:
         OmegaConf.save(config, partial)
