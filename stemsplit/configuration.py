@@ -140,7 +140,15 @@ def save(config: DictConfig, run: Path) -> None:
     """
     config = config.copy()
     config.resume = None
-    for key in ("run_dir", "name", "corpus", "data.root", "data.cache", "trainer.precision", "data.workers"):
+    for key in (
+        "run_dir",
+        "name",
+        "corpus",
+        "data.root",
+        "data.cache",
+        "trainer.precision",
+        "data.workers",
+    ):
         OmegaConf.update(config, key, OmegaConf.select(config, key))
     with replacing(run / "config.yaml") as partial:
         OmegaConf.save(config, partial)

@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32
 from joblib import Parallel, delayed
+from joblib.externals.loky import get_reusable_executor
 from rich.progress import Progress
 
 from stemsplit.allocator import keep_freed_memory
@@ -141,8 +142,12 @@ class Store:
         with Progress() as progress:
             bar = progress.add_task("decoding songs", total=len(missing))
             decode_one = self._decode if workers < 2 else self._decode_as_worker
-            for _ in pool(delayed(decode_one)(*item) for item in missing.items()):
-                progress.advance(bar)
+            try:
+                for _ in pool(delayed(decode_one)(*item) for item in missing.items()):
+                    progress.advance(bar)
+            finally:
+                if workers > 1:  # they would wait for more, and keep their memory
+                    get_reusable_executor().shutdown()
 
     def _sizes(self, tracks: Iterable[Track]) -> list[float]:
         """What the tracks will take, in bytes, as far as the headers of their files tell."""

@@ -14,16 +14,20 @@ import numpy as np
 import pytest
 import soundfile
 
+from stemsplit.data import store as store_module
 from stemsplit.data.store import Store, is_whole, size
 from stemsplit.data.tracks import AudioSource, Track, musdb18, musdb18hq
 from stemsplit.errors import InputError
 
 RATE = 44100
 DECODE = (
-    "import pathlib, pickle, sys\n"
-    "from stemsplit.data.store import Store\n"
-    "Store(pathlib.Path(sys.argv[1]), 44100, 2).tracks(pickle.load(sys.stdin.buffer))\n"
+    "import os, pathlib, pickle, sys\n"
+    "from stemsplit.data import store\n"
+    "store.WORKER_PAYS = float(sys.argv[2])\n"
+    "os.cpu_count = lambda: 2\n"
+    "store.Store(pathlib.Path(sys.argv[1]), 44100, 2).tracks(pickle.load(sys.stdin.buffer))\n"
 )
+IN_ONE_PROCESS, IN_WORKERS = "inf", "1"
 
 
 @pytest.fixture
@@ -37,9 +41,14 @@ def many(stem_corpus: Path, tmp_path: Path) -> list[Track]:
     return musdb18(tmp_path / "many")
 
 
-@pytest.mark.parametrize("songs_done", [0, 1, 7])
-def test_a_killed_decoding_goes_on(songs_done: int, many: list[Track], cache: Path) -> None:
-    process = subprocess.Popen([sys.executable, "-c", DECODE, cache], stdin=subprocess.PIPE)
+@pytest.mark.parametrize(
+    ("songs_done", "where"), [(0, IN_ONE_PROCESS), (7, IN_ONE_PROCESS), (5, IN_WORKERS)]
+)
+def test_a_killed_decoding_goes_on(
+    songs_done: int, where: str, many: list[Track], cache: Path
+) -> None:
+    script = [sys.executable, "-c", DECODE, str(cache), where]
+    process = subprocess.Popen(script, stdin=subprocess.PIPE)
     assert process.stdin is not None
     process.stdin.write(pickle.dumps(many))
     process.stdin.close()
@@ -63,6 +72,33 @@ def test_a_killed_decoding_goes_on(songs_done: int, many: list[Track], cache: Pa
     [whole] = Store(cache.with_name("other"), RATE, 2).tracks(many[:1])
     for track in tracks:
         np.testing.assert_array_equal(track.samples, whole.samples)
+
+
+def test_workers_decode_the_same(
+    wav_corpus: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tracks = musdb18hq(wav_corpus)
+    alone = Store(cache, 8000, 1).tracks(tracks)
+    monkeypatch.setattr(store_module, "WORKER_PAYS", 1)
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    helped = Store(tmp_path / "helped", 8000, 1).tracks(tracks)
+    for one, other in zip(alone, helped, strict=True):
+        np.testing.assert_array_equal(one.samples, other.samples)
+        np.testing.assert_array_equal(one.levels, other.levels)
+
+
+def test_a_song_that_a_worker_cannot_decode_is_named_and_the_others_stay(
+    wav_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = Path(shutil.copytree(wav_corpus, tmp_path / "corpus"))
+    tracks = musdb18hq(root)
+    broken = tracks[-1].stems["drums"].path
+    broken.write_bytes(broken.read_bytes()[:20000])
+    monkeypatch.setattr(store_module, "WORKER_PAYS", 1)
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    with pytest.raises(InputError, match=r"drums\.wav: .* is truncated"):
+        Store(tmp_path / "cache", 8000, 1).tracks(tracks)
+    assert len(Store(tmp_path / "cache", 8000, 1).tracks(tracks[:-1])) == 3
 
 
 @pytest.fixture
