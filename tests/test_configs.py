@@ -126,6 +126,22 @@ def test_a_lower_rate_takes_the_front_end_along(tmp_path: Path) -> None:
         make(composed(tmp_path, "data.downsample.rate=0.3").model)
 
 
+@pytest.mark.parametrize("remix", [False, True])
+def test_augmentation_knows_of_what_the_stems_are(remix: bool, tmp_path: Path) -> None:
+    given = [f"data.remix={remix}", "sample_rate=16000", "data.augment.snr_decibels=[-5,5]"]
+    augment = make(composed(tmp_path, *given).data).augment
+    assert (augment.remix, augment.sample_rate) == (remix, 16000)
+    assert augment.snr_decibels == [-5, 5]
+
+
+def test_augmentation_is_the_published_one_until_asked_for(tmp_path: Path) -> None:
+    augment = make(composed(tmp_path).data).augment
+    assert (augment.gain, augment.swap_channels) == ([0.25, 1.25], True)
+    off = (augment.polarity, augment.mono, augment.tempo, augment.pitch, augment.equaliser)
+    assert (*off, augment.snr_decibels) == (0, 0, 0, 0, 0, None)
+    assert augment.read_length(1000) == 1000
+
+
 def test_a_corpus_sets_the_budget_and_the_command_line_wins(tmp_path: Path) -> None:
     published = composed(tmp_path, "data=musdb18")
     assert (published.trainer.max_epochs, published.data.chunks_per_track) == (1000, 64)

@@ -151,8 +151,8 @@ class RandomChunks(Dataset[Chunk]):
                 numbers.append(number)
                 places.append(places[0])
         if self.sounding:
-            # A stream of its own (augmentation takes 1): the other draws stay as they are.
-            random = np.random.default_rng([self.seed, epoch, position, 2])
+            # A stream of its own, as augmentations have (1 to 7): the other draws stay as they are.
+            random = np.random.default_rng([self.seed, epoch, position, 8])
             if random.random() < self.sounding:
                 target = self.targets[int(random.integers(len(self.targets)))]
                 column = self.stems.index(target)

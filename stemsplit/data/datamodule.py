@@ -176,10 +176,11 @@ class StemDataModule(L.LightningDataModule):
         return [chunks.describe(key) for key in keys]
 
     def _random_chunks(self) -> RandomChunks:
+        chunk = self.chunk if self.augment is None else self.augment.read_length(self.chunk)
         return RandomChunks(
             self.train_tracks,
             self.stems,
-            self.chunk,
+            chunk,
             self.seed,
             self.remix,
             self.targets,
@@ -223,11 +224,10 @@ class StemDataModule(L.LightningDataModule):
         assert self.front_end is not None
         assert self.trainer is not None
         stems, keys = batch.waveforms(), batch.keys
+        targets = [self.stems.index(target) for target in self.targets]
         if self.trainer.training and self.augment is not None:
-            stems = self.augment(stems, keys)
-        mixture = stems.sum(dim=1)
-        wanted = stems[:, [self.stems.index(target) for target in self.targets]]
-        return make_batch(self.front_end, self.views, mixture, wanted, keys)
+            stems = self.augment(stems, keys, self.chunk, targets)
+        return make_batch(self.front_end, self.views, stems.sum(dim=1), stems[:, targets], keys)
 
 
 def check_targets(targets: Sequence[str], stems: Sequence[str]) -> None:

@@ -173,6 +173,27 @@ def test_only_training_is_augmented(build: Callable[..., StemDataModule]) -> Non
         assert torch.equal(mine.stems, other.stems)
 
 
+@pytest.mark.parametrize("remix", [False, True])
+def test_a_faster_tempo_reads_more_for_the_same_chunk(
+    remix: bool, build: Callable[..., StemDataModule]
+) -> None:
+    augment = Augment(0, tempo=0.5, pitch=0.5, snr_decibels=(3, 3), remix=remix, sample_rate=RATE)
+    data = build(targets=STEMS[2:], augment=augment, remix=remix)
+    for batch in batches(data):
+        assert batch.stems.shape[1:] == (2, 2, RATE // 2)
+        assert batch.mixture.isfinite().all()
+        # Where both sides sound, the targets are 3 dB above the rest of the mixture.
+        sides = torch.stack([batch.stems.sum(1), batch.mixture - batch.stems.sum(1)])
+        levels = sides.square().mean((2, 3)).sqrt()
+        sounds = levels.amin(0) > 1e-2
+        assert sounds.any()
+        assert torch.allclose(levels[0][sounds] / levels[1][sounds], torch.tensor(10 ** (3 / 20)))
+    longest = next(iter(data.train_dataloader())).stems.shape[-1]
+    assert longest == augment.read_length(RATE // 2) > 1.12 * RATE // 2
+    for batch in batches(data, training=False):
+        assert batch.stems.shape[-1] == RATE // 2
+
+
 def test_validation_takes_whole_songs_one_by_one(build: Callable[..., StemDataModule]) -> None:
     data = build(validation_chunks=None, validation_tracks=[VALIDATION, OTHER_VALIDATION])
     found = batches(data, training=False)
