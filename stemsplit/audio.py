@@ -86,7 +86,7 @@ class _Decoded:
         self.to_planar_float = av.AudioResampler(format="fltp")
 
     def add(self, frame: av.AudioFrame) -> None:
-        form = (frame.sample_rate, len(frame.layout.channels))
+        form = (frame.sample_rate, frame.layout.nb_channels)
         if self.form is None:
             self.form = form
             # A header may say anything.

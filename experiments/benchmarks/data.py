@@ -13,14 +13,15 @@ temporary folder. Then, in one process and in turn:
   system's cache;
 - seconds to decode a song for the first time, all stems: by musdb's `track.stems` (one call for
   all), by its `audio` and `sources` (as open-unmix asks for them), and into our store, in one
-  process and on all cores (after a first time, in which worker processes start); each in a process
-  of its own, ours with the setting of the allocator that training has;
+  process and on all cores (the start of worker processes and the disk's writing included), of
+  sixteen songs of 3 minutes and of 7 s; each in a process of its own, ours with the setting of the
+  allocator that training has. As the limit, libavcodec alone, whose samples nobody takes;
 - an epoch of open-unmix's own network, STFT and Adam (batch 16): its data path, then ours;
 - the share of such a step in which it waits for our data;
 - the anonymous memory of a process that takes an hour of training's excerpts (46,080).
 
-All but musdb has that setting. Prints medians, and how many times as fast
-ours is (median, min–max over the rounds).
+All but musdb has that setting. Prints medians, and how many times as fast ours is (median, min–max
+over the rounds).
 """
 
 import argparse
@@ -37,6 +38,7 @@ from statistics import median
 from time import perf_counter
 from unittest.mock import patch
 
+import av
 import musdb
 import numpy as np
 import openunmix
@@ -181,10 +183,22 @@ def times(theirs: list[float], ours: list[float]) -> str:
     return f"{median(ratios):.3g} × ({min(ratios):.3g}–{max(ratios):.3g})"
 
 
-def decoder(system: str, root: Path, orders: Connection) -> None:
+def make_many(root: Path) -> None:
+    """ROOT/long: every song four times, which differ by an empty box behind the audio; and
+    ROOT/short: sixteen of 7 s, as MUSDB18's previews are."""
+    for song in list((root / "mp4" / "train").iterdir()):
+        for copy in range(4):
+            path = root / "long" / "train" / f"{copy} {song.name}"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(song.read_bytes() + (9).to_bytes(4, "big") + b"free" + bytes([copy]))
+    for name in SONGS:
+        write_song(root / "short/train" / f"{name}.stem.mp4", synthesise_song(name, seconds=7.0))
+
+
+def decoder(system: str, corpus: Path, orders: Connection) -> None:
     """Decode all songs at every order, and answer with how many that is a second."""
-    listed = musdb18(root / "mp4")
-    database = musdb.DB(root=str(root / "mp4"), subsets="train")
+    listed = musdb18(corpus)
+    database = musdb.DB(root=str(corpus), subsets="train")
 
     def at_once() -> None:
         for track in database:
@@ -195,10 +209,16 @@ def decoder(system: str, root: Path, orders: Connection) -> None:
             for stem in (track, *track.sources.values()):
                 stem.audio  # noqa: B018
 
+    def limit() -> None:
+        for track in listed:
+            with av.open(str(track.path)) as container:
+                for packet in container.demux(container.streams.audio):
+                    packet.decode()
+
     def store() -> None:
         cores = 1 if system == "stemsplit, one process" else os.cpu_count()
         with (
-            tempfile.TemporaryDirectory(dir=root) as cache,
+            tempfile.TemporaryDirectory(dir=corpus.parent) as cache,
             patch("os.cpu_count", return_value=cores),
             open(os.devnull, "w") as nowhere,
             redirect_stdout(nowhere),
@@ -208,15 +228,20 @@ def decoder(system: str, root: Path, orders: Connection) -> None:
 
     if system.startswith("stemsplit"):
         keep_freed_memory()  # as `stemsplit.train` does
-    systems = {"musdb, stems": at_once, "musdb, audio and sources": one_by_one}
+    systems = {
+        "musdb, stems": at_once,
+        "musdb, audio and sources": one_by_one,
+        "libavcodec alone, one process": limit,
+    }
     while orders.recv():
         orders.send(len(listed) / seconds(systems.get(system, store)))
 
 
-def compare_decoding(root: Path, rounds: int) -> None:
+def compare_decoding(corpus: Path, rounds: int) -> None:
     systems = (
         "musdb, stems",
         "musdb, audio and sources",
+        "libavcodec alone, one process",
         "stemsplit, one process",
         "stemsplit, all cores",
     )
@@ -224,7 +249,7 @@ def compare_decoding(root: Path, rounds: int) -> None:
     pipes = {}
     for system in systems:
         pipes[system], end = start.Pipe()
-        start.Process(target=decoder, args=(system, root, end)).start()
+        start.Process(target=decoder, args=(system, corpus, end)).start()
     rates: dict[str, list[float]] = {name: [] for name in systems}
     for number in range(1 + rounds):
         for name, pipe in pipes.items():
@@ -234,9 +259,11 @@ def compare_decoding(root: Path, rounds: int) -> None:
                 rates[name].append(rate)
     for pipe in pipes.values():
         pipe.send(False)
-    table = Table("first decode", "seconds a song", "one process is", "all cores are")
+    table = Table(
+        f"first decode, {corpus.name} songs", "seconds a song", "one process is", "all cores are"
+    )
     for name, found in rates.items():
-        ours = (rates[system] for system in systems[2:])
+        ours = (rates[system] for system in systems[3:])
         table.add_row(name, f"{1 / median(found):.2f}", *(times(found, our) for our in ours))
     console.print(table)
 
@@ -359,7 +386,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--songs", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--only", help="one of reading, decoding, epochs, waiting, memory")
+    parser.add_argument(
+        "--only", help="one of reading, decoding, previews, epochs, waiting, memory"
+    )
     parser.add_argument("--steps", type=int, default=0, help="of an epoch; 0: all of them")
     options = parser.parse_args()
     keep_freed_memory()
@@ -368,9 +397,11 @@ def main() -> None:
     try:
         make_corpora(root, options.songs)
         tracks = Store(root / "cache", RATE, 2).tracks(musdb18(root / "mp4"))
+        make_many(root)
         parts = {
             "reading": lambda: compare_reading(root, tracks, options.rounds),
-            "decoding": lambda: compare_decoding(root, options.rounds),
+            "decoding": lambda: compare_decoding(root / "long", options.rounds),
+            "previews": lambda: compare_decoding(root / "short", options.rounds),
             "epochs": lambda: compare_epochs(root, tracks, device, options.steps),
             "waiting": lambda: waiting(tracks, device),
             "memory": lambda: memory(tracks),

@@ -39,7 +39,7 @@ FORMAT = "2"  # Part of every key: change it when what is stored changes.
 PARTIAL = ".partial-"  # A folder that is being written, or whose writer was killed.
 # While a track is decoded it takes its length in float32 this many times over, besides its stems.
 COPIES = 2.5
-WORKER_PAYS = 2**28  # bytes decoded that take a process longer than being started
+WORKER_PAYS = 2**29  # bytes decoded that take a process longer than being started
 ROOM = 2**20  # bytes left free beside the songs, for what else is written
 
 
