@@ -21,6 +21,7 @@ from stemsplit.shapes import Waveform
 WINDOW_SECONDS = 0.046  # long enough to part a voice's harmonics, short enough for a drum
 SILENCE = 1e-30  # of a product of two spectra: float32 holds no phase of smaller ones
 ONSET = 8  # times the power of a hop before: here a partial begins
+AT_ONCE = 16  # waveforms: of six seconds and two channels, their spectra take a gigabyte
 DOUBLINGS = 3  # of the steps that a bin looks uphill for its partial: to 8 bins away
 
 Factors = Float[np.ndarray, " batch"]
@@ -41,12 +42,15 @@ def with_tempo_and_pitch(
     Pitches are those that `speed.nearest` gives.
     """
     length = speed.samples_read(max(1.0, float(pitches.max())), time)
-    stretched = stretch(samples, tempos / pitches, start, length, window)
-    result = stretched[..., :time].clone()
-    shifted = np.flatnonzero(pitches != 1)
-    if len(shifted):
-        rows = torch.from_numpy(shifted).to(samples.device)
-        result[rows] = speed.at_speed(stretched[rows], pitches[shifted], time)
+    result = samples.new_empty(*samples.shape[:2], time)
+    for first in range(0, len(samples), AT_ONCE):
+        some = slice(first, first + AT_ONCE)
+        stretched = stretch(samples[some], tempos[some] / pitches[some], start, length, window)
+        result[some] = stretched[..., :time]
+        shifted = np.flatnonzero(pitches[some] != 1)
+        if len(shifted):
+            rows = torch.from_numpy(shifted).to(samples.device)
+            result[first + rows] = speed.at_speed(stretched[rows], pitches[first + shifted], time)
     return result
 
 
@@ -92,16 +96,18 @@ def _rotations(
     A partial that begins has nothing to run on from and keeps its phase, so that onsets stay sharp.
     """
     power = _power(laid)
-    partials = _partials(power)
-    begins = (power[:, 1:] > ONSET * _power(earlier)).gather(-1, partials[:, 1:])
+    partials = _partials(power)[:, 1:]
+    begins = (power[:, 1:] > ONSET * _power(earlier)).gather(-1, partials)
+    # One bin more, which never turns: it is followed where a partial begins.
+    steady = power.shape[-1]
+    partials = functional.pad(torch.where(begins, steady, partials), (0, 1), value=steady)
     turns = (laid[:, :-1] * earlier.conj()).sum(dim=2)
     size = turns.abs()
-    turns = torch.where(size > SILENCE, turns / size, 1)
-    rotations = turns.new_ones(power.shape)
-    for change in range(turns.shape[1]):  # each frame needs the one before
-        turned = (rotations[:, change] * turns[:, change]).gather(-1, partials[:, change + 1])
-        rotations[:, change + 1] = torch.where(begins[:, change], 1, turned)
-    return rotations
+    turns = functional.pad(torch.where(size > SILENCE, turns / size, 1), (0, 1), value=1.0)
+    rotations = [torch.ones_like(turns[:, 0])]
+    for turn, partial in zip(turns.unbind(1), partials.unbind(1), strict=True):
+        rotations.append((rotations[-1] * turn).gather(-1, partial))  # each needs the one before
+    return torch.stack(rotations, dim=1)[..., :steady]
 
 
 def _partials(power: Power) -> Int64[Tensor, "batch frame freq"]:
