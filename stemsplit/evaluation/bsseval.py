@@ -21,9 +21,10 @@ from jaxtyping import Complex128, Float, Float64
 from scipy.fft import next_fast_len
 from torch import Tensor
 
-from stemsplit.evaluation.frames import Stems, frames, heard, matched
+from stemsplit.evaluation.frames import Signals, frames, heard, matched
 from stemsplit.evaluation.projection import (
     TAPS,
+    Estimates,
     Song,
     Stretches,
     correlations,
@@ -37,7 +38,7 @@ WINDOWS = 4  # that are taken apart at a time
 
 Spectra = Complex128[Tensor, "freq frame signal"]
 Responses = Complex128[Tensor, "freq reference both"]
-Sources = Float[Tensor, "stem time"] | Float[np.ndarray, "stem time"]
+Sources = Float[Tensor, "_ _"] | Float[np.ndarray, "_ _"]  # stem time
 
 
 class BssEval(NamedTuple):
@@ -67,7 +68,7 @@ class Parts(NamedTuple):
     artefacts: Spectra
 
 
-def bss_eval(references: Stems, estimates: Stems, window: int, hop: int) -> BssEval:
+def bss_eval(references: Signals, estimates: Signals, window: int, hop: int) -> BssEval:
     """Version 4, as `museval.evaluate` has it: a score per stem and window.
 
     `window` and `hop` are in samples. The device is that of the tensors given, in double precision.
@@ -82,7 +83,7 @@ def bss_eval(references: Stems, estimates: Stems, window: int, hop: int) -> BssE
 
 
 def bss_eval_systems(
-    references: Stems, systems: Sequence[Stems], window: int, hop: int
+    references: Signals, systems: Sequence[Signals], window: int, hop: int
 ) -> list[BssEval]:
     """The same for the estimates of several systems at once, which share most of the work."""
     pairs = [matched(references, estimates) for estimates in systems]
@@ -103,7 +104,7 @@ def bss_eval_systems(
 
 
 def scores_of(
-    references: Song, estimates: Song, spans: list[slice], responses: Responses
+    references: Song, estimates: Estimates, spans: list[slice], responses: Responses
 ) -> Float64[Tensor, "score estimate frame"]:
     """SDR, ISR, SIR and SAR."""
     channels = references.shape[2]
@@ -165,7 +166,7 @@ def bss_eval_sources_systems(
     return [BssEvalSources(*by_system[:, system]) for system in range(len(systems))]
 
 
-def responses_of(references: Song, estimates: Song, ridge: float, window: int) -> Responses:
+def responses_of(references: Song, estimates: Estimates, ridge: float, window: int) -> Responses:
     """The filters that make spatial parts, then those that make interference, by frequency.
 
     The estimates are those of one system after the other. The frequencies are those of a transform
@@ -190,7 +191,11 @@ def responses_of(references: Song, estimates: Song, ridge: float, window: int) -
     return responses.permute(2, 0, 1).contiguous()
 
 
-def decompose(reference: Stretches, estimate: Stretches, responses: Responses) -> Iterator[Parts]:
+def decompose(
+    reference: Float64[Tensor, "stretch reference length"],
+    estimate: Stretches,
+    responses: Responses,
+) -> Iterator[Parts]:
     """Take the estimates of some windows apart, a band of frequencies after the other."""
     spectra = [torch.fft.rfft(x, norm="ortho") for x in (reference, estimate)]
     for spectrum in spectra:

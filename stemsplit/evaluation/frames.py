@@ -10,7 +10,8 @@ from torch import Tensor
 
 from stemsplit.errors import InputError
 
-Stems = Float[Tensor, "stem time channel"] | Float[np.ndarray, "stem time channel"]
+# (stem, time, channel); whether two of them fit, `matched` says with the numbers.
+Signals = Float[Tensor, "_ _ _"] | Float[np.ndarray, "_ _ _"]
 
 
 class Silence(NamedTuple):
@@ -27,7 +28,7 @@ class Silence(NamedTuple):
         return f"{self.signal} {'has channels that cancel' if self.cancels else 'is silent'}"
 
 
-def dropped(references: Stems, estimates: Stems, window: int, hop: int) -> list[list[Silence]]:
+def dropped(references: Signals, estimates: Signals, window: int, hop: int) -> list[list[Silence]]:
     """For each frame, why `bss_eval` has no scores of it; an empty list where it has.
 
     ``Counter(silence for frame in dropped(…) for silence in frame)`` counts the reasons. Raises
@@ -62,7 +63,7 @@ def heard(
 
 
 def matched(
-    references: Stems, estimates: Stems
+    references: Signals, estimates: Signals
 ) -> tuple[Float[Tensor, "stem time channel"], Float[Tensor, "stem time channel"]]:
     """Both as tensors; `InputError` where their shapes differ or a sample is not finite."""
     if references.shape != estimates.shape or 0 in references.shape:

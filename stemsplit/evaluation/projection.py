@@ -22,12 +22,13 @@ TRANSFORM = 10240
 CHUNK = 2**21  # samples of all signals that are transformed at a time: what the heap gives back
 
 Song = Float[Tensor, "stem time channel"]
-Stretches = Float64[Tensor, "stretch signal time"]
+Estimates = Float[Tensor, "estimate time channel"]  # of one system after the other
+Stretches = Float64[Tensor, "stretch signal length"]
 Correlations = Float64[Tensor, "reference signal lag"]
 Filters = Float64[Tensor, "reference estimate tap"]
 
 
-def stretches(stems: Song, spans: list[slice], length: int) -> Stretches:
+def stretches(stems: Estimates, spans: list[slice], length: int) -> Stretches:
     """Stretches of every channel of every stem, each followed by zeros up to `length`."""
     shape = (len(spans), stems.shape[0], stems.shape[2], length)
     found = stems.new_zeros(shape, dtype=torch.float64)
@@ -37,7 +38,7 @@ def stretches(stems: Song, spans: list[slice], length: int) -> Stretches:
     return found.flatten(1, 2)
 
 
-def correlations(references: Song, estimates: Song) -> Correlations:
+def correlations(references: Song, estimates: Estimates) -> Correlations:
     """Sums over time of reference(t) × signal(t + lag), lags from 0 to 511.
 
     The signals are the references, then the estimates: channel by channel, as `stretches` has them.
