@@ -7,6 +7,7 @@ from stemsplit.errors import InputError
 
 Samples = Float[np.ndarray, "channel time"]
 Song = dict[str, Samples]
+Estimates = dict[str, Float[np.ndarray, "channel _"]]  # of any length
 INAUDIBLE = 1e-7  # 140 dB below full scale
 
 
@@ -25,7 +26,7 @@ def sounding(references: Song) -> tuple[Song, list[str]]:
     return found, notes
 
 
-def fitted(references: Song, estimates: Song) -> tuple[Song, list[str]]:
+def fitted(references: Song, estimates: Estimates) -> tuple[Song, list[str]]:
     """Estimates of the references' length, and notes on what was changed.
 
     A longer one is cut, a shorter one is filled with silence, as museval does it. In place of one
@@ -55,10 +56,10 @@ def fitted(references: Song, estimates: Song) -> tuple[Song, list[str]]:
     return found, notes
 
 
-def audible(samples: Samples) -> bool:
+def audible(samples: Float[np.ndarray, "channel _"]) -> bool:
     """Whether museval takes it for more than silence: channels that cancel are silent to it."""
     return bool(np.any(samples.sum(axis=0)))
 
 
-def silence(samples: Samples) -> str:
+def silence(samples: Float[np.ndarray, "channel _"]) -> str:
     return "has channels that cancel" if samples.any() else "is silent"

@@ -14,7 +14,7 @@ from torch import Tensor
 from stemsplit.errors import InputError
 from stemsplit.evaluation.bsseval import BssEval, bss_eval_systems
 from stemsplit.evaluation.frames import dropped
-from stemsplit.evaluation.matching import Samples, Song, fitted, sounding
+from stemsplit.evaluation.matching import Estimates, Samples, Song, fitted, sounding
 from stemsplit.evaluation.protocol import Protocol
 from stemsplit.evaluation.whole import whole_song
 from stemsplit.files import replacing
@@ -58,7 +58,7 @@ class SongScores:
 def score(
     track: str,
     references: Song,
-    systems: Mapping[str, Song],
+    systems: Mapping[str, Estimates],
     mixture: Samples,
     protocol: Protocol,
     device: str = "cpu",

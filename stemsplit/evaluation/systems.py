@@ -6,6 +6,7 @@ from copy import copy
 from functools import lru_cache
 from pathlib import Path
 from typing import Protocol as Interface
+from typing import runtime_checkable
 
 import numpy as np
 import torch
@@ -22,8 +23,10 @@ from stemsplit.separator import Separator
 
 Samples = Float[np.ndarray, "channel time"]
 Song = dict[str, Samples]
+Estimates = dict[str, Float[np.ndarray, "channel _"]]  # of any length
 
 
+@runtime_checkable
 class System(Interface):
     """One row of a table."""
 
@@ -32,7 +35,7 @@ class System(Interface):
     def identity(self, track: StoredTrack) -> str:
         """Names what the estimates of a song depend on: where it is the same, so are they."""
 
-    def separate(self, track: StoredTrack, references: Song) -> Song:
+    def separate(self, track: StoredTrack, references: Song) -> Estimates:
         """Estimates of the stems of `references`, with its channels; their length may differ."""
 
 
@@ -44,7 +47,7 @@ class Mixture:
     def identity(self, track: StoredTrack) -> str:
         return "mixture"
 
-    def separate(self, track: StoredTrack, references: Song) -> Song:
+    def separate(self, track: StoredTrack, references: Song) -> Estimates:
         return dict.fromkeys(references, track.mixture())
 
 
@@ -58,7 +61,7 @@ class Oracle:
     def identity(self, track: StoredTrack) -> str:
         return f"{self.name} {self.front_end.window} {self.front_end.hop}"
 
-    def separate(self, track: StoredTrack, references: Song) -> Song:
+    def separate(self, track: StoredTrack, references: Song) -> Estimates:
         stems = torch.from_numpy(np.stack(list(references.values())))[None]
         mixture = torch.from_numpy(track.mixture())[None]
         estimates = oracles.separate(oracles.ORACLES[self.name], self.front_end, stems, mixture)
@@ -75,7 +78,7 @@ class Resampled:
     def identity(self, track: StoredTrack) -> str:
         return self.name
 
-    def separate(self, track: StoredTrack, references: Song) -> Song:
+    def separate(self, track: StoredTrack, references: Song) -> Estimates:
         there = (track.sample_rate, self.sample_rate)
         return {
             stem: audio.resample(audio.resample(samples, *there), *there[::-1])
@@ -116,7 +119,7 @@ class Trained:
     def identity(self, track: StoredTrack) -> str:
         return f"{self.digest} {self.wiener_iterations}"
 
-    def separate(self, track: StoredTrack, references: Song) -> Song:
+    def separate(self, track: StoredTrack, references: Song) -> Estimates:
         stems = self.separator.separate(torch.from_numpy(track.mixture()), track.sample_rate)
         return summed({stem: samples.numpy() for stem, samples in stems.items()}, list(references))
 
@@ -151,7 +154,7 @@ class Folder:
                 digest.update(hashlib.file_digest(content, "blake2b").digest())
         return digest.hexdigest()
 
-    def separate(self, track: StoredTrack, references: Song) -> Song:
+    def separate(self, track: StoredTrack, references: Song) -> Estimates:
         channels = len(next(iter(references.values())))
         stems = {}
         for stem, file in self.files(track).items():
@@ -171,7 +174,7 @@ class Folder:
             raise InputError(f"{self.root}, {track.name}: {error}") from None
 
 
-def summed(stems: Song, wanted: Sequence[str]) -> Song:
+def summed(stems: Estimates, wanted: Sequence[str]) -> Estimates:
     """The wanted stems, of which an accompaniment may be the sum of all others."""
     return {
         stem: stems[parts[0]]
