@@ -28,6 +28,7 @@ from stemsplit.evaluation.projection import (
     Song,
     Stretches,
     correlations,
+    on_threads,
     projection_filters,
     stretches,
 )
@@ -95,9 +96,14 @@ def bss_eval_systems(
     scores = references.new_full((4, len(estimates), len(spans)), torch.nan, dtype=torch.float64)
     if audible.any():
         responses = responses_of(references, estimates, RIDGE, spans[0].stop)
-        for numbers in audible.any(dim=0).nonzero()[:, 0].split(WINDOWS):
+
+        def part(numbers: Tensor) -> Tensor:
             some = [spans[number] for number in numbers]
-            scores[..., numbers] = scores_of(references, estimates, some, responses)
+            return scores_of(references, estimates, some, responses)
+
+        parts = audible.any(dim=0).nonzero()[:, 0].split(WINDOWS)
+        found = list(on_threads(part, parts, references.device))
+        scores[..., torch.cat(parts)] = torch.cat(found, dim=-1)
     by_system = scores.unflatten(1, (len(systems), len(references)))
     by_system = by_system.masked_fill(~audible[:, None], torch.nan).cpu().numpy()
     return [BssEval(*by_system[:, system]) for system in range(len(systems))]
@@ -200,8 +206,7 @@ def decompose(
     spectra = [torch.fft.rfft(x, norm="ortho") for x in (reference, estimate)]
     for spectrum in spectra:
         spectrum[..., [0, -1]] *= 0.5**0.5  # all others stand for a negative frequency as well
-    # Few enough that torch leaves an operation to one thread, in whose cache they stay: between
-    # operations as short as these, threads would wait for each other. Accelerators want long ones.
+    # Few enough that they stay in a core's cache. Accelerators want long operations.
     few = 2**14 if reference.device.type == "cpu" else 2**24
     band_size = max(1, few // reference[..., 0].numel())
     for start in range(0, len(responses), band_size):

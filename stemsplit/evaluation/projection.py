@@ -11,6 +11,10 @@ and then museval's scores change with the last bit of its input. There, ours com
 museval's as the correlations are exact: that is why they are summed with such care.
 """
 
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
 import numpy as np
 import torch
 from jaxtyping import Float, Float64
@@ -21,6 +25,7 @@ TAPS = 512
 TRANSFORM = 10240
 CHUNK = 2**21  # samples of all signals that are transformed at a time: what the heap gives back
 
+Item = TypeVar("Item")
 Song = Float[Tensor, "stem time channel"]
 Estimates = Float[Tensor, "estimate time channel"]  # of one system after the other
 Stretches = Float64[Tensor, "stretch signal length"]
@@ -48,9 +53,8 @@ def correlations(references: Song, estimates: Estimates) -> Correlations:
     fresh = TRANSFORM - TAPS + 1  # samples of a transform that do not overlap with the next
     signals = count + estimates.shape[0] * estimates.shape[2]
     blocks = max(1, CHUNK // (signals * TRANSFORM))
-    found = references.new_zeros((count, signals, TAPS), dtype=torch.float64)
-    lost = torch.zeros_like(found)
-    for start in range(0, time, blocks * fresh):
+
+    def part(start: int) -> Correlations:
         length = min(blocks, -(-(time - start) // fresh)) * fresh + TAPS - 1
         span = slice(start, start + length)
         both = torch.cat([stretches(x, [span], length)[0] for x in (references, estimates)])
@@ -61,13 +65,37 @@ def correlations(references: Song, estimates: Estimates) -> Correlations:
         product = torch.bmm(
             reference.permute(2, 0, 1).contiguous(), signal.permute(2, 1, 0).contiguous()
         )
-        part = torch.fft.irfft(product.permute(1, 2, 0).contiguous(), TRANSFORM)[..., :TAPS]
+        return torch.fft.irfft(product.permute(1, 2, 0).contiguous(), TRANSFORM)[..., :TAPS]
+
+    found = references.new_zeros((count, signals, TAPS), dtype=torch.float64)
+    lost = torch.zeros_like(found)
+    for piece in on_threads(part, range(0, time, blocks * fresh), references.device):
         # W. Kahan's sum: a plain one would err more than all the transforms.
-        part = part - lost
-        total = found + part
-        lost = (total - found) - part
+        piece = piece - lost
+        total = found + piece
+        lost = (total - found) - piece
         found = total
     return found
+
+
+def on_threads(
+    function: Callable[[Item], Tensor], items: Iterable[Item], device: torch.device
+) -> Iterator[Tensor]:
+    """What the function makes of each item, in their order; on a CPU each on a thread of its own.
+
+    torch's own threads would have to wait for each other within every operation, of which there are
+    thousands, and where another program takes a core from them they wait for long.
+    """
+    threads = torch.get_num_threads() if device.type == "cpu" else 1
+    if threads == 1:
+        yield from map(function, items)
+        return
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(threads) as pool:
+            yield from pool.map(function, items)
+    finally:
+        torch.set_num_threads(threads)
 
 
 def projection_filters(references: Song, found: Correlations, ridge: float) -> Filters:

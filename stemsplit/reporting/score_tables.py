@@ -65,7 +65,7 @@ def print_whole_songs(rows: Rows) -> None:
         for stem, scores in row.scores.items():
             cells = [scores[figure].median if figure in scores else None for figure in figures]
             cells = [gain(row, base, stem), *cells]
-            texts = ["–" if median is None else f"{median:.2f}" for median in cells]
+            texts = ["–" if median is None else f"{median + 0.0:.2f}" for median in cells]
             table.add_row(Text(f"  {stem}"), *texts)
         table.add_section()
     Console().print(table)
