@@ -12,7 +12,7 @@ from stemsplit.data.datamodule import StemDataModule
 from stemsplit.data.store import corpus_fingerprint
 from stemsplit.errors import InputError, one_line_errors
 from stemsplit.evaluation.scores import PROTOCOL, evaluate
-from stemsplit.reporting.results import count_test_scoring, print_scores, write_result
+from stemsplit.reporting.results import count_test_scoring, counted_as, print_scores, write_result
 
 SUBSETS = ("valid", "test")
 
@@ -46,7 +46,8 @@ def evaluate_checkpoint(config: DictConfig) -> None:
             f"{checkpoint} does not lie in a run's folder: say on which corpus, data=…"
         )
     separator = load(checkpoint, device=processes.device(config.device))
-    data: StemDataModule = make(data_config, targets=list(separator.targets))
+    # The corpora that were trained on besides are not needed to score.
+    data: StemDataModule = make(data_config, targets=list(separator.targets), also=[])
     tracks = data.tracks(config.subset)
     folder = Path(config.output or checkpoint.parent / "evaluations" / f"{corpus}-{config.subset}")
     scores = evaluate(separator, tracks, row, folder / "museval", config.workers)
@@ -62,9 +63,11 @@ def evaluate_checkpoint(config: DictConfig) -> None:
         fingerprint=corpus_fingerprint(tracks),
         targets=list(separator.targets),
     )
-    print_scores(scores, f"{row} on the {config.subset} songs of {corpus}: {folder}")
+    times = None
     if run is not None and config.subset == "test":
-        times = count_test_scoring(run, corpus)
+        times = count_test_scoring(run, counted_as(corpus, data.root))
+    print_scores(scores, f"{row} on the {config.subset} songs of {corpus}: {folder}")
+    if times is not None:
         print(f"this run was scored on the test songs of {corpus} {times} times by now")
 
 

@@ -23,7 +23,7 @@ from stemsplit.data.diagnosis import listing_findings
 from stemsplit.data.tracks import Subset
 from stemsplit.errors import InputError, one_line_errors
 from stemsplit.evaluation.scores import PROTOCOL, evaluate
-from stemsplit.reporting.results import count_test_scoring, print_scores, write_result
+from stemsplit.reporting.results import count_test_scoring, counted_as, print_scores, write_result
 from stemsplit.training.metrics_csv import MetricsCsv
 from stemsplit.training.module import SeparationModule
 from stemsplit.training.weights_and_biases import finish
@@ -82,9 +82,12 @@ def train(config: DictConfig) -> None:
     subsets: list[Subset] = ["valid", "test"] if config.evaluate_test else ["valid"]
     data.tracks("train", *subsets)
     if is_first():
-        for finding in listing_findings(data.root, data.listing(), data.stems, data.store.channels):
+        songs = [track for track in data.listing() if not track.corpus]  # those of data.also apart
+        for finding in listing_findings(data.root, songs, data.stems, data.store.channels):
             print(f"data: {finding}", file=sys.stderr)
     config.data.root = str(data.root)  # so that it is found from any directory
+    for place, corpus in enumerate(data.also):
+        config.data.also[place].root = str(Path(corpus.root).expanduser().resolve())
     if module.normalise and separator.network.views and not config.resume:
         separator.network.set_statistics(data.statistics())
     loggers = list(make(config.logger).values()) if is_first() else []
@@ -162,10 +165,10 @@ def score(
         seed=config.seed,
         steps=trainer.global_step,
         targets=list(config.targets),
-        test_scored={},  # by corpus; once counted, the count stays
+        **({} if subset == "test" else {"test_scored": {}}),  # once counted, the count stays
     )
     if subset == "test":
-        count_test_scoring(run, config.corpus)
+        count_test_scoring(run, counted_as(config.corpus, data.root))
     for logger in loggers:
         logger.log_metrics(
             {
