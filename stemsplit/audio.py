@@ -28,6 +28,7 @@ class Audio(NamedTuple):
     samples: Samples
     sample_rate: int
     sixteen_bit: bool
+    lossless: bool
 
 
 def read(path: Path, stream: int = 0) -> Audio:
@@ -71,7 +72,8 @@ def _decode(
             raise InputError(f"{path}: audio stream {index} is empty; copy the file anew")
         rate, _ = found.form
         _check(path, found.samples, rate, stream, container.format.name)
-        audios.append(Audio(found.samples, rate, fits_sixteen_bits(stream)))
+        codec = stream.codec_context.name
+        audios.append(Audio(found.samples, rate, fits_sixteen_bits(stream), is_lossless(codec)))
     return audios
 
 
@@ -151,8 +153,11 @@ def _check_riff_length(path: Path) -> None:
 def fits_sixteen_bits(stream: av.AudioStream) -> bool:
     """Whether int16 keeps all that the source has: it is lossy, or 16-bit itself."""
     context = stream.codec_context
-    lossless = stream.codec_context.name.startswith(("pcm_", "flac", "alac", "wavpack", "tta"))
-    return not lossless or context.format.name in {"u8", "u8p", "s16", "s16p"}
+    return not is_lossless(context.name) or context.format.name in {"u8", "u8p", "s16", "s16p"}
+
+
+def is_lossless(codec: str) -> bool:
+    return codec.startswith(("pcm_", "flac", "alac", "wavpack", "tta"))
 
 
 def resample(

@@ -21,12 +21,13 @@ from rich.text import Text
 
 from stemsplit import configuration
 from stemsplit.configuration import CONF, make
+from stemsplit.data.combined import Corpus, combined
 from stemsplit.data.diagnosis import listing_findings
 from stemsplit.data.examination import Examination, duplicates, examine_all
 from stemsplit.data.findings import Finding, song_of
 from stemsplit.data.headers import Header, Headers, headers_of, sources
 from stemsplit.data.official import STEMS, layout, other_corpus
-from stemsplit.data.tracks import with_validation
+from stemsplit.data.tracks import all_stems, check_targets, found_stems, with_validation
 from stemsplit.errors import InputError, one_line_errors
 
 configuration.register_resolvers()
@@ -54,19 +55,29 @@ def examine_corpus(config: DictConfig) -> dict[str, Any]:
         raise InputError("data.root is not set: say data.root=/path/to/the/corpus")
     root = Path(data.root).expanduser().resolve()
     tracks = make(data.lister)(root)
+    try:
+        beside = combined(tracks, [Corpus(**make(corpus)) for corpus in data.also])[len(tracks) :]
+        refusals = []
+    except InputError as error:
+        beside, refusals = [], [Finding("fault", "data.also", "", str(error))]
     kind = layout(root, tracks)
-    headers = headers_of(tracks)
-    stems = data.stems or sorted({stem for track in tracks for stem in track.stems})
+    headers = headers_of([*tracks, *beside])
+    try:
+        stems = data.stems or found_stems(tracks, data.targets, root)
+        check_targets(data.targets, list(stems))
+    except InputError as error:
+        stems = all_stems(tracks)
+        refusals.append(Finding("fault", "targets", "", str(error)))
     names = None if data.validation_tracks is None else list(data.validation_tracks)
-    findings = listing_findings(root, tracks, list(stems), data.channels, names, headers)
+    findings = refusals + listing_findings(root, tracks, list(stems), data.channels, names, headers)
     known = {track.name for track in tracks if track.subset != "test"}
     if names is not None:
         tracks = with_validation(tracks, [name for name in names if name in known])
     findings += other_corpus(root, tracks)
     parts = STEMS if kind else None
     with Progress(console=Console(stderr=True)) as progress:
-        bar = progress.add_task("examining songs", total=len(tracks))
-        songs = examine_all(tracks, headers, parts, lambda: progress.advance(bar))
+        bar = progress.add_task("examining songs", total=len(tracks) + len(beside))
+        songs = examine_all([*tracks, *beside], headers, parts, lambda: progress.advance(bar))
     findings += [finding for song in songs for finding in song.findings]
     findings += duplicates(songs)
     return {

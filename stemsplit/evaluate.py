@@ -23,7 +23,7 @@ from stemsplit.evaluation.runner import evaluate
 from stemsplit.evaluation.systems import Folder, Mixture, Oracle, Resampled, System, Trained
 from stemsplit.evaluation.tables import compare, row_of, spread
 from stemsplit.features import FrontEnd
-from stemsplit.reporting.results import count_test_scoring, write_result
+from stemsplit.reporting.results import count_test_scoring, counted_as, write_result
 from stemsplit.reporting.score_tables import (
     print_differences,
     print_scores,
@@ -77,7 +77,8 @@ def evaluate_systems(config: DictConfig) -> None:
         rest = ACCOMPANIMENT if targets == ("vocals",) else "residual"
         whole = config.stems is not None and set(config.stems) <= set(targets)
         stems = targets if whole else (*targets, rest)
-    data: StemDataModule = make(data_config, targets=list(targets))
+    # The corpora that were trained on besides are not needed to score.
+    data: StemDataModule = make(data_config, targets=list(targets), also=[])
     tracks = data.tracks(config.subset)
     store = data.store
     protocol = Protocol(
@@ -144,18 +145,18 @@ def evaluate_systems(config: DictConfig) -> None:
     )
     write_csv(folder / "scores.csv", rows, protocol)
     write_latex(folder / "scores.tex", rows, protocol)
+    times = {}
+    if config.subset == "test":
+        runs = [checkpoint.path.parent for checkpoint in checkpoints if checkpoint.run is not None]
+        times = {run: count_test_scoring(run, counted_as(corpus, data.root)) for run in runs}
     print_scores(rows, protocol, f"{config.subset} songs of {corpus}: {folder}")
     print_whole_songs(rows)
     if differences:
         print_differences(differences)
     if spreads:
         print_spreads(spreads)
-    if config.subset == "test":
-        for checkpoint in checkpoints:
-            if checkpoint.run is not None:
-                times = count_test_scoring(checkpoint.path.parent, corpus)
-                where = checkpoint.path.parent
-                print(f"{where}: scored on the test songs of {corpus} {times} times by now")
+    for run, count in times.items():
+        print(f"{run}: scored on the test songs of {corpus} {count} times by now")
 
 
 def listed(given: str | ListConfig | None) -> list[str]:

@@ -26,7 +26,7 @@ from stemsplit.evaluation.protocol import Protocol
 from stemsplit.evaluation.runner import evaluate
 from stemsplit.evaluation.systems import Mixture, System, Trained
 from stemsplit.evaluation.tables import row_of
-from stemsplit.reporting.results import count_test_scoring, write_result
+from stemsplit.reporting.results import count_test_scoring, counted_as, write_result
 from stemsplit.reporting.score_tables import print_scores
 from stemsplit.training.metrics_csv import MetricsCsv
 from stemsplit.training.module import SeparationModule
@@ -86,9 +86,12 @@ def train(config: DictConfig) -> None:
     subsets: list[Subset] = ["valid", "test"] if config.evaluate_test else ["valid"]
     data.tracks("train", *subsets)
     if is_first():
-        for finding in listing_findings(data.root, data.listing(), data.stems, data.store.channels):
+        songs = [track for track in data.listing() if not track.corpus]  # those of data.also apart
+        for finding in listing_findings(data.root, songs, data.stems, data.store.channels):
             print(f"data: {finding}", file=sys.stderr)
     config.data.root = str(data.root)  # so that it is found from any directory
+    for place, corpus in enumerate(data.also):
+        config.data.also[place].root = str(Path(corpus.root).expanduser().resolve())
     if module.normalise and separator.network.views and not config.resume:
         separator.network.set_statistics(data.statistics())
     loggers = list(make(config.logger).values()) if is_first() else []
@@ -172,10 +175,10 @@ def score(
         seed=config.seed,
         steps=trainer.global_step,
         targets=list(config.targets),
-        test_scored={},  # by corpus; once counted, the count stays
+        **({} if subset == "test" else {"test_scored": {}}),  # once counted, the count stays
     )
     if subset == "test":
-        count_test_scoring(run, config.corpus)
+        count_test_scoring(run, counted_as(config.corpus, data.root))
     for logger in loggers:
         logger.log_metrics(
             {

@@ -179,3 +179,48 @@ def test_without_a_corpus_it_is_asked_for(tmp_path: Path) -> None:
         doctor(tmp_path)
     with pytest.raises(InputError, match=r"data\.root is not set"):
         doctor("null", "data=musdb18")
+
+
+def test_other_corpora_of_the_training_are_examined_too(
+    clean: Path, songs: list[Song], tmp_path: Path
+) -> None:
+    softer = {name: 0.5 * stem for name, stem in songs[2].items()}  # a test song of the first
+    write(tmp_path / "also/train/leak", softer)
+    lister = "{_target_: stemsplit.data.folders.folder, _partial_: true}"
+    given = [
+        *("data=musdb18hq", "data.validation_tracks=[validation]"),
+        f"data.also=[{{lister: {lister}, root: {tmp_path}/also}}]",
+    ]
+    [fault] = doctor(clean, *given)["faults"]
+    assert fault["check"] == "duplicate"
+    assert "is the same audio as train/leak" in fault["text"]
+    [fault] = doctor(clean, *given[:2], given[2].replace("/also}", "/nowhere}"))["faults"]
+    assert fault["check"] == "data.also"
+    assert "nowhere: there is no such folder" in fault["text"]
+
+
+def test_songs_without_the_target_are_not_fit_to_train_on(
+    songs: list[Song], tmp_path: Path
+) -> None:
+    for subset, number in (("train", 0), ("valid", 1)):
+        folder = tmp_path / subset / f"song {number}"
+        folder.mkdir(parents=True)
+        for stem in ("bass", "drums"):
+            soundfile.write(folder / f"{stem}.wav", songs[number][stem].T, SAMPLE_RATE)
+    [fault] = doctor(tmp_path, "data=folder")["faults"]
+    assert fault["check"] == "targets"
+    assert "['vocals'] are not among the corpus's stems ['bass', 'drums']" in fault["text"]
+    report = doctor(tmp_path, "data=folder", "targets=[bass]")
+    assert report["faults"] == []
+    assert report["layout"] is None
+
+
+def test_without_a_mixture_stems_are_measured_by_the_longest(
+    songs: list[Song], tmp_path: Path
+) -> None:
+    folder = tmp_path / "train" / "song"
+    folder.mkdir(parents=True)
+    soundfile.write(folder / "drums.wav", songs[0]["drums"].T, SAMPLE_RATE)
+    soundfile.write(folder / "vocals.wav", songs[0]["vocals"][:, SAMPLE_RATE:].T, SAMPLE_RATE)
+    notes = [note for note in doctor(tmp_path, "data=folder")["notes"] if note["check"] == "length"]
+    assert [note["text"] for note in notes] == ["vocals is 1.00 s shorter than the longest stem"]

@@ -30,7 +30,7 @@ def main() -> None:
     )
     cleaning.add_argument(
         "--unused-days",
-        type=float,
+        type=days,
         metavar="DAYS",
         help="also what was not used for so long; 0 removes all",
     )
@@ -46,6 +46,13 @@ def main() -> None:
         else:
             for folder, reason in clean(cache, given.unused_days):
                 print(f"removed {folder}: it {reason}")
+
+
+def days(text: str) -> float:
+    number = float(text)
+    if not number >= 0:
+        raise ValueError
+    return number
 
 
 def show(cache: Path) -> None:

@@ -15,6 +15,8 @@ from stemsplit.data.stretch import window_of, with_tempo_and_pitch
 from stemsplit.errors import InputError
 from stemsplit.shapes import Stems
 
+GREATEST_GAIN = 100.0
+
 Key = tuple[int, int]
 Range = Sequence[float]
 
@@ -53,8 +55,7 @@ class Augment:
         remix: bool = True,
         sample_rate: int = 44100,
     ) -> None:
-        if len(gain) != 2 or not 0 <= gain[0] <= gain[1]:
-            raise InputError(f"augment.gain {list(gain)} must be [least, most], both 0 or more")
+        check_range("gain", gain, 0, GREATEST_GAIN)
         probabilities = {"polarity": polarity, "mono": mono, "tempo": tempo, "pitch": pitch}
         for name, probability in {**probabilities, "equaliser": equaliser}.items():
             if not 0 <= probability <= 1:
@@ -137,7 +138,8 @@ class Augment:
             bands = len(band_centres(self.equaliser_hertz))
             decibels = between(self.equaliser_decibels, draws, count, bands)[places]
             how = decibels, self.equaliser_hertz, self.sample_rate
-            stems[places] = equalise(stems[places], *how)
+            if len(decibels):
+                stems[places] = equalise(stems[places], *how)
         if self.snr_decibels is not None:
             if not 0 < len(targets) < count:
                 raise InputError(
@@ -172,9 +174,10 @@ class Augment:
 
 
 def check_range(name: str, given: Range, least: float, most: float) -> None:
-    if len(given) != 2 or not least <= given[0] <= given[1] <= most:
+    pair = list(given) if isinstance(given, Sequence) else [given]
+    if len(pair) != 2 or not least <= pair[0] <= pair[1] <= most:
         raise InputError(
-            f"augment.{name} {list(given)} must be [least, most], both from {least:g} to {most:g}"
+            f"augment.{name} {given} must be [least, most], both from {least:g} to {most:g}"
         )
 
 

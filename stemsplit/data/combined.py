@@ -38,7 +38,7 @@ def combined(tracks: Sequence[Track], others: Sequence[Corpus]) -> list[Track]:
         raise InputError("data.also adds to the training songs of data.root, which has none")
     held_out = {track.name: track.subset for track in tracks if track.subset != "train"}
     added = []
-    for corpus in others:
+    for number, corpus in enumerate(others, 1):
         songs = corpus.training_tracks()
         for track in songs:
             if track.name in held_out:
@@ -47,5 +47,5 @@ def combined(tracks: Sequence[Track], others: Sequence[Corpus]) -> list[Track]:
                     "so it must not be trained on; take it out of the corpus that data.also adds"
                 )
         weight = corpus.weight * first / len(songs)
-        added += [replace(track, weight=weight) for track in songs]
+        added += [replace(track, weight=weight, corpus=number) for track in songs]
     return [*tracks, *added]

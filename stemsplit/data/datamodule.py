@@ -17,7 +17,16 @@ from stemsplit.data.downsample import Downsample, scaled
 from stemsplit.data.sampling import EpochSampler, ResumableLoader, SharedBatches
 from stemsplit.data.statistics import cached_statistics
 from stemsplit.data.store import Store, StoredTrack, corpus_fingerprint
-from stemsplit.data.tracks import Subset, Track, of_subset, with_stems, with_validation
+from stemsplit.data.tracks import (
+    Subset,
+    Track,
+    all_stems,
+    check_targets,
+    found_stems,
+    of_subset,
+    with_stems,
+    with_validation,
+)
 from stemsplit.errors import InputError
 from stemsplit.features import FrontEnd
 from stemsplit.shapes import Batch, Stems, Waveform
@@ -117,15 +126,27 @@ class StemDataModule(L.LightningDataModule):
             tracks = self.lister(self.root)
             if self.validation_tracks is not None:
                 tracks = with_validation(tracks, self.validation_tracks)
-            if self._stems is None:
-                self._stems = found_stems(tracks, self.targets, self.root)
-            self._listed = with_stems(combined(tracks, self.also), self._stems)
+            tracks = combined(tracks, self.also)
+            refuse_shared(self.store, tracks)
+            trained = [track for track in tracks if track.subset != "test"]
+            tested = [track for track in tracks if track.subset == "test"]
+            stems = self._stems
+            if stems is None:
+                # What only test songs have is no part of training.
+                own = [track for track in trained or tested if not track.corpus]
+                stems = self._stems = found_stems(own, self.targets, self.root)
+                tested = with_stems(tested, sorted({*stems, *all_stems(tested)}))
+            else:
+                tested = with_stems(tested, stems)
+            self._listed = with_stems(trained, stems) + tested
         return self._listed
 
     @property
     def stems(self) -> list[str]:
         """What the songs consist of, in the order in which chunks hold it."""
-        return list(self.listing()[0].stems) if self._stems is None else self._stems
+        self.listing()
+        assert self._stems is not None
+        return self._stems
 
     def tracks(self, *subsets: Subset) -> list[StoredTrack]:
         """The decoded songs of these subsets; raises `InputError` where one has none."""
@@ -135,7 +156,7 @@ class StemDataModule(L.LightningDataModule):
 
     def training_tracks(self) -> list[StoredTrack]:
         """The songs that are trained on: those of the train split, or the chosen part of them."""
-        return self.downsample.songs_of(self.tracks("train"), self.targets, self.seed)
+        return self.downsample.songs_of(self.tracks("train"), self.targets)
 
     def prepare_data(self) -> None:
         self.tracks("train", "valid")
@@ -230,22 +251,14 @@ class StemDataModule(L.LightningDataModule):
         return make_batch(self.front_end, self.views, stems.sum(dim=1), stems[:, targets], keys)
 
 
-def check_targets(targets: Sequence[str], stems: Sequence[str]) -> None:
-    unknown = [target for target in targets if target not in stems]
-    if unknown:
-        raise InputError(f"targets {unknown} are not among the corpus's stems {list(stems)}")
-
-
-def found_stems(tracks: Sequence[Track], targets: Sequence[str], root: Path) -> list[str]:
-    """All stems of the tracks; having none beside the targets is an error, which is to be meant."""
-    found = sorted({stem for track in tracks for stem in track.stems})
-    check_targets(targets, found)
-    if set(found) <= set(targets):
-        raise InputError(
-            f"{root}: has no stems beside the targets {found}; add files of what else is in the "
-            f"mixture or, where that is all, say stems=[{','.join(found)}]"
-        )
-    return found
+def refuse_shared(store: Store, tracks: Sequence[Track]) -> None:
+    """Songs of the same files in two splits would be their own test, whatever they are called."""
+    for one, other in store.repeated(tracks):
+        if one.subset != other.subset:
+            raise InputError(
+                f"{other.path}: is the same as {one.path}, a {one.subset} song; remove one of them "
+                "(python -m stemsplit.doctor finds also what only sounds the same)"
+            )
 
 
 def make_batch(

@@ -1,5 +1,6 @@
 """A track's files made one array: all of it at one rate, with one number of channels."""
 
+from enum import Enum
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +13,14 @@ from stemsplit.data.tracks import AudioSource, Track
 from stemsplit.errors import InputError
 
 PIECE = 65536  # samples that are rounded at a time, so that they stay in the processor's cache
+
+
+class Depth(Enum):
+    """What holds all of a track's streams: 16 bits, at a scale of 1 where some are lossless."""
+
+    SIXTEEN_BIT = 1
+    SIXTEEN_EXACT = 2
+    DEEPER = 3
 
 
 class Decoded(NamedTuple):
@@ -28,13 +37,14 @@ class Decoded(NamedTuple):
 def decode(track: Track, sample_rate: int, channels: int) -> Decoded:
     """Sixteen-bit integers where all sources are lossy or of 16 bits themselves, else float32.
 
-    A stream that ends before the mixture is silent from there on; one that is longer is cut.
+    (Float32 too where a lossy one that overshoots would take a lossless one's last bit.) A stream
+    that ends before the mixture is silent from there on; one that is longer is cut.
     """
-    rows, sixteen_bit = _read(track, sample_rate, channels)
+    rows, depth = _read(track, sample_rate, channels)
     time = max(row.shape[1] for row in (rows if track.mixture is None else rows[:1]))
     stems = rows[len(rows) - len(track.stems) :]
     levels = np.stack([block_levels(stem[:, :time], time, sample_rate) for stem in stems])
-    if sixteen_bit:
+    if depth is Depth.SIXTEEN_BIT or (depth is Depth.SIXTEEN_EXACT and _scale(rows) == 1):
         return Decoded(*_rounded(rows, channels, time), levels)
     samples = np.zeros((len(rows), channels, time), np.float32)
     for kept, row in zip(samples, rows, strict=True):
@@ -45,10 +55,7 @@ def decode(track: Track, sample_rate: int, channels: int) -> Decoded:
 def _rounded(
     rows: list[np.ndarray], channels: int, time: int
 ) -> tuple[Int16[np.ndarray, "row channel time"], float]:
-    # A coded stream may overshoot full scale; it is kept whole, not clipped.
-    highest = max(float(row.max(initial=0)) for row in rows)
-    lowest = min(float(row.min(initial=0)) for row in rows)
-    scale = max(1.0, highest * 32768 / 32767, -lowest)
+    scale = _scale(rows)
     samples = np.zeros((len(rows), channels, time), np.int16)
     for kept, row in zip(samples, rows, strict=True):
         for start in range(0, min(time, row.shape[1]), PIECE):
@@ -58,8 +65,15 @@ def _rounded(
     return samples, scale
 
 
-def _read(track: Track, sample_rate: int, channels: int) -> tuple[list[np.ndarray], bool]:
-    """The mixture, if there is one, and the stems; whether 16 bits hold all of them."""
+def _scale(rows: list[np.ndarray]) -> float:
+    """A coded stream may overshoot full scale; it is kept whole, not clipped."""
+    highest = max(float(row.max(initial=0)) for row in rows)
+    lowest = min(float(row.min(initial=0)) for row in rows)
+    return max(1.0, highest * 32768 / 32767, -lowest)
+
+
+def _read(track: Track, sample_rate: int, channels: int) -> tuple[list[np.ndarray], Depth]:
+    """The mixture, if there is one, and the stems."""
     sources = [*([track.mixture] if track.mixture else []), *track.stems.values()]
     wanted: dict[Path, set[int]] = {}
     for source in sources:
@@ -79,7 +93,10 @@ def _read(track: Track, sample_rate: int, channels: int) -> tuple[list[np.ndarra
         else _converted(found[source.path, source.stream], source, sample_rate, channels)
         for source in sources
     ]
-    return rows, all(decoded.sixteen_bit for decoded in found.values())
+    if not all(decoded.sixteen_bit for decoded in found.values()):
+        return rows, Depth.DEEPER
+    exact = any(decoded.lossless for decoded in found.values())
+    return rows, Depth.SIXTEEN_EXACT if exact else Depth.SIXTEEN_BIT
 
 
 def _converted(
@@ -92,4 +109,8 @@ def _converted(
                 f"{source.path}: has {len(samples)} channel(s), {source.channel + 1} are needed"
             )
         samples = samples[[source.channel]]
-    return audio.resample(audio.with_channels(samples, channels), found.sample_rate, sample_rate)
+    try:
+        samples = audio.with_channels(samples, channels)
+    except InputError as error:
+        raise InputError(f"{source.path}: {error}") from None
+    return audio.resample(samples, found.sample_rate, sample_rate)

@@ -1,7 +1,8 @@
 """A smaller training set, for tuning: fewer excerpts, fewer songs or a lower rate."""
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
@@ -40,21 +41,27 @@ class Downsample:
     def chunks_of(self, chunks_per_track: int) -> int:
         return max(1, round(self.chunks * chunks_per_track))
 
-    def songs_of(
-        self, tracks: Sequence[StoredTrack], targets: Sequence[str], seed: int
-    ) -> list[StoredTrack]:
-        """The chosen songs, in the order in which they came."""
+    def songs_of(self, tracks: Sequence[StoredTrack], targets: Sequence[str]) -> list[StoredTrack]:
+        """The chosen songs, in the order in which they came: the same for every seed of a training.
+
+        However many songs of a corpus are chosen, its share of the excerpts stays.
+        """
         if self.songs == 1:
             return list(tracks)
-        random = np.random.default_rng(seed)
-        chosen: set[int] = set()
-        # Within a corpus all weights are alike.
-        for weight in sorted({track.weight for track in tracks}):
-            places = [place for place, track in enumerate(tracks) if track.weight == weight]
+        random = np.random.default_rng(0)
+        sizes = Counter(track.corpus for track in tracks)
+        chosen: dict[int, int] = {}  # of every corpus how many, by the place of each
+        for corpus in sorted(sizes):
+            places = [place for place, track in enumerate(tracks) if track.corpus == corpus]
             places.sort(key=lambda place: sounding_share(tracks[place], targets))
             strata = np.array_split(places, max(1, round(self.songs * len(places))))
-            chosen.update(int(random.choice(stratum)) for stratum in strata)
-        return [track for place, track in enumerate(tracks) if place in chosen]
+            chosen |= {int(random.choice(stratum)): len(strata) for stratum in strata}
+        first = sum(tracks[place].corpus == 0 for place in chosen) / (sizes[0] or 1) or 1.0
+        return [
+            replace(track, weight=track.weight * first * sizes[track.corpus] / chosen[place])
+            for place, track in enumerate(tracks)
+            if place in chosen
+        ]
 
 
 def scaled(count: int, share: float) -> int:

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from stemsplit import audio
-from stemsplit.data.diagnosis import LENGTH_SECONDS
+from stemsplit.data.diagnosis import is_exact, length_text
 from stemsplit.data.findings import Finding, song_of
 from stemsplit.data.fingerprint import PARTLY, SAME, Bits, agreements, fingerprint
 from stemsplit.data.headers import Headers, sources
@@ -69,6 +69,7 @@ def examine(track: Track, headers: Headers, parts: Collection[str] | None) -> Ex
     mixture: audio.Audio | None = None
     total: audio.Audio | None = None
     lossless = True
+    lengths: dict[str, float] = {}
     complete = set(parts or ()) <= set(sources(track))
     for name, source in sources(track).items():  # the mixture first
         header = headers[source]
@@ -80,9 +81,9 @@ def examine(track: Track, headers: Headers, parts: Collection[str] | None) -> Ex
         if name == "mixture":
             mixture = decoded
             continue
-        if mixture is not None and header.seconds is None:
-            _check_length(song, name, decoded, mixture)
+        lengths[name] = _seconds(decoded)
         total = _sum(total, _converted(decoded, mixture or total or decoded))
+    _check_lengths(song, lengths, mixture, headers)
     heard = mixture or total
     if heard is not None:
         song.seconds = _seconds(heard)
@@ -110,7 +111,7 @@ def _converted(stem: audio.Audio, like: audio.Audio) -> audio.Audio:
         samples = audio.with_channels(samples, 1)
     samples = audio.with_channels(samples, len(like.samples))
     samples = audio.resample(samples, stem.sample_rate, like.sample_rate)
-    return audio.Audio(samples, like.sample_rate, stem.sixteen_bit)
+    return stem._replace(samples=samples, sample_rate=like.sample_rate)
 
 
 def _sum(total: audio.Audio | None, stem: audio.Audio) -> audio.Audio:
@@ -152,13 +153,17 @@ def _runs(hit: np.ndarray) -> np.ndarray:
     return starts[ends - starts >= CLIPPED_RUN]
 
 
-def _check_length(song: Examination, name: str, stem: audio.Audio, mixture: audio.Audio) -> None:
-    """Where a header states no exact length; the others were compared before."""
-    longer = _seconds(stem) - _seconds(mixture)
-    if abs(longer) > LENGTH_SECONDS:
-        comparison = "longer" if longer > 0 else "shorter"
-        text = f"{name} is {abs(longer):.2f} s {comparison} than the mixture"
-        song.find("note", "length", text)
+def _check_lengths(
+    song: Examination, lengths: dict[str, float], mixture: audio.Audio | None, headers: Headers
+) -> None:
+    """Against the mixture or, without one, the longest stem; but for what headers told before."""
+    exact = {name for name, source in sources(song.track).items() if is_exact(headers[source])}
+    against = "mixture" if mixture is not None else "longest stem"
+    expected = max(lengths.values(), default=0.0) if mixture is None else _seconds(mixture)
+    for name, seconds in lengths.items():
+        told = mixture is not None and {"mixture", name} <= exact
+        if not told and (text := length_text(name, seconds - expected, against)):
+            song.find("note", "length", text)
 
 
 def _check_match(

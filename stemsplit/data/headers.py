@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import av
 
-from stemsplit.audio import EXACT_LENGTH, fits_sixteen_bits
+from stemsplit.audio import EXACT_LENGTH, fits_sixteen_bits, is_lossless
 from stemsplit.data.tracks import AudioSource, Track
 from stemsplit.errors import InputError
 
@@ -30,7 +30,7 @@ class Header(NamedTuple):
 
     @property
     def lossless(self) -> bool:
-        return self.codec.startswith(("pcm_", "flac", "alac", "wavpack", "tta"))
+        return is_lossless(self.codec)
 
 
 # Of every source: its header, or in one line why it has none.

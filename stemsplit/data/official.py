@@ -21,7 +21,8 @@ def layout(root: Path, tracks: Sequence[Track]) -> str | None:
         return None
     if all(file.name.endswith(".stem.mp4") for file in files):
         return "MUSDB18"
-    if not all(set(track.stems) <= STEMS for track in tracks):
+    found = {stem for track in tracks for stem in track.stems}
+    if not (found == STEMS and all(set(track.stems) <= STEMS for track in tracks)):
         return None
     if all(file.name == "mixture.wav" and file.parent.parent.parent == root for file in files):
         return "MUSDB18-HQ"

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from stemsplit.data.store import StoredTrack, check_split, corpus_fingerprint
 from stemsplit.features import FrontEnd
-from stemsplit.files import replacing
+from stemsplit.files import replacing, where_writable
 from stemsplit.shapes import View
 
 Statistics = dict[str, tuple[Tensor, Tensor]]
@@ -63,20 +64,29 @@ def cached_statistics(
     key = hashlib.blake2b(digest_size=16)
     key.update(repr([corpus_fingerprint(tracks), sorted(views), front_end.settings]).encode())
     path = cache / "statistics" / f"{key.hexdigest()}.npz"
-    if not path.is_file():
-        found = statistics(tracks, front_end, views)
-        arrays = {
-            f"{view}_{name}": values.numpy()
-            for view, pair in found.items()
-            for name, values in zip(("mean", "scale"), pair, strict=True)
-        }
-        with replacing(path) as partial, partial.open("wb") as file:
-            np.savez(file, allow_pickle=False, **arrays)
-    with np.load(path, allow_pickle=False) as arrays:
-        return {
-            view: (
-                torch.from_numpy(arrays[f"{view}_mean"]),
-                torch.from_numpy(arrays[f"{view}_scale"]),
-            )
-            for view in views
-        }
+    if (kept := _read(path, views)) is not None:
+        return kept
+    found = statistics(tracks, front_end, views)
+    arrays = {
+        f"{view}_{name}": values.numpy()
+        for view, pair in found.items()
+        for name, values in zip(("mean", "scale"), pair, strict=True)
+    }
+    with where_writable(), replacing(path) as partial, partial.open("wb") as file:
+        np.savez(file, allow_pickle=False, **arrays)
+    return found
+
+
+def _read(path: Path, views: Sequence[str]) -> Statistics | None:
+    """None where there is no whole file."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return {
+                view: (
+                    torch.from_numpy(arrays[f"{view}_mean"]),
+                    torch.from_numpy(arrays[f"{view}_scale"]),
+                )
+                for view in views
+            }
+    except (OSError, EOFError, KeyError, ValueError, BadZipFile):
+        return None

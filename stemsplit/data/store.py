@@ -10,6 +10,7 @@ name and renamed: what has a name is whole. `upkeep` looks after what gathers th
 import hashlib
 import json
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -32,14 +33,15 @@ from stemsplit.data.decoding import Decoded, decode
 from stemsplit.data.headers import Header, headers_of, sources
 from stemsplit.data.tracks import Subset, Track
 from stemsplit.errors import DISK_FULL, InputError
-from stemsplit.files import replacing
+from stemsplit.files import replacing, where_writable
 
 DAY = 24 * 60 * 60  # seconds
-FORMAT = "2"  # Part of every key: change it when what is stored changes.
+FORMAT = "3"  # Part of every key: change it when what is stored changes.
 PARTIAL = ".partial-"  # A folder that is being written, or whose writer was killed.
 # While a track is decoded it takes its length in float32 this many times over, besides its stems.
 COPIES = 2.5
 WORKER_PAYS = 2**29  # bytes decoded that take a process longer than being started
+DIGEST = re.compile("[0-9a-f]{128}")
 ROOM = 2**20  # bytes left free beside the songs, for what else is written
 
 
@@ -54,6 +56,7 @@ class StoredTrack:
     sample_rate: int
     scale: float
     weight: float = 1.0  # of its training excerpts, beside those of the other tracks
+    corpus: int = 0  # of those that are combined, the number
 
     @property
     def key(self) -> str:
@@ -125,6 +128,23 @@ class Store:
             self._decode_all(missing)
         return [self._open(*pair) for pair in zip(folders, tracks, strict=True)]
 
+    def repeated(self, tracks: Sequence[Track]) -> list[tuple[Track, Track]]:
+        """Pairs of tracks with the same content; only files of equal size are read for it."""
+        by_size: dict[tuple[int, ...], list[Track]] = {}
+        for track in tracks:
+            files = [source.path for source in sources(track).values()]
+            if all(file.is_file() for file in files):  # else it is said where they are read
+                by_size.setdefault(tuple(f.stat().st_size for f in files), []).append(track)
+        pairs = []
+        for alike in by_size.values():
+            if len({track.subset for track in alike}) > 1:
+                first: dict[str, Track] = {}
+                for track in alike:
+                    other = first.setdefault(self._key(track), track)
+                    if other is not track:
+                        pairs.append((other, track))
+        return pairs
+
     def _decode_all(self, missing: Mapping[Path, Track]) -> None:
         sizes = self._sizes(missing.values())
         self._check_room(len(missing), sum(sizes))
@@ -191,7 +211,7 @@ class Store:
             "sample_rate": self.sample_rate,
             "scale": decoded.scale,
             "shape": decoded.samples.shape,
-            "crc32": zlib.crc32(decoded.samples.data),
+            "crc32": checksum(decoded.samples, decoded.levels),
         }
         partial = Path(tempfile.mkdtemp(prefix=PARTIAL, dir=folder.parent))
         try:
@@ -235,6 +255,7 @@ class Store:
             self.sample_rate,
             facts["scale"],
             track.weight,
+            track.corpus,
         )
 
     def _key(self, track: Track) -> str:
@@ -264,17 +285,23 @@ class Store:
         stat = path.stat()
         times = f"{stat.st_mtime_ns}\n{stat.st_ctime_ns}"
         identity = f"{path.resolve()}\n{stat.st_ino}\n{stat.st_size}\n{times}"
-        memo = self.cache / "fingerprints" / _digest(identity.encode())
-        if not memo.is_file():
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "blake2b").hexdigest()
-            with replacing(memo) as partial:
-                partial.write_text(digest)
-        return memo.read_text()
+        memo = self.cache / "fingerprints" / _digest(os.fsencode(identity))
+        kept = memo.read_text(errors="replace") if memo.is_file() else ""
+        if DIGEST.fullmatch(kept):
+            return kept
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "blake2b").hexdigest()
+        with where_writable(), replacing(memo) as partial:
+            partial.write_text(digest)
+        return digest
 
 
 def _digest(content: bytes) -> str:
     return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
+def checksum(samples: np.ndarray, levels: np.ndarray) -> int:
+    return zlib.crc32(levels.data, zlib.crc32(samples.data))
 
 
 def is_whole(folder: Path) -> bool:

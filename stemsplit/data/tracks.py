@@ -4,6 +4,7 @@ A new corpus is one more lister: a function from its root folder to `Track`s. He
 those of its layout; others have modules of their own (`mir1k`, `folders`).
 """
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,7 +33,8 @@ class Track:
     """A song; its mixture lies beside its stems, since mixtures are coded by themselves.
 
     Without a mixture (None), that is the sum of the stems; a stem that is None is silence. Training
-    excerpts are drawn from a track as often as its weight says, beside those of the others.
+    excerpts are drawn from a track as often as its weight says, beside those of the others. Where
+    corpora are combined, `corpus` numbers them.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Track:
     mixture: AudioSource | None
     stems: dict[str, AudioSource | None]
     weight: float = 1.0
+    corpus: int = 0
 
     @property
     def path(self) -> Path:
@@ -61,8 +64,14 @@ def musdb18hq(root: Path) -> list[Track]:
 def musdb7(root: Path) -> list[Track]:
     """The first 7 s of every song of MUSDB18, which musdb downloads where `root` holds nothing."""
     if not root.is_dir() or not any(root.iterdir()):
+        # Unpacked beside it: a download that is killed leaves nothing that looks whole.
+        partial = root.with_name(f".{root.name}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
         try:
-            _import_musdb().DB(root=str(root), download=True, subsets=[])
+            _import_musdb().DB(root=str(partial), download=True, subsets=[])
+            if root.is_dir():
+                root.rmdir()
+            partial.rename(root)
         except (OSError, RuntimeError, BadZipFile) as error:
             raise InputError(
                 f"{root}: the 7 s previews of MUSDB18 cannot be downloaded ({error}); where there "
@@ -116,6 +125,7 @@ def _musdb(root: Path, is_wav: bool) -> list[Track]:
     layout = _import_musdb().DB(root=str(root), subsets=[]).setup
     official = set(layout["validation_tracks"])
     tracks = []
+    seen: dict[str, Path] = {}
     stems: dict[str, AudioSource | None]
     for folder in folders:
         pattern = f"[!.]*/{layout['mixture']}" if is_wav else "[!.]*.stem.mp4"
@@ -128,6 +138,8 @@ def _musdb(root: Path, is_wav: bool) -> list[Track]:
                 name = mixture.name.removesuffix(".stem.mp4")
                 streams = layout["stem_ids"]
                 stems = {stem: AudioSource(mixture, streams[stem]) for stem in layout["sources"]}
+            if (other := seen.setdefault(name, mixture)) != mixture:
+                raise InputError(f"{mixture}: {other} has the same name; rename or remove one")
             subset: Subset = "valid" if folder == "train" and name in official else folder
             tracks.append(Track(name, subset, AudioSource(mixture), stems))
     if not tracks:
@@ -184,3 +196,26 @@ def with_stems(tracks: Sequence[Track], stems: Sequence[str]) -> list[Track]:
                 "name more of its stems, or remove the song"
             )
     return [replace(track, stems={stem: track.stems[stem] for stem in stems}) for track in tracks]
+
+
+def check_targets(targets: Sequence[str], stems: Sequence[str]) -> None:
+    unknown = [target for target in targets if target not in stems]
+    if unknown:
+        raise InputError(f"targets {unknown} are not among the corpus's stems {list(stems)}")
+
+
+def found_stems(tracks: Sequence[Track], targets: Sequence[str], root: Path) -> list[str]:
+    """All stems of the tracks; having none beside the targets is an error, which is to be meant."""
+    found = all_stems(tracks)
+    check_targets(targets, found)
+    if set(found) <= set(targets):
+        raise InputError(
+            f"{root}: has no stems beside the targets {found}; add files of what else is in the "
+            f"mixture or, where that is all, say stems=[{','.join(found)}]"
+        )
+    return found
+
+
+def all_stems(tracks: Sequence[Track]) -> list[str]:
+    """Every stem that any of the tracks has audio of."""
+    return sorted({stem for track in tracks for stem, source in track.stems.items() if source})

@@ -3,7 +3,6 @@
 import json
 import shutil
 import time as clock
-import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from stemsplit.data.store import DAY, FORMAT, PARTIAL, is_whole, sweep
+from stemsplit.data.store import DAY, FORMAT, PARTIAL, checksum, is_whole, sweep
+from stemsplit.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,10 @@ def clean(cache: Path, unused_days: float | None) -> Iterator[tuple[Path, str]]:
         elif unused_days is not None and (days := _entry(folder).unused_days) >= unused_days:
             reason = f"was not used for {days:.0f} days"
         if reason is not None:
-            shutil.rmtree(folder)
+            try:
+                shutil.rmtree(folder)
+            except OSError as error:
+                raise InputError(f"{folder}: cannot be removed ({error.strerror})") from None
             yield folder, reason
 
 
@@ -64,19 +67,23 @@ def _folders(cache: Path) -> list[Path]:
     return sorted(
         folder
         for folder in (cache / "tracks").glob("*")
-        if folder.is_dir() and not folder.name.startswith(PARTIAL)
+        if folder.is_dir() and not folder.is_symlink() and not folder.name.startswith(PARTIAL)
     )
 
 
 def _is_current(folder: Path) -> bool:
-    return is_whole(folder) and _facts(folder).get("format") == FORMAT
+    if not is_whole(folder):
+        return False
+    facts = _facts(folder)
+    return facts.get("format") == FORMAT and {"name", "path", "sample_rate", "crc32"} <= set(facts)
 
 
 def _is_intact(folder: Path) -> bool:
     if not _is_current(folder):
         return False
     samples = np.load(folder / "samples.npy", mmap_mode="r", allow_pickle=False)
-    return zlib.crc32(samples.data) == _facts(folder)["crc32"]
+    levels = np.load(folder / "levels.npy", allow_pickle=False)
+    return checksum(samples, levels) == _facts(folder)["crc32"]
 
 
 def _facts(folder: Path) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import json
 import platform
 import subprocess
+import sys
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -59,14 +60,35 @@ def count_test_scoring(run: Path, corpus: str) -> int:
     return int(_update(run / "result.json", counted)[TEST_SCORED][corpus])
 
 
+def counted_as(corpus: str, root: Path) -> str:
+    """A corpus by its name; one of anyone's own songs by its folder."""
+    return str(root) if corpus == "folder" else corpus
+
+
 def _update(path: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> dict[str, Any]:
     """Exchange a file's content for what `change` makes of it; one process at a time."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_name(f".{path.name}.lock")):
-        result = change(json.loads(path.read_text()) if path.is_file() else {})
+        result = change(_read(path))
         with replacing(path) as partial:
             partial.write_text(json.dumps(result, indent=2) + "\n")
     return result
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """What is there. A damaged file is put aside: the results of a training are not lost for it."""
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text())
+    except ValueError:
+        content = None
+    if isinstance(content, dict):
+        return content
+    aside = path.with_name(f"{path.name}.damaged")
+    path.replace(aside)
+    print(f"{path}: was damaged, and lies as {aside.name} now", file=sys.stderr)
+    return {}
 
 
 def commit() -> str | None:

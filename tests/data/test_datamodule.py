@@ -15,6 +15,7 @@ from stemsplit import audio
 from stemsplit.data.augment import Augment
 from stemsplit.data.chunks import Chunk
 from stemsplit.data.datamodule import StemDataModule
+from stemsplit.data.folders import folder
 from stemsplit.data.store import corpus_fingerprint
 from stemsplit.data.tracks import Track, musdb18hq
 from stemsplit.errors import InputError
@@ -366,3 +367,30 @@ def test_targets_sound_on_purpose(build: Callable[..., StemDataModule]) -> None:
     for wrong in (-0.1, 1.5):
         with pytest.raises(InputError, match=rf"data\.sounding {wrong} must be a probability"):
             build(sounding=wrong)
+
+
+@pytest.mark.parametrize(
+    ("source", "copy"),
+    [(f"test/{TEST}", "train/under another name"), (f"train/{VALIDATION}", "train/again")],
+)
+def test_the_same_song_in_two_splits_is_refused(
+    build: Callable[..., StemDataModule], wav_corpus: Path, tmp_path: Path, source: str, copy: str
+) -> None:
+    root = Path(shutil.copytree(wav_corpus, tmp_path / "corpus"))
+    shutil.copytree(root / source, root / copy)
+    with pytest.raises(InputError, match=r"is the same as .*; remove one of them"):
+        build(lister=musdb18hq, root=str(root)).tracks("train")
+
+
+def test_what_only_test_songs_have_is_no_part_of_training(
+    build: Callable[..., StemDataModule], wav_corpus: Path, tmp_path: Path
+) -> None:
+    root = Path(shutil.copytree(wav_corpus, tmp_path / "corpus"))
+    given = {"lister": folder, "root": str(root), "stems": None}
+    before = fingerprint(build(**given))
+    shutil.copy(root / "test" / TEST / "drums.wav", root / "test" / TEST / "choir.wav")
+    data = build(**given)
+    assert data.stems == sorted(STEMS)
+    assert fingerprint(data) == before
+    [tested] = data.tracks("test")
+    assert "choir" in tested.stems

@@ -1,5 +1,6 @@
 """A smaller training set: the share that was asked for, of songs of every kind."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ SONGS = 40
 
 @pytest.fixture(scope="module")
 def songs(tmp_path_factory: pytest.TempPathFactory) -> list[StoredTrack]:
-    """In song n the vocals sound for n % 20 of 20 seconds; the second half has another weight."""
+    """In song n the vocals sound for n % 20 of 20 seconds; the second half is another corpus."""
     tracks = []
     for song in range(SONGS):
         vocals = np.zeros((1, 20 * RATE), np.float32)
@@ -24,9 +25,10 @@ def songs(tmp_path_factory: pytest.TempPathFactory) -> list[StoredTrack]:
         folder = tmp_path_factory.mktemp(f"song{song}")
         levels = np.stack([block_levels(stem, 20 * RATE, RATE) for stem in (vocals, vocals + 1)])
         np.save(folder / "levels.npy", levels)
-        weight = 1.0 if song < 20 else 0.5
         stems = ("vocals", "other")
-        tracks.append(StoredTrack(f"{song}", "train", stems, folder, RATE, 1.0, weight))
+        corpus = song // 20
+        facts = {"weight": 1.0, "corpus": corpus}  # of equal weight, and yet of two corpora
+        tracks.append(StoredTrack(f"{song}", "train", stems, folder, RATE, 1.0, **facts))
     return tracks
 
 
@@ -36,33 +38,41 @@ def test_how_much_of_a_song_a_target_sounds_in(songs: list[StoredTrack]) -> None
 
 
 def test_all_is_all(songs: list[StoredTrack]) -> None:
-    assert Downsample().songs_of(songs, ["vocals"], 0) == songs
+    assert Downsample().songs_of(songs, ["vocals"]) == songs
     assert Downsample().chunks_of(64) == 64
 
 
 @pytest.mark.parametrize("share", [0.1, 0.25, 0.5])
 def test_the_songs_are_of_every_kind(songs: list[StoredTrack], share: float) -> None:
-    for seed in range(10):
-        chosen = Downsample(songs=share).songs_of(songs, ["vocals"], seed)
-        numbers = [int(track.name) for track in chosen]
-        assert numbers == sorted(numbers), "in the order in which they came"
-        for corpus in (range(20), range(20, 40)):
-            found = [number % 20 for number in numbers if number in corpus]
-            assert len(found) == round(20 * share)
-            # One of each stratum: of 20 songs in their order, one of every so many.
-            length = 20 / len(found)
-            assert [int(number // length) for number in found] == list(range(len(found)))
+    chosen = Downsample(songs=share).songs_of(songs, ["vocals"])
+    assert Downsample(songs=share).songs_of(songs, ["vocals"]) == chosen
+    numbers = [int(track.name) for track in chosen]
+    assert numbers == sorted(numbers), "in the order in which they came"
+    for corpus in (range(20), range(20, 40)):
+        found = [number % 20 for number in numbers if number in corpus]
+        assert len(found) == round(20 * share)
+        # One of each stratum: of 20 songs in their order, one of every so many.
+        length = 20 / len(found)
+        assert [int(number // length) for number in found] == list(range(len(found)))
 
 
-def test_the_seed_chooses(songs: list[StoredTrack]) -> None:
-    first, again, other = (
-        Downsample(songs=0.25).songs_of(songs, ["vocals"], seed) for seed in (0, 0, 1)
-    )
-    assert first == again != other
+@pytest.mark.parametrize(
+    ("sizes", "share"), [((3, 20), 0.1), ((20, 3), 0.1), ((18, 12), 0.05), ((10, 5), 0.5)]
+)
+def test_every_corpus_keeps_its_share_of_the_excerpts(
+    songs: list[StoredTrack], sizes: tuple[int, int], share: float
+) -> None:
+    first, second = sizes
+    weight = 0.5 * first / second  # one excerpt of the second for two of the first
+    combined = [*songs[:first], *(replace(t, weight=weight) for t in songs[20 : 20 + second])]
+    chosen = Downsample(songs=share).songs_of(combined, ["vocals"])
+    totals = [sum(t.weight for t in chosen if t.corpus == corpus) for corpus in (0, 1)]
+    assert totals[1] / totals[0] == pytest.approx(0.5)
+    assert all(track.weight == pytest.approx(1) for track in chosen if track.corpus == 0)
 
 
 def test_one_song_is_left(songs: list[StoredTrack]) -> None:
-    assert len(Downsample(songs=0.001).songs_of(songs[:20], ["vocals"], 0)) == 1
+    assert len(Downsample(songs=0.001).songs_of(songs[:20], ["vocals"])) == 1
     assert Downsample(chunks=0.001).chunks_of(64) == 1
 
 

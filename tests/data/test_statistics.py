@@ -164,3 +164,16 @@ def test_whatever_matters_is_computed_anew(
     assert len(counted) == 7
     cached_statistics(tracks[:2], front_end(), ["mel"], cache)
     assert len(counted) == 7
+
+
+@pytest.mark.parametrize("kept", [0, 100])
+def test_a_damaged_file_is_made_anew(tracks: list[StoredTrack], cache: Path, kept: int) -> None:
+    front_end = FrontEnd(8000, window=256, hop=64, mel_bands=16, mfccs=4)
+    first = cached_statistics(tracks, front_end, ["magnitude"], cache)
+    [path] = (cache / "statistics").iterdir()
+    path.write_bytes(path.read_bytes()[:kept])
+    again = cached_statistics(tracks, front_end, ["magnitude"], cache)
+    assert all(
+        torch.equal(a, b) for a, b in zip(first["magnitude"], again["magnitude"], strict=True)
+    )
+    assert path.stat().st_size > 100

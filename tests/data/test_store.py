@@ -445,3 +445,30 @@ def test_a_corpus_is_known_by_what_it_holds(
     assert corpus_fingerprint(store.tracks([copy, *wav_tracks[1:]])) == fingerprint
     shutil.copy(copy.stems["drums"].path, copy.stems["bass"].path)
     assert corpus_fingerprint(store.tracks([copy, *wav_tracks[1:]])) != fingerprint
+
+
+def test_what_is_lossless_keeps_its_last_bit_beside_what_overshoots(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    samples = np.random.default_rng(0).integers(-9999, 9999, (2, 3000)).astype(np.int16)
+    track = wav_track(tmp_path / "s", {"mixture": samples, "vocals": samples}, RATE, "PCM_16")
+    real = audio.read_streams
+
+    def with_an_overshoot(path: Path, streams: list[int]) -> list[audio.Audio]:
+        found = real(path, streams)
+        if path.stem == "mixture":  # as a lossy one would be
+            loud = 5 * found[0].samples
+            return [found[0]._replace(samples=loud, lossless=False)]
+        return found
+
+    monkeypatch.setattr(audio, "read_streams", with_an_overshoot)
+    [stored] = Store(cache, RATE, 2).tracks([track])
+    np.testing.assert_array_equal(stored.read("vocals") * 32768, samples)
+    assert np.abs(stored.mixture()).max() > 1
+
+
+def test_a_song_with_too_many_channels_is_named(cache: Path, tmp_path: Path) -> None:
+    samples = np.zeros((6, 3000), np.int16)
+    track = wav_track(tmp_path / "s", {"mixture": samples, "vocals": samples}, RATE, "PCM_16")
+    with pytest.raises(InputError, match=r"mixture\.wav: audio of 6 channels cannot be made 2"):
+        Store(cache, RATE, 2).tracks([track])

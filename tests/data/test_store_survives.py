@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +15,11 @@ import pytest
 import soundfile
 
 from stemsplit.data import store as store_module
+from stemsplit.data.statistics import cached_statistics
 from stemsplit.data.store import Store, is_whole, size
 from stemsplit.data.tracks import AudioSource, Track, musdb18, musdb18hq
 from stemsplit.errors import InputError
+from stemsplit.features import FrontEnd
 
 RATE = 44100
 DECODE = (
@@ -197,6 +199,38 @@ def test_a_cache_that_may_only_be_read_serves(
     monkeypatch.setattr(os, "access", lambda *_: False)
     monkeypatch.setattr(os, "utime", lambda *_: (_ for _ in ()).throw(PermissionError()))
     assert store.tracks(tracks) == expected
+
+
+@pytest.mark.parametrize("content", [b"", b"cut", b"\xff" * 128])
+def test_damaged_fingerprints_are_taken_anew(content: bytes, wav_corpus: Path, cache: Path) -> None:
+    tracks = musdb18hq(wav_corpus)
+    expected = Store(cache, 8000, 1).tracks(tracks)
+    for memo in (cache / "fingerprints").iterdir():
+        memo.write_bytes(content)
+    assert Store(cache, 8000, 1).tracks(tracks) == expected
+    assert len({track.key for track in expected}) == len(tracks)
+
+
+@pytest.fixture
+def read_only(small_disk: Path) -> Callable[[], None]:
+    def remount() -> None:
+        subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+
+    return remount
+
+
+def test_a_disk_that_may_only_be_read_serves_sources_that_are_new_to_it(
+    wav_corpus: Path, small_disk: Path, tmp_path: Path, read_only: Callable[[], None]
+) -> None:
+    store = Store(small_disk, 4000, 1)
+    front_end = FrontEnd(4000, window=256, hop=64, mel_bands=16, mfccs=4)
+    expected = store.tracks(musdb18hq(wav_corpus))
+    read_only()
+    elsewhere = Path(shutil.copytree(wav_corpus, tmp_path / "elsewhere"))
+    tracks = store.tracks(musdb18hq(elsewhere))
+    assert tracks == expected
+    trained = [track for track in tracks if track.subset == "train"]
+    assert cached_statistics(trained, front_end, ["magnitude"], small_disk)
 
 
 def test_sizes_are_read_by_people() -> None:

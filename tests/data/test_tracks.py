@@ -65,13 +65,17 @@ def test_musdb18hq(wav_corpus: Path, songs: dict) -> None:
 
 
 def test_the_official_validation_songs_are_known_by_name(written: Path) -> None:
-    for folder in ("train", "test"):  # in the test folder a name means nothing
-        (written / folder / f"{OFFICIAL}.stem.mp4").symlink_to(
-            written / "train" / f"{OTHER}.stem.mp4"
-        )
+    other = written / "train" / f"{OTHER}.stem.mp4"
+    (written / "train" / f"{OFFICIAL}.stem.mp4").symlink_to(other)
     found = names(musdb18(written))
-    assert {f"valid/{OFFICIAL}", f"test/{OFFICIAL}", f"train/{OTHER}"} < found
+    assert {f"valid/{OFFICIAL}", f"train/{OTHER}"} < found
     assert f"train/{OFFICIAL}" not in found
+    # In the test folder the name means nothing; and a song is not its own test.
+    (written / "test" / f"{OFFICIAL}.stem.mp4").symlink_to(other)
+    with pytest.raises(InputError, match=r"Summerghost.* has the same name; rename or remove"):
+        musdb18(written)
+    (written / "train" / f"{OFFICIAL}.stem.mp4").unlink()
+    assert f"test/{OFFICIAL}" in names(musdb18(written))
 
 
 def test_one_folder_is_enough(written: Path) -> None:

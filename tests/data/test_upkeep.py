@@ -1,5 +1,6 @@
 """The store looked after: what is damaged is found, what nobody uses goes, the rest stays."""
 
+import json
 import os
 import subprocess
 import sys
@@ -105,3 +106,32 @@ def test_a_folder_that_is_not_there_is_said(tmp_path: Path) -> None:
         assert asked.returncode == 1
         assert "nowhere: there is no such folder" in asked.stderr
         assert len(asked.stderr.splitlines()) == 1
+
+
+def test_facts_that_are_damaged_and_links_stop_nothing(
+    store: Store, listed: list[Track], cache: Path, tmp_path: Path
+) -> None:
+    first, *others = store.tracks(listed)
+    facts = json.loads((first.folder / "track.json").read_text())
+    del facts["crc32"], facts["name"]
+    (first.folder / "track.json").write_text(json.dumps(facts))
+    (cache / "tracks" / "link").symlink_to(tmp_path, target_is_directory=True)
+    assert len(entries(cache)) == len(others)
+    assert {folder for folder, intact in verify(cache) if not intact} == {first.folder}
+    assert [folder for folder, _ in clean(cache, None)] == [first.folder]
+    assert tmp_path.is_dir()
+
+
+def test_a_silence_map_that_was_overwritten_is_found(
+    store: Store, listed: list[Track], cache: Path
+) -> None:
+    [stored] = store.tracks(listed[:1])
+    np.save(stored.folder / "levels.npy", 0 * stored.levels)
+    assert not dict(verify(cache))[stored.folder]
+
+
+@pytest.mark.parametrize("days", ["-3", "nan", "many"])
+def test_days_are_a_number(days: str, cache: Path) -> None:
+    asked = run("clean", cache, "--unused-days", days)
+    assert asked.returncode == 2
+    assert "invalid days value" in asked.stderr

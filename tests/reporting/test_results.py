@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from stemsplit.evaluation.protocol import Protocol
-from stemsplit.reporting.results import count_test_scoring, write_result
+from stemsplit.reporting.results import count_test_scoring, counted_as, write_result
 
 PROTOCOL = Protocol("musdb18", "valid", ("vocals", "accompaniment"), 44100, 2)
 
@@ -31,3 +31,15 @@ def test_none_is_lost_when_several_count(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         counts = list(pool.map(lambda _: count_test_scoring(tmp_path, "musdb18"), range(50)))
     assert sorted(counts) == list(range(1, 51))
+
+
+def test_a_damaged_file_is_put_aside(tmp_path: Path) -> None:
+    (tmp_path / "result.json").write_text('{"test_scored": {"mus')
+    write_result(tmp_path / "result.json", {}, PROTOCOL, model="m", test_scored={})
+    assert json.loads((tmp_path / "result.json").read_text())["model"] == "m"
+    assert (tmp_path / "result.json.damaged").is_file()
+
+
+def test_ones_own_songs_are_counted_by_their_folder() -> None:
+    assert counted_as("musdb18", Path("/music")) == "musdb18"
+    assert counted_as("folder", Path("/music")) == "/music"
