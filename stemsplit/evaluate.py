@@ -147,16 +147,20 @@ def evaluate_systems(config: DictConfig) -> None:
     write_latex(folder / "scores.tex", rows, protocol)
     times = {}
     if config.subset == "test":
-        runs = [checkpoint.path.parent for checkpoint in checkpoints if checkpoint.run is not None]
-        times = {run: count_test_scoring(run, counted_as(corpus, data.root)) for run in runs}
+        places = [
+            checkpoint.path.parent for checkpoint in checkpoints if checkpoint.run is not None
+        ]
+        times = {
+            place: count_test_scoring(place, counted_as(corpus, data.root)) for place in places
+        }
     print_scores(rows, protocol, f"{config.subset} songs of {corpus}: {folder}")
     print_whole_songs(rows)
     if differences:
         print_differences(differences)
     if spreads:
         print_spreads(spreads)
-    for run, count in times.items():
-        print(f"{run}: scored on the test songs of {corpus} {count} times by now")
+    for place, count in times.items():
+        print(f"{place}: scored on the test songs of {corpus} {count} times by now")
 
 
 def listed(given: str | ListConfig | None) -> list[str]:

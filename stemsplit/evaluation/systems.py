@@ -158,13 +158,16 @@ class Folder:
         channels = len(next(iter(references.values())))
         stems = {}
         for stem, file in self.files(track).items():
-            samples, rate, _ = audio.read(file)
-            if rate != track.sample_rate:
+            found = audio.read(file)
+            if (rate := found.sample_rate) != track.sample_rate:
                 raise InputError(
                     f"{file}: has {rate} Hz, the references {track.sample_rate} Hz; resample the "
                     f"estimates, or score at their rate with sample_rate={rate}"
                 )
-            stems[stem] = audio.with_channels(samples, channels)
+            try:
+                stems[stem] = audio.with_channels(found.samples, channels)
+            except InputError as error:
+                raise InputError(f"{file}: {error}") from None
         time = {stem: samples.shape[1] for stem, samples in stems.items()}
         if len(set(time.values())) > 1:
             raise InputError(f"{self.root}: the stems of {track.name} differ in length: {time}")
