@@ -64,18 +64,17 @@ def by_ours_all(references: Signals, systems: list[Signals]) -> Scores:
 def limit(references: Signals, systems: list[Signals]) -> Scores:
     """The transforms and the factorisations alone."""
     from stemsplit.evaluation.bsseval import WINDOWS
-    from stemsplit.evaluation.projection import CHUNK, TAPS, TRANSFORM, on_threads
+    from stemsplit.evaluation.projection import TAPS, TRANSFORM, on_threads
 
     stems, time, channels = references.shape
     signals = 2 * stems * channels
-    blocks = CHUNK // (signals * TRANSFORM)
-    block = torch.zeros(3 * signals // 2, blocks, TRANSFORM, dtype=torch.float64)
-    window = torch.zeros(WINDOWS, signals, RATE + TAPS, dtype=torch.float64)
     cpu = torch.device("cpu")
-    for array, step in ((block, blocks * (TRANSFORM - TAPS)), (window, WINDOWS * RATE)):
-        for _ in on_threads(
-            lambda _, array=array: torch.fft.rfft(array), range(0, time, step), cpu
-        ):
+    # Of correlations: whole numbers and what was rounded off, references once more than estimates.
+    block = torch.zeros(2, 3 * signals // 2, 8, TRANSFORM, dtype=torch.float64)
+    window = torch.zeros(WINDOWS, signals, RATE + TAPS, dtype=torch.float64)
+    for array, step in ((block, 8 * (TRANSFORM - TAPS)), (window, WINDOWS * RATE)):
+        starts = range(0, time, step)
+        for _ in on_threads(lambda _, array=array: torch.fft.rfft(array), starts, cpu):
             pass
     for size in (stems * channels * TAPS, *[channels * TAPS] * stems):
         torch.linalg.cholesky(torch.eye(size, dtype=torch.float64))

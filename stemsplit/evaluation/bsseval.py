@@ -37,7 +37,7 @@ from stemsplit.evaluation.projection import (
 RIDGE = float(np.finfo(float).eps)
 WINDOWS = 4  # that are taken apart at a time
 
-Spectra = Complex128[Tensor, "freq frame signal"]
+Spectra = Complex128[Tensor, "freq frame part signal"]
 Responses = Complex128[Tensor, "freq reference both"]
 Sources = Float[Tensor, "_ _"] | Float[np.ndarray, "_ _"]  # stem time
 
@@ -60,13 +60,10 @@ class BssEvalSources(NamedTuple):
 
 
 class Parts(NamedTuple):
-    """Spectra of estimates taken apart, and of sums of the parts."""
+    """Spectra of estimates taken apart."""
 
-    spatial: Spectra
-    filtered: Spectra  # true + spatial
-    interference: Spectra
-    projected: Spectra  # filtered + interference
-    artefacts: Spectra
+    added: Spectra  # to the reference: the spatial part, and interference
+    sums: Spectra  # of the reference and the former, and of it and both; then artefacts
 
 
 def bss_eval(references: Signals, estimates: Signals, window: int, hop: int) -> BssEval:
@@ -117,11 +114,10 @@ def scores_of(
     length = 2 * (len(responses) - 1)
     reference, estimate = (stretches(x, spans, length) for x in (references, estimates))
     bands = (
-        torch.stack([energy(spectra) for spectra in parts])
+        torch.cat([energies(spectra) for spectra in parts])
         for parts in decompose(reference, estimate, responses)
     )
-    energies = reduce(torch.add, bands)
-    spatial, filtered, interference, projected, artefacts = energies
+    spatial, interference, filtered, projected, artefacts = reduce(torch.add, bands)
     systems = len(estimates) // len(references)
     true = reference.square().sum(-1).repeat(1, systems)
     error = estimate.unflatten(1, (systems, -1)) - reference[:, None]
@@ -159,10 +155,10 @@ def bss_eval_sources_systems(
         length = 2 * (len(responses) - 1)
         reference, estimate = (stretches(x, [slice(0, time)], length) for x in (sources, estimates))
         bands = (
-            torch.stack([energy(x) for x in (*parts[1:], parts.interference + parts.artefacts)])
-            for parts in decompose(reference, estimate, responses)
+            torch.cat([energies(x) for x in (added, sums, added[:, :, 1:] + sums[:, :, 2:])])
+            for added, sums in decompose(reference, estimate, responses)
         )
-        filtered, interference, projected, artefacts, distortion = reduce(torch.add, bands)
+        _, interference, filtered, projected, artefacts, distortion = reduce(torch.add, bands)
         scores[0] = decibels(filtered, distortion, 1)[:, 0]
         scores[1] = decibels(filtered, interference, 1)[:, 0]
         scores[2] = decibels(projected, artefacts, 1)[:, 0]
@@ -207,19 +203,28 @@ def decompose(
     for spectrum in spectra:
         spectrum[..., [0, -1]] *= 0.5**0.5  # all others stand for a negative frequency as well
     # Few enough that they stay in a core's cache. Accelerators want long operations.
-    few = 2**14 if reference.device.type == "cpu" else 2**24
+    few = 2**15 if reference.device.type == "cpu" else 2**24
     band_size = max(1, few // reference[..., 0].numel())
     for start in range(0, len(responses), band_size):
         band = slice(start, start + band_size)
         true, whole = (x[..., band].permute(2, 0, 1).contiguous() for x in spectra)
-        spatial, interference = torch.bmm(true, responses[band]).chunk(2, dim=-1)
-        filtered = true.repeat(1, 1, whole.shape[2] // true.shape[2]) + spatial
-        projected = filtered + interference
-        yield Parts(spatial, filtered, interference, projected, whole - projected)
+        added = torch.bmm(true, responses[band]).unflatten(2, (2, -1))
+        sums = whole.new_empty((*whole.shape[:2], 3, whole.shape[2]))
+        spatial, interference = added.unbind(2)
+        filtered, projected, artefacts = sums.unbind(2)
+        by_system = (-1, true.shape[2])
+        torch.add(
+            spatial.unflatten(2, by_system),
+            true[:, :, None],
+            out=filtered.unflatten(2, by_system),
+        )
+        torch.add(filtered, interference, out=projected)
+        torch.sub(whole, projected, out=artefacts)
+        yield Parts(added, sums)
 
 
-def energy(spectra: Spectra) -> Float64[Tensor, "frame signal"]:
-    return 2 * torch.view_as_real(spectra).square().sum(0).sum(-1)
+def energies(spectra: Spectra) -> Float64[Tensor, "part frame signal"]:
+    return 2 * torch.view_as_real(spectra).square().sum(0).sum(-1).transpose(0, 1)
 
 
 def decibels(

@@ -6,24 +6,29 @@ samples, times the taps are the correlations of the references with the estimate
 - E. Vincent, R. Gribonval, C. Févotte, "Performance measurement in blind audio source separation",
   IEEE TASLP 14(4), 2006.
 
-Music that a lossy codec has band-limited leaves these equations with condition numbers beyond 1e14,
-and then museval's scores change with the last bit of its input. There, ours come as near to
-museval's as the correlations are exact: that is why they are summed with such care.
+Music that a lossy codec has band-limited leaves these equations with condition numbers of 1e14 to
+1e17, and then museval's scores change with the last bit of its input, and the errors of transforms
+of blocks would move ours by decibels. So the correlations are exact: each signal is rounded to
+whole numbers so small that the correlations of these come out of the transforms as whole numbers,
+but for errors that round away. What was rounded off is so soft that its correlations may err.
 """
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import reduce
+from math import floor, log2
 from typing import TypeVar
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Complex128, Float, Float64
 from torch import Tensor
 
 TAPS = 512
-# Not a power of two: for those, MKL's transforms err twice as far, and the same way every time.
-TRANSFORM = 10240
-CHUNK = 2**21  # samples of all signals that are transformed at a time: what the heap gives back
+TRANSFORM = 5120
+# The most that a correlation of whole numbers may come to: the transforms of 44.1 kHz for ten
+# minutes, with every sample at full scale, then err by less than 0.1 of a whole number.
+WHOLE = 2.0**48
 
 Item = TypeVar("Item")
 Song = Float[Tensor, "stem time channel"]
@@ -51,31 +56,55 @@ def correlations(references: Song, estimates: Estimates) -> Correlations:
     time = references.shape[1]
     count = references.shape[0] * references.shape[2]
     fresh = TRANSFORM - TAPS + 1  # samples of a transform that do not overlap with the next
-    signals = count + estimates.shape[0] * estimates.shape[2]
-    blocks = max(1, CHUNK // (signals * TRANSFORM))
+    on_cpu = references.device.type == "cpu"
+    peak = 2.0 ** floor(log2(WHOLE / time) / 2)
+    scales = torch.cat([scales_to(peak, stems) for stems in (references, estimates)])
+    blocks = max(1, (2**7 if on_cpu else 2**12) // len(scales))  # that are transformed at a time
 
-    def part(start: int) -> Correlations:
-        length = min(blocks, -(-(time - start) // fresh)) * fresh + TAPS - 1
-        span = slice(start, start + length)
-        both = torch.cat([stretches(x, [span], length)[0] for x in (references, estimates)])
-        overlapping = both.unfold(1, TRANSFORM, fresh)
-        reference = torch.fft.rfft(overlapping[:count, :, :fresh], TRANSFORM).conj()
-        signal = torch.fft.rfft(overlapping)
-        # One product of small matrices a frequency. torch is slow at copying them by itself.
-        product = torch.bmm(
-            reference.permute(2, 0, 1).contiguous(), signal.permute(2, 1, 0).contiguous()
-        )
-        return torch.fft.irfft(product.permute(1, 2, 0).contiguous(), TRANSFORM)[..., :TAPS]
+    def part(starts: range) -> Complex128[Tensor, "both freq reference signal"]:
+        shape = (2, TRANSFORM // 2 + 1, count, len(scales))
+        both = references.new_zeros(shape, dtype=torch.complex128)
+        exact, rest = both
+        for start in starts:
+            length = min(blocks, -(-(time - start) // fresh)) * fresh + TAPS - 1
+            span = slice(start, start + length)
+            soft = torch.cat([stretches(x, [span], length)[0] for x in (references, estimates)])
+            soft *= scales[:, None]
+            whole = soft.round()
+            soft -= whole
+            (reference, signal), (soft_reference, soft_signal) = (
+                (
+                    by_frequency(x[:count].unfold(1, TRANSFORM, fresh)[..., :fresh]).mT.conj(),
+                    by_frequency(x.unfold(1, TRANSFORM, fresh)),
+                )
+                for x in (whole, soft)
+            )
+            exact.baddbmm_(reference, signal)
+            rest.baddbmm_(reference, soft_signal)
+            rest.baddbmm_(soft_reference, soft_signal.add_(signal))
+        return both
 
-    found = references.new_zeros((count, signals, TAPS), dtype=torch.float64)
-    lost = torch.zeros_like(found)
-    for piece in on_threads(part, range(0, time, blocks * fresh), references.device):
-        # W. Kahan's sum: a plain one would err more than all the transforms.
-        piece = piece - lost
-        total = found + piece
-        lost = (total - found) - piece
-        found = total
-    return found
+    threads = torch.get_num_threads() if on_cpu else 1
+    starts = range(0, time, blocks * fresh)
+    shares = [starts[thread::threads] for thread in range(threads)]
+    sums = reduce(torch.Tensor.add_, on_threads(part, shares, references.device))
+    exact, rest = torch.fft.irfft(sums.permute(0, 2, 3, 1), TRANSFORM)[..., :TAPS]
+    return (exact.round() + rest) / scales[:count, None, None] / scales[:, None]
+
+
+def scales_to(peak: float, stems: Estimates) -> Float64[Tensor, " signal"]:
+    """The powers of two that take each channel of stems to at most the peak, without rounding."""
+    lowest, highest = stems.aminmax(dim=1)
+    exponents = torch.frexp(torch.maximum(-lowest, highest).flatten().double()).exponent
+    return peak * torch.exp2(-exponents.clamp(min=-900).double())
+
+
+def by_frequency(
+    signals: Float64[Tensor, "signal block time"],
+) -> Complex128[Tensor, "freq block signal"]:
+    """Spectra, for products of small matrices a frequency."""
+    # torch is slow at copying them by itself.
+    return torch.fft.rfft(signals, TRANSFORM).permute(2, 1, 0).contiguous()
 
 
 def on_threads(
