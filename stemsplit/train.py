@@ -16,14 +16,18 @@ from omegaconf import DictConfig, OmegaConf
 
 from stemsplit import configuration
 from stemsplit.allocator import keep_freed_memory
-from stemsplit.checkpoint import load, read
+from stemsplit.checkpoint import read
 from stemsplit.configuration import CONF, make, settings_at_fault
 from stemsplit.data.datamodule import StemDataModule
 from stemsplit.data.diagnosis import listing_findings
 from stemsplit.data.tracks import Subset
 from stemsplit.errors import InputError, one_line_errors
-from stemsplit.evaluation.scores import PROTOCOL, evaluate
-from stemsplit.reporting.results import count_test_scoring, counted_as, print_scores, write_result
+from stemsplit.evaluation.protocol import Protocol
+from stemsplit.evaluation.runner import evaluate
+from stemsplit.evaluation.systems import Mixture, System, Trained
+from stemsplit.evaluation.tables import row_of
+from stemsplit.reporting.results import count_test_scoring, counted_as, write_result
+from stemsplit.reporting.score_tables import print_scores
 from stemsplit.training.metrics_csv import MetricsCsv
 from stemsplit.training.module import SeparationModule
 from stemsplit.training.weights_and_biases import finish
@@ -150,17 +154,23 @@ def score(
     """Scores of the best checkpoint: RUN/result.json of validation, RUN/test/ of the test songs."""
     run = Path(config.run_dir)
     folder = run if subset == "valid" else run / "test"
-    separator = load(run, device=str(trainer.strategy.root_device))
-    scores = evaluate(separator, data.tracks(subset), config.name, folder / "museval")
+    system = Trained(config.name, run, str(trainer.strategy.root_device))
+    facts = (data.store.sample_rate, data.store.channels)
+    protocol = Protocol(config.corpus, subset, system.separator.stems, *facts)
+    systems: list[System] = [Mixture(), system]
+    songs = evaluate(
+        systems, data.tracks(subset), protocol, folder / "museval", device=system.device
+    )
     if not is_first():
         return
+    rows = {name: row_of(scores) for name, scores in songs.items()}
     write_result(
         folder / "result.json",
-        scores,
+        rows,
+        protocol,
         model=config.name,
         corpus=config.corpus,
         subset=subset,
-        protocol=PROTOCOL,
         trained_on=data.trained_on(),
         seed=config.seed,
         steps=trainer.global_step,
@@ -173,13 +183,15 @@ def score(
         logger.log_metrics(
             {
                 f"score/{subset}/{stem}/{metric}": interval.median
-                for stem, metrics in scores[config.name].items()
+                for stem, metrics in rows[config.name].scores.items()
                 for metric, interval in metrics.items()
                 if interval.median is not None
             },
             trainer.global_step,
         )
-    print_scores(scores, f"{config.name} on the {subset} songs of {config.corpus}: {folder}")
+    print_scores(
+        rows, protocol, f"{config.name} on the {subset} songs of {config.corpus}: {folder}"
+    )
 
 
 def quieten() -> None:

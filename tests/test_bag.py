@@ -17,7 +17,7 @@ from stemsplit.bag import Bag, residual_of
 from stemsplit.checkpoint import build, save
 from stemsplit.configuration import CONF, register_resolvers
 from stemsplit.errors import InputError
-from stemsplit.evaluate import evaluate_checkpoint
+from stemsplit.evaluate import evaluate_systems
 from stemsplit.separator import Separator
 from stemsplit.shapes import Stems, Waveform
 
@@ -257,7 +257,7 @@ def test_evaluate_scores_a_bag(stem_corpus: Path, cache: Path, tmp_path: Path) -
         "workers=1",
     ]
     with initialize_config_dir(config_dir=CONF):
-        evaluate_checkpoint(compose("evaluate", overrides))
+        evaluate_systems(compose("evaluate", overrides))
     assert (tmp_path / "evaluations/musdb18-test/result.json").is_file()
     [scores] = tmp_path.rglob("museval/bag/test/*.json")
     assert all(f'"{target}"' in scores.read_text() for target in FOUR)

@@ -1,169 +1,159 @@
-"""museval's scores of separated songs: BSS Eval v4, its files, and its medians."""
+"""The scores of one system on one song: BSS Eval frame by frame, and figures of the whole song."""
 
-import os
+import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from threading import BoundedSemaphore
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from rich.progress import Progress
+from torch import Tensor
 
-from stemsplit import processes
-from stemsplit.data.store import StoredTrack
-from stemsplit.evaluation.intervals import Interval, median_interval
+from stemsplit.errors import InputError
+from stemsplit.evaluation.bsseval import BssEval, bss_eval_systems
+from stemsplit.evaluation.frames import dropped
+from stemsplit.evaluation.matching import Estimates, Samples, Song, fitted, sounding
+from stemsplit.evaluation.protocol import Protocol
+from stemsplit.evaluation.whole import whole_song
 from stemsplit.files import replacing
-from stemsplit.separator import Separator
 
 # museval 0.4.1 names an exception by a path that NumPy 2 no longer has.
 if not hasattr(np.linalg, "linalg"):
     np.linalg.linalg = np.linalg  # type: ignore[attr-defined]
 
-PROTOCOL = "BSS Eval v4, 1 s frames, median of frames, median of songs"
 METRICS = ("SDR", "SIR", "ISR", "SAR")
-MIXTURE = "mixture"  # the row of the do-nothing system: the mixture as the estimate of every stem
+NAN = float("nan")
 
-Song = Mapping[str, Float[np.ndarray, "channel time"]]
-Frames = dict[str, dict[str, list[float]]]
-Table = dict[str, dict[str, dict[str, Interval]]]
+Frames = dict[str, dict[str, list[float]]]  # by stem and metric, in dB
 
 
-def evaluate(
-    separator: Separator,
-    tracks: Sequence[StoredTrack],
-    row: str,
-    folder: Path,
-    workers: int | None = None,
-) -> Table:
-    """Separate the mixtures of the tracks and score them, beside the mixture's own scores.
+@dataclass(frozen=True)
+class SongScores:
+    """`frames` by stem and metric, `whole` by stem and figure; `dropped` counts frames by reason.
 
-    Songs are separated here while `workers` threads score those before. museval's JSON files
-    lie in ``FOLDER/ROW/SUBSET/TRACK.json``, as `museval.EvalStore.add_eval_dir` reads them.
-    Several processes (see `stemsplit.processes`) share the tracks; each gets the whole table.
-    Returns table[row][stem][metric]: the median over frames of 1 s, then over tracks, in dB.
+    A frame that is left out is NaN for all stems, and may have several reasons. `notes` say what
+    was done to estimates or references so that they could be scored.
     """
-    workers = workers or os.cpu_count() or 1
-    # A few songs wait for their scores at a time: a corpus of them would not fit in memory.
-    waiting = BoundedSemaphore(workers + 1)
-    jobs: dict[str, list[Future[Frames]]] = {MIXTURE: [], row: []}
-    # museval spends its time in transforms and solvers that leave the interpreter to others.
-    shared = processes.share(tracks)
-    quiet = processes.rank() > 0
-    with Progress(disable=quiet) as progress, ThreadPoolExecutor(workers) as pool:
-        separating = progress.add_task("separating", total=float(len(shared)))
-        scoring = progress.add_task("scoring", total=len(jobs) * len(shared))
 
-        def scored(system: str, track: StoredTrack, references: Song, estimates: Song) -> Frames:
-            try:
-                frames = score(references, estimates, track.sample_rate)
-                path = folder / system / track.subset / f"{track.name}.json"
-                write_museval(path, track.name, frames)
-                return frames
-            finally:
-                waiting.release()
-                progress.advance(scoring)
+    track: str
+    seconds: float
+    frames: Frames
+    whole: dict[str, dict[str, float]]
+    dropped: dict[str, int] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
-        def share_done(number: int, share: float) -> None:
-            progress.update(separating, completed=number + share)
+    @property
+    def frame_count(self) -> int:
+        return len(next(iter(self.frames.values()))["SDR"])
 
-        for number, track in enumerate(shared):
-            for job in [*jobs[MIXTURE], *jobs[row]]:
-                if job.done():
-                    job.result()  # a score that failed ends the evaluation now, not at its end
-            mixture = track.mixture()
-            stems = separator.separate(
-                torch.from_numpy(mixture),
-                track.sample_rate,
-                partial(share_done, number),
-            )
-            references = reference_stems(separator, track)
-            systems: dict[str, Song] = {
-                MIXTURE: dict.fromkeys(stems, mixture),
-                row: {stem: samples.numpy() for stem, samples in stems.items()},
-            }
-            for system, estimates in systems.items():
-                waiting.acquire()
-                jobs[system].append(pool.submit(scored, system, track, references, estimates))
-    return {
-        system: aggregate(processes.gather([job.result() for job in songs]))
-        for system, songs in jobs.items()
-    }
+    @property
+    def frames_scored(self) -> int:
+        """Those in which any stem has a score."""
+        sdr = np.array([values["SDR"] for values in self.frames.values()])
+        return int((~np.isnan(sdr)).any(axis=0).sum())
 
 
-def reference_stems(separator: Separator, track: StoredTrack) -> Song:
-    """What the separator should give: the targets, and as residual the sum of all other stems."""
-    references = {target: track.read(target) for target in separator.targets}
-    if separator.residual is not None:
-        others = [stem for stem in track.stems if stem not in separator.targets]
-        references[separator.residual] = np.sum([track.read(stem) for stem in others], axis=0)
-    return references
+def score(
+    track: str,
+    references: Song,
+    systems: Mapping[str, Estimates],
+    mixture: Samples,
+    protocol: Protocol,
+    device: str = "cpu",
+) -> dict[str, SongScores]:
+    """All scores of several systems' estimates of a song; arrays are `(channel, time)`.
 
-
-def score(references: Song, estimates: Song, sample_rate: int) -> Frames:
-    """BSS Eval v4 of all stems of a song, frame by frame (1 s windows and hops), in dB.
-
-    museval refuses a song in which a stem, or its estimate, is silent from end to end. Here a
-    silent reference gets NaN in every frame, and the others are scored without it; in place of a
-    silent estimate stands noise 140 dB below full scale, so that all references stay in play. A
-    frame in which any scored stem is silent is NaN for all, as museval has it.
+    See `matching` for what is done about silence and lengths. Raises `InputError` where an estimate
+    has samples that are not finite numbers.
     """
-    import museval  # its import asks for the program ffmpeg: the corpus's lister says so first
+    window = round(protocol.frame_seconds * protocol.sample_rate)
+    count = max(1, mixture.shape[1] // window)
+    scored, silent = sounding(references)
+    fitting = {}
+    for name, estimates in systems.items():
+        try:
+            fitting[name] = fitted(scored, estimates)
+        except InputError as error:
+            raise InputError(f"{name}, {track}: {error}") from None
+    estimates_of = {name: stack(estimates, device) for name, (estimates, _) in fitting.items()}
+    found = {}
+    if scored:
+        stacked = stack(scored, device)
+        backend = museval_scores if protocol.backend == "museval" else bss_eval_systems
+        results = backend(stacked, list(estimates_of.values()), window, window)
+        found = dict(zip(systems, results, strict=True))
+        wholes = whole_song(scored, [estimates for estimates, _ in fitting.values()], mixture)
+    songs = {}
+    for number, (name, (_, notes)) in enumerate(fitting.items()):
+        frames = {stem: {metric: [NAN] * count for metric in METRICS} for stem in references}
+        whole: dict[str, dict[str, float]] = {stem: {} for stem in references}
+        reasons: Counter[str] = Counter()
+        if scored:
+            for row, stem in enumerate(scored):
+                values = found[name]._asdict()
+                frames[stem] = {metric: values[metric.lower()][row].tolist() for metric in METRICS}
+            for frame in dropped(stacked, estimates_of[name], window, window):
+                reasons.update({f"{list(scored)[why.stem]}: {why}" for why in frame})
+            whole |= wholes[number]
+        seconds = mixture.shape[1] / protocol.sample_rate
+        songs[name] = SongScores(track, seconds, frames, whole, dict(reasons), silent + notes)
+    return songs
 
-    sounding = [stem for stem in references if sounds(references[stem])]
-    count = max(1, next(iter(references.values())).shape[1] // sample_rate)
-    frames = {stem: {metric: [float("nan")] * count for metric in METRICS} for stem in references}
-    if not sounding:
-        return frames
-    sdr, isr, sir, sar = museval.evaluate(
-        [references[stem].T for stem in sounding],
-        [audible(estimates[stem]).T for stem in sounding],
-        win=sample_rate,
-        hop=sample_rate,
-    )
-    for row, stem in enumerate(sounding):
-        values = {"SDR": sdr, "SIR": sir, "ISR": isr, "SAR": sar}
-        frames[stem] = {metric: found[row].tolist() for metric, found in values.items()}
-    return frames
+
+def stack(song: Song, device: str) -> Float[Tensor, "stem time channel"]:
+    stems = [samples.T for samples in song.values()]
+    return torch.from_numpy(np.stack(stems) if stems else np.zeros((0, 1, 1))).to(device)
 
 
-def sounds(samples: Float[np.ndarray, "channel time"]) -> bool:
-    """Whether museval takes a stem for more than silence: channels that cancel are silent to it."""
-    return bool(np.any(samples.sum(axis=0)))
+def museval_scores(
+    references: Tensor, systems: Sequence[Tensor], window: int, hop: int
+) -> list[BssEval]:
+    """museval's own, for whoever wants to see the two agree."""
+    import museval  # its import asks for the program ffmpeg
+
+    found = []
+    for estimates in systems:
+        pair = (list(stems.cpu().numpy()) for stems in (references, estimates))
+        sdr, isr, sir, sar = museval.evaluate(*pair, win=window, hop=hop)
+        found.append(BssEval(sdr, isr, sir, sar))
+    return found
 
 
-def audible(estimate: Float[np.ndarray, "channel time"]) -> Float[np.ndarray, "channel time"]:
-    """The estimate, or where it is silent, noise that nobody hears."""
-    if sounds(estimate):
-        return estimate
-    return 1e-7 * np.random.default_rng(0).standard_normal(estimate.shape)
-
-
-def write_museval(path: Path, track: str, frames: Frames) -> None:
-    """A song's frames in museval's own JSON layout."""
+def write(path: Path, scores: SongScores, protocol: Protocol, identity: str) -> None:
+    """In museval's own JSON layout, which its stores read; all else lies under ``stemsplit``."""
     import museval
 
-    store = museval.TrackStore(track)
-    for stem, values in frames.items():
+    store = museval.TrackStore(scores.track, protocol.frame_seconds, protocol.frame_seconds)
+    for stem, values in scores.frames.items():
         store.add_target(stem, values)
+    facts = {name: value for name, value in asdict(scores).items() if name != "frames"}
+    store.scores["stemsplit"] = {"identity": identity, "protocol": protocol.facts(), **facts}
     with replacing(path) as temporary:
         store.save(temporary)
 
 
-def aggregate(songs: Sequence[Frames]) -> dict[str, dict[str, Interval]]:
-    """Per stem and metric: the median of a song's frames, then the median of the songs."""
-    return {
-        stem: {
-            metric: median_interval([median_of_frames(song[stem][metric]) for song in songs])
+def read(path: Path, identity: str) -> SongScores | None:
+    """What was written there; None where nothing was, or scores of something else."""
+    if not path.is_file():
+        return None
+    content = json.loads(path.read_text())
+    facts = content.get("stemsplit", {})
+    if facts.get("identity") != identity:
+        return None
+    frames = {
+        target["name"]: {
+            metric: [float(frame["metrics"][metric]) for frame in target["frames"]]
             for metric in METRICS
         }
-        for stem in songs[0]
+        for target in content["targets"]
     }
+    names = ("track", "seconds", "whole", "dropped", "notes")
+    return SongScores(frames=frames, **{name: facts[name] for name in names})
 
 
 def median_of_frames(values: Sequence[float]) -> float:
     """NaN where no frame has a value; as in museval's EvalStore, an infinite one counts as none."""
     present = [value for value in values if np.isfinite(value)]
-    return float(np.median(present)) if present else float("nan")
+    return float(np.median(present)) if present else NAN

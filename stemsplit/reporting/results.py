@@ -1,4 +1,4 @@
-"""``result.json`` of a run, and the table that a person reads."""
+"""``result.json``: what came out, of what, and how it was measured."""
 
 import json
 import platform
@@ -10,13 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-from stemsplit.evaluation.intervals import Interval
-from stemsplit.evaluation.scores import METRICS
-from stemsplit.evaluation.scores import Table as Scores
+from stemsplit.evaluation.protocol import Protocol
+from stemsplit.evaluation.tables import Rows
 from stemsplit.files import replacing
 
 PACKAGES = ("stemsplit", "torch", "torchaudio", "lightning", "hydra-core", "musdb", "museval")
@@ -24,8 +20,8 @@ TEST_SCORED = "test_scored"
 KEPT = (TEST_SCORED,)  # what a file of results keeps when new ones take their place
 
 
-def write_result(path: Path, scores: Scores, **facts: Any) -> None:
-    """`facts` (model, corpus, seed, …), what the code was, and the scores with their intervals.
+def write_result(path: Path, rows: Rows, protocol: Protocol, **facts: Any) -> None:
+    """`facts` (model, corpus, seed, …), what the code was, the scores and how they were taken.
 
     How often the test songs were scored stays as it was counted.
     """
@@ -34,12 +30,18 @@ def write_result(path: Path, scores: Scores, **facts: Any) -> None:
         "commit": commit(),
         "versions": {"python": platform.python_version()}
         | {package: version(package) for package in PACKAGES},
+        "protocol": protocol.facts(),
         "scores": {
-            row: {
+            name: {
                 stem: {metric: interval._asdict() for metric, interval in metrics.items()}
-                for stem, metrics in stems.items()
+                for stem, metrics in row.scores.items()
             }
-            for row, stems in scores.items()
+            for name, row in rows.items()
+        },
+        "frames": {
+            name: {"songs": row.songs, "scored": row.frames, "of": row.of}
+            | {"dropped": row.dropped, "notes": row.notes}
+            for name, row in rows.items()
         },
     }
     _update(path, lambda before: result | {key: before[key] for key in KEPT if key in before})
@@ -103,27 +105,3 @@ def commit() -> str | None:
         return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain") else "")
     except (OSError, subprocess.CalledProcessError):
         return None
-
-
-def print_scores(scores: Scores, title: str) -> None:
-    """A section a system, a row a stem; medians in dB over their 95 % intervals."""
-    table = Table(
-        title=Text(title), caption="dB: median of 1 s frames, then of songs [95 % interval]"
-    )
-    table.add_column()
-    for metric in METRICS:
-        table.add_column(metric, justify="right")
-    for system, stems in scores.items():
-        table.add_row(Text(system, style="bold"))
-        for stem, metrics in stems.items():
-            table.add_row(Text(f"  {stem}"), *(cell(metrics[metric]) for metric in METRICS))
-        table.add_section()
-    Console().print(table)
-
-
-def cell(interval: Interval) -> str:
-    if interval.median is None:
-        return "–"
-    if interval.low is None:
-        return f"{interval.median:.2f}"
-    return f"{interval.median:.2f}\n[dim]\\[{interval.low:.1f}, {interval.high:.1f}][/dim]"

@@ -1,23 +1,29 @@
-"""Scores are museval's, also where museval itself gives up."""
+"""Scores are museval's, also where museval itself gives up; and what was done is noted."""
 
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import museval
 import numpy as np
 import pytest
-import torch
-from torch import nn
 
-from stemsplit.data.store import StoredTrack
-from stemsplit.evaluation import scores
-from stemsplit.evaluation.scores import METRICS, Frames, Song, Table, evaluate, score
-from stemsplit.features import FrontEnd
-from stemsplit.separator import Separator
-from stemsplit.shapes import Mask, Views
+from stemsplit.errors import InputError
+from stemsplit.evaluation.matching import Song
+from stemsplit.evaluation.protocol import Protocol
+from stemsplit.evaluation.scores import METRICS, Frames, SongScores, read, write
+from stemsplit.evaluation.scores import score as score_systems
 
 RATE = 2000
 OTHER = "accompaniment"
+PROTOCOL = Protocol("corpus", "test", ("vocals", OTHER), RATE, 1)
+
+
+def score(references: Song, estimates: Song, rate: int = RATE, **protocol: Any) -> SongScores:
+    """Of one system, called "it"."""
+    how = replace(PROTOCOL, sample_rate=rate, **protocol)
+    mixture = np.sum(list(references.values()), axis=0)
+    return score_systems("song", references, {"it": estimates}, mixture, how)["it"]
 
 
 def material(
@@ -57,7 +63,7 @@ def assert_equal(found: Frames, expected: Frames) -> None:
 @pytest.mark.parametrize(("channels", "rate"), [(1, RATE), (2, 8000)])
 def test_scores_are_musevals(channels: int, rate: int) -> None:
     references, estimates = material(channels, 3, rate)
-    found = score(references, estimates, rate)
+    found = score(references, estimates, rate).frames
     assert_equal(found, musevals(references, estimates, rate))
     assert all(len(found[stem][metric]) == 3 for stem in found for metric in METRICS)
 
@@ -66,7 +72,7 @@ def test_scores_are_musevals(channels: int, rate: int) -> None:
 def test_a_silent_reference_is_nan_and_the_others_are_scored_without_it(channels: int) -> None:
     references, estimates = material(channels)
     references["vocals"][:] = 0
-    found = score(references, estimates, RATE)
+    found = score(references, estimates).frames
     assert all(np.isnan(found["vocals"][metric]).all() for metric in METRICS)
     assert all(len(found["vocals"][metric]) == 3 for metric in METRICS)
     expected = musevals({OTHER: references[OTHER]}, estimates)
@@ -77,9 +83,9 @@ def test_a_silent_reference_is_nan_and_the_others_are_scored_without_it(channels
 
 def test_a_silent_estimate_misses_all_of_its_stem_and_changes_no_other_score() -> None:
     references, estimates = material(2)
-    whole = score(references, estimates, RATE)
+    whole = score(references, estimates).frames
     estimates["vocals"][:] = 0
-    found = score(references, estimates, RATE)
+    found = score(references, estimates).frames
     np.testing.assert_allclose(found["vocals"]["SDR"], 0, atol=1e-4)
     for metric in METRICS:
         np.testing.assert_allclose(found[OTHER][metric], whole[OTHER][metric], rtol=1e-6)
@@ -88,21 +94,22 @@ def test_a_silent_estimate_misses_all_of_its_stem_and_changes_no_other_score() -
 def test_channels_that_cancel_are_silence_as_museval_has_it() -> None:
     references, estimates = material(2)
     references["vocals"][1] = -references["vocals"][0]
-    found = score(references, estimates, RATE)
+    found = score(references, estimates).frames
     assert np.isnan(found["vocals"]["SDR"]).all()
     assert np.isfinite(found[OTHER]["SDR"]).all()
 
 
 def test_a_song_of_silence_has_no_scores() -> None:
     references, estimates = material(2)
-    found = score({stem: 0 * samples for stem, samples in references.items()}, estimates, RATE)
+    silent = {stem: 0 * samples for stem, samples in references.items()}
+    found = score(silent, estimates).frames
     assert all(np.isnan(found[stem][metric]).all() for stem in found for metric in METRICS)
 
 
 def test_a_frame_in_which_a_stem_rests_is_nan_for_all() -> None:
     references, estimates = material(1)
     references["vocals"][:, RATE : 2 * RATE] = 0
-    found = score(references, estimates, RATE)
+    found = score(references, estimates).frames
     assert_equal(found, musevals(references, estimates))
     assert np.isnan([found[stem]["SDR"] for stem in found]).tolist() == [[False, True, False]] * 2
 
@@ -111,8 +118,8 @@ def test_two_equal_channels_are_scored() -> None:
     references, estimates = material(2, 1)
     pairs = (references, estimates)
     dual = [{"vocals": np.repeat(song["vocals"][:1], 2, axis=0)} for song in pairs]
-    found = score(*dual, RATE)
-    mono = score(*[{"vocals": song["vocals"][:1]} for song in dual], RATE)
+    found = score(*dual).frames
+    mono = score(*[{"vocals": song["vocals"][:1]} for song in dual]).frames
     np.testing.assert_allclose(found["vocals"]["SDR"], mono["vocals"]["SDR"], rtol=1e-4)
 
 
@@ -121,103 +128,89 @@ def test_a_song_shorter_than_a_frame_is_one_frame(silent: bool) -> None:
     references, estimates = material(1, 0.4)
     if silent:
         references["vocals"][:] = 0
-    found = score(references, estimates, RATE)
+    found = score(references, estimates).frames
     assert {len(found[stem][metric]) for stem in found for metric in METRICS} == {1}
     assert np.isnan(found["vocals"]["SDR"][0]) == silent
     assert np.isfinite(found[OTHER]["SDR"][0])
 
 
-class Half(nn.Module):
-    """A mask that gives the target half of everything."""
-
-    views = ("magnitude",)
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.share = nn.Parameter(torch.tensor(0.5))
-
-    def forward(self, views: Views) -> Mask:
-        return self.share * torch.ones_like(views["magnitude"])[:, None]
+def test_museval_itself_can_be_asked() -> None:
+    references, estimates = material(2, 3, 8000)
+    fast = score(references, estimates, 8000)
+    slow = score(references, estimates, 8000, backend="museval")
+    assert_equal(fast.frames, slow.frames)
+    assert slow.whole == fast.whole
 
 
-@pytest.fixture(scope="module")
-def separator() -> Separator:
-    front_end = FrontEnd(RATE, 256, 64, mel_bands=16, mfccs=4)
-    return Separator(front_end, Half(), ["vocals"], OTHER, channels=1, wiener_iterations=0)
+def test_dropped_frames_are_counted_by_their_reasons() -> None:
+    references, estimates = material(2, 5)
+    references["vocals"][:, RATE : 3 * RATE] = 0
+    estimates[OTHER][:, 4 * RATE :] = 0
+    found = score(references, estimates)
+    assert (found.frame_count, found.frames_scored) == (5, 2)
+    reasons = {"vocals: reference is silent": 2, f"{OTHER}: estimate is silent": 1}
+    assert found.dropped == reasons
+    assert not found.notes
 
 
-def stored(folder: Path, number: int, silent: bool = False) -> StoredTrack:
-    """A mono song of three stems, 2 s long."""
-    generator = np.random.default_rng(number)
-    stems = 0.1 * generator.standard_normal((3, 1, 2 * RATE)).astype(np.float32)
-    # The stems differ, so that leaving one out of the reference would show.
-    stems *= np.array([0.0 if silent else 1.0, 0.5, 2.0], np.float32)[:, None, None]
-    folder = folder / f"song{number}"
-    folder.mkdir()
-    np.save(folder / "samples.npy", np.concatenate([stems.sum(axis=0, keepdims=True), stems]))
-    return StoredTrack(f"song {number}", "test", ("vocals", "bass", "drums"), folder, RATE, 1.0)
+def test_a_stem_that_cannot_be_scored_is_noted() -> None:
+    references, estimates = material(2)
+    references["vocals"][:] = 0
+    estimates[OTHER][1] = -estimates[OTHER][0]
+    found = score(references, estimates)
+    assert found.notes == [
+        "vocals: the reference is silent; not scored",
+        f"{OTHER}: the estimate has channels that cancel; noise stands for it",
+    ]
+    assert found.whole["vocals"] == {}
+    assert found.frames_scored == 3
 
 
-class Evaluated(NamedTuple):
-    folder: Path
-    tracks: list[StoredTrack]
-    table: Table
+@pytest.mark.parametrize("longer", [-700, 700])
+def test_estimates_of_another_length_are_scored_as_museval_does_it(longer: int) -> None:
+    references, estimates = material(2)
+    time = references["vocals"].shape[1]
+    other = {
+        stem: np.concatenate([samples, samples], axis=1)[:, : time + longer]
+        for stem, samples in estimates.items()
+    }
+    found = score(references, other)
+    assert_equal(found.frames, musevals(references, other))
+    done = "700 samples longer than the reference: cut"
+    if longer < 0:
+        done = "700 samples shorter: silence is added"
+    assert found.notes == [f"{stem}: the estimate is {done}" for stem in ("vocals", OTHER)]
 
 
-@pytest.fixture(scope="module")
-def evaluated(separator: Separator, tmp_path_factory: pytest.TempPathFactory) -> Evaluated:
-    folder = tmp_path_factory.mktemp("scores")
-    tracks = [stored(folder, number, silent=number == 2) for number in range(3)]
-    return Evaluated(folder, tracks, evaluate(separator, tracks, "half", folder, workers=2))
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_an_estimate_that_is_not_finite_is_an_error(bad: float) -> None:
+    references, estimates = material(2)
+    estimates["vocals"][0, 77] = bad
+    with pytest.raises(InputError, match="it, song: the estimate of vocals has 1 samples"):
+        score(references, estimates)
 
 
-def test_a_table_has_the_system_and_the_mixture(evaluated: Evaluated) -> None:
-    table = evaluated.table
-    assert set(table) == {"mixture", "half"}
-    for row in table.values():
-        assert set(row) == {"vocals", OTHER}
-        assert all(set(metrics) == set(METRICS) for metrics in row.values())
-    for row in table:
-        files = sorted(path.name for path in (evaluated.folder / row / "test").iterdir())
-        assert files == [f"song {number}.json" for number in range(3)]
+def test_a_single_target_has_scores_where_museval_has_none() -> None:
+    references, estimates = ({"vocals": song["vocals"]} for song in material(2))
+    found = score(references, estimates)
+    assert np.isfinite(found.frames["vocals"]["SDR"]).all()
 
 
-@pytest.mark.parametrize("row", ["mixture", "half"])
-@pytest.mark.parametrize("metric", METRICS)
-def test_medians_are_eval_stores(evaluated: Evaluated, row: str, metric: str) -> None:
+def test_a_file_is_musevals_and_holds_the_rest(tmp_path: Path) -> None:
+    references, estimates = material(1, 5)
+    references["vocals"][:, :RATE] = 0
+    found = score(references, estimates)
+    path = tmp_path / "test" / "song.json"
+    write(path, found, PROTOCOL, "identity")
+    again = read(path, "identity")
+    assert again is not None
+    for stem, metrics in found.frames.items():
+        for metric, values in metrics.items():
+            np.testing.assert_allclose(again.frames[stem][metric], values, atol=1e-5)
+    assert (again.dropped, again.notes, again.seconds) == (found.dropped, found.notes, 5.0)
+    assert again.whole == found.whole
+    assert read(path, "another identity") is None
+    assert read(tmp_path / "nothing.json", "identity") is None
     store = museval.EvalStore()
-    store.add_eval_dir(evaluated.folder / row)
-    medians = store.agg_frames_tracks_scores()
-    for stem, metrics in evaluated.table[row].items():
-        # museval's files have five decimals.
-        assert metrics[metric].median == pytest.approx(medians[stem][metric], abs=2e-5)
-
-
-def test_the_estimates_are_the_separators_and_the_references_the_tracks(
-    evaluated: Evaluated,
-) -> None:
-    vocals, others = [], []
-    for track in evaluated.tracks[:2]:
-        rest = track.read("bass") + track.read("drums")
-        references = {"vocals": track.read("vocals"), OTHER: rest}
-        # Half of the mixture, to either stem.
-        frames = score(references, dict.fromkeys(references, 0.5 * track.mixture()), RATE)
-        vocals.append(np.median(frames["vocals"]["SDR"]))
-        others.append(np.median(frames[OTHER]["SDR"]))
-    # The third song has no vocals, so the first two make the median.
-    found = evaluated.table["half"]
-    assert found["vocals"]["SDR"].median == pytest.approx(np.median(vocals), abs=1e-3)
-    assert min(others) - 1e-3 <= found[OTHER]["SDR"].high
-
-
-def test_an_error_while_scoring_is_raised(
-    separator: Separator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fails(*args: object) -> Frames:
-        raise np.linalg.LinAlgError("singular")
-
-    monkeypatch.setattr(scores, "score", fails)
-    # More songs than may wait at a time.
-    tracks = [stored(tmp_path, number) for number in range(5)]
-    with pytest.raises(np.linalg.LinAlgError, match="singular"):
-        evaluate(separator, tracks, "half", tmp_path, workers=1)
+    store.add_eval_dir(tmp_path)
+    assert set(store.df["target"]) == {"vocals", OTHER}

@@ -4,11 +4,14 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from stemsplit.evaluation.protocol import Protocol
 from stemsplit.reporting.results import count_test_scoring, counted_as, write_result
+
+PROTOCOL = Protocol("musdb18", "valid", ("vocals", "accompaniment"), 44100, 2)
 
 
 def test_every_scoring_of_test_songs_is_counted(tmp_path: Path) -> None:
-    write_result(tmp_path / "result.json", {}, model="m", test_scored={})
+    write_result(tmp_path / "result.json", {}, PROTOCOL, model="m", test_scored={})
     assert count_test_scoring(tmp_path, "musdb18") == 1
     assert count_test_scoring(tmp_path, "musdb18") == 2
     assert count_test_scoring(tmp_path, "mir1k") == 1
@@ -19,7 +22,7 @@ def test_every_scoring_of_test_songs_is_counted(tmp_path: Path) -> None:
 
 def test_new_results_keep_the_count(tmp_path: Path) -> None:
     count_test_scoring(tmp_path, "musdb18")  # of a run that was killed before it had results
-    write_result(tmp_path / "result.json", {}, model="resumed", test_scored={})
+    write_result(tmp_path / "result.json", {}, PROTOCOL, model="resumed", test_scored={})
     result = json.loads((tmp_path / "result.json").read_text())
     assert (result["model"], result["test_scored"]) == ("resumed", {"musdb18": 1})
 
@@ -32,7 +35,7 @@ def test_none_is_lost_when_several_count(tmp_path: Path) -> None:
 
 def test_a_damaged_file_is_put_aside(tmp_path: Path) -> None:
     (tmp_path / "result.json").write_text('{"test_scored": {"mus')
-    write_result(tmp_path / "result.json", {}, model="m", test_scored={})
+    write_result(tmp_path / "result.json", {}, PROTOCOL, model="m", test_scored={})
     assert json.loads((tmp_path / "result.json").read_text())["model"] == "m"
     assert (tmp_path / "result.json.damaged").is_file()
 

@@ -1,0 +1,149 @@
+"""How much faster is `stemsplit.evaluation.bsseval` than museval, whose scores it gives?
+
+    python experiments/benchmarks/bsseval.py [--repetitions 3] [--systems 7]
+
+White noise, stereo, 44.1 kHz, windows and hops of 1 s: 4 stems of 60 s, and 2 stems of 240 s. Each
+system has a process of its own, and they take turns. The limit is what the method cannot do
+without: the transforms of the correlations and of the windows, and the factorisations, by the same
+calls on arrays of the same shapes. `--systems` are as many sets of estimates of the same references
+scored at once, as an evaluation does it with its mixture, oracles and models.
+
+Prints seconds (median), how many times as long the others take (median, min–max over the
+repetitions), the largest difference of the scores in dB, and the peak memory of each process.
+"""
+
+import argparse
+import multiprocessing
+import resource
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from statistics import median
+from time import perf_counter
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+
+RATE = 44100
+CASES = ((4, 60), (2, 240))
+Signals = np.ndarray  # (stem, time, channel)
+Scores = list[np.ndarray] | None
+
+
+def material(stems: int, seconds: int, systems: int) -> tuple[Signals, list[Signals]]:
+    random = np.random.default_rng(0)
+    references = 0.1 * random.standard_normal((stems, seconds * RATE, 2))
+    leaked = references + 0.3 * np.roll(references, 1, axis=0)
+    noise = 0.05 * random.standard_normal(references.shape)
+    return references, [leaked + noise / (1 + number) for number in range(systems)]
+
+
+def by_museval(references: Signals, systems: list[Signals]) -> Scores:
+    if not hasattr(np.linalg, "linalg"):
+        np.linalg.linalg = np.linalg  # type: ignore[attr-defined]
+    import museval
+
+    return list(museval.evaluate(references, systems[0], win=RATE, hop=RATE))
+
+
+def by_ours(references: Signals, systems: list[Signals]) -> Scores:
+    from stemsplit.evaluation.bsseval import bss_eval
+
+    found = bss_eval(references, systems[0], RATE, RATE)
+    return [found.sdr, found.isr, found.sir, found.sar]
+
+
+def by_ours_all(references: Signals, systems: list[Signals]) -> Scores:
+    from stemsplit.evaluation.bsseval import bss_eval_systems
+
+    bss_eval_systems(references, systems, RATE, RATE)
+    return None
+
+
+def limit(references: Signals, systems: list[Signals]) -> Scores:
+    """The transforms and the factorisations alone."""
+    from stemsplit.evaluation.bsseval import WINDOWS
+    from stemsplit.evaluation.projection import TAPS, TRANSFORM, on_threads
+
+    stems, time, channels = references.shape
+    signals = 2 * stems * channels
+    cpu = torch.device("cpu")
+    # Of correlations: whole numbers and what was rounded off, references once more than estimates.
+    block = torch.zeros(2, 3 * signals // 2, 8, TRANSFORM, dtype=torch.float64)
+    window = torch.zeros(WINDOWS, signals, RATE + TAPS, dtype=torch.float64)
+    for array, step in ((block, 8 * (TRANSFORM - TAPS)), (window, WINDOWS * RATE)):
+        starts = range(0, time, step)
+        for _ in on_threads(lambda _, array=array: torch.fft.rfft(array), starts, cpu):
+            pass
+    for size in (stems * channels * TAPS, *[channels * TAPS] * stems):
+        torch.linalg.cholesky(torch.eye(size, dtype=torch.float64))
+    return None
+
+
+def worker(
+    function: Callable[[Signals, list[Signals]], Scores],
+    stems: int,
+    seconds: int,
+    systems: int,
+    orders: Connection,
+) -> None:
+    """Score at every order, and answer with the seconds, the scores and the peak memory."""
+    signals = material(stems, seconds, systems)
+    while orders.recv():
+        start = perf_counter()
+        scores = function(*signals)
+        elapsed = perf_counter() - start
+        orders.send((elapsed, scores, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--repetitions", type=int, default=3)
+    parser.add_argument("--systems", type=int, default=7)
+    options = parser.parse_args()
+    several = f"stemsplit, {options.systems} systems"
+    functions = {
+        "museval": (by_museval, 1),
+        "stemsplit": (by_ours, 1),
+        several: (by_ours_all, options.systems),
+        "the limit": (limit, 1),
+    }
+    console = Console(width=100)
+    start = multiprocessing.get_context("spawn")
+    for stems, seconds in CASES:
+        pipes, found = {}, {}
+        for name, (function, systems) in functions.items():
+            pipes[name], end = start.Pipe()
+            arguments = (function, stems, seconds, systems, end)
+            start.Process(target=worker, args=arguments, daemon=True).start()
+            found[name] = []
+        for number in range(1 + options.repetitions):
+            for name, pipe in pipes.items():
+                if name == "museval" and not number:
+                    continue  # the others warm up
+                pipe.send(True)
+                answer = pipe.recv()
+                if number:
+                    found[name].append(answer)
+        for pipe in pipes.values():
+            pipe.send(False)
+        table = Table(
+            "", "seconds", "times ours", "peak memory", title=f"{stems} stems × {seconds} s"
+        )
+        ours = [elapsed for elapsed, _, _ in found["stemsplit"]]
+        for name, answers in found.items():
+            ratios = [elapsed / our for (elapsed, _, _), our in zip(answers, ours, strict=True)]
+            table.add_row(
+                name,
+                f"{median(elapsed for elapsed, _, _ in answers):.2f}",
+                f"{median(ratios):.2f} ({min(ratios):.2f}–{max(ratios):.2f})",
+                f"{answers[-1][2]:.1f} GB",
+            )
+        console.print(table)
+        pairs = zip(found["museval"][0][1], found["stemsplit"][0][1], strict=True)
+        console.print(f"largest difference: {max(np.abs(a - b).max() for a, b in pairs):.1e} dB")
+
+
+if __name__ == "__main__":
+    main()

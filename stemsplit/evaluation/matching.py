@@ -1,0 +1,65 @@
+"""Estimates laid over the references that they are scored against, and what did not fit."""
+
+import numpy as np
+from jaxtyping import Float
+
+from stemsplit.errors import InputError
+
+Samples = Float[np.ndarray, "channel time"]
+Song = dict[str, Samples]
+Estimates = dict[str, Float[np.ndarray, "channel _"]]  # of any length
+INAUDIBLE = 1e-7  # 140 dB below full scale
+
+
+def sounding(references: Song) -> tuple[Song, list[str]]:
+    """The references that BSS Eval can score, and notes on the others.
+
+    museval refuses a song in which a stem is silent from end to end, or has channels that sum to
+    zero throughout (antiphase), which it takes for silence; here only that stem is left out.
+    """
+    found = {stem: samples for stem, samples in references.items() if audible(samples)}
+    notes = [
+        f"{stem}: the reference {silence(samples)}; not scored"
+        for stem, samples in references.items()
+        if stem not in found
+    ]
+    return found, notes
+
+
+def fitted(references: Song, estimates: Estimates) -> tuple[Song, list[str]]:
+    """Estimates of the references' length, and notes on what was changed.
+
+    A longer one is cut, a shorter one is filled with silence, as museval does it. In place of one
+    that is silent from end to end, or cancels, stands noise 140 dB below full scale: all references
+    stay in play, and its SDR is 0 dB. Raises `InputError` where a sample is not a finite number.
+    """
+    found: Song = {}
+    notes = []
+    for stem, reference in references.items():
+        estimate = estimates[stem]
+        bad = np.count_nonzero(~np.isfinite(estimate))
+        if bad:
+            raise InputError(
+                f"the estimate of {stem} has {bad} samples that are not finite numbers: no score "
+                "of it would mean anything"
+            )
+        time = reference.shape[1]
+        if longer := estimate.shape[1] - time:
+            done = "longer than the reference: cut" if longer > 0 else "shorter: silence is added"
+            notes.append(f"{stem}: the estimate is {abs(longer)} samples {done}")
+        estimate = np.pad(estimate[:, :time], ((0, 0), (0, max(0, -longer))))
+        if not audible(estimate):
+            notes.append(f"{stem}: the estimate {silence(estimate)}; noise stands for it")
+            noise = np.random.default_rng(0).standard_normal(estimate.shape)
+            estimate = (INAUDIBLE * noise).astype(np.float32)
+        found[stem] = estimate
+    return found, notes
+
+
+def audible(samples: Float[np.ndarray, "channel _"]) -> bool:
+    """Whether museval takes it for more than silence: channels that cancel are silent to it."""
+    return bool(np.any(samples.sum(axis=0)))
+
+
+def silence(samples: Float[np.ndarray, "channel _"]) -> str:
+    return "has channels that cancel" if samples.any() else "is silent"

@@ -1,0 +1,192 @@
+"""What is scored: separators, folders of somebody else's estimates, oracles, and the mixture."""
+
+import hashlib
+from collections.abc import Sequence
+from copy import copy
+from functools import lru_cache
+from pathlib import Path
+from typing import Protocol as Interface
+from typing import runtime_checkable
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from stemsplit import audio
+from stemsplit.checkpoint import checkpoint_of, load
+from stemsplit.data.store import StoredTrack
+from stemsplit.errors import InputError
+from stemsplit.evaluation import oracles
+from stemsplit.evaluation.protocol import for_scenario
+from stemsplit.features import FrontEnd
+from stemsplit.separator import Separator
+
+Samples = Float[np.ndarray, "channel time"]
+Song = dict[str, Samples]
+Estimates = dict[str, Float[np.ndarray, "channel _"]]  # of any length
+
+
+@runtime_checkable
+class System(Interface):
+    """One row of a table."""
+
+    name: str
+
+    def identity(self, track: StoredTrack) -> str:
+        """Names what the estimates of a song depend on: where it is the same, so are they."""
+
+    def separate(self, track: StoredTrack, references: Song) -> Estimates:
+        """Estimates of the stems of `references`, with its channels; their length may differ."""
+
+
+class Mixture:
+    """The do-nothing system: the mixture, as it is, is the estimate of every stem."""
+
+    name = "mixture"
+
+    def identity(self, track: StoredTrack) -> str:
+        return "mixture"
+
+    def separate(self, track: StoredTrack, references: Song) -> Estimates:
+        return dict.fromkeys(references, track.mixture())
+
+
+class Oracle:
+    """An ideal mask of a front end's Fourier transform."""
+
+    def __init__(self, name: str, front_end: FrontEnd) -> None:
+        self.name = name
+        self.front_end = front_end
+
+    def identity(self, track: StoredTrack) -> str:
+        return f"{self.name} {self.front_end.window} {self.front_end.hop}"
+
+    def separate(self, track: StoredTrack, references: Song) -> Estimates:
+        stems = torch.from_numpy(np.stack(list(references.values())))[None]
+        mixture = torch.from_numpy(track.mixture())[None]
+        estimates = oracles.separate(oracles.ORACLES[self.name], self.front_end, stems, mixture)
+        return dict(zip(references, estimates[0].numpy(), strict=True))
+
+
+class Resampled:
+    """The true stems, there and back through a separator's lower rate: the most it can reach."""
+
+    def __init__(self, sample_rate: int) -> None:
+        self.name = f"true stems at {sample_rate} Hz"
+        self.sample_rate = sample_rate
+
+    def identity(self, track: StoredTrack) -> str:
+        return self.name
+
+    def separate(self, track: StoredTrack, references: Song) -> Estimates:
+        there = (track.sample_rate, self.sample_rate)
+        return {
+            stem: audio.resample(audio.resample(samples, *there), *there[::-1])
+            for stem, samples in references.items()
+        }
+
+
+@lru_cache(maxsize=8)
+def loaded(checkpoint: Path, device: str) -> Separator:
+    """Once in a process."""
+    return load(checkpoint, device=device)
+
+
+class Trained:
+    """A checkpoint's separator; with `wiener_iterations` other ones than its own."""
+
+    def __init__(
+        self,
+        name: str,
+        checkpoint: Path,
+        device: str = "cpu",
+        wiener_iterations: int | None = None,
+    ) -> None:
+        self.name = name
+        self.checkpoint = checkpoint_of(checkpoint)
+        self.device = device
+        self.wiener_iterations = wiener_iterations
+        with self.checkpoint.open("rb") as file:
+            self.digest = hashlib.file_digest(file, "blake2b").hexdigest()
+
+    @property
+    def separator(self) -> Separator:
+        separator = copy(loaded(self.checkpoint, self.device))
+        if self.wiener_iterations is not None:
+            separator.wiener_iterations = self.wiener_iterations
+        return separator
+
+    def identity(self, track: StoredTrack) -> str:
+        return f"{self.digest} {self.wiener_iterations}"
+
+    def separate(self, track: StoredTrack, references: Song) -> Estimates:
+        stems = self.separator.separate(torch.from_numpy(track.mixture()), track.sample_rate)
+        return summed({stem: samples.numpy() for stem, samples in stems.items()}, list(references))
+
+
+class Folder:
+    """Anyone's estimates as museval has them: ``ROOT/SUBSET/TRACK/STEM.wav``, or ROOT/TRACK/…."""
+
+    def __init__(self, root: Path, name: str | None = None) -> None:
+        self.root = root.expanduser().resolve()
+        self.name = self.root.name if name is None else name
+        if not self.root.is_dir():
+            raise InputError(f"{root}: there is no such folder of estimates")
+
+    def files(self, track: StoredTrack) -> dict[str, Path]:
+        """The file of each stem; raises `InputError` where there are none."""
+        places = (self.root / track.subset / track.name, self.root / track.name)
+        for place in places:
+            files = {file.stem: file for file in sorted(place.glob("[!.]*.wav"))}
+            files.pop("mixture", None)
+            if files:
+                return files
+        raise InputError(
+            f"{places[0]}: no wav files; estimates belong into SUBSET/TRACK/STEM.wav below "
+            f"{self.root}, one folder for every {track.subset} song"
+        )
+
+    def identity(self, track: StoredTrack) -> str:
+        digest = hashlib.blake2b(digest_size=16)
+        for file in self.files(track).values():
+            digest.update(f"{file.name} ".encode())
+            with file.open("rb") as content:
+                digest.update(hashlib.file_digest(content, "blake2b").digest())
+        return digest.hexdigest()
+
+    def separate(self, track: StoredTrack, references: Song) -> Estimates:
+        channels = len(next(iter(references.values())))
+        stems = {}
+        for stem, file in self.files(track).items():
+            found = audio.read(file)
+            if (rate := found.sample_rate) != track.sample_rate:
+                raise InputError(
+                    f"{file}: has {rate} Hz, the references {track.sample_rate} Hz; resample the "
+                    f"estimates, or score at their rate with sample_rate={rate}"
+                )
+            try:
+                stems[stem] = audio.with_channels(found.samples, channels)
+            except InputError as error:
+                raise InputError(f"{file}: {error}") from None
+        time = {stem: samples.shape[1] for stem, samples in stems.items()}
+        if len(set(time.values())) > 1:
+            raise InputError(f"{self.root}: the stems of {track.name} differ in length: {time}")
+        try:
+            return summed(stems, list(references))
+        except InputError as error:
+            raise InputError(f"{self.root}, {track.name}: {error}") from None
+
+
+def summed(stems: Estimates, wanted: Sequence[str]) -> Estimates:
+    """The wanted stems, of which an accompaniment may be the sum of all others."""
+    return {
+        stem: stems[parts[0]]
+        if len(parts) == 1
+        else np.sum([stems[part] for part in parts], axis=0)
+        for stem, parts in for_scenario(list(stems), wanted).items()
+    }
+
+
+def references_of(track: StoredTrack, wanted: Sequence[str]) -> Song:
+    """What there is to find; an accompaniment or residual is the sum of all other stems."""
+    return summed({stem: track.read(stem) for stem in track.stems}, wanted)

@@ -1,0 +1,110 @@
+"""Scores of a whole song, one figure a stem: beside BSS Eval's, which are taken frame by frame.
+
+All arrays are `(channel, time)`; a silent reference or estimate, of which a score would mean
+nothing, has NaN.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from auraloss.freq import MultiResolutionSTFTLoss
+from jaxtyping import Float
+from torchmetrics.functional.audio import scale_invariant_signal_distortion_ratio
+
+from stemsplit.evaluation.bsseval import bss_eval_sources_systems
+
+Samples = Float[np.ndarray, "channel time"]
+Song = dict[str, Samples]
+Figures = dict[str, dict[str, float]]  # by stem and name
+
+CHALLENGE_FLOOR = 1e-7  # the challenges' own, which keeps a silent stem's ratio finite
+
+
+def si_sdr(reference: Samples, estimate: Samples) -> float:
+    """Scale-invariant SDR in dB, one scale for all channels.
+
+    J. Le Roux et al., "SDR – half-baked or well done?", ICASSP 2019; torchmetrics' figure.
+    """
+    if not reference.any() or not estimate.any():
+        return float("nan")
+    target, found = (
+        torch.from_numpy(x.reshape(-1).astype(np.float64)) for x in (reference, estimate)
+    )
+    return float(scale_invariant_signal_distortion_ratio(found, target))
+
+
+def challenge_sdr(reference: Samples, estimate: Samples) -> float:
+    """The SDR of the Music Demixing Challenge 2021 and the Sound Demixing Challenge 2023, in dB.
+
+    Energy of the reference over that of the error, of the whole song and all channels:
+    Y. Mitsufuji et al., "Music Demixing Challenge 2021" (Frontiers in Signal Processing 1, 2022).
+    """
+    if not reference.any():
+        return float("nan")
+    signal = np.sum(np.square(reference, dtype=np.float64)) + CHALLENGE_FLOOR
+    error = np.sum(np.square(reference.astype(np.float64) - estimate)) + CHALLENGE_FLOOR
+    return float(10 * np.log10(signal / error))
+
+
+def stft_distance(reference: Samples, estimate: Samples) -> float:
+    """auraloss's multi-resolution STFT distance (spectral convergence and log magnitudes; ≥ 0).
+
+    R. Yamamoto et al., "Parallel WaveGAN", ICASSP 2020. The lower, the nearer.
+    """
+    if not reference.any() or reference.shape[1] < LONGEST_TRANSFORM:
+        return float("nan")
+    pair = (
+        torch.from_numpy(np.ascontiguousarray(x, np.float32))[None] for x in (estimate, reference)
+    )
+    with torch.inference_mode():
+        return float(DISTANCE(*pair))
+
+
+DISTANCE = MultiResolutionSTFTLoss()
+LONGEST_TRANSFORM = max(loss.fft_size for loss in DISTANCE.stft_losses)
+
+
+def normalised_sdr(references: Song, systems: Sequence[Song], mixture: Samples) -> list[Figures]:
+    """NSDR, SIR and SAR of mono stems by BSS Eval v3, as singing-voice papers on MIR-1K have them.
+
+    NSDR is the SDR of the estimate less that of the mixture: C.-L. Hsu and J.-S. R. Jang, IEEE
+    TASLP 18(2), 2010. Averages over clips weighted by their lengths are GNSDR, GSIR and GSAR.
+    """
+    unseparated = dict.fromkeys(references, mixture)
+    stacked = [
+        np.stack([song[stem][0] for stem in references])
+        for song in (references, unseparated, *systems)
+    ]
+    base, *found = bss_eval_sources_systems(stacked[0], stacked[1:])
+    return [
+        {
+            stem: {
+                "NSDR": float(scores.sdr[row] - base.sdr[row]),
+                "SIR (v3)": float(scores.sir[row]),
+                "SAR (v3)": float(scores.sar[row]),
+            }
+            for row, stem in enumerate(references)
+        }
+        for scores in found
+    ]
+
+
+def whole_song(references: Song, systems: Sequence[Song], mixture: Samples) -> list[Figures]:
+    """All of these for each system, by stem; those of mono sources where the song is mono."""
+    found: list[Figures] = [
+        {
+            stem: {
+                "SI-SDR": si_sdr(reference, estimates[stem]),
+                "SDR of the song": challenge_sdr(reference, estimates[stem]),
+                "STFT distance": stft_distance(reference, estimates[stem]),
+            }
+            for stem, reference in references.items()
+        }
+        for estimates in systems
+    ]
+    if len(mixture) == 1:
+        for figures, mono in zip(found, normalised_sdr(references, systems, mixture), strict=True):
+            for stem in references:
+                figures[stem] |= mono[stem]
+    return found

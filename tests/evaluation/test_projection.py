@@ -1,0 +1,71 @@
+"""Correlations, exact to the last bit."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from stemsplit.evaluation.projection import TAPS, TRANSFORM, correlations
+
+LAGS = [0, 1, 100, TAPS - 1]
+
+
+def by_the_sum(references: np.ndarray, signals: np.ndarray, lag: int) -> list[list[float]]:
+    """For signals of up to 26 bits, whose products are exact."""
+    time = references.shape[1]
+    return [
+        [math.fsum(one[0 : time - lag] * other[lag:]) for other in signals] for one in references
+    ]
+
+
+@pytest.mark.parametrize("time", [700, TRANSFORM, 3 * TRANSFORM + 17])
+@pytest.mark.parametrize("bits", [15, 23])
+def test_correlations_are_the_nearest_double(time: int, bits: int) -> None:
+    random = np.random.default_rng(bits)
+    signals = random.integers(-(2**bits), 2**bits, (4, time)) / 2**bits
+    signals[:2] = np.convolve(signals[0], np.ones(64) / 64, "same"), signals[1] / 4096
+    signals = np.round(signals * 2**bits) / 2**bits
+    song = torch.from_numpy(signals)[..., None]
+    found = correlations(song[:2], song[2:])
+    assert found.shape == (2, 4, TAPS)
+    for lag in LAGS:
+        expected = np.array(by_the_sum(signals[:2], signals, lag))
+        np.testing.assert_allclose(found[..., lag], expected, rtol=2**-51, atol=1e-13)
+    energies = [math.fsum(signal**2) for signal in signals[:2]]
+    np.testing.assert_allclose(found[..., 0].diagonal(), energies, rtol=2**-52)
+
+
+def test_full_scale_for_minutes() -> None:
+    """The loudest there is, of which all falls into few frequencies."""
+    time = 3 * 60 * 44100
+    square = np.where(np.arange(time) % 882 < 441, 1.0, -1.0)
+    found = correlations(*2 * [torch.from_numpy(square)[None, :, None]])
+    for lag in LAGS:
+        assert found[0, 0, lag] == np.dot(square[: time - lag], square[lag:])
+
+
+def test_threads_do_not_show() -> None:
+    random = np.random.default_rng(0)
+    song = torch.from_numpy(random.standard_normal((2, 20 * TRANSFORM, 2))).cumsum(1)
+    threads = torch.get_num_threads()
+    found = []
+    try:
+        for count in (1, 3):
+            torch.set_num_threads(count)
+            found.append(correlations(song[:1], song[1:]))
+    finally:
+        torch.set_num_threads(threads)
+    largest = found[0].abs().amax(-1, keepdim=True)
+    assert ((found[0] - found[1]).abs() / largest).max() < 2**-52
+
+
+def test_any_level_will_do() -> None:
+    random = np.random.default_rng(0)
+    song = torch.from_numpy(random.standard_normal((2, 2000, 1)))
+    found = correlations(song[:1], song[1:])
+    for level in (2.0**-100, 2.0**60):
+        np.testing.assert_array_equal(
+            correlations(level * song[:1], level * song[1:]), level**2 * found
+        )
+    assert not correlations(0 * song[:1], 0 * song[1:]).any()

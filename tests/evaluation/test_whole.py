@@ -1,0 +1,77 @@
+"""Figures of whole songs, by their definitions and their reference implementations."""
+
+import mir_eval
+import numpy as np
+import pytest
+
+from stemsplit.evaluation.whole import challenge_sdr, si_sdr, stft_distance, whole_song
+
+RATE = 8000
+
+
+def pair(channels: int = 2, seconds: float = 2, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    random = np.random.default_rng(seed)
+    reference = 0.1 * random.standard_normal((channels, int(seconds * RATE)))
+    error = 0.02 * random.standard_normal(reference.shape)
+    return reference.astype(np.float32), (reference + error).astype(np.float32)
+
+
+def test_si_sdr_is_of_the_projection_and_takes_no_note_of_scale() -> None:
+    reference, estimate = pair()
+    r, e = (x.astype(np.float64).ravel() for x in (reference, estimate))
+    target = r * (r @ e) / (r @ r)
+    expected = 10 * np.log10(target @ target / ((e - target) @ (e - target)))
+    assert si_sdr(reference, estimate) == pytest.approx(expected, abs=1e-6)
+    assert si_sdr(reference, 0.1 * estimate) == pytest.approx(expected, abs=1e-3)
+
+
+def test_the_challenges_sdr_is_of_all_samples() -> None:
+    reference, estimate = pair()
+    expected = 10 * np.log10(np.sum(reference**2.0) / np.sum((reference - estimate) ** 2.0))
+    assert challenge_sdr(reference, estimate) == pytest.approx(expected, abs=1e-4)
+    assert challenge_sdr(reference, 0 * estimate) == pytest.approx(0, abs=1e-6)
+    assert np.isfinite(challenge_sdr(reference, reference))
+
+
+def test_the_distance_grows_with_the_error() -> None:
+    reference, estimate = pair()
+    far = reference + 10 * (estimate - reference)
+    none, near, far = (stft_distance(reference, x) for x in (reference, estimate, far))
+    assert none == pytest.approx(0, abs=1e-6)
+    assert none < near < far
+
+
+@pytest.mark.parametrize("figure", [si_sdr, challenge_sdr, stft_distance])
+def test_silence_has_no_score(figure: object) -> None:
+    reference, estimate = pair()
+    assert np.isnan(figure(0 * reference, estimate))
+
+
+def test_what_is_too_short_for_a_transform_has_no_distance() -> None:
+    assert np.isnan(stft_distance(*pair(seconds=0.1)))
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_nsdr_is_the_gain_of_mir_evals_sdr() -> None:
+    vocals, noisy = pair(1, seed=1)
+    other, noisy_other = pair(1, seed=2)
+    references = {"vocals": vocals, "accompaniment": other}
+    estimates = {"vocals": noisy + 0.3 * other, "accompaniment": noisy_other}
+    mixture = vocals + other
+    [found, none] = whole_song(references, [estimates, dict.fromkeys(references, mixture)], mixture)
+
+    def sdr(song: dict[str, np.ndarray]) -> np.ndarray:
+        stacks = [np.stack([part[stem][0] for stem in references]) for part in (references, song)]
+        return mir_eval.separation.bss_eval_sources(*stacks, compute_permutation=False)
+
+    gains = sdr(estimates)[0] - sdr(dict.fromkeys(references, mixture))[0]
+    for stem, gain, sar in zip(references, gains, sdr(estimates)[2], strict=True):
+        assert found[stem]["NSDR"] == pytest.approx(gain, abs=1e-5)
+        assert found[stem]["SAR (v3)"] == pytest.approx(sar, abs=1e-5)
+        assert none[stem]["NSDR"] == pytest.approx(0, abs=1e-9)
+
+
+def test_stereo_has_no_figures_of_mono_sources() -> None:
+    reference, estimate = pair(2)
+    [found] = whole_song({"vocals": reference}, [{"vocals": estimate}], reference)
+    assert set(found["vocals"]) == {"SI-SDR", "SDR of the song", "STFT distance"}
