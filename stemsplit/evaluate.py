@@ -15,7 +15,7 @@ from stemsplit import configuration, processes
 from stemsplit.checkpoint import checkpoint_of
 from stemsplit.configuration import CONF, make
 from stemsplit.data.datamodule import StemDataModule
-from stemsplit.data.store import corpus_fingerprint
+from stemsplit.data.stored import corpus_fingerprint
 from stemsplit.errors import InputError, one_line_errors
 from stemsplit.evaluation.oracles import ORACLES
 from stemsplit.evaluation.protocol import ACCOMPANIMENT, Protocol

@@ -58,7 +58,8 @@ from stemsplit.data.augment import Augment
 from stemsplit.data.chunks import Chunk, RandomChunks, as_it_is
 from stemsplit.data.demo_songs import SONGS, synthesise_song, write_song
 from stemsplit.data.sampling import EpochSampler, ResumableLoader
-from stemsplit.data.store import Store, StoredTrack
+from stemsplit.data.store import Store
+from stemsplit.data.stored import StoredTrack
 from stemsplit.data.tracks import musdb18
 
 RATE, SECONDS, BATCH = 44100, 6.0, 16

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, get_worker_info
 
 from stemsplit.data.activity import draw_start, sounding_starts
-from stemsplit.data.store import StoredTrack, check_split
+from stemsplit.data.stored import StoredTrack, check_split
 from stemsplit.errors import InputError
 from stemsplit.shapes import Stems
 

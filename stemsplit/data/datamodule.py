@@ -16,7 +16,8 @@ from stemsplit.data.combined import Corpus, combined
 from stemsplit.data.downsample import Downsample, scaled
 from stemsplit.data.sampling import EpochSampler, ResumableLoader, SharedBatches
 from stemsplit.data.statistics import cached_statistics
-from stemsplit.data.store import Store, StoredTrack, corpus_fingerprint
+from stemsplit.data.store import Store
+from stemsplit.data.stored import StoredTrack, corpus_fingerprint
 from stemsplit.data.tracks import (
     Subset,
     Track,

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 
 from stemsplit.data.activity import sounding
-from stemsplit.data.store import StoredTrack
+from stemsplit.data.stored import StoredTrack
 from stemsplit.errors import InputError
 
 

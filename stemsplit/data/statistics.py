@@ -11,7 +11,7 @@ from jaxtyping import Float
 from rich.progress import track as progress
 from torch import Tensor
 
-from stemsplit.data.store import StoredTrack, check_split, corpus_fingerprint
+from stemsplit.data.stored import StoredTrack, check_split, corpus_fingerprint
 from stemsplit.features import FrontEnd
 from stemsplit.files import replacing, where_writable
 from stemsplit.shapes import View

@@ -18,12 +18,9 @@ import time as clock
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float32
 from joblib import Parallel, delayed
 from joblib.externals.loky import get_reusable_executor
 from rich.progress import Progress
@@ -31,7 +28,8 @@ from rich.progress import Progress
 from stemsplit.allocator import keep_freed_memory
 from stemsplit.data.decoding import Decoded, decode
 from stemsplit.data.headers import Header, headers_of, sources
-from stemsplit.data.tracks import Subset, Track
+from stemsplit.data.stored import StoredTrack, digest_of
+from stemsplit.data.tracks import Track
 from stemsplit.errors import DISK_FULL, InputError
 from stemsplit.files import replacing, where_writable
 
@@ -43,67 +41,6 @@ COPIES = 2.5
 WORKER_PAYS = 2**29  # bytes decoded that take a process longer than being started
 DIGEST = re.compile("[0-9a-f]{128}")
 ROOM = 2**20  # bytes left free beside the songs, for what else is written
-
-
-@dataclass(frozen=True)
-class StoredTrack:
-    """A decoded track; pickled, it is its path, so worker processes map the same memory."""
-
-    name: str
-    subset: Subset
-    stems: tuple[str, ...]
-    folder: Path
-    sample_rate: int
-    scale: float
-    weight: float = 1.0  # of its training excerpts, beside those of the other tracks
-    corpus: int = 0  # of those that are combined, the number
-
-    @property
-    def key(self) -> str:
-        return self.folder.name
-
-    @cached_property
-    def samples(self) -> np.ndarray:
-        return np.load(self.folder / "samples.npy", mmap_mode="r", allow_pickle=False)
-
-    @property
-    def levels(self) -> Float32[np.ndarray, "stem block"]:
-        """The silence map: mean squares of the stems' blocks."""
-        return np.load(self.folder / "levels.npy", allow_pickle=False)
-
-    def __getstate__(self) -> dict[str, object]:
-        return {name: value for name, value in self.__dict__.items() if name != "samples"}
-
-    @property
-    def time(self) -> int:
-        """The length in samples."""
-        return int(self.samples.shape[-1])
-
-    @property
-    def unit(self) -> float:
-        """What a stored 1 stands for."""
-        return self.scale / 32768 if self.samples.dtype == np.int16 else 1.0
-
-    def mixture(self) -> Float32[np.ndarray, "channel time"]:
-        if len(self.samples) > len(self.stems):
-            return self._scaled(self.samples[0])
-        return np.sum([self.read(stem) for stem in self.stems], axis=0)
-
-    def read(
-        self, stem: str, start: int = 0, time: int | None = None
-    ) -> Float32[np.ndarray, "channel time"]:
-        """`time` samples of a stem from `start` on; silence after the track's end."""
-        time = self.time if time is None else time
-        samples = self._scaled(self.stored(stem, start, time))
-        return np.pad(samples, ((0, 0), (0, time - samples.shape[1])))
-
-    def stored(self, stem: str, start: int, time: int) -> np.ndarray:
-        """The same as it lies in the store, in its `unit`; no further than the track's end."""
-        row = len(self.samples) - len(self.stems) + self.stems.index(stem)
-        return self.samples[row, :, start : start + time]
-
-    def _scaled(self, stored: np.ndarray) -> Float32[np.ndarray, "channel time"]:
-        return stored.astype(np.float32) * np.float32(self.unit)
 
 
 class Store:
@@ -266,7 +203,7 @@ class Store:
                 parts += [self._fingerprint(source.path), str(source.stream)]
                 if source.channel is not None:
                     parts.append(f"channel {source.channel}")
-        return _digest("\n".join(parts).encode())
+        return digest_of("\n".join(parts).encode())
 
     def _fingerprint_all(self, tracks: Sequence[Track]) -> None:
         """Read the files that were not read before, several at a time."""
@@ -285,7 +222,7 @@ class Store:
         stat = path.stat()
         times = f"{stat.st_mtime_ns}\n{stat.st_ctime_ns}"
         identity = f"{path.resolve()}\n{stat.st_ino}\n{stat.st_size}\n{times}"
-        memo = self.cache / "fingerprints" / _digest(os.fsencode(identity))
+        memo = self.cache / "fingerprints" / digest_of(os.fsencode(identity))
         kept = memo.read_text(errors="replace") if memo.is_file() else ""
         if DIGEST.fullmatch(kept):
             return kept
@@ -294,10 +231,6 @@ class Store:
         with where_writable(), replacing(memo) as partial:
             partial.write_text(digest)
         return digest
-
-
-def _digest(content: bytes) -> str:
-    return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
 def checksum(samples: np.ndarray, levels: np.ndarray) -> int:
@@ -335,15 +268,3 @@ def sweep(cache: Path) -> list[Path]:
 def size(count: float) -> str:
     """Bytes as a person reads them."""
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
-
-
-def check_split(tracks: Sequence[StoredTrack]) -> None:
-    """Whatever asked for it: no song of the test split is trained or validated on."""
-    for track in tracks:
-        if track.subset == "test":
-            raise InputError(f"{track.name}: a test song, which is only ever scored")
-
-
-def corpus_fingerprint(tracks: Sequence[StoredTrack]) -> str:
-    """Names what a set of tracks holds, whatever their order."""
-    return _digest("\n".join(sorted(track.key for track in tracks)).encode())

@@ -10,7 +10,7 @@ from joblib.externals.loky import get_reusable_executor
 from rich.progress import Progress
 
 from stemsplit import processes
-from stemsplit.data.store import StoredTrack
+from stemsplit.data.stored import StoredTrack
 from stemsplit.errors import InputError
 from stemsplit.evaluation.protocol import Protocol
 from stemsplit.evaluation.scores import SongScores, read, score, write

@@ -14,7 +14,7 @@ from jaxtyping import Float
 
 from stemsplit import audio
 from stemsplit.checkpoint import checkpoint_of, load
-from stemsplit.data.store import StoredTrack
+from stemsplit.data.stored import StoredTrack
 from stemsplit.errors import InputError
 from stemsplit.evaluation import oracles
 from stemsplit.evaluation.protocol import for_scenario

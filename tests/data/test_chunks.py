@@ -10,7 +10,7 @@ import torch
 
 from stemsplit.data.activity import block_levels
 from stemsplit.data.chunks import Chunk, FixedChunks, RandomChunks
-from stemsplit.data.store import StoredTrack
+from stemsplit.data.stored import StoredTrack
 from stemsplit.errors import InputError
 
 STEMS = ("drums", "bass", "other", "vocals")

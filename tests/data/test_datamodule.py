@@ -16,7 +16,7 @@ from stemsplit.data.augment import Augment
 from stemsplit.data.chunks import Chunk
 from stemsplit.data.datamodule import StemDataModule
 from stemsplit.data.folders import folder
-from stemsplit.data.store import corpus_fingerprint
+from stemsplit.data.stored import corpus_fingerprint
 from stemsplit.data.tracks import Track, musdb18hq
 from stemsplit.errors import InputError
 from stemsplit.features import FrontEnd

@@ -8,7 +8,7 @@ import pytest
 
 from stemsplit.data.activity import block_levels
 from stemsplit.data.downsample import Downsample, scaled, sounding_share
-from stemsplit.data.store import StoredTrack
+from stemsplit.data.stored import StoredTrack
 from stemsplit.errors import InputError
 
 RATE = 1000

@@ -6,7 +6,7 @@ from torch.utils.data import DataLoader
 
 from stemsplit.data.chunks import Chunk, FixedChunks, RandomChunks, as_it_is
 from stemsplit.data.sampling import EpochSampler, ResumableLoader, SharedBatches
-from stemsplit.data.store import StoredTrack
+from stemsplit.data.stored import StoredTrack
 
 STEMS = ("drums", "bass", "other", "vocals")
 CHUNK = 400

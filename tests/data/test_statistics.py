@@ -9,7 +9,7 @@ import torch
 
 from stemsplit.data import statistics as statistics_module
 from stemsplit.data.statistics import Moments, cached_statistics, statistics
-from stemsplit.data.store import StoredTrack
+from stemsplit.data.stored import StoredTrack
 from stemsplit.features import VIEWS, FrontEnd
 
 RATE = 8000

@@ -19,7 +19,8 @@ import soundfile
 from stemsplit import audio
 from stemsplit.data import store as store_module
 from stemsplit.data.demo_songs import write_song
-from stemsplit.data.store import Store, StoredTrack, corpus_fingerprint
+from stemsplit.data.store import Store
+from stemsplit.data.stored import StoredTrack, corpus_fingerprint
 from stemsplit.data.tracks import AudioSource, Track, musdb18, musdb18hq
 from stemsplit.errors import InputError
 

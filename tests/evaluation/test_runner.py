@@ -11,7 +11,7 @@ import pytest
 import soundfile
 
 from stemsplit.checkpoint import build, save
-from stemsplit.data.store import StoredTrack
+from stemsplit.data.stored import StoredTrack
 from stemsplit.errors import InputError
 from stemsplit.evaluation import runner
 from stemsplit.evaluation.oracles import ORACLES
