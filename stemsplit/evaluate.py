@@ -145,12 +145,12 @@ def evaluate_systems(config: DictConfig) -> None:
     )
     write_csv(folder / "scores.csv", rows, protocol)
     write_latex(folder / "scores.tex", rows, protocol)
-    times = {}
+    counts = {}
     if config.subset == "test":
         places = [
             checkpoint.path.parent for checkpoint in checkpoints if checkpoint.run is not None
         ]
-        times = {
+        counts = {
             place: count_test_scoring(place, counted_as(corpus, data.root)) for place in places
         }
     print_scores(rows, protocol, f"{config.subset} songs of {corpus}: {folder}")
@@ -159,8 +159,9 @@ def evaluate_systems(config: DictConfig) -> None:
         print_differences(differences)
     if spreads:
         print_spreads(spreads)
-    for place, count in times.items():
-        print(f"{place}: scored on the test songs of {corpus} {count} times by now")
+    for place, count in counts.items():
+        times = "once" if count == 1 else f"{count} times"
+        print(f"{place}: scored on the test songs of {corpus} {times} by now")
 
 
 def listed(given: str | ListConfig | None) -> list[str]:

@@ -10,6 +10,7 @@ from joblib.externals.loky import get_reusable_executor
 from rich.progress import Progress
 
 from stemsplit import processes
+from stemsplit.allocator import keep_freed_memory
 from stemsplit.data.stored import StoredTrack
 from stemsplit.errors import InputError
 from stemsplit.evaluation.protocol import Protocol
@@ -94,6 +95,7 @@ class Song:
 
     def scores(self) -> dict[str, SongScores]:
         """By system: read where they are, else found and written."""
+        keep_freed_memory()
         identities = {system.name: self.identity(system) for system in self.systems}
         found = {
             system.name: read(self.path(system), identities[system.name]) for system in self.systems
