@@ -13,6 +13,8 @@ from stemsplit.files import replacing
 
 matplotlib.use("Agg")  # before pyplot: there may be no screen
 from matplotlib import pyplot
+from matplotlib.axis import Axis
+from matplotlib.ticker import NullFormatter
 
 WINDOW = 2048
 RANGE_DECIBELS = 80
@@ -71,54 +73,64 @@ def in_order(values: Iterable[float | str]) -> list[Any]:
     return sorted(set(values), key=lambda value: (isinstance(value, str), value))
 
 
-def heat_map(cells: Sequence[Cell], across: str, down: str, path: Path, title: str) -> None:
-    """Trials by two settings as a PNG, coloured by their figure; the best is framed.
+def heat_maps(maps: Mapping[tuple[str, str], Sequence[Cell]], path: Path, title: str) -> None:
+    """Trials by pairs of settings (across, down) as a PNG, coloured by their figure.
 
-    Settings of few values are rows and columns; others are numbers on a logarithmic scale. What was
-    pruned is small.
+    Settings of few values are rows and columns; others are numbers on an axis. The best is framed,
+    what was pruned is small.
     """
-    figure, axis = pyplot.subplots(figsize=(6.4, 4.8), layout="constrained")
-    places: list[list[Any]] = []
-    for setting, values, along in (
-        (across, [cell.x for cell in cells], axis.xaxis),
-        (down, [cell.y for cell in cells], axis.yaxis),
-    ):
-        distinct = in_order(values)
-        if len(distinct) <= MOST_COLUMNS:
-            places.append([distinct.index(value) for value in values])
-            along.set_ticks(range(len(distinct)), [f"{value}" for value in distinct])
-            along.axes.margins(0.6 / max(1, len(distinct) - 0.5))
-        else:
-            places.append(values)
-            (axis.set_xscale if along is axis.xaxis else axis.set_yscale)("log")
-        along.set_label_text(setting)
-    best = max((cell for cell in cells if cell.finished), key=lambda cell: cell.decibels)
-    x, y = places
-    lowest, highest = (side(cell.decibels for cell in cells) for side in (min, max))
-    light = lowest + 0.6 * (highest - lowest)
-    shown = axis.scatter(
-        x,
-        y,
-        c=[cell.decibels for cell in cells],
-        s=[1400 if cell.finished else 300 for cell in cells],
-        marker="s",
-        cmap="viridis",
-        edgecolors=["red" if cell is best else "none" for cell in cells],
-        linewidths=2,
+    figure, axes = pyplot.subplots(
+        1, len(maps), figsize=(5.2 * len(maps) + 1, 4.6), layout="constrained", squeeze=False
     )
-    for cell, place in zip(cells, zip(x, y, strict=True), strict=True):
-        axis.annotate(
-            f"{cell.decibels:.1f}",
-            place,
-            ha="center",
-            va="center",
-            fontsize=8,
-            color="black" if cell.decibels > light else "white",
+    figures = [cell.decibels for cells in maps.values() for cell in cells]
+    lowest, highest = min(figures), max(figures)
+    for axis, ((across, down), cells) in zip(axes[0], maps.items(), strict=True):
+        x, large = places_along(axis.xaxis, across, [cell.x for cell in cells])
+        y, also_large = places_along(axis.yaxis, down, [cell.y for cell in cells])
+        area = 1200 if large and also_large else 500
+        best = max((cell for cell in cells if cell.finished), key=lambda cell: cell.decibels)
+        shown = axis.scatter(
+            x,
+            y,
+            c=[cell.decibels for cell in cells],
+            s=[area if cell.finished else area / 2 for cell in cells],
+            vmin=lowest,
+            vmax=highest,
+            marker="s",
+            cmap="viridis",
+            edgecolors=["red" if cell is best else "none" for cell in cells],
+            linewidths=2,
         )
-    figure.colorbar(shown, label="SDR on the validation songs (dB)")
-    axis.set_title(title)
+        axis.margins(0.2)
+        for cell, place in zip(cells, zip(x, y, strict=True), strict=True):
+            axis.annotate(
+                f"{cell.decibels:.1f}",
+                place,
+                ha="center",
+                va="center",
+                fontsize=8,
+                color="black" if cell.decibels > lowest + 0.6 * (highest - lowest) else "white",
+            )
+    figure.colorbar(shown, ax=axes, label="SDR on the validation songs (dB)")
+    figure.suptitle(title)
     try:
         with replacing(path) as partial:
             figure.savefig(partial, format="png", dpi=100)
     finally:
         pyplot.close(figure)
+
+
+def places_along(
+    along: Axis, setting: str, values: Sequence[float | str]
+) -> tuple[list[Any], bool]:
+    """Where values lie along an axis, and whether those are rows or columns."""
+    along.set_label_text(setting)
+    distinct = in_order(values)
+    if len(distinct) <= MOST_COLUMNS:
+        along.set_ticks(range(len(distinct)), [f"{value}" for value in distinct])
+        return [distinct.index(value) for value in values], True
+    if all(isinstance(value, float) and value > 0 for value in values):
+        axis = along.axes
+        (axis.set_xscale if along is axis.xaxis else axis.set_yscale)("log")
+        along.set_minor_formatter(NullFormatter())
+    return list(values), False

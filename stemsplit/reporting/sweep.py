@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from stemsplit.files import replacing
-from stemsplit.reporting.plots import Cell, heat_map
+from stemsplit.reporting.plots import Cell, heat_maps
 
 ENOUGH = 4  # finished trials without which nothing can be said of a setting's importance
 
@@ -19,42 +19,41 @@ ENOUGH = 4  # finished trials without which nothing can be said of a setting's i
 def report(study: optuna.Study, folder: Path) -> None:
     """Print the trials, and write ``trials.csv``, ``best.yaml`` and ``heat_map.png``.
 
-    The heat map is of the first two settings that were tried with more than one value: of the
-    trials that share both values, the best.
+    Heat maps show the first setting that was tried with several values (the learning rate) against
+    each of the others: of the trials that share both values, the best.
     """
     trials = study.trials
     names = sorted({name for trial in trials for name in trial.params})
     table = Table("trial", *names, "validation SDR", "", title=str(folder))
     best = best_of(trials)
-    rows = []
+    rows: list[list[object]] = []
     for trial in trials:
         value = value_of(trial)
-        row = [str(trial.number), *(str(trial.params.get(name, "")) for name in names)]
-        row += ["" if value is None else f"{value:.2f}", trial.state.name.lower()]
+        settings = [trial.params.get(name, "") for name in names]
+        state = trial.state.name.lower()
         table.add_row(
-            *row, style="bold" if best is not None and trial.number == best.number else ""
+            str(trial.number),
+            *(f"{given:.3g}" if isinstance(given, float) else str(given) for given in settings),
+            "" if value is None else f"{value:.2f}",
+            state,
+            style="bold" if best is not None and trial.number == best.number else "",
         )
-        rows.append(row)
+        rows.append([trial.number, *settings, value, state])
     console = Console()
     console.print(table)
     with replacing(folder / "trials.csv") as partial, partial.open("w", newline="") as file:
         csv.writer(file).writerows([["trial", *names, "validation_sdr", "state"], *rows])
     if best is None:
         return
-    settings = [f"{name}: {json.dumps(value)}" for name, value in best.params.items()]
-    heading = (
-        f"# Trial {best.number}, {best.value:.2f} dB: python -m stemsplit.train tuned=THIS_FILE"
-    )
+    lines = [f"# Trial {best.number}, {best.value:.2f} dB: python -m stemsplit.train tuned=THIS"]
+    lines += [f"{name}: {json.dumps(value)}" for name, value in best.params.items()]
     with replacing(folder / "best.yaml") as partial:
-        partial.write_text("\n".join([heading, *settings, ""]))
+        partial.write_text("\n".join([*lines, ""]))
     print(f"best: trial {best.number}, {best.value:.2f} dB; tuned={folder / 'best.yaml'}")
     tried = [name for name in names if len({trial.params.get(name) for trial in trials}) > 1]
     if len(tried) > 1:
-        across, down = tried[:2]
-        cells = cells_of(trials, across, down)
-        heat_map(
-            cells, across, down, folder / "heat_map.png", f"{folder.name}, {len(trials)} trials"
-        )
+        maps = {(tried[0], name): cells_of(trials, tried[0], name) for name in tried[1:]}
+        heat_maps(maps, folder / "heat_map.png", f"{folder.name}, {len(trials)} trials")
     finished = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     if tried and len(finished) >= ENOUGH:
         shares = optuna.importance.get_param_importances(
