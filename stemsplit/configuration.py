@@ -49,6 +49,7 @@ MAKES = [
     "stemsplit.training.module.SeparationModule",
     "stemsplit.training.not_finite.StopWhenNotFinite",
     "stemsplit.training.silence.ReportSilence",
+    "stemsplit.training.trials.ReportTrial",
     "stemsplit.training.weights_and_biases.weights_and_biases",
     "lightning.Trainer",
     *(f"lightning.pytorch.callbacks.{name}" for name in callbacks.__all__),
@@ -152,6 +153,23 @@ def save(config: DictConfig, run: Path) -> None:
         OmegaConf.update(config, key, OmegaConf.select(config, key))
     with replacing(run / "config.yaml") as partial:
         OmegaConf.save(config, partial)
+
+
+def tune(config: DictConfig, given: list[str]) -> None:
+    """Take the settings that ``tuned=FILE`` names (a sweep's ``best.yaml``), but for given ones."""
+    path = Path(config.tuned)
+    try:
+        found = OmegaConf.load(path)
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}; tuned= takes a sweep's best.yaml") from None
+    if not isinstance(found, DictConfig):
+        raise InputError(f"{path}: holds no settings; tuned= takes a sweep's best.yaml")
+    names = {override.key_or_group for override in OverridesParser.create().parse_overrides(given)}
+    for name, value in ((str(key), value) for key, value in found.items()):
+        if not known(config, name):
+            raise InputError(f"{path}: there is no setting {name} in this training")
+        if name not in names:
+            OmegaConf.update(config, name, value)
 
 
 def saved(run: Path) -> DictConfig:

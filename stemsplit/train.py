@@ -42,15 +42,29 @@ def main(config: DictConfig) -> None:
         if (config.trainer.devices, config.trainer.num_nodes) != (1, 1):
             # Each process starts the others with its own command line: the whole sweep.
             raise InputError("a sweep's jobs have one process each: trainer.devices=1, no ddp")
-        train(config)  # Hydra notes what fails, and goes on with the next job
+        trial(config)  # Hydra notes what fails, and goes on with the next job
         return
     with one_line_errors():
         try:
+            if config.tuned is not None and config.resume is None:
+                configuration.tune(config, list(HydraConfig.get().overrides.task))
             train(config if config.resume is None else resumed_configuration(config))
         finally:
             run = Path(config.run_dir)
             if is_first() and not any(run.iterdir()):
                 run.rmdir()  # nothing came of it: Hydra made the folder beforehand
+
+
+def trial(config: DictConfig) -> None:
+    """A job of a sweep; one that was broken off goes on, one that had ended is left as it is."""
+    run = Path(config.run_dir)
+    if config.tuned is not None:
+        configuration.tune(config, list(HydraConfig.get().overrides.task))
+    if (run / "result.json").is_file():
+        return
+    if (run / "last.ckpt").is_file():
+        config.resume = str(run)
+    train(config)
 
 
 def is_first() -> bool:
@@ -99,13 +113,18 @@ def train(config: DictConfig) -> None:
         trainer = fit(config, module, data, loggers)
         run = common_run(run, trainer)
         config.run_dir = str(run)
-        if (run / "best.ckpt").is_file():
+        if (run / "best.ckpt").is_file() and not was_pruned(trainer):
             for subset in subsets:
                 score(config, data, subset, trainer, loggers)
     except BaseException:
         finish(loggers, failed=True)
         raise
     finish(loggers, failed=False)
+
+
+def was_pruned(trainer: L.Trainer) -> bool:
+    callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    return any(getattr(callback, "pruned", False) for callback in callbacks)
 
 
 def common_run(run: Path, trainer: L.Trainer) -> Path:
@@ -130,7 +149,8 @@ def fit(
     if config.resume:
         checkpoint = Path(config.run_dir) / "last.ckpt"
         content = read(checkpoint)
-        if 0 <= (trainer.max_epochs or -1) <= content["epoch"]:
+        scored = (Path(config.run_dir) / "result.json").is_file()  # else it ended before
+        if scored and 0 <= (trainer.max_epochs or -1) <= content["epoch"]:
             raise InputError(
                 f"{checkpoint}: is of epoch {content['epoch'] + 1} already; say epochs= as many or "
                 "more"

@@ -74,3 +74,17 @@ def wav_corpus(songs: dict[str, Song], tmp_path_factory: pytest.TempPathFactory)
 def cache(tmp_path: Path) -> Path:
     """A folder for decoded songs and statistics, which is not there yet."""
     return tmp_path / "cache"
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the commands run: neither the checkout nor anybody's cache."""
+    return tmp_path_factory.mktemp("place")
+
+
+@pytest.fixture(scope="module")
+def corpus(stem_corpus: Path, place: Path) -> list[str]:
+    """What a command says to use the small corpus."""
+    names = sorted(path.name for path in (stem_corpus / "train").glob("*.stem.mp4"))
+    validation = names[0].removesuffix(".stem.mp4")
+    return ["data=musdb18", f"data.root={stem_corpus}", f"data.validation_tracks=['{validation}']"]

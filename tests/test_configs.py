@@ -12,17 +12,19 @@ from stemsplit.configuration import CONF, make
 from stemsplit.data.datamodule import StemDataModule
 from stemsplit.errors import InputError
 from stemsplit.training.module import SeparationModule
+from stemsplit.training.trials import ReportTrial, study_in
 
 configuration.register_resolvers()
 
 CHOICES = [
     (folder.name, file.stem)
     for folder in sorted(Path(CONF).iterdir())
-    if folder.is_dir()
+    if folder.is_dir() and folder.name != "sweep"
     for file in sorted(folder.glob("*.yaml"))
 ]
 # What an architecture has of these is made this small.
 SMALL = {"hidden": 8, "features": 8, "heads": 2, "mask_hidden": 8, "depth": 1}
+SWEEPS = sorted(path.stem for path in (Path(CONF) / "sweep").glob("*.yaml"))
 EXPERIMENTS = sorted(path.stem for path in (Path(CONF).parent / "experiments").glob("*.yaml"))
 
 
@@ -51,6 +53,14 @@ def test_every_choice_instantiates(group: str, choice: str, tmp_path: Path) -> N
         assert isinstance(made, SeparationModule)
     if group == "data":
         assert isinstance(made, StemDataModule)
+
+
+@pytest.mark.parametrize("sweep", SWEEPS)
+def test_every_sweep_composes_into_trials_that_report(sweep: str, tmp_path: Path) -> None:
+    study_in(tmp_path).ask()
+    config = composed(tmp_path / "0", f"+sweep={sweep}", "sweep.trial=0")
+    assert isinstance(make(config.callbacks)["trial"], ReportTrial)
+    assert config.data.downsample.chunks < 1
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)

@@ -1,6 +1,5 @@
 """The commands of the README, as a person types them: each in a process of its own."""
 
-import csv
 import json
 import os
 import signal
@@ -14,61 +13,9 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from commands import TINY, epochs, rows, run, start
 
 from stemsplit.checkpoint import build, save
-
-TINY = [
-    "model.separator.network.hidden=16",
-    "window=1024",
-    "hop=256",
-    "chunk_seconds=1.0",
-    "chunks_per_track=4",
-    "data.batch_size=4",
-    "data.validation_chunks=1",
-    "logger=csv",
-]
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the commands run: neither the checkout nor anybody's cache."""
-    return tmp_path_factory.mktemp("place")
-
-
-@pytest.fixture(scope="module")
-def corpus(stem_corpus: Path, place: Path) -> list[str]:
-    """What a command says to use the small corpus."""
-    names = sorted(path.name for path in (stem_corpus / "train").glob("*.stem.mp4"))
-    validation = names[0].removesuffix(".stem.mp4")
-    return ["data=musdb18", f"data.root={stem_corpus}", f"data.validation_tracks=['{validation}']"]
-
-
-def start(place: Path, module: str, *arguments: str) -> subprocess.Popen[str]:
-    environment = os.environ | {"STEMSPLIT_CACHE": str(place / "cache"), "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        [sys.executable, "-m", f"stemsplit.{module}", *arguments],
-        cwd=place,
-        env=environment,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-
-
-def run(place: Path, module: str, *arguments: str) -> str:
-    process = start(place, module, *arguments)
-    output, errors = process.communicate(timeout=300)
-    assert process.returncode == 0, output + errors
-    return output
-
-
-def rows(run_folder: Path) -> list[dict[str, str]]:
-    with (run_folder / "metrics.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def epochs(run_folder: Path) -> list[str]:
-    return [row["epoch"] for row in rows(run_folder) if row.get("train/loss")]
 
 
 def test_train_is_killed_resumed_evaluated_and_separates(

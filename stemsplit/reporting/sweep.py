@@ -1,0 +1,93 @@
+"""What a sweep found: a table of its trials, a heat map, the best settings as YAML."""
+
+import csv
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+from rich.console import Console
+from rich.table import Table
+
+from stemsplit.files import replacing
+from stemsplit.reporting.plots import Cell, heat_maps
+
+ENOUGH = 4  # finished trials without which nothing can be said of a setting's importance
+
+
+def report(study: optuna.Study, folder: Path) -> None:
+    """Print the trials, and write ``trials.csv``, ``best.yaml`` and ``heat_map.png``.
+
+    Heat maps show the first setting that was tried with several values (the learning rate) against
+    each of the others: of the trials that share both values, the best.
+    """
+    trials = study.trials
+    names = sorted({name for trial in trials for name in trial.params})
+    table = Table("trial", *names, "validation SDR", "", title=str(folder))
+    best = best_of(trials)
+    rows: list[list[object]] = []
+    for trial in trials:
+        value = value_of(trial)
+        settings = [trial.params.get(name, "") for name in names]
+        state = trial.state.name.lower()
+        table.add_row(
+            str(trial.number),
+            *(f"{given:.3g}" if isinstance(given, float) else str(given) for given in settings),
+            "" if value is None else f"{value:.2f}",
+            state,
+            style="bold" if best is not None and trial.number == best.number else "",
+        )
+        rows.append([trial.number, *settings, value, state])
+    console = Console()
+    console.print(table)
+    with replacing(folder / "trials.csv") as partial, partial.open("w", newline="") as file:
+        csv.writer(file).writerows([["trial", *names, "validation_sdr", "state"], *rows])
+    if best is None:
+        return
+    lines = [f"# Trial {best.number}, {best.value:.2f} dB: python -m stemsplit.train tuned=THIS"]
+    lines += [f"{name}: {json.dumps(value)}" for name, value in best.params.items()]
+    with replacing(folder / "best.yaml") as partial:
+        partial.write_text("\n".join([*lines, ""]))
+    print(f"best: trial {best.number}, {best.value:.2f} dB; tuned={folder / 'best.yaml'}")
+    tried = [name for name in names if len({trial.params.get(name) for trial in trials}) > 1]
+    if len(tried) > 1:
+        maps = {(tried[0], name): cells_of(trials, tried[0], name) for name in tried[1:]}
+        heat_maps(maps, folder / "heat_map.png", f"{folder.name}, {len(trials)} trials")
+    finished = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    if tried and len(finished) >= ENOUGH:
+        shares = optuna.importance.get_param_importances(
+            study,
+            params=tried,
+            evaluator=optuna.importance.FanovaImportanceEvaluator(seed=0),
+        )
+        console.print(
+            "importance: " + ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
+        )
+
+
+def best_of(trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
+    finished = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    return max(finished, key=lambda trial: trial.values[0], default=None)
+
+
+def value_of(trial: FrozenTrial) -> float | None:
+    """A trial's figure; of one that was pruned, the last that was seen."""
+    if trial.state == TrialState.PRUNED and trial.intermediate_values:
+        return trial.intermediate_values[max(trial.intermediate_values)]
+    return trial.values[0] if trial.values else None
+
+
+def cells_of(trials: Sequence[FrozenTrial], across: str, down: str) -> list[Cell]:
+    """Of the trials that share both values, the best."""
+    cells: dict[tuple[float | str, float | str], Cell] = {}
+    for trial in trials:
+        value = value_of(trial)
+        if value is None or not {across, down} <= set(trial.params):
+            continue
+        finished = trial.state == TrialState.COMPLETE
+        cell = Cell(trial.params[across], trial.params[down], value, finished)
+        before = cells.get(cell[:2])
+        if before is None or (finished, value) > (before.finished, before.decibels):
+            cells[cell[:2]] = cell
+    return list(cells.values())

@@ -1,0 +1,46 @@
+"""Commands as a person types them, each in a process of its own, and what they leave."""
+
+import csv
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+TINY = [
+    "model.separator.network.hidden=16",
+    "window=1024",
+    "hop=256",
+    "chunk_seconds=1.0",
+    "chunks_per_track=4",
+    "data.batch_size=4",
+    "data.validation_chunks=1",
+    "logger=csv",
+]
+
+
+def start(place: Path, module: str, *arguments: str) -> subprocess.Popen[str]:
+    environment = os.environ | {"STEMSPLIT_CACHE": str(place / "cache"), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-m", f"stemsplit.{module}", *arguments],
+        cwd=place,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+def run(place: Path, module: str, *arguments: str) -> str:
+    process = start(place, module, *arguments)
+    output, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, output + errors
+    return output
+
+
+def rows(run_folder: Path) -> list[dict[str, str]]:
+    with (run_folder / "metrics.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def epochs(run_folder: Path) -> list[str]:
+    return [row["epoch"] for row in rows(run_folder) if row.get("train/loss")]
