@@ -61,6 +61,7 @@ def test_every_sweep_composes_into_trials_that_report(sweep: str, tmp_path: Path
     config = composed(tmp_path / "0", f"+sweep={sweep}", "sweep.trial=0")
     assert isinstance(make(config.callbacks)["trial"], ReportTrial)
     assert config.data.downsample.chunks < 1
+    assert config.logger.wandb.group == f"{sweep}-model"
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)

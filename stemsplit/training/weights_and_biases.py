@@ -7,7 +7,9 @@ import wandb
 from lightning.pytorch.loggers import Logger, WandbLogger
 
 
-def weights_and_biases(folder: str, project: str, name: str, tags: Sequence[str]) -> WandbLogger:
+def weights_and_biases(
+    folder: str, project: str, name: str, tags: Sequence[str], group: str | None = None
+) -> WandbLogger:
     """A run of its own; offline where no key is set, unless ``WANDB_MODE`` says otherwise.
 
     An offline run is kept in `folder` and can be sent later with ``wandb sync``.
@@ -18,6 +20,7 @@ def weights_and_biases(folder: str, project: str, name: str, tags: Sequence[str]
         name=name,
         dir=folder,
         tags=list(tags),
+        group=group,
         mode=None if chosen else "offline",
         settings=wandb.Settings(silent=not chosen),
     )
