@@ -149,8 +149,7 @@ def fit(
     if config.resume:
         checkpoint = Path(config.run_dir) / "last.ckpt"
         content = read(checkpoint)
-        scored = (Path(config.run_dir) / "result.json").is_file()  # else it ended before
-        if scored and 0 <= (trainer.max_epochs or -1) <= content["epoch"]:
+        if 0 <= (trainer.max_epochs or -1) <= content["epoch"]:
             raise InputError(
                 f"{checkpoint}: is of epoch {content['epoch'] + 1} already; say epochs= as many or "
                 "more"

@@ -110,3 +110,36 @@ def test_what_fails_is_tried_again_and_another_sweep_refused(
     assert process.returncode == 1
     assert "holds another sweep" in errors
     assert "sweep.name=" in errors
+
+
+@pytest.mark.slow
+def test_a_ranking_trains_on_the_full_set_once(place: Path, corpus: list[str]) -> None:
+    folder = place / "runs/sweeps/ranked"
+    run(place, "train", *grid(corpus, "ranked", "1e-5,1e-3,1e-2", "0.5"))
+    command = ["ranking", str(folder), "epochs=4", "--trials", "3"]
+    assert "Kendall's tau" in run(place, "report", *command)
+    found = json.loads((folder / "ranking.json").read_text())
+    assert {row["trial"] for row in found["trials"]} == {0, 1, 2}
+    assert -1 <= found["kendall"]["low"] <= found["kendall"]["tau"] <= found["kendall"]["high"] <= 1
+    for row in found["trials"]:
+        result = json.loads((folder / f"full/{row['trial']}/result.json").read_text())
+        assert result["trained_on"]["downsample"]["chunks"] == 1
+        assert len(epochs(folder / f"full/{row['trial']}")) == 4
+        config = OmegaConf.load(folder / f"full/{row['trial']}/config.yaml")
+        assert config.optimizer.lr == row["optimizer.lr"]
+    moments = {path: path.stat().st_mtime_ns for path in folder.glob("full/*/result.json")}
+    run(place, "report", *command)
+    assert all(path.stat().st_mtime_ns == moment for path, moment in moments.items())
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [(["nowhere"], "no study.journal"), (["empty", "--trials", "2"], "at least 3")],
+)
+def test_a_ranking_of_nothing_is_refused(place: Path, words: list[str], says: str) -> None:
+    (place / "empty").mkdir(exist_ok=True)
+    study_in(place / "empty")
+    process = start(place, "report", "ranking", *words)
+    _, errors = process.communicate(timeout=100)
+    assert process.returncode == 1
+    assert says in errors

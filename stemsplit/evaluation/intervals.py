@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import wilcoxon
+from scipy.stats import kendalltau, wilcoxon
 
 RESAMPLES = 10_000
 
@@ -27,6 +27,15 @@ class Difference(NamedTuple):
     interval: Interval
     p: float | None
     songs: int
+
+
+class RankCorrelation(NamedTuple):
+    """Kendall's tau-b of two rankings, its 95 % interval and p; None where one has only ties."""
+
+    tau: float | None
+    low: float | None
+    high: float | None
+    p: float | None
 
 
 def median_interval(values: Sequence[float]) -> Interval:
@@ -53,3 +62,20 @@ def paired_difference(differences: Sequence[float]) -> Difference:
     present = np.array([value for value in differences if np.isfinite(value)])
     p = float(wilcoxon(present).pvalue) if len(present) > 1 and present.any() else None
     return Difference(median_interval(present.tolist()), p, len(present))
+
+
+def rank_correlation(values: Sequence[float], others: Sequence[float]) -> RankCorrelation:
+    """Whether the same things rank alike twice: 1 where they do, -1 where the order is reversed.
+
+    M. G. Kendall, "The treatment of ties in ranking problems", Biometrika 33(3), 1945. The interval
+    is a percentile bootstrap's over the things; draws that hold but one of them say nothing and are
+    left out.
+    """
+    pairs = np.array([values, others])
+    whole = kendalltau(*pairs)
+    if np.isnan(whole.statistic):
+        return RankCorrelation(None, None, None, None)
+    draws = np.random.default_rng(0).integers(pairs.shape[1], size=(1000, pairs.shape[1]))
+    taus = np.array([kendalltau(*pairs[:, draw]).statistic for draw in draws])
+    low, high = np.nanquantile(taus, [0.025, 0.975])
+    return RankCorrelation(float(whole.statistic), float(low), float(high), float(whole.pvalue))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from stemsplit.evaluation.intervals import Interval, median_interval
+from stemsplit.evaluation.intervals import Interval, median_interval, rank_correlation
 
 NAN = float("nan")
 
@@ -49,3 +49,14 @@ def test_it_covers_the_true_median_about_as_often_as_it_says() -> None:
     # The standard error of a median of 25 normal values is 0.25.
     width = np.mean([interval.high - interval.low for interval in intervals])
     assert 0.7 <= width <= 1.3
+
+
+def test_rank_correlation() -> None:
+    same = rank_correlation([1, 2, 3, 4, 5], [10, 20, 30, 40, 50])
+    assert same[:3] == pytest.approx((1, 1, 1))
+    turned = rank_correlation([1, 2, 3, 4, 5], [5, 4, 3, 2, 1])
+    assert turned.tau == pytest.approx(-1)
+    random = np.random.default_rng(0)
+    wide = rank_correlation(random.random(8).tolist(), random.random(8).tolist())
+    assert wide.low < wide.tau < wide.high
+    assert rank_correlation([1, 1, 1], [1, 2, 3]) == (None, None, None, None)
