@@ -164,11 +164,12 @@ def evaluate_systems(config: DictConfig) -> None:
         print(f"{place}: scored on the test songs of {corpus} {times} by now")
 
 
-def listed(given: str | ListConfig | None) -> list[str]:
+def listed(given: str | float | ListConfig | None) -> list[str]:
     """One, several or none."""
     if given is None:
         return []
-    return [given] if isinstance(given, str) else list(given)
+    several = given if isinstance(given, ListConfig) else [given]
+    return [str(one) for one in several]  # a folder's name may be a number
 
 
 def found(run_or_checkpoint: Path) -> Checkpoint:

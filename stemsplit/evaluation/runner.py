@@ -15,7 +15,7 @@ from stemsplit.data.stored import StoredTrack
 from stemsplit.errors import InputError
 from stemsplit.evaluation.protocol import Protocol
 from stemsplit.evaluation.scores import SongScores, read, score, write
-from stemsplit.evaluation.systems import System, references_of
+from stemsplit.evaluation.systems import Folder, System, references_of
 
 FORMAT = "1"  # Part of every identity: change it when scores change.
 WORKER_PAYS = 60.0  # seconds of songs that take a process longer than being started
@@ -40,6 +40,10 @@ def evaluate(
     names = [system.name for system in systems]
     if len(set(names)) < len(names):
         raise InputError(f"the systems {names} need different names")
+    for system in systems:  # before hours are spent
+        if isinstance(system, Folder):
+            for track in tracks:
+                system.check(track, protocol.stems, protocol.channels)
     shared = processes.share(tracks)
     work = [Song(list(systems), track, protocol, folder, device) for track in shared]
     seconds = sum(song.seconds_missing for song in work)

@@ -14,6 +14,7 @@ from jaxtyping import Float
 
 from stemsplit import audio
 from stemsplit.checkpoint import checkpoint_of, load
+from stemsplit.data.headers import read_headers
 from stemsplit.data.stored import StoredTrack
 from stemsplit.errors import InputError
 from stemsplit.evaluation import oracles
@@ -154,27 +155,44 @@ class Folder:
                 digest.update(hashlib.file_digest(content, "blake2b").digest())
         return digest.hexdigest()
 
-    def separate(self, track: StoredTrack, references: Song) -> Estimates:
-        channels = len(next(iter(references.values())))
-        stems = {}
-        for stem, file in self.files(track).items():
-            found = audio.read(file)
-            if (rate := found.sample_rate) != track.sample_rate:
+    def check(self, track: StoredTrack, wanted: Sequence[str], channels: int) -> None:
+        """Raise `InputError` for what the headers of a song's files tell is wrong with them."""
+        time = {}
+        files = self.files(track)
+        for stem, file in files.items():
+            headers = read_headers(file)
+            if not headers:
+                raise InputError(f"{file}: holds no audio")
+            header = headers[0]
+            if header.sample_rate != track.sample_rate:
                 raise InputError(
-                    f"{file}: has {rate} Hz, the references {track.sample_rate} Hz; resample the "
-                    f"estimates, or score at their rate with sample_rate={rate}"
+                    f"{file}: has {header.sample_rate} Hz, the references {track.sample_rate} Hz; "
+                    f"resample the estimates, or score at their rate with "
+                    f"sample_rate={header.sample_rate}"
                 )
-            try:
-                stems[stem] = audio.with_channels(found.samples, channels)
-            except InputError as error:
-                raise InputError(f"{file}: {error}") from None
-        time = {stem: samples.shape[1] for stem, samples in stems.items()}
+            if header.channels != channels and 1 not in (header.channels, channels):
+                raise InputError(
+                    f"{file}: has {header.channels} channels, the references {channels}: "
+                    "mix it down first"
+                )
+            time[stem] = header.seconds
         if len(set(time.values())) > 1:
-            raise InputError(f"{self.root}: the stems of {track.name} differ in length: {time}")
+            raise InputError(
+                f"{self.root}: the stems of {track.name} differ in length (seconds: {time})"
+            )
         try:
-            return summed(stems, list(references))
+            for_scenario(list(files), wanted)
         except InputError as error:
             raise InputError(f"{self.root}, {track.name}: {error}") from None
+
+    def separate(self, track: StoredTrack, references: Song) -> Estimates:
+        channels = len(next(iter(references.values())))
+        self.check(track, list(references), channels)
+        found = {stem: audio.read(file).samples for stem, file in self.files(track).items()}
+        return summed(
+            {stem: audio.with_channels(samples, channels) for stem, samples in found.items()},
+            list(references),
+        )
 
 
 def summed(stems: Estimates, wanted: Sequence[str]) -> Estimates:

@@ -166,6 +166,7 @@ def test_estimates_that_are_not_there_are_named(tmp_path: Path, tracks: list[Sto
     root = write_estimates(tmp_path / "a tool", tracks[:2], noisy)
     with pytest.raises(InputError, match=r"test/song 2: no wav files.*SUBSET/TRACK/STEM\.wav"):
         evaluate([Folder(root)], tracks, PROTOCOL, tmp_path / "museval")
+    assert not (tmp_path / "museval").exists()  # said before anything was scored
     with pytest.raises(InputError, match="nowhere: there is no such folder"):
         Folder(tmp_path / "nowhere")
     (root / "test/song 1/accompaniment.wav").unlink()
