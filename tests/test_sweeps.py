@@ -68,7 +68,7 @@ def test_a_sweep_is_killed_twice_and_ends(
         best = max(csv.DictReader(file), key=lambda row: float(row["validation_sdr"]))
     found = OmegaConf.load(folder / "best.yaml")
     assert float(best["optimizer.lr"]) == found["optimizer.lr"]
-    assert (folder / "heat_map.png").stat().st_size > 10_000
+    assert (folder / "heat_map.png").stat().st_size > 5_000
     assert f"best: trial {best['trial']}" in output
 
 

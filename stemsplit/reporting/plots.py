@@ -14,6 +14,7 @@ from stemsplit.files import replacing
 matplotlib.use("Agg")  # before pyplot: there may be no screen
 from matplotlib import pyplot
 from matplotlib.axis import Axis
+from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
 WINDOW = 2048
@@ -52,11 +53,7 @@ def spectrogram_comparison(
         axis.label_outer()
     figure.colorbar(image, ax=axes, format="%+.0f dB")
     figure.suptitle(title)
-    try:
-        with replacing(path) as partial:
-            figure.savefig(partial, format="png", dpi=80)
-    finally:
-        pyplot.close(figure)
+    write(figure, path)
 
 
 class Cell(NamedTuple):
@@ -113,11 +110,7 @@ def heat_maps(maps: Mapping[tuple[str, str], Sequence[Cell]], path: Path, title:
             )
     figure.colorbar(shown, ax=axes, label="SDR on the validation songs (dB)")
     figure.suptitle(title)
-    try:
-        with replacing(path) as partial:
-            figure.savefig(partial, format="png", dpi=100)
-    finally:
-        pyplot.close(figure)
+    write(figure, path)
 
 
 def places_along(
@@ -134,3 +127,11 @@ def places_along(
         (axis.set_xscale if along is axis.xaxis else axis.set_yscale)("log")
         along.set_minor_formatter(NullFormatter())
     return list(values), False
+
+
+def write(figure: Figure, path: Path) -> None:
+    try:
+        with replacing(path) as partial:
+            figure.savefig(partial, format="png", dpi=80)
+    finally:
+        pyplot.close(figure)
