@@ -94,8 +94,8 @@ def correlations(references: Song, estimates: Estimates) -> Correlations:
 
 def scales_to(peak: float, stems: Estimates) -> Float64[Tensor, " signal"]:
     """The powers of two that take each channel of stems to at most the peak, without rounding."""
-    lowest, highest = stems.aminmax(dim=1)
-    exponents = torch.frexp(torch.maximum(-lowest, highest).flatten().double()).exponent
+    lowest, highest = (bound.double().flatten() for bound in stems.aminmax(dim=1))
+    exponents = torch.frexp(torch.maximum(-lowest, highest)).exponent
     return peak * torch.exp2(-exponents.clamp(min=-900).double())
 
 
