@@ -56,6 +56,8 @@ def evaluate_systems(config: DictConfig) -> None:
     """Scores of all that is given, beside floor and ceiling, to ``result.json`` and its like."""
     if config.subset not in SUBSETS:
         raise InputError(f"subset={config.subset} is none of {SUBSETS}")
+    if config.workers is not None and config.workers < 1:
+        raise InputError(f"workers={config.workers}: at least one process scores")
     checkpoints = [found(Path(given)) for given in listed(config.checkpoint)]
     folders = [Folder(Path(given)) for given in listed(config.estimates)]
     if not checkpoints and not folders:

@@ -9,6 +9,7 @@ from stemsplit.errors import InputError
 ACCOMPANIMENT = "accompaniment"
 FOUR_STEMS = {"drums", "bass", "other", "vocals"}
 VERSION = "BSS Eval v4"
+BACKENDS = ("stemsplit", "museval")
 FRAME_SECONDS = 1.0  # of windows and of hops, as in the field's published scores
 
 
@@ -26,9 +27,13 @@ class Protocol:
     stems: tuple[str, ...]
     sample_rate: int
     channels: int
-    backend: str = "stemsplit"  # or "museval": whose implementation of the same scores
+    backend: str = BACKENDS[0]  # whose implementation of the same scores
     version: str = VERSION
     frame_seconds: float = FRAME_SECONDS
+
+    def __post_init__(self) -> None:
+        if self.backend not in BACKENDS:
+            raise InputError(f"evaluation.backend={self.backend} is none of {BACKENDS}")
 
     @property
     def scenario(self) -> str:

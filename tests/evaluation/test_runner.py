@@ -190,6 +190,11 @@ def test_estimates_with_numbers_that_are_none_are_named(
         evaluate([Broken()], tracks, PROTOCOL, tmp_path / "museval")
 
 
+def test_another_backend_is_refused() -> None:
+    with pytest.raises(InputError, match=r"backend=nonsense is none of \('stemsplit', 'museval'\)"):
+        replace(PROTOCOL, backend="nonsense")
+
+
 def test_systems_need_names_of_their_own(tmp_path: Path, tracks: list[StoredTrack]) -> None:
     with pytest.raises(InputError, match="need different names"):
         evaluate([Mixture(), Mixture()], tracks, PROTOCOL, tmp_path / "museval")
