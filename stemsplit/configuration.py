@@ -1,7 +1,7 @@
 """Where the configuration lies, what its resolvers compute, and how a run keeps its own."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ import torch
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.utils import instantiate
 from lightning.pytorch import callbacks
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from torch import optim
 
 from stemsplit.data.downsample import scaled
@@ -63,7 +63,7 @@ def first(*values: Any) -> Any:
     return next((value for value in values if value is not None), None)
 
 
-def residual(targets: ListConfig, stems: ListConfig | None) -> str | None:
+def residual(targets: Sequence[str], stems: Sequence[str] | None) -> str | None:
     """``${residual:targets,stems}``: the name of what is left when the targets are taken away.
 
     Where the stems are not known yet (null), there is taken to be something left.

@@ -1,12 +1,14 @@
 """``python -m stemsplit.evaluate checkpoint=RUN_OR_CKPT data=…``: scores of separated songs.
 
 Several systems at once, ``checkpoint=[A,B] estimates=DIR``, are compared on the frames that they
-share; DIR holds what any tool separated, SUBSET/TRACK/STEM.wav.
+share; DIR holds what any tool separated, SUBSET/TRACK/STEM.wav. ``estimates={NAME: DIR}`` names
+the row of a table.
 """
 
+from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import hydra
 from omegaconf import DictConfig, ListConfig
@@ -18,19 +20,28 @@ from stemsplit.data.datamodule import StemDataModule
 from stemsplit.data.stored import corpus_fingerprint
 from stemsplit.errors import InputError, one_line_errors
 from stemsplit.evaluation.oracles import ORACLES
-from stemsplit.evaluation.protocol import ACCOMPANIMENT, Protocol
+from stemsplit.evaluation.protocol import Protocol
 from stemsplit.evaluation.runner import evaluate
 from stemsplit.evaluation.systems import Folder, Mixture, Oracle, Resampled, System, Trained
-from stemsplit.evaluation.tables import compare, row_of, spread
+from stemsplit.evaluation.tables import Rows, Spread, compare, rows_of, spread
 from stemsplit.features import FrontEnd
-from stemsplit.reporting.results import count_test_scoring, counted_as, write_result
+from stemsplit.reporting.results import (
+    check_result,
+    count_test_scoring,
+    counted_as,
+    write_result,
+)
+from stemsplit.reporting.score_exports import (
+    write_csv,
+    write_differences_csv,
+    write_latex,
+    write_spreads_csv,
+)
 from stemsplit.reporting.score_tables import (
     print_differences,
     print_scores,
     print_spreads,
     print_whole_songs,
-    write_csv,
-    write_latex,
 )
 
 SUBSETS = ("valid", "test")
@@ -38,12 +49,16 @@ SUBSETS = ("valid", "test")
 configuration.register_resolvers()
 
 
-class Checkpoint(NamedTuple):
-    """One to score; `run` holds its configuration, where it lies in a run's folder."""
+class Given(NamedTuple):
+    """A checkpoint to score; `run` holds its configuration, where it lies in a run's folder."""
 
     path: Path
     run: DictConfig | None
-    model: str
+    name: str | None = None  # None: its model's, or its file's
+
+    @property
+    def model(self) -> str:
+        return self.path.stem if self.run is None else str(self.run.name)
 
 
 @hydra.main(config_path=CONF, config_name="evaluate")
@@ -54,160 +69,179 @@ def main(config: DictConfig) -> None:
 
 def evaluate_systems(config: DictConfig) -> None:
     """Scores of all that is given, beside floor and ceiling, to ``result.json`` and its like."""
-    if config.subset not in SUBSETS:
-        raise InputError(f"subset={config.subset} is none of {SUBSETS}")
-    if config.workers is not None and config.workers < 1:
-        raise InputError(f"workers={config.workers}: at least one process scores")
-    checkpoints = [found(Path(given)) for given in listed(config.checkpoint)]
-    folders = [Folder(Path(given)) for given in listed(config.estimates)]
+    check(config)
+    checkpoints = [given(path, name) for name, path in listed(config.checkpoint)]
+    folders = [Folder(path, name) for name, path in listed(config.estimates)]
     if not checkpoints and not folders:
         raise InputError("say what to score: checkpoint=RUN_OR_CKPT, or estimates=DIR")
-    corpus, data_config = config.corpus, config.data
-    if data_config.lister is None:
-        run = next((checkpoint.run for checkpoint in checkpoints if checkpoint.run), None)
-        if run is None:
-            what = checkpoints[0].path if checkpoints else folders[0].root
-            raise InputError(f"{what} does not lie in a run's folder: say on which corpus, data=…")
-        corpus, data_config = run.corpus, run.data
     device = processes.device(config.device)
-    trained = named(checkpoints, device)
-    if trained:
-        stems = trained[0].separator.stems
-        targets = trained[0].separator.targets
-    else:
-        targets = tuple(config.targets)
-        rest = ACCOMPANIMENT if targets == ("vocals",) else "residual"
-        whole = config.stems is not None and set(config.stems) <= set(targets)
-        stems = targets if whole else (*targets, rest)
+    trained = systems_of(checkpoints, device)
+    source = corpus_of(config, checkpoints, folders)
+    corpus = source.corpus
+    targets, stems = scenario(config.targets, source.stems, trained)
     # The corpora that were trained on besides are not needed to score.
-    data: StemDataModule = make(data_config, targets=list(targets), also=[])
+    data: StemDataModule = make(source.data, targets=list(targets), also=[])
     tracks = data.tracks(config.subset)
-    store = data.store
     protocol = Protocol(
-        *(corpus, config.subset, stems, store.sample_rate, store.channels),
+        *(corpus, config.subset, stems, data.store.sample_rate, data.store.channels),
         backend=config.evaluation.backend,
     )
-    systems: list[System] = [Mixture()]
-    if config.evaluation.oracles:
-        front_end = FrontEnd(store.sample_rate, config.window, config.hop)
-        if trained and trained[0].separator.sample_rate == store.sample_rate:
-            front_end = trained[0].separator.front_end
-        systems += [Oracle(name, front_end.cpu()) for name in ORACLES]
-    if config.evaluation.stages:
-        systems += stages(trained, store.sample_rate, device)
-    ours: list[System] = [*trained, *folders]
     folder = output(config, corpus, checkpoints, folders)
-    songs = evaluate(
-        [*systems, *ours], tracks, protocol, folder / "museval", config.workers, device
-    )
+    fingerprint = corpus_fingerprint(tracks)
+    check_result(folder / "result.json", protocol, fingerprint)
+    ours: list[System] = [*trained, *folders]
+    systems = [*floor_and_ceiling(config, trained, protocol, device), *ours]
+    songs = evaluate(systems, tracks, protocol, folder / "museval", config.workers, device)
     if processes.rank():
         return
-    rows = {name: row_of(scores) for name, scores in songs.items()}
+    rows = rows_of(songs, Mixture.name)
     differences = {
         f"{other.name} - {one.name}": compare(songs[other.name], songs[one.name])
         for one, other in combinations(ours, 2)
     }
-    models = {checkpoint.model for checkpoint in checkpoints}
-    by_model = {
-        model: [
-            rows[system.name]
-            for checkpoint, system in zip(checkpoints, trained, strict=True)
-            if checkpoint.model == model
-        ]
-        for model in sorted(models)
-    }
-    spreads = {model: spread(found) for model, found in by_model.items() if len(found) > 1}
+    spreads = spreads_of(checkpoints, trained, rows)
     write_result(
         folder / "result.json",
         rows,
         protocol,
+        differences,
+        spreads,
         checkpoints={system.name: str(system.checkpoint) for system in trained},
         estimates={system.name: str(system.root) for system in folders},
         corpus=corpus,
         subset=config.subset,
-        fingerprint=corpus_fingerprint(tracks),
+        fingerprint=fingerprint,
         targets=list(targets),
-        differences={
-            pair: {
-                stem: {
-                    metric: {**found.interval._asdict(), "p": found.p, "songs": found.songs}
-                    for metric, found in metrics.items()
-                }
-                for stem, metrics in by_stem.items()
-            }
-            for pair, by_stem in differences.items()
-        },
-        spreads={
-            model: {
-                stem: {metric: found._asdict() for metric, found in metrics.items()}
-                for stem, metrics in by_stem.items()
-            }
-            for model, by_stem in spreads.items()
-        },
     )
     write_csv(folder / "scores.csv", rows, protocol)
-    write_latex(folder / "scores.tex", rows, protocol)
-    counts = {}
-    if config.subset == "test":
-        places = [
-            checkpoint.path.parent for checkpoint in checkpoints if checkpoint.run is not None
-        ]
-        counts = {
-            place: count_test_scoring(place, counted_as(corpus, data.root)) for place in places
-        }
+    write_differences_csv(folder / "differences.csv", differences, protocol)
+    write_spreads_csv(folder / "spreads.csv", spreads, protocol)
+    write_latex(folder / "scores.tex", rows, differences, spreads, protocol)
     print_scores(rows, protocol, f"{config.subset} songs of {corpus}: {folder}")
     print_whole_songs(rows)
     if differences:
         print_differences(differences)
     if spreads:
         print_spreads(spreads)
-    for place, count in counts.items():
-        times = "once" if count == 1 else f"{count} times"
-        print(f"{place}: scored on the test songs of {corpus} {times} by now")
+    if config.subset == "test":
+        for run in dict.fromkeys(one.path.parent for one in checkpoints if one.run is not None):
+            count = count_test_scoring(run, counted_as(corpus, data.root))
+            times = "once" if count == 1 else f"{count} times"
+            print(f"{run}: scored on the test songs of {corpus} {times} by now")
 
 
-def listed(given: str | float | ListConfig | None) -> list[str]:
-    """One, several or none."""
-    if given is None:
+def check(config: DictConfig) -> None:
+    """Raise `InputError` for a setting that means nothing."""
+    if config.subset not in SUBSETS:
+        raise InputError(f"subset={config.subset} is none of {SUBSETS}")
+    if config.workers is not None and (not isinstance(config.workers, int) or config.workers < 1):
+        raise InputError(f"workers={config.workers}: a number of processes, at least one")
+    for name in ("oracles", "stages"):
+        if not isinstance(config.evaluation[name], bool):
+            raise InputError(f"evaluation.{name}={config.evaluation[name]}: say true or false")
+
+
+def listed(several: str | float | ListConfig | DictConfig | None) -> list[tuple[str | None, Path]]:
+    """Names and paths of what is given: one, several, or several by their names."""
+    if several is None:
         return []
-    several = given if isinstance(given, ListConfig) else [given]
-    return [str(one) for one in several]  # a folder's name may be a number
+    if isinstance(several, DictConfig):
+        return [(str(name), Path(str(path))) for name, path in several.items()]
+    # (A folder's name may be a number.)
+    paths = several if isinstance(several, ListConfig) else [several]
+    return [(None, Path(str(path))) for path in paths]
 
 
-def found(run_or_checkpoint: Path) -> Checkpoint:
+def given(run_or_checkpoint: Path, name: str | None) -> Given:
     path = checkpoint_of(run_or_checkpoint)
-    if not (path.parent / "config.yaml").is_file():
-        return Checkpoint(path, None, path.stem)
-    run = configuration.saved(path.parent)
-    return Checkpoint(path, run, run.name)
+    in_run = (path.parent / "config.yaml").is_file()
+    return Given(path, configuration.saved(path.parent) if in_run else None, name)
 
 
-def named(checkpoints: list[Checkpoint], device: str) -> list[Trained]:
-    """By their models; those of one model by their folders too."""
-    models = [checkpoint.model for checkpoint in checkpoints]
+def systems_of(checkpoints: list[Given], device: str) -> list[Trained]:
+    """By the names that they were given, or their models; those of one model by folders too."""
+    models = [checkpoint.model for checkpoint in checkpoints if checkpoint.name is None]
     return [
         Trained(
-            model if models.count(model) == 1 else f"{model} ({checkpoint.path.parent.name})",
-            checkpoint.path,
+            one.name
+            or (
+                one.model
+                if models.count(one.model) == 1
+                else f"{one.model} ({one.path.parent.name})"
+            ),
+            one.path,
             device,
         )
-        for model, checkpoint in zip(models, checkpoints, strict=True)
+        for one in checkpoints
     ]
 
 
-def stages(trained: list[Trained], sample_rate: int, device: str) -> list[System]:
-    """What each separator gives before its Wiener filter, and the most that its rate allows."""
-    systems: list[System] = [
-        Trained(f"{system.name}, mask only", system.checkpoint, device, wiener_iterations=0)
-        for system in trained
-        if system.separator.wiener_iterations
-    ]
-    rates = {system.separator.sample_rate for system in trained} - {sample_rate}
-    return [*systems, *(Resampled(rate) for rate in sorted(rates))]
+def corpus_of(config: DictConfig, checkpoints: list[Given], folders: list[Folder]) -> DictConfig:
+    """Where the corpus is described: here, if one was asked for, else in the first run."""
+    if config.data.lister is not None:
+        return config
+    for checkpoint in checkpoints:
+        if checkpoint.run is not None:
+            return checkpoint.run
+    what = checkpoints[0].path if checkpoints else folders[0].root
+    raise InputError(f"{what} does not lie in a run's folder: say on which corpus, data=…")
+
+
+def scenario(
+    asked: Sequence[str] | None, of: Sequence[str] | None, trained: list[Trained]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The targets, and with what they leave of the corpus's stems those that are scored together.
+
+    They are what was asked for, else what all the checkpoints separate.
+    """
+    if asked is None and trained:
+        by_system = {system.name: system.separator.stems for system in trained}
+        if len({frozenset(stems) for stems in by_system.values()}) > 1:
+            found = "; ".join(f"{name}: {', '.join(stems)}" for name, stems in by_system.items())
+            raise InputError(
+                f"the checkpoints separate different stems ({found}), whose scores are not of the "
+                "same frames: say what to score all of them on, as in targets=[vocals]"
+            )
+        return trained[0].separator.targets, trained[0].separator.stems
+    targets = ("vocals",) if asked is None else tuple(asked)
+    rest = configuration.residual(targets, of)
+    return targets, (targets if rest is None else (*targets, rest))
+
+
+def floor_and_ceiling(
+    config: DictConfig, trained: list[Trained], protocol: Protocol, device: str
+) -> list[System]:
+    """The mixture as it is, ideal masks, and what each separator loses on its way."""
+    systems: list[System] = [Mixture()]
+    if config.evaluation.oracles:
+        front_end = FrontEnd(protocol.sample_rate, config.window, config.hop)
+        if trained and trained[0].separator.sample_rate == protocol.sample_rate:
+            front_end = trained[0].separator.front_end
+        systems += [Oracle(name, front_end.cpu()) for name in ORACLES]
+    if config.evaluation.stages:
+        systems += [
+            Trained(f"{system.name}, mask only", system.checkpoint, device, wiener_iterations=0)
+            for system in trained
+            if system.separator.wiener_iterations
+        ]
+        rates = {system.separator.sample_rate for system in trained} - {protocol.sample_rate}
+        systems += [Resampled(rate) for rate in sorted(rates)]
+    return systems
+
+
+def spreads_of(
+    checkpoints: list[Given], trained: list[Trained], rows: Rows
+) -> dict[str, dict[str, dict[str, Spread]]]:
+    """Of the models of which several trainings are given, over these."""
+    by_model: dict[str, list[Any]] = {}
+    for checkpoint, system in zip(checkpoints, trained, strict=True):
+        if checkpoint.run is not None:
+            by_model.setdefault(checkpoint.model, []).append(rows[system.name])
+    return {model: spread(found) for model, found in by_model.items() if len(found) > 1}
 
 
 def output(
-    config: DictConfig, corpus: str, checkpoints: list[Checkpoint], folders: list[Folder]
+    config: DictConfig, corpus: str, checkpoints: list[Given], folders: list[Folder]
 ) -> Path:
     """Beside the one checkpoint that is scored; of several systems, in ``evaluations``."""
     name = f"{corpus}-{config.subset}"

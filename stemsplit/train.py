@@ -25,7 +25,7 @@ from stemsplit.errors import InputError, one_line_errors
 from stemsplit.evaluation.protocol import Protocol
 from stemsplit.evaluation.runner import evaluate
 from stemsplit.evaluation.systems import Mixture, System, Trained
-from stemsplit.evaluation.tables import row_of
+from stemsplit.evaluation.tables import rows_of
 from stemsplit.reporting.results import count_test_scoring, counted_as, write_result
 from stemsplit.reporting.score_tables import print_scores
 from stemsplit.training.metrics_csv import MetricsCsv
@@ -182,7 +182,7 @@ def score(
     )
     if not is_first():
         return
-    rows = {name: row_of(scores) for name, scores in songs.items()}
+    rows = rows_of(songs, Mixture.name)
     write_result(
         folder / "result.json",
         rows,
@@ -201,10 +201,10 @@ def score(
     for logger in loggers:
         logger.log_metrics(
             {
-                f"score/{subset}/{stem}/{metric}": interval.median
+                f"score/{subset}/{stem}/{metric}": score.value
                 for stem, metrics in rows[config.name].scores.items()
-                for metric, interval in metrics.items()
-                if interval.median is not None
+                for metric, score in metrics.items()
+                if score.value is not None
             },
             trainer.global_step,
         )

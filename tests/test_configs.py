@@ -189,7 +189,7 @@ def test_evaluate_takes_a_corpus_or_none(tmp_path: Path) -> None:
     given = composed(
         tmp_path, "checkpoint=x", "data=musdb18", f"data.root={tmp_path}", name="evaluate"
     )
-    assert isinstance(make(given.data), StemDataModule)
+    assert isinstance(make(given.data, targets=["vocals"]), StemDataModule)
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,9 @@ def test_train_is_killed_resumed_evaluated_and_separates(
     assert np.isfinite(evaluated["scores"]["mel_blstm"]["vocals"]["SDR"]["median"])
     assert json.loads((folder / "result.json").read_text())["test_scored"] == {"musdb18": 1}
     songs = list((stem_corpus / "test").glob("*.stem.mp4"))
-    assert len(list((folder / "evaluations").rglob("museval/mel_blstm/test/*.json"))) == len(songs)
+    assert len(list((folder / "evaluations").rglob("museval/*/mel_blstm/test/*.json"))) == len(
+        songs
+    )
 
     name = songs[0].name.removesuffix(".stem.mp4")
     run(place, "separate", str(songs[0]), "--checkpoint", str(folder), "--output", str(place))

@@ -40,11 +40,12 @@ def material(stems: int, seconds: int, systems: int) -> tuple[Signals, list[Sign
 
 
 def by_museval(references: Signals, systems: list[Signals]) -> Scores:
-    if not hasattr(np.linalg, "linalg"):
-        np.linalg.linalg = np.linalg  # type: ignore[attr-defined]
     import museval
 
-    return list(museval.evaluate(references, systems[0], win=RATE, hop=RATE))
+    from stemsplit.evaluation.museval_backend import names_of_numpy_1
+
+    with names_of_numpy_1():
+        return list(museval.evaluate(references, systems[0], win=RATE, hop=RATE))
 
 
 def by_ours(references: Signals, systems: list[Signals]) -> Scores:
@@ -62,15 +63,15 @@ def by_ours_all(references: Signals, systems: list[Signals]) -> Scores:
 
 
 def limit(references: Signals, systems: list[Signals]) -> Scores:
-    """The transforms and the factorisations alone."""
+    """The method's transforms and factorisations alone; none of what makes correlations exact."""
     from stemsplit.evaluation.bsseval import WINDOWS
     from stemsplit.evaluation.projection import TAPS, TRANSFORM, on_threads
 
     stems, time, channels = references.shape
     signals = 2 * stems * channels
     cpu = torch.device("cpu")
-    # Of correlations: whole numbers and what was rounded off, references once more than estimates.
-    block = torch.zeros(2, 3 * signals // 2, 8, TRANSFORM, dtype=torch.float64)
+    # Of correlations: references without and with the samples that overlap, estimates with them.
+    block = torch.zeros(3 * signals // 2, 8, TRANSFORM, dtype=torch.float64)
     window = torch.zeros(WINDOWS, signals, RATE + TAPS, dtype=torch.float64)
     for array, step in ((block, 8 * (TRANSFORM - TAPS)), (window, WINDOWS * RATE)):
         starts = range(0, time, step)

@@ -24,8 +24,8 @@ from torch import Tensor
 from stemsplit.evaluation.frames import Signals, frames, heard, matched
 from stemsplit.evaluation.projection import (
     TAPS,
-    Estimates,
-    Song,
+    AllEstimates,
+    References,
     Stretches,
     correlations,
     on_threads,
@@ -107,7 +107,7 @@ def bss_eval_systems(
 
 
 def scores_of(
-    references: Song, estimates: Estimates, spans: list[slice], responses: Responses
+    references: References, estimates: AllEstimates, spans: list[slice], responses: Responses
 ) -> Float64[Tensor, "score estimate frame"]:
     """SDR, ISR, SIR and SAR."""
     channels = references.shape[2]
@@ -168,7 +168,9 @@ def bss_eval_sources_systems(
     return [BssEvalSources(*by_system[:, system]) for system in range(len(systems))]
 
 
-def responses_of(references: Song, estimates: Estimates, ridge: float, window: int) -> Responses:
+def responses_of(
+    references: References, estimates: AllEstimates, ridge: float, window: int
+) -> Responses:
     """The filters that make spatial parts, then those that make interference, by frequency.
 
     The estimates are those of one system after the other. The frequencies are those of a transform
@@ -183,7 +185,7 @@ def responses_of(references: Song, estimates: Estimates, ridge: float, window: i
         stem = list(range(first, first + channels))
         its = [start + channel for start in range(count, total, count) for channel in stem]
         reference = references[first // channels :][:1]
-        filters = projection_filters(reference, found[stem][:, stem + its], ridge)
+        filters = projection_filters(reference, found[stem][:, stem + its], ridge, refine=True)
         own[first : first + channels, [column - count for column in its]] = filters
     interference = joint - own
     # What is left of the filtered reference is spatial.

@@ -1,6 +1,7 @@
 """The windows in which BSS Eval scores a song, and those that it leaves out."""
 
 from functools import reduce
+from numbers import Integral
 from typing import NamedTuple
 
 import numpy as np
@@ -46,8 +47,8 @@ def dropped(references: Signals, estimates: Signals, window: int, hop: int) -> l
 
 def frames(time: int, window: int, hop: int) -> list[slice]:
     """Windows that lie in a song as a whole; a song shorter than one is a frame of its own."""
-    if window < 1 or hop < 1:
-        raise InputError(f"window ({window}) and hop ({hop}) must be at least one sample")
+    if not all(isinstance(length, Integral) and length >= 1 for length in (window, hop)):
+        raise InputError(f"window ({window}) and hop ({hop}) must be whole samples, at least one")
     if window >= time:
         return [slice(0, time)]
     return [slice(start, start + window) for start in range(0, time - window + 1, hop)]
@@ -66,12 +67,13 @@ def matched(
     references: Signals, estimates: Signals
 ) -> tuple[Float[Tensor, "stem time channel"], Float[Tensor, "stem time channel"]]:
     """Both as tensors; `InputError` where their shapes differ or a sample is not finite."""
-    if references.shape != estimates.shape or 0 in references.shape:
+    pair = tensor(references), tensor(estimates)
+    shapes = [tuple(stems.shape) for stems in pair]
+    if shapes[0] != shapes[1] or 0 in shapes[0]:
         raise InputError(
-            f"references {tuple(references.shape)} and estimates {tuple(estimates.shape)} must "
-            "have the same stems, samples and channels, at least one of each"
+            f"references {shapes[0]} and estimates {shapes[1]} must have the same stems, samples "
+            "and channels, at least one of each"
         )
-    pair = torch.as_tensor(references), torch.as_tensor(estimates)
     for signal, stems in zip(("reference", "estimate"), pair, strict=True):
         for number, stem in enumerate(stems):
             if not torch.stack(stem.aminmax()).isfinite().all():
@@ -82,3 +84,10 @@ def matched(
                     f"not finite numbers, the first at {first}: a score of it would mean nothing"
                 )
     return pair
+
+
+def tensor(stems: Signals) -> Float[Tensor, "stem time channel"]:
+    """Without its history of gradients; an array is copied where its strides are not torch's."""
+    if isinstance(stems, Tensor):
+        return stems.detach()
+    return torch.from_numpy(np.ascontiguousarray(stems))

@@ -4,15 +4,16 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 from scipy.stats import kendalltau, wilcoxon
 
 RESAMPLES = 10_000
 
 
 class Interval(NamedTuple):
-    """A median and the ends of its 95 % interval; None where there is nothing to take it of."""
+    """A median or mean and the ends of its 95 % interval; None where there is nothing to take."""
 
-    median: float | None
+    value: float | None
     low: float | None
     high: float | None
 
@@ -20,13 +21,20 @@ class Interval(NamedTuple):
 class Difference(NamedTuple):
     """Of two systems, song by song: the interval of its median, and Wilcoxon's two-sided p.
 
-    `songs` counts those that both have a score of. Fewer than two have no interval, and p needs one
-    that differs.
+    `songs` and `frames` count those that both have a score of. Fewer than two songs have no
+    interval, and p needs one that differs.
     """
 
     interval: Interval
     p: float | None
     songs: int
+    frames: int
+
+    def facts(self) -> dict[str, float | int | None]:
+        """As files of results carry it."""
+        median, low, high = self.interval
+        counts = {"songs": self.songs, "frames": self.frames}
+        return {"median": median, "low": low, "high": high, "p": self.p} | counts
 
 
 class RankCorrelation(NamedTuple):
@@ -54,14 +62,29 @@ def median_interval(values: Sequence[float]) -> Interval:
     return Interval(median, float(low), float(high))
 
 
-def paired_difference(differences: Sequence[float]) -> Difference:
-    """Of one system's scores less another's (NaN where one has none).
+def weighted_interval(
+    values: Float[np.ndarray, " song"], weights: Float[np.ndarray, " song"]
+) -> Interval:
+    """A mean over songs weighted by their lengths, with its bootstrap interval."""
+    if not len(values):
+        return Interval(None, None, None)
+    mean = float(np.average(values, weights=weights))
+    if len(values) == 1:
+        return Interval(mean, None, None)
+    draws = np.random.default_rng(0).integers(len(values), size=(2_000, len(values)))
+    means = (values[draws] * weights[draws]).sum(axis=1) / weights[draws].sum(axis=1)
+    low, high = np.quantile(means, [0.025, 0.975])
+    return Interval(mean, float(low), float(high))
+
+
+def paired_difference(differences: Sequence[float], frames: int) -> Difference:
+    """Of songs' scores by one system less those by another, on so many frames in all.
 
     Far narrower than two intervals beside each other: both are hard songs' and easy songs' alike.
     """
-    present = np.array([value for value in differences if np.isfinite(value)])
-    p = float(wilcoxon(present).pvalue) if len(present) > 1 and present.any() else None
-    return Difference(median_interval(present.tolist()), p, len(present))
+    differs = len(differences) > 1 and any(differences)
+    p = float(wilcoxon(differences).pvalue) if differs else None
+    return Difference(median_interval(differences), p, len(differences), frames)
 
 
 def rank_correlation(values: Sequence[float], others: Sequence[float]) -> RankCorrelation:

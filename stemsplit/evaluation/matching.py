@@ -1,5 +1,7 @@
 """Estimates laid over the references that they are scored against, and what did not fit."""
 
+from typing import NamedTuple
+
 import numpy as np
 from jaxtyping import Float
 
@@ -11,30 +13,41 @@ Estimates = dict[str, Float[np.ndarray, "channel _"]]  # of any length
 INAUDIBLE = 1e-7  # 140 dB below full scale
 
 
-def sounding(references: Song) -> tuple[Song, list[str]]:
+def sounding(references: Song) -> tuple[Song, dict[str, int]]:
     """The references that BSS Eval can score, and notes on the others.
 
     museval refuses a song in which a stem is silent from end to end, or has channels that sum to
     zero throughout (antiphase), which it takes for silence; here only that stem is left out.
     """
     found = {stem: samples for stem, samples in references.items() if audible(samples)}
-    notes = [
-        f"{stem}: the reference {silence(samples)}; not scored"
+    notes = {
+        f"{stem}: the reference {silence(samples)}; not scored": 0
         for stem, samples in references.items()
         if stem not in found
-    ]
+    }
     return found, notes
 
 
-def fitted(references: Song, estimates: Estimates) -> tuple[Song, list[str]]:
+class Fitted(NamedTuple):
+    """The estimates of one system at the references' length.
+
+    `scored` has noise 140 dB below full scale in place of what is `silent`; `given` is without it.
+    """
+
+    scored: Song
+    given: Song
+    silent: set[str]
+    notes: dict[str, int]  # and to how many samples, where not to all
+
+
+def fitted(references: Song, estimates: Estimates) -> Fitted:
     """Estimates of the references' length, and notes on what was changed.
 
     A longer one is cut, a shorter one is filled with silence, as museval does it. In place of one
-    that is silent from end to end, or cancels, stands noise 140 dB below full scale: all references
-    stay in play, and its SDR is 0 dB. Raises `InputError` where a sample is not a finite number.
+    that is silent from end to end, or cancels, stands faint noise: all references stay in play, and
+    its SDR is 0 dB. Raises `InputError` where a sample is not a finite number.
     """
-    found: Song = {}
-    notes = []
+    found = Fitted({}, {}, set(), {})
     for stem, reference in references.items():
         estimate = estimates[stem]
         bad = np.count_nonzero(~np.isfinite(estimate))
@@ -46,14 +59,16 @@ def fitted(references: Song, estimates: Estimates) -> tuple[Song, list[str]]:
         time = reference.shape[1]
         if longer := estimate.shape[1] - time:
             done = "longer than the reference: cut" if longer > 0 else "shorter: silence is added"
-            notes.append(f"{stem}: the estimate is {abs(longer)} samples {done}")
+            found.notes[f"{stem}: the estimate is {done}"] = abs(longer)
         estimate = np.pad(estimate[:, :time], ((0, 0), (0, max(0, -longer))))
+        found.given[stem] = found.scored[stem] = estimate
         if not audible(estimate):
-            notes.append(f"{stem}: the estimate {silence(estimate)}; noise stands for it")
+            found.silent.add(stem)
+            note = "its SDR and ISR are those of faint noise, what would be the noise's is left out"
+            found.notes[f"{stem}: the estimate {silence(estimate)}; {note}"] = 0
             noise = np.random.default_rng(0).standard_normal(estimate.shape)
-            estimate = (INAUDIBLE * noise).astype(np.float32)
-        found[stem] = estimate
-    return found, notes
+            found.scored[stem] = (INAUDIBLE * noise).astype(np.float32)
+    return found
 
 
 def audible(samples: Float[np.ndarray, "channel _"]) -> bool:

@@ -16,7 +16,7 @@ but for errors that round away. What was rounded off is so soft that its correla
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import reduce
-from math import floor, log2
+from math import ceil, floor, log2
 from typing import TypeVar
 
 import numpy as np
@@ -29,16 +29,17 @@ TRANSFORM = 5120
 # The most that a correlation of whole numbers may come to: the transforms of 44.1 kHz for ten
 # minutes, with every sample at full scale, then err by less than 0.1 of a whole number.
 WHOLE = 2.0**48
+KNOWN = 0.01  # of a solution may be wrong, or there is nothing to refine
 
 Item = TypeVar("Item")
-Song = Float[Tensor, "stem time channel"]
-Estimates = Float[Tensor, "estimate time channel"]  # of one system after the other
+References = Float[Tensor, "stem time channel"]
+AllEstimates = Float[Tensor, "estimate time channel"]  # of one system after the other
 Stretches = Float64[Tensor, "stretch signal length"]
 Correlations = Float64[Tensor, "reference signal lag"]
 Filters = Float64[Tensor, "reference estimate tap"]
 
 
-def stretches(stems: Estimates, spans: list[slice], length: int) -> Stretches:
+def stretches(stems: AllEstimates, spans: list[slice], length: int) -> Stretches:
     """Stretches of every channel of every stem, each followed by zeros up to `length`."""
     shape = (len(spans), stems.shape[0], stems.shape[2], length)
     found = stems.new_zeros(shape, dtype=torch.float64)
@@ -48,7 +49,7 @@ def stretches(stems: Estimates, spans: list[slice], length: int) -> Stretches:
     return found.flatten(1, 2)
 
 
-def correlations(references: Song, estimates: Estimates) -> Correlations:
+def correlations(references: References, estimates: AllEstimates) -> Correlations:
     """Sums over time of reference(t) × signal(t + lag), lags from 0 to 511.
 
     The signals are the references, then the estimates: channel by channel, as `stretches` has them.
@@ -92,7 +93,7 @@ def correlations(references: Song, estimates: Estimates) -> Correlations:
     return (exact.round() + rest) / scales[:count, None, None] / scales[:, None]
 
 
-def scales_to(peak: float, stems: Estimates) -> Float64[Tensor, " signal"]:
+def scales_to(peak: float, stems: AllEstimates) -> Float64[Tensor, " signal"]:
     """The powers of two that take each channel of stems to at most the peak, without rounding."""
     lowest, highest = (bound.double().flatten() for bound in stems.aminmax(dim=1))
     exponents = torch.frexp(torch.maximum(-lowest, highest)).exponent
@@ -127,21 +128,23 @@ def on_threads(
         torch.set_num_threads(threads)
 
 
-def projection_filters(references: Song, found: Correlations, ridge: float) -> Filters:
+def projection_filters(
+    references: References, found: Correlations, ridge: float, refine: bool = False
+) -> Filters:
     """The filters of all references together, for each estimate in the correlations `found`.
 
-    `ridge` is added to the energies of the references.
+    `ridge` is added to the energies of the references; for `refine` see `solve`.
     """
     kept = distinct(references, found)
     matrix = block_toeplitz(found[kept][:, kept])
     matrix.diagonal().add_(ridge)
     products = found[kept, len(found) :].transpose(1, 2).flatten(0, 1)
     filters = found.new_zeros((len(found), products.shape[1], TAPS))
-    filters[kept] = solve(matrix, products).unflatten(0, (len(kept), TAPS)).transpose(1, 2)
+    filters[kept] = solve(matrix, products, refine).unflatten(0, (len(kept), TAPS)).transpose(1, 2)
     return filters
 
 
-def distinct(references: Song, found: Correlations) -> list[int]:
+def distinct(references: References, found: Correlations) -> list[int]:
     """The numbers of the signals that do not repeat one before them, as mono in stereo does.
 
     A repetition adds nothing that could be filtered, and makes the equations singular. (museval
@@ -171,15 +174,52 @@ def block_toeplitz(
 
 
 def solve(
-    matrix: Float64[Tensor, "row row"], products: Float64[Tensor, "row estimate"]
+    matrix: Float64[Tensor, "row row"], products: Float64[Tensor, "row estimate"], refine: bool
 ) -> Float64[Tensor, "row estimate"]:
-    """By Cholesky's factors; where rounding has left none, museval's way: LU, or least squares."""
+    """By Cholesky's factors; where rounding has left none, museval's way: LU, or least squares.
+
+    With `refine` the solution has the accuracy of its double precision, and not that of the factor:
+    J. H. Wilkinson, "Rounding Errors in Algebraic Processes", 1963.
+    """
     factor, failed = torch.linalg.cholesky_ex(matrix)
     if not failed:
-        half = torch.linalg.solve_triangular(factor, products, upper=False)
-        return torch.linalg.solve_triangular(factor.mT, half, upper=True)
+        solution = torch.cholesky_solve(products, factor)
+        last = KNOWN * solution.norm()
+        while refine:
+            correction = torch.cholesky_solve(residual(matrix, products, solution), factor)
+            size = correction.norm()
+            if not size < last / 4:  # that was all, or the factor knows too little
+                break
+            solution, last = solution + correction, size
+        return solution
     solution, singular = torch.linalg.solve_ex(matrix, products)
     if not singular:
         return solution
     fitted = np.linalg.lstsq(matrix.cpu().numpy(), products.cpu().numpy())[0]
     return torch.from_numpy(fitted).to(matrix.device)
+
+
+def residual(
+    matrix: Float64[Tensor, "row row"],
+    products: Float64[Tensor, "row estimate"],
+    solution: Float64[Tensor, "row estimate"],
+) -> Float64[Tensor, "row estimate"]:
+    """products - matrix × solution, where that is far smaller than either.
+
+    The leading digits are of numbers so short that double precision holds their products' sums
+    without rounding: K. Ozaki et al., "Error-free transformations of matrix multiplication by using
+    fast routines of matrix multiplication", Numerical Algorithms 59, 2012.
+    """
+    digits = 53 - ceil(log2(len(matrix)))
+    leading = shortened(matrix, digits - digits // 2)
+    first = shortened(solution, digits // 2)
+    second = shortened(solution - first, digits // 2)
+    rest = leading @ (solution - first - second) + (matrix - leading) @ solution
+    return products - leading @ first - leading @ second - rest
+
+
+def shortened(numbers: Float64[Tensor, "_ _"], digits: int) -> Float64[Tensor, "_ _"]:
+    """Rounded to so many binary digits of the largest in their column."""
+    exponents = torch.frexp(numbers.abs().amax(dim=0)).exponent.double()
+    unit = torch.exp2(exponents - digits)
+    return torch.where(unit > 0, (numbers / unit).round() * unit, 0)

@@ -7,6 +7,7 @@ from typing import Any
 from stemsplit.errors import InputError
 
 ACCOMPANIMENT = "accompaniment"
+RESIDUAL = "residual"  # of other targets than vocals alone
 FOUR_STEMS = {"drums", "bass", "other", "vocals"}
 VERSION = "BSS Eval v4"
 BACKENDS = ("stemsplit", "museval")
@@ -64,7 +65,7 @@ def for_scenario(found: Sequence[str], wanted: Sequence[str]) -> dict[str, list[
     for stem in wanted:
         if stem in found:
             parts[stem] = [stem]
-        elif stem in (ACCOMPANIMENT, "residual") and rest:
+        elif stem in (ACCOMPANIMENT, RESIDUAL) and rest:
             parts[stem] = rest
         else:
             raise InputError(f"no {stem} among the stems {list(found)}: it cannot be scored")

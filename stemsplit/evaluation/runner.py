@@ -3,6 +3,7 @@
 import hashlib
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from joblib import Parallel, delayed, parallel_config
@@ -11,14 +12,17 @@ from rich.progress import Progress
 
 from stemsplit import processes
 from stemsplit.allocator import keep_freed_memory
-from stemsplit.data.stored import StoredTrack
+from stemsplit.data.stored import StoredTrack, corpus_fingerprint
 from stemsplit.errors import InputError
+from stemsplit.evaluation import score_files
 from stemsplit.evaluation.protocol import Protocol
-from stemsplit.evaluation.scores import SongScores, read, score, write
-from stemsplit.evaluation.systems import Folder, System, references_of
+from stemsplit.evaluation.scores import SongScores, score
+from stemsplit.evaluation.systems import System, references_of
 
-FORMAT = "1"  # Part of every identity: change it when scores change.
+FORMAT = "2"  # Part of every identity: change it when scores change.
 WORKER_PAYS = 60.0  # seconds of songs that take a process longer than being started
+IDLE_SECONDS = 10  # after which a process without work ends, as when the evaluation was killed
+MEMORY = 1.5e9  # bytes of estimates that a process holds at a time
 
 
 def evaluate(
@@ -33,27 +37,34 @@ def evaluate(
 
     Each song goes through a process of its own with one thread (`workers` at a time, None: one a
     core), which separates and scores it; with an accelerator, one song after the other is separated
-    and scored there. Files lie in ``FOLDER/SYSTEM/SUBSET/TRACK.json`` as
-    `museval.EvalStore.add_eval_dir` reads them, and are taken up again where system, track and
-    protocol are the same. Several processes (see `stemsplit.processes`) share the tracks.
+    and scored there. Files lie in ``FOLDER/SCENARIO-CORPUS/SYSTEM/SUBSET/TRACK.json``: what lies in
+    one of these was scored together on the same songs, as `museval.EvalStore.add_eval_dir` must
+    have it. They are taken up again where system, track and protocol are the same; those of a
+    system that has changed since are removed. Several processes (see `stemsplit.processes`) share
+    the tracks.
     """
     names = [system.name for system in systems]
-    if len(set(names)) < len(names):
-        raise InputError(f"the systems {names} need different names")
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise InputError(
+            f"several systems are called {', '.join(twice)}: name them, "
+            "checkpoint={NAME: RUN} or estimates={NAME: DIR}"
+        )
     for system in systems:  # before hours are spent
-        if isinstance(system, Folder):
-            for track in tracks:
-                system.check(track, protocol.stems, protocol.channels)
-    shared = processes.share(tracks)
-    work = [Song(list(systems), track, protocol, folder, device) for track in shared]
-    seconds = sum(song.seconds_missing for song in work)
+        for track in tracks:
+            system.check(track, protocol.stems, protocol.channels)
+    place = folder / f"{'-'.join(protocol.stems)}-{corpus_fingerprint(tracks)[:8]}"
+    work = [
+        SongScoring(list(systems), track, protocol, place, device)
+        for track in processes.share(tracks)
+    ]
+    seconds = sum(song.seconds_missing() for song in work)
     cores = workers or max(1, (os.cpu_count() or 1) // processes.count())
     jobs = 1 if device != "cpu" else max(1, min(cores, len(work), int(seconds / WORKER_PAYS)))
     found: list[dict[str, SongScores]] = []
     quiet = processes.rank() > 0
     with Progress(disable=quiet) as progress, parallel_config("loky", inner_max_num_threads=1):
         bar = progress.add_task("scoring songs", total=len(work))
-        pool = Parallel(n_jobs=jobs, return_as="generator")
+        pool = Parallel(n_jobs=jobs, return_as="generator", idle_worker_timeout=IDLE_SECONDS)
         try:
             for scores in pool(delayed(song.scores)() for song in work):
                 found.append(scores)
@@ -65,22 +76,15 @@ def evaluate(
     return {name: [song[name] for song in everywhere] for name in names}
 
 
-class Song:
+@dataclass(frozen=True)
+class SongScoring:
     """The work that one song is."""
 
-    def __init__(
-        self,
-        systems: list[System],
-        track: StoredTrack,
-        protocol: Protocol,
-        folder: Path,
-        device: str,
-    ) -> None:
-        self.systems = systems
-        self.track = track
-        self.protocol = protocol
-        self.folder = folder
-        self.device = device
+    systems: list[System]
+    track: StoredTrack
+    protocol: Protocol
+    folder: Path
+    device: str
 
     def path(self, system: System) -> Path:
         return self.folder / system.name / self.track.subset / f"{self.track.name}.json"
@@ -91,28 +95,33 @@ class Song:
         parts += [*self.protocol.stems, system.name, system.identity(self.track)]
         return hashlib.blake2b("\n".join(parts).encode(), digest_size=16).hexdigest()
 
-    @property
+    def there(self, system: System) -> SongScores | None:
+        """The scores that were found before."""
+        return score_files.read(self.path(system), self.identity(system))
+
     def seconds_missing(self) -> float:
-        """What there is to do, at the least: files may hold scores of something else."""
-        missing = not all(self.path(system).is_file() for system in self.systems)
-        return missing * self.track.time / self.track.sample_rate
+        """What there is to score; files with scores of something else are removed."""
+        missing = [system for system in self.systems if self.there(system) is None]
+        for system in missing:
+            self.path(system).unlink(missing_ok=True)
+        return self.track.time / self.track.sample_rate if missing else 0.0
 
     def scores(self) -> dict[str, SongScores]:
         """By system: read where they are, else found and written."""
         keep_freed_memory()
-        identities = {system.name: self.identity(system) for system in self.systems}
-        found = {
-            system.name: read(self.path(system), identities[system.name]) for system in self.systems
-        }
+        found = {system.name: self.there(system) for system in self.systems}
         missing = [system for system in self.systems if found[system.name] is None]
-        if missing:
-            references = references_of(self.track, self.protocol.stems)
-            estimates = {system.name: system.separate(self.track, references) for system in missing}
+        references = references_of(self.track, self.protocol.stems) if missing else {}
+        # All at once share most of the work, but estimates of a long song fill the memory.
+        several = max(1, int(MEMORY / max(1, sum(x.nbytes for x in references.values()))))
+        for first in range(0, len(missing), several):
+            some = missing[first : first + several]
+            estimates = {system.name: system.separate(self.track, references) for system in some}
             mixture = self.track.mixture()
             new = score(self.track.name, references, estimates, mixture, self.protocol, self.device)
-            for system in missing:
-                identity = identities[system.name]
-                write(self.path(system), new[system.name], self.protocol, identity)
+            for system in some:
+                scores = new[system.name]
+                score_files.write(self.path(system), scores, self.protocol, self.identity(system))
                 # Read again, so that an evaluation that was broken off has the same figures.
-                found[system.name] = read(self.path(system), identity)
+                found[system.name] = self.there(system)
         return {name: scores for name, scores in found.items() if scores is not None}

@@ -10,7 +10,6 @@ from typing import runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Float
 
 from stemsplit import audio
 from stemsplit.checkpoint import checkpoint_of, load
@@ -18,13 +17,10 @@ from stemsplit.data.headers import read_headers
 from stemsplit.data.stored import StoredTrack
 from stemsplit.errors import InputError
 from stemsplit.evaluation import oracles
-from stemsplit.evaluation.protocol import for_scenario
+from stemsplit.evaluation.matching import Estimates, Song
+from stemsplit.evaluation.protocol import ACCOMPANIMENT, RESIDUAL, for_scenario
 from stemsplit.features import FrontEnd
 from stemsplit.separator import Separator
-
-Samples = Float[np.ndarray, "channel time"]
-Song = dict[str, Samples]
-Estimates = dict[str, Float[np.ndarray, "channel _"]]  # of any length
 
 
 @runtime_checkable
@@ -32,6 +28,9 @@ class System(Interface):
     """One row of a table."""
 
     name: str
+
+    def check(self, track: StoredTrack, wanted: Sequence[str], channels: int) -> None:
+        """Raise `InputError` for what can be told of a song's estimates before they are made."""
 
     def identity(self, track: StoredTrack) -> str:
         """Names what the estimates of a song depend on: where it is the same, so are they."""
@@ -44,6 +43,9 @@ class Mixture:
     """The do-nothing system: the mixture, as it is, is the estimate of every stem."""
 
     name = "mixture"
+
+    def check(self, track: StoredTrack, wanted: Sequence[str], channels: int) -> None:
+        """There is always an estimate."""
 
     def identity(self, track: StoredTrack) -> str:
         return "mixture"
@@ -58,6 +60,9 @@ class Oracle:
     def __init__(self, name: str, front_end: FrontEnd) -> None:
         self.name = name
         self.front_end = front_end
+
+    def check(self, track: StoredTrack, wanted: Sequence[str], channels: int) -> None:
+        """There is always an estimate."""
 
     def identity(self, track: StoredTrack) -> str:
         return f"{self.name} {self.front_end.window} {self.front_end.hop}"
@@ -75,6 +80,9 @@ class Resampled:
     def __init__(self, sample_rate: int) -> None:
         self.name = f"true stems at {sample_rate} Hz"
         self.sample_rate = sample_rate
+
+    def check(self, track: StoredTrack, wanted: Sequence[str], channels: int) -> None:
+        """There is always an estimate."""
 
     def identity(self, track: StoredTrack) -> str:
         return self.name
@@ -117,6 +125,12 @@ class Trained:
             separator.wiener_iterations = self.wiener_iterations
         return separator
 
+    def check(self, track: StoredTrack, wanted: Sequence[str], channels: int) -> None:
+        try:
+            for_scenario(self.separator.stems, wanted)
+        except InputError as error:
+            raise InputError(f"{self.name}, {self.checkpoint}: {error}") from None
+
     def identity(self, track: StoredTrack) -> str:
         return f"{self.digest} {self.wiener_iterations}"
 
@@ -156,43 +170,68 @@ class Folder:
         return digest.hexdigest()
 
     def check(self, track: StoredTrack, wanted: Sequence[str], channels: int) -> None:
-        """Raise `InputError` for what the headers of a song's files tell is wrong with them."""
-        time = {}
+        """Raise `InputError` for what names and headers of a song's files tell is wrong."""
+        for stem, files in self.parts(track, wanted).items():
+            seconds = {}
+            for file in files:
+                headers = read_headers(file)
+                if not headers:
+                    raise InputError(f"{file}: holds no audio")
+                header = headers[0]
+                if header.sample_rate != track.sample_rate:
+                    raise InputError(
+                        f"{file}: has {header.sample_rate} Hz, the references {track.sample_rate} "
+                        "Hz; resample the estimates, or score at their rate with "
+                        f"sample_rate={header.sample_rate}"
+                    )
+                if header.channels != channels and 1 not in (header.channels, channels):
+                    raise InputError(
+                        f"{file}: has {header.channels} channels, the references {channels}: "
+                        "mix it down first"
+                    )
+                seconds[file.name] = header.seconds
+            if len(set(seconds.values())) > 1:
+                raise InputError(
+                    f"{self.root}, {track.name}: what is summed to the {stem} differs in length "
+                    f"(seconds: {seconds})"
+                )
+
+    def parts(self, track: StoredTrack, wanted: Sequence[str]) -> dict[str, list[Path]]:
+        """The files of which each wanted stem is the sum.
+
+        An accompaniment without a file is the sum of what the corpus has beside the other wanted
+        stems: raises `InputError` where not all of these are there, or any other file.
+        """
         files = self.files(track)
-        for stem, file in files.items():
-            headers = read_headers(file)
-            if not headers:
-                raise InputError(f"{file}: holds no audio")
-            header = headers[0]
-            if header.sample_rate != track.sample_rate:
+        rest = [stem for stem in track.stems if stem not in wanted]
+        where = f"{self.root}, {track.name}"
+        for stem in {ACCOMPANIMENT, RESIDUAL} & set(wanted) - set(files):
+            if missing := [part for part in rest if part not in files]:
                 raise InputError(
-                    f"{file}: has {header.sample_rate} Hz, the references {track.sample_rate} Hz; "
-                    f"resample the estimates, or score at their rate with "
-                    f"sample_rate={header.sample_rate}"
+                    f"{where}: no {stem}.wav, and of the stems that it is the sum of "
+                    f"{', '.join(missing)} missing"
                 )
-            if header.channels != channels and 1 not in (header.channels, channels):
+            if strays := [part for part in files if part not in (*wanted, *rest)]:
                 raise InputError(
-                    f"{file}: has {header.channels} channels, the references {channels}: "
-                    "mix it down first"
+                    f"{where}: no {stem}.wav, and beside the corpus's stems "
+                    f"({', '.join(track.stems)}), of which it is the sum, there is "
+                    f"{', '.join(strays)}: write {stem}.wav, or take it out of the folder"
                 )
-            time[stem] = header.seconds
-        if len(set(time.values())) > 1:
-            raise InputError(
-                f"{self.root}: the stems of {track.name} differ in length (seconds: {time})"
-            )
         try:
-            for_scenario(list(files), wanted)
+            found = for_scenario(list(files), wanted)
         except InputError as error:
-            raise InputError(f"{self.root}, {track.name}: {error}") from None
+            raise InputError(f"{where}: {error}") from None
+        return {stem: [files[part] for part in parts] for stem, parts in found.items()}
 
     def separate(self, track: StoredTrack, references: Song) -> Estimates:
         channels = len(next(iter(references.values())))
         self.check(track, list(references), channels)
-        found = {stem: audio.read(file).samples for stem, file in self.files(track).items()}
-        return summed(
-            {stem: audio.with_channels(samples, channels) for stem, samples in found.items()},
-            list(references),
-        )
+        return {
+            stem: audio.with_channels(
+                np.sum([audio.read(file).samples for file in files], axis=0), channels
+            )
+            for stem, files in self.parts(track, list(references)).items()
+        }
 
 
 def summed(stems: Estimates, wanted: Sequence[str]) -> Estimates:

@@ -1,35 +1,59 @@
 """Songs' scores drawn together: medians with intervals, paired differences, means over seeds."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from stemsplit.evaluation.intervals import Difference, Interval, median_interval, paired_difference
+from stemsplit.evaluation.intervals import (
+    Difference,
+    median_interval,
+    paired_difference,
+    weighted_interval,
+)
 from stemsplit.evaluation.scores import METRICS, SongScores, median_of_frames
 
 WEIGHTED = {"NSDR": "GNSDR", "SIR (v3)": "GSIR", "SAR (v3)": "GSAR"}
+GAIN = "SDR gain"  # over the mixture
+
+
+class Score(NamedTuple):
+    """One figure of a table, the ends of its 95 % interval, and what it was taken of.
+
+    `statistic` is ``median`` (of songs, and before that of their frames) or ``mean`` (weighted by
+    the songs' lengths). None where there is nothing to take it of.
+    """
+
+    value: float | None
+    low: float | None
+    high: float | None
+    statistic: str
+    songs: int  # that have it
+    frames: int | None  # that have it; None for figures of whole songs
+
+    def facts(self) -> dict[str, Any]:
+        """As files of results carry it."""
+        interval = {self.statistic: self.value, "low": self.low, "high": self.high}
+        frames = {} if self.frames is None else {"frames": self.frames}
+        return interval | {"songs": self.songs} | frames
 
 
 @dataclass(frozen=True)
 class Row:
-    """One system. `scores` by stem and metric; `frames` that were scored, of `of` that there are.
+    """One system. `scores` by stem and metric; `songs` and `frames` that there are.
 
-    BSS Eval's are medians of frames, then of songs; whole songs' figures are medians of songs; the
-    global ones of mono corpora (GNSDR, GSIR, GSAR) are means weighted by the songs' lengths.
+    BSS Eval's are medians of frames, then of songs, and so is the gain of SDR over the mixture,
+    taken on the frames that both have; whole songs' figures are medians of songs; the global ones
+    of mono corpora (GNSDR, GSIR, GSAR) are means weighted by the songs' lengths.
     """
 
-    scores: dict[str, dict[str, Interval]]
+    scores: dict[str, dict[str, Score]]
     songs: int
     frames: int
-    of: int
     dropped: dict[str, int]
     notes: dict[str, int]
-
-
-Rows = dict[str, Row]  # by system
 
 
 class Spread(NamedTuple):
@@ -37,68 +61,72 @@ class Spread(NamedTuple):
 
     mean: float
     deviation: float  # of a sample; of one training it would be 0
-    seeds: int
+    trainings: int
 
 
-def row_of(songs: Sequence[SongScores]) -> Row:
+Rows = Mapping[str, Row]  # by system
+Differences = Mapping[str, Mapping[str, Mapping[str, Difference]]]  # by "A - B", stem and metric
+Spreads = Mapping[str, Mapping[str, Mapping[str, Spread]]]  # by model, stem and metric
+
+
+def rows_of(songs: Mapping[str, Sequence[SongScores]], mixture: str) -> Rows:
+    """A row a system; `mixture` is the name of the one that gains are taken over."""
+    return {name: row_of(scores, songs[mixture]) for name, scores in songs.items()}
+
+
+def row_of(songs: Sequence[SongScores], mixture: Sequence[SongScores]) -> Row:
     stems = list(dict.fromkeys(stem for song in songs for stem in song.frames))
+    gains = compare(songs, mixture)
     scores = {
-        stem: {
-            metric: median_interval(
-                [
-                    median_of_frames(song.frames[stem][metric])
-                    for song in songs
-                    if stem in song.frames
-                ]
-            )
-            for metric in METRICS
-        }
+        stem: {metric: _of_frames(songs, stem, metric) for metric in METRICS}
+        | {GAIN: _gain(gains[stem]["SDR"])}
         | _whole(songs, stem)
         for stem in stems
     }
     dropped: Counter[str] = Counter()
     notes: Counter[str] = Counter()
+    most: dict[str, int] = {}
     for song in songs:
         dropped.update(song.dropped)
-        # "vocals: the estimate is 12 samples longer …": one kind, whatever the number.
-        notes.update(
-            {"".join(c for c in note if not c.isdigit()).replace("  ", " ") for note in song.notes}
-        )
-    return Row(
-        scores,
-        len(songs),
-        sum(song.frames_scored for song in songs),
-        sum(song.frame_count for song in songs),
-        dict(dropped),
-        dict(notes),
-    )
+        notes.update(song.notes.keys())
+        for note, samples in song.notes.items():
+            most[note] = max(samples, most.get(note, 0))
+    frames = sum(song.frame_count for song in songs)
+    return Row(scores, len(songs), frames, dict(dropped), _with_amounts(notes, most))
 
 
-def _whole(songs: Sequence[SongScores], stem: str) -> dict[str, Interval]:
+def _with_amounts(notes: Mapping[str, int], most: Mapping[str, int]) -> dict[str, int]:
+    return {
+        f"{note} (at most {most[note]} samples)" if most[note] else note: songs
+        for note, songs in notes.items()
+    }
+
+
+def _of_frames(songs: Sequence[SongScores], stem: str, metric: str) -> Score:
+    medians = [median_of_frames(song.frames[stem][metric]) for song in songs if stem in song.frames]
+    frames = sum(song.frames_scored(stem, metric) for song in songs)
+    return Score(*median_interval(medians), "median", int(np.isfinite(medians).sum()), frames)
+
+
+def _gain(found: Difference) -> Score:
+    return Score(*found.interval, "median", found.songs, found.frames)
+
+
+def _whole(songs: Sequence[SongScores], stem: str) -> dict[str, Score]:
     figures = list(dict.fromkeys(name for song in songs for name in song.whole.get(stem, {})))
     found = {}
     for figure in figures:
         values = np.array([song.whole.get(stem, {}).get(figure, np.nan) for song in songs])
+        present = np.isfinite(values)
+        count = int(present.sum())
         if figure in WEIGHTED:
-            found[WEIGHTED[figure]] = weighted_interval(values, [song.seconds for song in songs])
+            seconds = np.array([song.seconds for song in songs])
+            mean = weighted_interval(values[present], seconds[present])
+            found[WEIGHTED[figure]] = Score(*mean, "mean", count, None)
         else:
-            found[figure] = median_interval(values.tolist())
+            median = median_interval(values[present].tolist())
+            found[figure] = Score(*median, "median", count, None)
     return found
-
-
-def weighted_interval(values: np.ndarray, seconds: Sequence[float]) -> Interval:
-    """A mean weighted by length, with its bootstrap interval over songs; NaN and ∞ left out."""
-    present = np.isfinite(values)
-    values, weights = values[present], np.array(seconds)[present]
-    if not len(values):
-        return Interval(None, None, None)
-    mean = float(np.average(values, weights=weights))
-    if len(values) == 1:
-        return Interval(mean, None, None)
-    draws = np.random.default_rng(0).integers(len(values), size=(2_000, len(values)))
-    means = (values[draws] * weights[draws]).sum(axis=1) / weights[draws].sum(axis=1)
-    low, high = np.quantile(means, [0.025, 0.975])
-    return Interval(mean, float(low), float(high))
 
 
 def compare(
@@ -113,38 +141,32 @@ def compare(
     pairs = [(song, by_name[song.track]) for song in songs if song.track in by_name]
     stems = [stem for stem in songs[0].frames if all(stem in other.frames for _, other in pairs)]
     return {
-        stem: {
-            metric: paired_difference(
-                [_difference(a.frames[stem][metric], b.frames[stem][metric]) for a, b in pairs]
-            )
-            for metric in METRICS
-        }
-        for stem in stems
+        stem: {metric: _difference(pairs, stem, metric) for metric in METRICS} for stem in stems
     }
 
 
-def _difference(values: Sequence[float], others: Sequence[float]) -> float:
-    pair = np.array([values, others])
-    common = pair[:, np.isfinite(pair).all(axis=0)]
-    return float(np.subtract(*np.median(common, axis=1))) if common.size else float("nan")
+def _difference(
+    pairs: Sequence[tuple[SongScores, SongScores]], stem: str, metric: str
+) -> Difference:
+    differences = []
+    frames = 0
+    for song, other in pairs:
+        values = np.array([song.frames[stem][metric], other.frames[stem][metric]])
+        common = values[:, np.isfinite(values).all(axis=0)]
+        frames += common.shape[1]
+        if common.size:
+            differences.append(float(np.subtract(*np.median(common, axis=1))))
+    return paired_difference(differences, frames)
 
 
 def spread(rows: Sequence[Row]) -> dict[str, dict[str, Spread]]:
     """Mean and deviation over the rows of one model's several trainings, by stem and metric."""
-    return {
-        stem: {
-            metric: Spread(float(np.mean(medians)), float(np.std(medians, ddof=1)), len(medians))
-            for metric in metrics
-            if len(
-                medians := [m for row in rows if (m := row.scores[stem][metric].median) is not None]
-            )
-            > 1
-        }
-        for stem, metrics in rows[0].scores.items()
-    }
-
-
-def gain(row: Row, base: Row, stem: str) -> float | None:
-    """How many dB of SDR a row lies above another one."""
-    median, other = row.scores[stem]["SDR"].median, base.scores[stem]["SDR"].median
-    return None if median is None or other is None else median - other
+    found: dict[str, dict[str, Spread]] = {}
+    for stem, metrics in rows[0].scores.items():
+        found[stem] = {}
+        for metric in metrics:
+            values = [v for row in rows if (v := row.scores[stem][metric].value) is not None]
+            if len(values) > 1:
+                mean, deviation = float(np.mean(values)), float(np.std(values, ddof=1))
+                found[stem][metric] = Spread(mean, deviation, len(values))
+    return found

@@ -1,7 +1,7 @@
 """Scores of a whole song, one figure a stem: beside BSS Eval's, which are taken frame by frame.
 
 All arrays are `(channel, time)`; a silent reference or estimate, of which a score would mean
-nothing, has NaN.
+nothing, has NaN. (The SDR of the challenges has a meaning for a silent estimate: 0 dB.)
 """
 
 from collections.abc import Sequence
@@ -9,15 +9,14 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from auraloss.freq import MultiResolutionSTFTLoss
-from jaxtyping import Float
 from torchmetrics.functional.audio import scale_invariant_signal_distortion_ratio
 
 from stemsplit.evaluation.bsseval import bss_eval_sources_systems
+from stemsplit.evaluation.matching import Samples, Song
 
-Samples = Float[np.ndarray, "channel time"]
-Song = dict[str, Samples]
 Figures = dict[str, dict[str, float]]  # by stem and name
 
+MONO_FIGURES = ("NSDR", "SIR (v3)", "SAR (v3)")
 CHALLENGE_FLOOR = 1e-7  # the challenges' own, which keeps a silent stem's ratio finite
 
 
@@ -52,7 +51,8 @@ def stft_distance(reference: Samples, estimate: Samples) -> float:
 
     R. Yamamoto et al., "Parallel WaveGAN", ICASSP 2020. The lower, the nearer.
     """
-    if not reference.any() or reference.shape[1] < LONGEST_TRANSFORM:
+    silent = not reference.any() or not estimate.any()
+    if silent or reference.shape[1] < LONGEST_TRANSFORM:
         return float("nan")
     pair = (
         torch.from_numpy(np.ascontiguousarray(x, np.float32))[None] for x in (estimate, reference)
@@ -70,23 +70,36 @@ def normalised_sdr(references: Song, systems: Sequence[Song], mixture: Samples) 
 
     NSDR is the SDR of the estimate less that of the mixture: C.-L. Hsu and J.-S. R. Jang, IEEE
     TASLP 18(2), 2010. Averages over clips weighted by their lengths are GNSDR, GSIR and GSAR.
+    (mir_eval refuses a clip for one silent estimate; here only that estimate has NaN.)
     """
     unseparated = dict.fromkeys(references, mixture)
+    filled = [
+        {stem: song[stem] if song[stem].any() else mixture for stem in references}
+        for song in systems
+    ]
     stacked = [
         np.stack([song[stem][0] for stem in references])
-        for song in (references, unseparated, *systems)
+        for song in (references, unseparated, *filled)
     ]
     base, *found = bss_eval_sources_systems(stacked[0], stacked[1:])
     return [
         {
-            stem: {
-                "NSDR": float(scores.sdr[row] - base.sdr[row]),
-                "SIR (v3)": float(scores.sir[row]),
-                "SAR (v3)": float(scores.sar[row]),
-            }
+            stem: dict.fromkeys(MONO_FIGURES, float("nan"))
+            if not estimates[stem].any()
+            else dict(
+                zip(
+                    MONO_FIGURES,
+                    (
+                        float(scores.sdr[row] - base.sdr[row]),
+                        float(scores.sir[row]),
+                        float(scores.sar[row]),
+                    ),
+                    strict=True,
+                )
+            )
             for row, stem in enumerate(references)
         }
-        for scores in found
+        for estimates, scores in zip(systems, found, strict=True)
     ]
 
 

@@ -11,8 +11,9 @@ from typing import Any
 
 from filelock import FileLock
 
+from stemsplit.errors import InputError
 from stemsplit.evaluation.protocol import Protocol
-from stemsplit.evaluation.tables import Rows
+from stemsplit.evaluation.tables import Differences, Rows, Spreads
 from stemsplit.files import replacing
 
 PACKAGES = ("stemsplit", "torch", "torchaudio", "lightning", "hydra-core", "musdb", "museval")
@@ -20,7 +21,27 @@ TEST_SCORED = "test_scored"
 KEPT = (TEST_SCORED,)  # what a file of results keeps when new ones take their place
 
 
-def write_result(path: Path, rows: Rows, protocol: Protocol, **facts: Any) -> None:
+def check_result(path: Path, protocol: Protocol, fingerprint: str) -> None:
+    """Raise `InputError` where there are results of another protocol or other songs."""
+    before = _read(path)
+    if not before:
+        return
+    found = before["protocol"]["tag"], before.get("fingerprint", fingerprint)
+    if found != (str(protocol), fingerprint):
+        raise InputError(
+            f"{path}: holds scores of {found[0]} (corpus {found[1][:8]}), which are not to be "
+            f"mixed with those of {protocol} (corpus {fingerprint[:8]}): say output=ANOTHER_FOLDER"
+        )
+
+
+def write_result(
+    path: Path,
+    rows: Rows,
+    protocol: Protocol,
+    differences: Differences | None = None,
+    spreads: Spreads | None = None,
+    **facts: Any,
+) -> None:
     """`facts` (model, corpus, seed, …), what the code was, the scores and how they were taken.
 
     How often the test songs were scored stays as it was counted.
@@ -33,15 +54,29 @@ def write_result(path: Path, rows: Rows, protocol: Protocol, **facts: Any) -> No
         "protocol": protocol.facts(),
         "scores": {
             name: {
-                stem: {metric: interval._asdict() for metric, interval in metrics.items()}
+                stem: {metric: score.facts() for metric, score in metrics.items()}
                 for stem, metrics in row.scores.items()
             }
             for name, row in rows.items()
         },
         "frames": {
-            name: {"songs": row.songs, "scored": row.frames, "of": row.of}
+            name: {"songs": row.songs, "of": row.frames}
             | {"dropped": row.dropped, "notes": row.notes}
             for name, row in rows.items()
+        },
+        "differences": {
+            pair: {
+                stem: {metric: found.facts() for metric, found in metrics.items()}
+                for stem, metrics in stems.items()
+            }
+            for pair, stems in (differences or {}).items()
+        },
+        "spreads": {
+            model: {
+                stem: {metric: found._asdict() for metric, found in metrics.items()}
+                for stem, metrics in stems.items()
+            }
+            for model, stems in (spreads or {}).items()
         },
     }
     _update(path, lambda before: result | {key: before[key] for key in KEPT if key in before})

@@ -1,51 +1,54 @@
-"""Tables of scores: for the terminal, for a spreadsheet, and for a paper."""
+"""Tables of scores for the terminal."""
 
-import csv
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Iterator
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from stemsplit.evaluation.intervals import Difference, Interval
+from stemsplit.evaluation.intervals import Interval
 from stemsplit.evaluation.protocol import Protocol
 from stemsplit.evaluation.scores import METRICS
-from stemsplit.evaluation.tables import Rows, Spread, gain
-from stemsplit.files import replacing
-
-Differences = Mapping[str, Mapping[str, Mapping[str, Difference]]]  # by "A - B", stem and metric
-Spreads = Mapping[str, Mapping[str, Mapping[str, Spread]]]  # by model, stem and metric
+from stemsplit.evaluation.tables import GAIN, Differences, Row, Rows, Score, Spreads
 
 
 def print_scores(rows: Rows, protocol: Protocol, title: str) -> None:
     """A section a system, a row a stem; medians in dB over their 95 % intervals."""
     table = Table(
         title=Text(f"{title}\n{protocol}"),
-        caption="dB: median of frames, then of songs [95 % interval]",
+        caption="dB: median of frames, then of songs [95 % interval]; frames and songs with an SDR",
     )
-    table.add_column()
-    for column in METRICS:
+    table.add_column(no_wrap=True)
+    for column in (*METRICS, "frames", "songs"):
         table.add_column(column, justify="right")
     for name, row in rows.items():
         table.add_row(Text(name, style="bold"))
         for stem, scores in row.scores.items():
-            table.add_row(Text(f"  {stem}"), *(cell(scores[metric]) for metric in METRICS))
+            cells = [cell(scores[metric]) for metric in METRICS]
+            table.add_row(Text(f"  {stem}"), *cells, *counts(row, scores["SDR"]))
         table.add_section()
     console = Console()
     console.print(table)
     for name, row in rows.items():
-        counts = [f"{row.frames} of {row.of} frames of {row.songs} songs scored"]
-        counts += [f"{text}: {count} frames" for text, count in row.dropped.items()]
-        counts += [f"{text}: {count} songs" for text, count in row.notes.items()]
-        console.print(Text(f"{name}: {'; '.join(counts)}"), soft_wrap=True)
+        if remarks := list(left_out(row)):
+            console.print(Text(f"{name}: {'; '.join(remarks)}"), soft_wrap=True)
+
+
+def counts(row: Row, score: Score) -> tuple[str, str]:
+    """Frames and songs that have a score, of those that there are."""
+    return f"{score.frames}/{row.frames}", f"{score.songs}/{row.songs}"
+
+
+def left_out(row: Row) -> Iterator[str]:
+    """Why frames have no score, and what was done so that others have one."""
+    for text, count in row.dropped.items():
+        yield f"{text}: {count} frame{'s' * (count > 1)}"
+    for text, count in row.notes.items():
+        yield text if row.songs == 1 else f"{text} ({count} song{'s' * (count > 1)})"
 
 
 def print_whole_songs(rows: Rows) -> None:
-    """The gain of SDR over the first row, the mixture; and figures of whole songs.
-
-    In dB but for the distance; medians of songs, or means weighted by length.
-    """
+    """The gain of SDR over the mixture, and figures of whole songs, in dB but for the distance."""
     found = [metrics for row in rows.values() for metrics in row.scores.values()]
     figures = [
         name
@@ -56,17 +59,15 @@ def print_whole_songs(rows: Rows) -> None:
         title="SDR above the mixture's, and figures of whole songs",
         caption="medians of songs; GNSDR, GSIR, GSAR: means weighted by length",
     )
-    table.add_column()
-    for figure in ("gain", *figures):
+    table.add_column(no_wrap=True)
+    for figure in figures:
         table.add_column(figure, justify="right")
-    base = next(iter(rows.values()))
     for name, row in rows.items():
         table.add_row(Text(name, style="bold"))
         for stem, scores in row.scores.items():
-            cells = [scores[figure].median if figure in scores else None for figure in figures]
-            cells = [gain(row, base, stem), *cells]
-            texts = ["–" if median is None else f"{median + 0.0:.2f}" for median in cells]
-            table.add_row(Text(f"  {stem}"), *texts)
+            gain = cell(scores[GAIN])
+            others = [number(scores.get(figure)) for figure in figures if figure != GAIN]
+            table.add_row(Text(f"  {stem}"), gain, *others)
         table.add_section()
     Console().print(table)
 
@@ -76,13 +77,14 @@ def print_differences(differences: Differences) -> None:
     table = Table(
         title="paired differences of SDR, dB", caption="median over songs [95 % interval]; Wilcoxon"
     )
-    for column in ("", "stem", "difference", "p", "songs"):
+    for column in ("", "stem", "difference", "p", "frames", "songs"):
         table.add_column(column, justify="left" if column in ("", "stem") else "right")
     for pair, stems in differences.items():
         for stem, metrics in stems.items():
             found = metrics["SDR"]
             p = "–" if found.p is None else f"{found.p:.2g}"
-            table.add_row(Text(pair), Text(stem), cell(found.interval), p, str(found.songs))
+            numbers = (str(found.frames), str(found.songs))
+            table.add_row(Text(pair), Text(stem), cell(found.interval), p, *numbers)
     Console().print(table)
 
 
@@ -96,58 +98,17 @@ def print_spreads(spreads: Spreads) -> None:
                 f"{metrics[m].mean:.2f} ± {metrics[m].deviation:.2f}" if m in metrics else "–"
                 for m in METRICS
             ]
-            seeds = str(max((spread.seeds for spread in metrics.values()), default=0))
-            table.add_row(Text(model), Text(stem), *cells, seeds)
+            trainings = str(max((spread.trainings for spread in metrics.values()), default=0))
+            table.add_row(Text(model), Text(stem), *cells, trainings)
     Console().print(table)
 
 
-def cell(interval: Interval) -> str:
-    if interval.median is None:
-        return "–"
-    if interval.low is None:
-        return f"{interval.median:.2f}"
-    return f"{interval.median:.2f}\n[dim]\\[{interval.low:.1f}, {interval.high:.1f}][/dim]"
+def cell(found: Interval | Score) -> str:
+    """A figure over its interval."""
+    if found.low is None:
+        return number(found)
+    return f"{number(found)}\n[dim]\\[{found.low:.1f}, {found.high:.1f}][/dim]"
 
 
-def write_csv(path: Path, rows: Rows, protocol: Protocol) -> None:
-    """A line a system, stem and metric; the protocol on each."""
-    columns = ("system", "stem", "metric", "median", "low", "high")
-    counts = ("songs", "frames", "frames_of", "protocol")
-    with replacing(path) as partial, partial.open("w", newline="") as file:
-        table = csv.writer(file)
-        table.writerow([*columns, *counts])
-        for name, row in rows.items():
-            for stem, metrics in row.scores.items():
-                for metric, interval in metrics.items():
-                    facts = (row.songs, row.frames, row.of, str(protocol))
-                    table.writerow([name, stem, metric, *interval, *facts])
-
-
-def write_latex(path: Path, rows: Rows, protocol: Protocol) -> None:
-    """A booktabs table of BSS Eval's medians with their intervals."""
-    lines = [
-        f"% {protocol}; dB, median of frames, then of songs [95 % interval]",
-        r"\begin{tabular}{ll" + "r" * len(METRICS) + "}",
-        r"\toprule",
-        " & ".join(["system", "stem", *METRICS]) + r" \\",
-    ]
-    for name, row in rows.items():
-        lines.append(r"\midrule")
-        for stem, scores in row.scores.items():
-            cells = [_latex_cell(scores[metric]) for metric in METRICS]
-            lines.append(" & ".join([_latex(name), _latex(stem), *cells]) + r" \\")
-    lines += [r"\bottomrule", r"\end{tabular}", ""]
-    with replacing(path) as partial:
-        partial.write_text("\n".join(lines))
-
-
-def _latex_cell(interval: Interval) -> str:
-    if interval.median is None:
-        return "--"
-    if interval.low is None:
-        return f"{interval.median:.2f}"
-    return f"{interval.median:.2f} [{interval.low:.1f}, {interval.high:.1f}]"
-
-
-def _latex(text: str) -> str:
-    return "".join(f"\\{c}" if c in "&%$#_{}" else c for c in text)
+def number(found: Interval | Score | None) -> str:
+    return "–" if found is None or found.value is None else f"{found.value + 0.0:.2f}"

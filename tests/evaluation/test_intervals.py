@@ -13,7 +13,7 @@ NAN = float("nan")
 )
 def test_the_median_lies_in_its_interval(values: list[float], median: float) -> None:
     found = median_interval(values)
-    assert found.median == median
+    assert found.value == median
     assert min(values) <= found.low <= median <= found.high <= max(values)
 
 

@@ -1,12 +1,13 @@
 """Correlations, exact to the last bit."""
 
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
 import torch
 
-from stemsplit.evaluation.projection import TAPS, TRANSFORM, correlations
+from stemsplit.evaluation.projection import TAPS, TRANSFORM, correlations, residual, solve
 
 LAGS = [0, 1, 100, TAPS - 1]
 
@@ -69,3 +70,23 @@ def test_any_level_will_do() -> None:
             correlations(level * song[:1], level * song[1:]), level**2 * found
         )
     assert not correlations(0 * song[:1], 0 * song[1:]).any()
+
+
+def test_a_refined_solution_is_as_near_as_double_precision_can_say() -> None:
+    """Of Hilbert's matrix, whose condition is 1e13: in fractions, and by the factor alone."""
+    size = 10
+    fractions = [[Fraction(1, row + column + 1) for column in range(size)] for row in range(size)]
+    scale = math.lcm(*range(1, 2 * size))  # so that double precision holds it as it is
+    matrix = torch.tensor([[float(scale * one) for one in row] for row in fractions]).double()
+    products = matrix.sum(dim=1, keepdim=True)  # of which the solution is ones
+    assert all(float(scale * one) == scale * one for row in fractions for one in row)
+    refined, plain = (solve(matrix, products, refine) for refine in (True, False))
+    assert (refined - 1).abs().max() < 1e-15 < 1e-6 < (plain - 1).abs().max()
+    assert residual(matrix, products, torch.ones_like(products)).abs().max() == 0
+
+
+def test_what_is_beyond_refinement_is_left_as_it_was() -> None:
+    """Two rows that differ by less than what their factor can tell."""
+    matrix = torch.tensor([[1.0, 1.0], [1.0, 1.0 + 2**-52]], dtype=torch.float64)
+    products = torch.tensor([[1.0], [0.3]], dtype=torch.float64)
+    assert torch.equal(*(solve(matrix, products, refine) for refine in (True, False)))

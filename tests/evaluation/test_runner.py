@@ -27,7 +27,7 @@ from stemsplit.evaluation.systems import (
     Trained,
     references_of,
 )
-from stemsplit.evaluation.tables import row_of
+from stemsplit.evaluation.tables import rows_of
 from stemsplit.features import FrontEnd
 
 RATE = 4000
@@ -96,23 +96,25 @@ def test_every_system_is_scored_by_the_same_measure(
     folder = tmp_path / "museval"
     found = evaluate(given, tracks, PROTOCOL, folder)
     assert list(found) == [system.name for system in given]
-    rows = {name: row_of(songs) for name, songs in found.items()}
+    rows = rows_of(found, "mixture")
+    [place] = folder.iterdir()
+    assert place.name.startswith(f"vocals-{OTHER}-")
     for name, row in rows.items():
-        assert (row.songs, row.of) == (3, 9)
+        assert (row.songs, row.frames) == (3, 9)
         assert set(row.scores) == {"vocals", OTHER}
         store = museval.EvalStore()
-        store.add_eval_dir(folder / name)
+        store.add_eval_dir(place / name)
         medians = store.agg_frames_tracks_scores()
         for stem, metrics in row.scores.items():
             for metric in METRICS:
-                median = metrics[metric].median
+                median = metrics[metric].value
                 assert median == pytest.approx(medians[stem][metric], abs=2e-5, nan_ok=True)
-    sdr = {name: row.scores["vocals"]["SDR"].median for name, row in rows.items()}
+    sdr = {name: row.scores["vocals"]["SDR"].value for name, row in rows.items()}
     assert sdr["a tool"] == pytest.approx(20 * np.log10(0.1 / 0.05), abs=0.3)
     assert all(sdr[name] > sdr["mixture"] + 3 for name in ORACLES)
-    assert rows["mixture"].scores["vocals"]["GNSDR"].median == pytest.approx(0, abs=1e-9)
+    assert rows["mixture"].scores["vocals"]["GNSDR"].value == pytest.approx(0, abs=1e-9)
     assert rows["mixture"].notes == {"vocals: the reference is silent; not scored": 1}
-    record = json.loads((folder / "a tool/test/song 0.json").read_text())["stemsplit"]
+    record = json.loads((place / "a tool/test/song 0.json").read_text())["stemsplit"]
     assert record["protocol"]["scenario"] == "vocals and accompaniment"
     assert record["protocol"]["tag"].startswith("corpus test, vocals and accompaniment, BSS Eval")
 
@@ -122,30 +124,76 @@ def test_an_evaluation_goes_on_where_it_was_broken_off(
 ) -> None:
     given = systems(tmp_path, tracks, checkpoint)
     folder = tmp_path / "museval"
-    evaluate(given[:2], tracks[:2], PROTOCOL, folder)
     scored: list[tuple[str, tuple[str, ...]]] = []
     real = runner.score
 
     def score(track: str, references: object, estimates: dict, *rest: object) -> object:
+        if track == stops_at:
+            raise KeyboardInterrupt
         scored.append((track, tuple(estimates)))
         return real(track, references, estimates, *rest)
 
     monkeypatch.setattr(runner, "score", score)
+    stops_at = "song 2"
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(given[:2], tracks, PROTOCOL, folder)
+    stops_at = ""
+    scored.clear()
     first = evaluate(given[:2], tracks, PROTOCOL, folder)
     assert scored == [("song 2", ("mixture", "IRM1"))]
     scored.clear()
     again = evaluate(given[:2], tracks, PROTOCOL, folder)
     assert not scored
     np.testing.assert_equal(again, first)
+    # A damaged file is scored anew.
+    [path] = folder.glob("*/mixture/test/song 1.json")
+    path.write_text(path.read_text()[:100])
+    np.testing.assert_equal(evaluate(given[:2], tracks, PROTOCOL, folder), first)
+    assert scored == [("song 1", ("mixture",))]
     # Another protocol, and other estimates of one song, are other scores.
-    evaluate(given[:1], tracks[:1], replace(PROTOCOL, corpus="another"), folder)
-    assert scored == [("song 0", ("mixture",))]
+    scored.clear()
+    evaluate(given[:1], tracks, replace(PROTOCOL, corpus="another"), folder)
+    assert len(scored) == 3
     tool = given[-1:]
     evaluate(tool, tracks, PROTOCOL, folder)
     scored.clear()
     write_estimates(tmp_path / "a tool", tracks[1:2], lambda samples: 0.5 * samples)
     evaluate(tool, tracks, PROTOCOL, folder)
     assert scored == [("song 1", ("a tool",))]
+
+
+def test_scores_of_other_songs_stems_and_states_never_lie_together(
+    tmp_path: Path, tracks: list[StoredTrack], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """museval's store takes every file of a folder."""
+    folder = tmp_path / "museval"
+    two = evaluate([Mixture()], tracks, PROTOCOL, folder)["mixture"]
+    three = replace(PROTOCOL, stems=("vocals", "bass", "drums"))
+    evaluate([Mixture()], tracks, three, folder)
+    evaluate([Mixture()], tracks[:1], PROTOCOL, folder)
+    places = sorted(folder.iterdir())
+    assert [place.name.rpartition("-")[0] for place in places] == [
+        "vocals-accompaniment",
+        "vocals-accompaniment",
+        "vocals-bass-drums",
+    ]
+    sizes = sorted(len(list(place.rglob("*.json"))) for place in places)
+    assert sizes == [1, 3, 3]
+    assert [song.track for song in two] == [track.name for track in tracks]
+
+    # Of a system that has changed, no file of its former state is left, even if it stops at once.
+    class Changed(Mixture):
+        def identity(self, track: StoredTrack) -> str:
+            return "changed"
+
+    def stop(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runner, "score", stop)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate([Changed()], tracks, PROTOCOL, folder)
+    left = [len(list(place.rglob("*.json"))) for place in places]
+    assert sorted(left) == [0, 1, 3]
 
 
 def test_worker_processes_find_the_same(
@@ -170,11 +218,59 @@ def test_estimates_that_are_not_there_are_named(tmp_path: Path, tracks: list[Sto
     with pytest.raises(InputError, match="nowhere: there is no such folder"):
         Folder(tmp_path / "nowhere")
     (root / "test/song 1/accompaniment.wav").unlink()
-    with pytest.raises(InputError, match="a tool, song 1: no accompaniment among the stems"):
+    with pytest.raises(
+        InputError,
+        match=r"a tool, song 1: no accompaniment\.wav, .* bass, drums missing",
+    ):
+        evaluate([Folder(root)], tracks[:2], PROTOCOL, tmp_path / "museval")
+    for part in ("bass", "drums", "guitar1"):
+        soundfile.write(root / f"test/song 1/{part}.wav", np.zeros(9), RATE)
+    with pytest.raises(InputError, match=r"beside the corpus's stems .* there is guitar1"):
+        evaluate([Folder(root)], tracks[:2], PROTOCOL, tmp_path / "museval")
+    (root / "test/song 1/guitar1.wav").unlink()
+    soundfile.write(root / "test/song 1/drums.wav", np.zeros(8), RATE)
+    with pytest.raises(InputError, match="what is summed to the accompaniment differs in length"):
         evaluate([Folder(root)], tracks[:2], PROTOCOL, tmp_path / "museval")
     soundfile.write(root / "test/song 0/vocals.wav", np.zeros(9), 8000)
     with pytest.raises(InputError, match=r"vocals\.wav: has 8000 Hz, the references 4000 Hz"):
         evaluate([Folder(root)], tracks[:1], PROTOCOL, tmp_path / "museval")
+
+
+def test_an_accompaniment_is_the_sum_of_all_of_the_corpuss_other_stems(
+    tmp_path: Path, tracks: list[StoredTrack]
+) -> None:
+    root = write_estimates(tmp_path / "a tool", tracks, noisy)
+    expected = evaluate([Folder(root)], tracks[:1], PROTOCOL, tmp_path / "museval")
+    whole = root / "test/song 0/accompaniment.wav"
+    samples, _ = soundfile.read(whole, dtype="float32")
+    whole.unlink()
+    for part, share in (("bass", 0.25), ("drums", 0.75)):
+        soundfile.write(whole.with_name(f"{part}.wav"), share * samples, RATE, "FLOAT")
+    found = evaluate([Folder(root)], tracks[:1], PROTOCOL, tmp_path / "museval")
+    for metric in METRICS:
+        values = (song["a tool"][0].frames[OTHER][metric] for song in (found, expected))
+        np.testing.assert_allclose(*values, atol=1e-4)
+
+
+def test_a_checkpoint_that_lacks_a_stem_is_named(
+    tmp_path: Path, tracks: list[StoredTrack], checkpoint: Path
+) -> None:
+    four = replace(PROTOCOL, stems=("vocals", "bass", "drums"))
+    with pytest.raises(InputError, match=r"mlp, .*mlp\.ckpt: no bass among"):
+        evaluate([Mixture(), Trained("mlp", checkpoint)], tracks, four, tmp_path / "museval")
+    assert not (tmp_path / "museval").exists()
+
+
+def test_several_batches_of_systems_have_the_scores_of_one(
+    tmp_path: Path, tracks: list[StoredTrack], checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = systems(tmp_path, tracks, checkpoint)
+    together = evaluate(given, tracks[:1], PROTOCOL, tmp_path / "together")
+    monkeypatch.setattr(runner, "MEMORY", 1.0)
+    apart = evaluate(given, tracks[:1], PROTOCOL, tmp_path / "apart")
+    for name, [song] in together.items():
+        for stem, metrics in song.frames.items():
+            np.testing.assert_allclose(apart[name][0].frames[stem]["SDR"], metrics["SDR"])
 
 
 def test_estimates_with_numbers_that_are_none_are_named(
@@ -196,7 +292,7 @@ def test_another_backend_is_refused() -> None:
 
 
 def test_systems_need_names_of_their_own(tmp_path: Path, tracks: list[StoredTrack]) -> None:
-    with pytest.raises(InputError, match="need different names"):
+    with pytest.raises(InputError, match=r"several systems are called mixture: name them, .*NAME"):
         evaluate([Mixture(), Mixture()], tracks, PROTOCOL, tmp_path / "museval")
 
 

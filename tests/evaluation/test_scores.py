@@ -11,8 +11,10 @@ import pytest
 from stemsplit.errors import InputError
 from stemsplit.evaluation.matching import Song
 from stemsplit.evaluation.protocol import Protocol
-from stemsplit.evaluation.scores import METRICS, Frames, SongScores, read, write
+from stemsplit.evaluation.score_files import read, write
+from stemsplit.evaluation.scores import METRICS, Frames, SongScores
 from stemsplit.evaluation.scores import score as score_systems
+from stemsplit.evaluation.tables import row_of
 
 RATE = 2000
 OTHER = "accompaniment"
@@ -86,7 +88,10 @@ def test_a_silent_estimate_misses_all_of_its_stem_and_changes_no_other_score() -
     whole = score(references, estimates).frames
     estimates["vocals"][:] = 0
     found = score(references, estimates).frames
-    np.testing.assert_allclose(found["vocals"]["SDR"], 0, atol=1e-4)
+    for metric in ("SDR", "ISR"):
+        np.testing.assert_allclose(found["vocals"][metric], 0, atol=1e-4)
+    # What is not there interferes with nothing; whatever stood here would be the noise's.
+    assert np.isnan([found["vocals"][metric] for metric in ("SIR", "SAR")]).all()
     for metric in METRICS:
         np.testing.assert_allclose(found[OTHER][metric], whole[OTHER][metric], rtol=1e-6)
 
@@ -147,7 +152,8 @@ def test_dropped_frames_are_counted_by_their_reasons() -> None:
     references["vocals"][:, RATE : 3 * RATE] = 0
     estimates[OTHER][:, 4 * RATE :] = 0
     found = score(references, estimates)
-    assert (found.frame_count, found.frames_scored) == (5, 2)
+    assert found.frame_count == 5
+    assert {found.frames_scored(stem, m) for stem in found.frames for m in METRICS} == {2}
     reasons = {"vocals: reference is silent": 2, f"{OTHER}: estimate is silent": 1}
     assert found.dropped == reasons
     assert not found.notes
@@ -158,12 +164,12 @@ def test_a_stem_that_cannot_be_scored_is_noted() -> None:
     references["vocals"][:] = 0
     estimates[OTHER][1] = -estimates[OTHER][0]
     found = score(references, estimates)
-    assert found.notes == [
-        "vocals: the reference is silent; not scored",
-        f"{OTHER}: the estimate has channels that cancel; noise stands for it",
-    ]
+    silent, cancelling = found.notes
+    assert silent == "vocals: the reference is silent; not scored"
+    assert cancelling.startswith(f"{OTHER}: the estimate has channels that cancel; its SDR and ISR")
     assert found.whole["vocals"] == {}
-    assert found.frames_scored == 3
+    assert found.frames_scored("vocals", "SDR") == 0
+    assert found.frames_scored(OTHER, "SDR") == 3
 
 
 @pytest.mark.parametrize("longer", [-700, 700])
@@ -176,10 +182,8 @@ def test_estimates_of_another_length_are_scored_as_museval_does_it(longer: int) 
     }
     found = score(references, other)
     assert_equal(found.frames, musevals(references, other))
-    done = "700 samples longer than the reference: cut"
-    if longer < 0:
-        done = "700 samples shorter: silence is added"
-    assert found.notes == [f"{stem}: the estimate is {done}" for stem in ("vocals", OTHER)]
+    done = "longer than the reference: cut" if longer > 0 else "shorter: silence is added"
+    assert found.notes == {f"{stem}: the estimate is {done}": 700 for stem in ("vocals", OTHER)}
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
@@ -194,6 +198,29 @@ def test_a_single_target_has_scores_where_museval_has_none() -> None:
     references, estimates = ({"vocals": song["vocals"]} for song in material(2))
     found = score(references, estimates)
     assert np.isfinite(found.frames["vocals"]["SDR"]).all()
+
+
+def test_an_infinite_score_is_left_out_and_counted() -> None:
+    """A perfect estimate, as where a song has nothing but accompaniment."""
+    references, estimates = material(2)
+    estimates["vocals"][:, :RATE] = references["vocals"][:, :RATE]
+    found = score(references, estimates)
+    assert found.dropped == {"vocals: SDR is infinite": 1}
+    assert found.frames_scored("vocals", "SDR") == 2
+    assert found.frames_scored(OTHER, "SDR") == 3
+    row = row_of([found], [score(references, dict.fromkeys(references, estimates[OTHER]))])
+    assert row.scores["vocals"]["SDR"].frames == 2
+    assert row.scores["vocals"]["SDR gain"].frames == 2
+    assert row.dropped == found.dropped
+
+
+@pytest.mark.parametrize(
+    "damage", ["", "{", "[]", '{"stemsplit": {}}', '{"stemsplit": {"identity": "identity"}}']
+)
+def test_a_damaged_file_counts_as_none(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "song.json"
+    path.write_text(damage)
+    assert read(path, "identity") is None
 
 
 def test_a_file_is_musevals_and_holds_the_rest(tmp_path: Path) -> None:

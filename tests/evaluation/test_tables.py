@@ -6,17 +6,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stemsplit.evaluation.intervals import paired_difference
+from stemsplit.evaluation.intervals import paired_difference, weighted_interval
 from stemsplit.evaluation.protocol import Protocol
 from stemsplit.evaluation.scores import METRICS, SongScores
-from stemsplit.evaluation.tables import compare, gain, row_of, spread, weighted_interval
+from stemsplit.evaluation.tables import GAIN, compare, row_of, rows_of, spread
+from stemsplit.reporting.score_exports import (
+    write_csv,
+    write_differences_csv,
+    write_latex,
+    write_spreads_csv,
+)
 from stemsplit.reporting.score_tables import (
     print_differences,
     print_scores,
     print_spreads,
     print_whole_songs,
-    write_csv,
-    write_latex,
 )
 
 NAN = float("nan")
@@ -40,85 +44,142 @@ def song(
 SONGS = [
     song(0, [1, 2, NAN, 9], dropped={"vocals: reference is silent": 1}),
     song(1, [4, 4, 4, np.inf]),
-    song(2, [NAN] * 4, notes=["vocals: the estimate is 12 samples shorter: silence is added"]),
-    song(3, [6, 7, 8, 9], notes=["vocals: the estimate is 7 samples shorter: silence is added"]),
+    song(2, [NAN] * 4, notes={"guitar1: the estimate is shorter: silence is added": 12}),
+    song(3, [6, 7, 8, 9], notes={"guitar1: the estimate is shorter: silence is added": 7}),
 ]
 
 
 def test_a_row_is_the_median_of_songs_medians() -> None:
-    row = row_of(SONGS)
-    assert row.scores["vocals"]["SDR"].median == 4  # of 2, 4 and 7.5
-    assert (row.songs, row.frames, row.of) == (4, 11, 16)
+    row = row_of(SONGS, SONGS)
+    sdr = row.scores["vocals"]["SDR"]
+    assert sdr.value == 4  # of 2, 4 and 7.5
+    assert (row.songs, row.frames) == (4, 16)
+    assert (sdr.songs, sdr.frames) == (3, 10)
+    assert row.scores["vocals"]["SI-SDR"].songs == 3
     assert row.dropped == {"vocals: reference is silent": 1}
-    assert row.notes == {"vocals: the estimate is samples shorter: silence is added": 2}
+    note = "guitar1: the estimate is shorter: silence is added (at most 12 samples)"
+    assert row.notes == {note: 2}
+
+
+def test_counts_are_those_of_each_score() -> None:
+    frames = {
+        "vocals": {metric: [NAN, NAN, NAN] for metric in METRICS},
+        "accompaniment": {
+            metric: [1.0, 2.0, 3.0 if metric == "SAR" else np.inf] for metric in METRICS
+        },
+    }
+    only_accompaniment = SongScores("song 1", 3.0, frames, {stem: {} for stem in PROTOCOL.stems})
+    both = song(0, [1.0, 2.0, 3.0])
+    row = row_of([both, only_accompaniment], [both, only_accompaniment])
+    found = {
+        (stem, metric): (row.scores[stem][metric].songs, row.scores[stem][metric].frames)
+        for stem in PROTOCOL.stems
+        for metric in ("SDR", "SAR")
+    }
+    assert found == {
+        ("vocals", "SDR"): (1, 3),
+        ("vocals", "SAR"): (1, 3),
+        ("accompaniment", "SDR"): (2, 5),
+        ("accompaniment", "SAR"): (2, 6),
+    }
 
 
 def test_global_figures_are_weighted_by_length() -> None:
     songs = [song(0, [1], 1.0, nsdr=2.0), song(1, [1], 3.0, nsdr=6.0), song(2, [1], 9.0, nsdr=NAN)]
-    found = row_of(songs).scores["vocals"]
-    assert found["GNSDR"].median == pytest.approx(5.0)
+    found = row_of(songs, songs).scores["vocals"]
+    assert found["GNSDR"].value == pytest.approx(5.0)
+    assert (found["GNSDR"].statistic, found["GNSDR"].songs) == ("mean", 2)
+    assert found["GNSDR"].facts().keys() == {"mean", "low", "high", "songs"}
     assert found["GNSDR"].low == pytest.approx(2.0)
     assert found["GNSDR"].high == pytest.approx(6.0)
     assert "NSDR" not in found
-    assert weighted_interval(np.array([NAN]), [1.0]) == (None, None, None)
+    assert weighted_interval(np.zeros(0), np.zeros(0)) == (None, None, None)
 
 
 def test_systems_are_compared_on_the_frames_that_both_have() -> None:
     ours = [song(0, [5, NAN, 7, 9]), song(1, [3, 3, 3]), song(2, [8])]
     theirs = [song(0, [1, 100, 2, NAN]), song(1, [2, 2, 2])]
     found = compare(ours, theirs)["vocals"]["SDR"]
-    assert found.songs == 2
+    assert (found.songs, found.frames) == (2, 5)
     # Frames 0 and 2 of the first song: 6 against 1.5.
-    assert found.interval.median == pytest.approx((4.5 + 1.0) / 2)
+    assert found.interval.value == pytest.approx((4.5 + 1.0) / 2)
 
 
 def test_a_difference_has_an_interval_and_a_test() -> None:
     random = np.random.default_rng(0)
-    better = paired_difference((0.5 + 0.2 * random.standard_normal(50)).tolist())
+    better = paired_difference((0.5 + 0.2 * random.standard_normal(50)).tolist(), 50)
     assert better.interval.low > 0.4
     assert better.p < 1e-6
-    same = paired_difference((0.2 * random.standard_normal(50)).tolist())
+    same = paired_difference((0.2 * random.standard_normal(50)).tolist(), 50)
     assert same.interval.low < 0 < same.interval.high
     assert same.p > 0.01
-    assert paired_difference([0.0, 0.0]).p is None
-    assert paired_difference([NAN]).songs == 0
+    assert paired_difference([0.0, 0.0], 2).p is None
+    assert paired_difference([], 0).facts()["median"] is None
 
 
 def test_several_trainings_of_a_model() -> None:
-    rows = [row_of([song(0, [value])]) for value in (1.0, 2.0, 6.0)]
+    rows = [row_of([song(0, [value])], [song(0, [0.0])]) for value in (1.0, 2.0, 6.0)]
     found = spread(rows)["vocals"]["SDR"]
-    assert (found.mean, found.seeds) == (3.0, 3)
+    assert (found.mean, found.trainings) == (3.0, 3)
     assert found.deviation == pytest.approx(np.std([1, 2, 6], ddof=1))
     assert spread(rows[:1])["vocals"] == {}
 
 
-def test_the_gain_is_above_another_row() -> None:
-    base, row = row_of([song(0, [1.0])]), row_of([song(0, [4.5])])
-    assert gain(row, base, "vocals") == 3.5
-    assert gain(row_of([song(0, [NAN])]), base, "vocals") is None
+def test_the_gain_is_song_by_song_on_the_frames_that_both_have() -> None:
+    mixture = [song(0, [1.0, 2.0, 3.0]), song(1, [-4.0]), song(2, [np.inf])]
+    # Another song has no score of the system, another none of the mixture.
+    rows = rows_of(
+        {"mixture": mixture, "it": [song(0, [NAN, 8.0, 5.0]), song(1, [6.0]), song(2, [7.0])]},
+        "mixture",
+    )
+    gain = rows["it"].scores["vocals"][GAIN]
+    assert gain.value == pytest.approx((4.0 + 10.0) / 2)
+    assert (gain.songs, gain.frames) == (2, 3)
+    assert gain.low == 4.0
+    assert rows["mixture"].scores["vocals"][GAIN].value == 0
 
 
 def test_tables_can_be_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    rows = {"mixture": row_of(SONGS), "a_model": row_of(SONGS[:2]), "nothing": row_of(SONGS[2:3])}
+    rows = rows_of({"mixture": SONGS, "a_model": SONGS[:2], "nothing": SONGS[2:3]}, "mixture")
+    differences = {"b - a": compare(SONGS, SONGS[:2])}
+    spreads = {"a_model": spread([rows["mixture"], rows["a_model"]])}
     print_scores(rows, PROTOCOL, "title")
     print_whole_songs(rows)
-    print_differences({"b - a": compare(SONGS, SONGS[:2])})
-    print_spreads({"a_model": spread([rows["mixture"], rows["a_model"]])})
+    print_differences(differences)
+    print_spreads(spreads)
     shown = capsys.readouterr().out
     assert "corpus test, vocals and accompaniment" in shown
-    assert "11 of 16 frames of 4 songs scored; vocals: reference is silent: 1 frames" in shown
+    assert "10/16" in shown
+    left_out = "vocals: reference is silent: 1 frame; guitar1: the estimate is shorter"
+    assert f"mixture: {left_out}" in shown
     write_csv(tmp_path / "scores.csv", rows, PROTOCOL)
-    with (tmp_path / "scores.csv").open(newline="") as file:
-        lines = list(csv.DictReader(file))
     [line] = [
         line
-        for line in lines
-        if (line["system"], line["stem"], line["metric"]) == ("a_model", "vocals", "SDR")
+        for line in lines_of(tmp_path / "scores.csv")
+        if (line["system"], line["stem"], line["metric"]) == ("mixture", "vocals", "SDR")
     ]
-    assert float(line["median"]) == 3.0
+    assert float(line["value"]) == 4.0
+    assert line["statistic"] == "median"
+    assert (line["songs"], line["songs_of"]) == ("3", "4")
+    assert (line["frames"], line["frames_of"]) == ("10", "16")
+    assert line["left_out"].startswith(left_out)
     assert line["protocol"] == str(PROTOCOL)
-    write_latex(tmp_path / "scores.tex", rows, PROTOCOL)
+    write_differences_csv(tmp_path / "differences.csv", differences, PROTOCOL)
+    line = lines_of(tmp_path / "differences.csv")[0]
+    assert (line["systems"], line["metric"], line["songs"]) == ("b - a", "SDR", "2")
+    write_spreads_csv(tmp_path / "spreads.csv", spreads, PROTOCOL)
+    line = lines_of(tmp_path / "spreads.csv")[0]
+    assert (line["model"], float(line["mean"]), line["trainings"]) == ("a_model", 3.5, "2")
+    write_latex(tmp_path / "scores.tex", rows, differences, spreads, PROTOCOL)
     text = (tmp_path / "scores.tex").read_text()
     assert r"a\_model & vocals & 3.00 [2.0, 4.0]" in text
-    assert text.count(r"\\") == 7
     assert "nothing & vocals & -- & --" in text
+    assert "% mixture: vocals: reference is silent: 1 frame" in text
+    assert "b - a & vocals & 0.00" in text
+    assert r"$\pm$" in text
+    assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == 3
+
+
+def lines_of(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))

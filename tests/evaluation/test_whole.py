@@ -4,7 +4,13 @@ import mir_eval
 import numpy as np
 import pytest
 
-from stemsplit.evaluation.whole import challenge_sdr, si_sdr, stft_distance, whole_song
+from stemsplit.evaluation.whole import (
+    MONO_FIGURES,
+    challenge_sdr,
+    si_sdr,
+    stft_distance,
+    whole_song,
+)
 
 RATE = 8000
 
@@ -47,6 +53,12 @@ def test_silence_has_no_score(figure: object) -> None:
     assert np.isnan(figure(0 * reference, estimate))
 
 
+@pytest.mark.parametrize("figure", [si_sdr, stft_distance])
+def test_a_silent_estimate_has_no_score(figure: object) -> None:
+    reference, estimate = pair()
+    assert np.isnan(figure(reference, 0 * estimate))
+
+
 def test_what_is_too_short_for_a_transform_has_no_distance() -> None:
     assert np.isnan(stft_distance(*pair(seconds=0.1)))
 
@@ -69,6 +81,19 @@ def test_nsdr_is_the_gain_of_mir_evals_sdr() -> None:
         assert found[stem]["NSDR"] == pytest.approx(gain, abs=1e-5)
         assert found[stem]["SAR (v3)"] == pytest.approx(sar, abs=1e-5)
         assert none[stem]["NSDR"] == pytest.approx(0, abs=1e-9)
+
+
+def test_a_silent_estimate_has_no_nsdr_and_leaves_the_others_theirs() -> None:
+    vocals, noisy = pair(1, seed=1)
+    other, noisy_other = pair(1, seed=2)
+    references = {"vocals": vocals, "accompaniment": other}
+    estimates = {"vocals": noisy, "accompaniment": noisy_other}
+    silent = estimates | {"vocals": 0 * noisy}
+    with_both, without = whole_song(references, [estimates, silent], vocals + other)
+    assert np.isnan([without["vocals"][name] for name in MONO_FIGURES]).all()
+    for name in MONO_FIGURES:
+        found, expected = without["accompaniment"][name], with_both["accompaniment"][name]
+        assert found == pytest.approx(expected, abs=1e-6)
 
 
 def test_stereo_has_no_figures_of_mono_sources() -> None:

@@ -1,0 +1,47 @@
+"""Files of scores in museval's own JSON layout, which its stores read."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from stemsplit.evaluation.protocol import Protocol
+from stemsplit.evaluation.scores import METRICS, SongScores
+from stemsplit.files import replacing
+
+
+def write(path: Path, scores: SongScores, protocol: Protocol, identity: str) -> None:
+    """Frames are museval's, to five decimals; all else lies under ``stemsplit``."""
+    import museval  # its import asks for the program ffmpeg
+
+    store = museval.TrackStore(scores.track, protocol.frame_seconds, protocol.frame_seconds)
+    for stem, values in scores.frames.items():
+        store.add_target(stem, values)
+    facts = {name: value for name, value in asdict(scores).items() if name != "frames"}
+    store.scores["stemsplit"] = {"identity": identity, "protocol": protocol.facts(), **facts}
+    with replacing(path) as temporary:
+        store.save(temporary)
+
+
+def read(path: Path, identity: str) -> SongScores | None:
+    """What was written there; None where nothing was, or scores of something else.
+
+    A damaged file counts as none: its scores are found anew.
+    """
+    if not path.is_file():
+        return None
+    try:
+        content = json.loads(path.read_text())
+        facts = content["stemsplit"]
+        if facts["identity"] != identity:
+            return None
+        frames = {
+            target["name"]: {
+                metric: [float(frame["metrics"][metric]) for frame in target["frames"]]
+                for metric in METRICS
+            }
+            for target in content["targets"]
+        }
+        names = ("track", "seconds", "whole", "dropped", "notes")
+        return SongScores(frames=frames, **{name: facts[name] for name in names})
+    except (ValueError, KeyError, TypeError):  # no JSON, or not ours
+        return None

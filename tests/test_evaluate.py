@@ -1,0 +1,149 @@
+"""``python -m stemsplit.evaluate``: which systems, on what they are scored together, and where."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from hydra import compose, initialize_config_dir
+
+from stemsplit.checkpoint import build, save
+from stemsplit.configuration import CONF, register_resolvers
+from stemsplit.errors import InputError
+from stemsplit.evaluate import evaluate_systems
+
+RATE = 4000
+STEMS = ("vocals", "bass", "drums")
+THREE = ("targets=[vocals,bass,drums]", "stems=[vocals,bass,drums]")
+FRONT_END = {"sample_rate": RATE, "window": 256, "hop": 64, "mel_bands": 16, "mfccs": 4}
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    """Two mono songs of three stems, 2 s each."""
+    for number in range(2):
+        random = np.random.default_rng(number)
+        folder = tmp_path / f"corpus/test/song{number}"
+        folder.mkdir(parents=True)
+        for stem in STEMS:
+            samples = 0.1 * random.standard_normal(2 * RATE)
+            soundfile.write(folder / f"{stem}.wav", samples, RATE)
+    return tmp_path / "corpus"
+
+
+def checkpoint(path: Path, *targets: str) -> Path:
+    rest = None if set(targets) == set(STEMS) else "accompaniment"
+    network = {"class": "stemsplit.models.mlp.Mlp", "hidden": 8}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save(build(FRONT_END, network, list(targets), rest, 1), path)
+    return path
+
+
+def copy_of(corpus: Path, folder: Path, gain: float) -> Path:
+    """Estimates: the true stems, and a little noise."""
+    random = np.random.default_rng(0)
+    for file in sorted(corpus.rglob("*.wav")):
+        samples, rate = soundfile.read(file)
+        path = folder / file.relative_to(corpus)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        noisy = samples + gain * random.standard_normal(samples.shape)
+        soundfile.write(path, noisy, rate, "FLOAT")
+    return folder
+
+
+def evaluated(corpus: Path, output: Path, *overrides: str) -> dict:
+    register_resolvers()
+    given = [
+        *("data=folder", "corpus=folder", f"data.root={corpus}", "device=cpu"),
+        *(f"data.cache={corpus.parent}/cache", f"output={output}", "evaluation.oracles=false"),
+        *(f"sample_rate={RATE}", "channels=1", "window=256", "hop=64", *overrides),
+    ]
+    with initialize_config_dir(config_dir=CONF):
+        evaluate_systems(compose("evaluate", given))
+    return json.loads((output / "result.json").read_text())
+
+
+def test_systems_can_be_named_and_are_compared(corpus: Path, tmp_path: Path) -> None:
+    near, far = (
+        copy_of(corpus, tmp_path / name / "estimates", gain)
+        for name, gain in (("near", 0.01), ("far", 0.1))
+    )
+    with pytest.raises(InputError, match=r"several systems are called estimates: name them"):
+        evaluated(corpus, tmp_path / "out", f"estimates=[{near},{far}]")
+    assert not (tmp_path / "out").exists()
+    found = evaluated(corpus, tmp_path / "out", f"estimates={{near: {near}, far: {far}}}")
+    assert list(found["scores"]) == ["mixture", "near", "far"]
+    assert found["protocol"]["scenario"] == "vocals and accompaniment"
+    vocals = {name: scores["vocals"] for name, scores in found["scores"].items()}
+    assert vocals["near"]["SDR"]["median"] == pytest.approx(20, abs=0.5)
+    assert vocals["near"]["SDR"]["frames"] == 4
+    gain = vocals["near"]["SDR"]["median"] - vocals["mixture"]["SDR"]["median"]
+    assert vocals["near"]["SDR gain"]["median"] == pytest.approx(gain, abs=0.2)
+    assert vocals["near"]["GNSDR"].keys() == {"mean", "low", "high", "songs"}
+    [difference] = found["differences"].values()
+    assert difference["vocals"]["SDR"]["median"] == pytest.approx(-20, abs=0.5)
+    assert difference["vocals"]["SDR"]["songs"] == 2
+    with (tmp_path / "out/differences.csv").open(newline="") as file:
+        assert next(csv.DictReader(file))["systems"] == "far - near"
+
+
+def test_checkpoints_of_different_stems_need_to_be_told_what_to_score(
+    corpus: Path, tmp_path: Path
+) -> None:
+    two = checkpoint(tmp_path / "two.ckpt", "vocals")
+    three = checkpoint(tmp_path / "three.ckpt", *STEMS)
+    for given in (f"[{two},{three}]", f"[{three},{two}]"):
+        with pytest.raises(InputError, match=r"two: vocals, accompaniment.*targets=\[vocals\]"):
+            evaluated(corpus, tmp_path / "out", f"checkpoint={given}")
+    found = evaluated(corpus, tmp_path / "out", f"checkpoint=[{three},{two}]", "targets=[vocals]")
+    assert found["protocol"]["stems"] == ["vocals", "accompaniment"]
+    assert found["targets"] == ["vocals"]
+    assert set(found["scores"]["three"]) == {"vocals", "accompaniment"}
+    with pytest.raises(InputError, match=r"two, .*two\.ckpt: no bass among"):
+        evaluated(corpus, tmp_path / "3", f"checkpoint={two}", *THREE)
+
+
+def test_checkpoints_outside_of_runs_are_no_trainings_of_one_model(
+    corpus: Path, tmp_path: Path
+) -> None:
+    some = [checkpoint(tmp_path / f"{name}/best.ckpt", "vocals") for name in ("a", "b")]
+    found = evaluated(corpus, tmp_path / "out", f"checkpoint=[{some[0]},{some[1]}]")
+    assert list(found["scores"]) == ["mixture", "best (a)", "best (b)"]
+    assert found["spreads"] == {}
+
+
+def test_results_of_other_songs_or_stems_are_not_overwritten(corpus: Path, tmp_path: Path) -> None:
+    estimates = copy_of(corpus, tmp_path / "tool", 0.1)
+    given = f"estimates={estimates}"
+    before = evaluated(corpus, tmp_path / "out", given)
+    with pytest.raises(InputError, match=r"result\.json: holds scores of .*say output=ANOTHER"):
+        evaluated(corpus, tmp_path / "out", given, *THREE)
+    vocals = corpus / "test/song0/vocals.wav"
+    soundfile.write(vocals, 0.5 * soundfile.read(vocals)[0], RATE)
+    with pytest.raises(InputError, match=r"result\.json: holds scores of"):
+        evaluated(corpus, tmp_path / "out", given)
+    assert json.loads((tmp_path / "out/result.json").read_text()) == before
+
+
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [
+        ("workers=two", "workers=two: a number of processes"),
+        ("workers=0", "workers=0: a number of processes"),
+        ("evaluation.oracles=maybe", "evaluation.oracles=maybe: say true or false"),
+        ("evaluation.stages=1", "evaluation.stages=1: say true or false"),
+        ("subset=train", "subset=train is none of"),
+    ],
+)
+def test_a_setting_that_means_nothing_is_refused(
+    corpus: Path, tmp_path: Path, setting: str, says: str
+) -> None:
+    with pytest.raises(InputError, match=says):
+        evaluated(corpus, tmp_path / "out", "estimates=nowhere", setting)
+
+
+def test_something_must_be_given(corpus: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="say what to score"):
+        evaluated(corpus, tmp_path / "out")
