@@ -29,7 +29,9 @@ TRANSFORM = 5120
 # The most that a correlation of whole numbers may come to: the transforms of 44.1 kHz for ten
 # minutes, with every sample at full scale, then err by less than 0.1 of a whole number.
 WHOLE = 2.0**48
-KNOWN = 0.01  # of a solution may be wrong, or there is nothing to refine
+# Of a solution, the share that may be wrong so that refining it finds the rest; and the share of a
+# correction after which the next would be lost in rounding.
+KNOWN, NEGLIGIBLE = 1e-2, 1e-8
 
 Item = TypeVar("Item")
 References = Float[Tensor, "stem time channel"]
@@ -183,20 +185,40 @@ def solve(
     """
     factor, failed = torch.linalg.cholesky_ex(matrix)
     if not failed:
-        solution = torch.cholesky_solve(products, factor)
-        last = KNOWN * solution.norm()
-        while refine:
-            correction = torch.cholesky_solve(residual(matrix, products, solution), factor)
-            size = correction.norm()
-            if not size < last / 4:  # that was all, or the factor knows too little
-                break
-            solution, last = solution + correction, size
+        solution = by_factor(factor, products)
+        if refine:
+            solution = refined(solution, factor, matrix, products)
         return solution
     solution, singular = torch.linalg.solve_ex(matrix, products)
     if not singular:
         return solution
     fitted = np.linalg.lstsq(matrix.cpu().numpy(), products.cpu().numpy())[0]
     return torch.from_numpy(fitted).to(matrix.device)
+
+
+def by_factor(
+    factor: Float64[Tensor, "row row"], products: Float64[Tensor, "row estimate"]
+) -> Float64[Tensor, "row estimate"]:
+    half = torch.linalg.solve_triangular(factor, products, upper=False)
+    return torch.linalg.solve_triangular(factor.mT, half, upper=True)
+
+
+def refined(
+    solution: Float64[Tensor, "row estimate"],
+    factor: Float64[Tensor, "row row"],
+    matrix: Float64[Tensor, "row row"],
+    products: Float64[Tensor, "row estimate"],
+) -> Float64[Tensor, "row estimate"]:
+    """Corrected by what is left of the products, as long as that shrinks."""
+    size = float(solution.norm())
+    last = KNOWN * size
+    while last > NEGLIGIBLE * size:
+        correction = by_factor(factor, residual(matrix, products, solution))
+        now = float(correction.norm())
+        if not now < last / 4:  # the factor knows too little
+            break
+        solution, last = solution + correction, now
+    return solution
 
 
 def residual(
