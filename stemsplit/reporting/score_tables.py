@@ -16,16 +16,16 @@ def print_scores(rows: Rows, protocol: Protocol, title: str) -> None:
     """A section a system, a row a stem; medians in dB over their 95 % intervals."""
     table = Table(
         title=Text(f"{title}\n{protocol}"),
-        caption="dB: median of frames, then of songs [95 % interval]; frames and songs with an SDR",
+        caption="dB: median of frames, then of songs [95 % interval]; how many have an SDR",
     )
     table.add_column(no_wrap=True)
-    for column in (*METRICS, "frames", "songs"):
-        table.add_column(column, justify="right")
+    for column in (*METRICS, "frames\nsongs"):
+        table.add_column(column, justify="right", no_wrap=True)
     for name, row in rows.items():
         table.add_row(Text(name, style="bold"))
         for stem, scores in row.scores.items():
             cells = [cell(scores[metric]) for metric in METRICS]
-            table.add_row(Text(f"  {stem}"), *cells, *counts(row, scores["SDR"]))
+            table.add_row(Text(f"  {stem}"), *cells, "\n".join(counts(row, scores["SDR"])))
         table.add_section()
     console = Console()
     console.print(table)
