@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from stemsplit import audio, configuration
-from stemsplit.reporting.plots import spectrogram_comparison
+from stemsplit.spectrograms import spectrogram_comparison
 
 SMALL = ["model.separator.network.hidden=128", "chunk_seconds=3.0"]
 VOCALS = 4  # the audio stream of a *.stem.mp4 that holds them

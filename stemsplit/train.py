@@ -30,7 +30,7 @@ from stemsplit.reporting.results import count_test_scoring, counted_as, write_re
 from stemsplit.reporting.score_tables import print_scores
 from stemsplit.training.metrics_csv import MetricsCsv
 from stemsplit.training.module import SeparationModule
-from stemsplit.training.weights_and_biases import finish
+from stemsplit.training.weights_and_biases import WeightsAndBiases, finish
 
 configuration.register_resolvers()
 
@@ -109,13 +109,21 @@ def train(config: DictConfig) -> None:
     if module.normalise and separator.network.views and not config.resume:
         separator.network.set_statistics(data.statistics())
     loggers = list(make(config.logger).values()) if is_first() else []
+    dashboards = [logger for logger in loggers if isinstance(logger, WeightsAndBiases)]
     try:
+        for dashboard in dashboards:
+            dashboard.add_tag(f"data-{data.trained_on()['fingerprint'][:8]}")
         trainer = fit(config, module, data, loggers)
         run = common_run(run, trainer)
         config.run_dir = str(run)
-        if (run / "best.ckpt").is_file() and not was_pruned(trainer):
+        if was_pruned(trainer):
+            for dashboard in dashboards:
+                dashboard.add_tag("pruned")
+        elif (run / "best.ckpt").is_file():
             for subset in subsets:
                 score(config, data, subset, trainer, loggers)
+            for dashboard in dashboards:
+                dashboard.log_checkpoint(run / "best.ckpt")
     except BaseException:
         finish(loggers, failed=True)
         raise
@@ -199,6 +207,8 @@ def score(
     if subset == "test":
         count_test_scoring(run, counted_as(config.corpus, data.root))
     for logger in loggers:
+        if isinstance(logger, WeightsAndBiases):
+            logger.log_scores(subset, rows, trainer.global_step)
         logger.log_metrics(
             {
                 f"score/{subset}/{stem}/{metric}": score.value

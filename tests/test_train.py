@@ -21,10 +21,13 @@ SMALL = {"hidden": 16, "layers": 1, "features": 8, "heads": 2, "mask_hidden": 16
 pytestmark = pytest.mark.filterwarnings("ignore")  # Lightning's of itself; a person sees fewer
 
 
-def configuration(run: Path, cache: Path, corpus: Path, *overrides: str) -> DictConfig:
+def configuration(
+    run: Path, cache: Path, corpus: Path, *overrides: str, logger: str = "csv"
+) -> DictConfig:
     register_resolvers()
-    run.mkdir()
-    tiny = ["window=1024", "hop=256", "chunk_seconds=0.5", "chunks_per_track=4", "logger=csv"]
+    run.mkdir(exist_ok=True)
+    tiny = ["window=1024", "hop=256", "chunk_seconds=0.5", "chunks_per_track=4"]
+    tiny.append(f"logger={logger}")
     songs = [
         "data=musdb18hq",
         f"data.root={corpus}",

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import lightning as L
@@ -241,6 +242,10 @@ class StemDataModule(L.LightningDataModule):
             "pin_memory": torch.cuda.is_available(),
             "collate_fn": as_it_is,
         }
+
+    def on_before_batch_transfer(self, batch: Chunk, dataloader_idx: int) -> Chunk:
+        self.arrived = perf_counter()
+        return batch
 
     def on_after_batch_transfer(self, batch: Chunk, dataloader_idx: int) -> Batch:
         assert self.front_end is not None

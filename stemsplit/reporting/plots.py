@@ -1,59 +1,19 @@
-"""Pictures of what was separated, and of what a sweep tried."""
+"""Pictures of what a sweep tried."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import librosa
 import matplotlib
-import numpy as np
-from jaxtyping import Float
-
-from stemsplit.files import replacing
 
 matplotlib.use("Agg")  # before pyplot: there may be no screen
 from matplotlib import pyplot
 from matplotlib.axis import Axis
-from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
-WINDOW = 2048
-RANGE_DECIBELS = 80
+from stemsplit.spectrograms import write_figure
+
 MOST_COLUMNS = 8
-
-
-def spectrogram_comparison(
-    signals: Mapping[str, Float[np.ndarray, "channel time"]],
-    sample_rate: int,
-    path: Path,
-    title: str,
-) -> None:
-    """Spectrograms side by side as a PNG: one scale of loudness, 0 dB at the loudest of all."""
-    magnitudes = {
-        name: np.abs(librosa.stft(samples.mean(axis=0), n_fft=WINDOW))
-        for name, samples in signals.items()
-    }
-    loudest = max(float(magnitude.max()) for magnitude in magnitudes.values()) or 1.0
-    figure, axes = pyplot.subplots(
-        1, len(signals), figsize=(5 * len(signals), 4.2), sharey=True, layout="constrained"
-    )
-    for axis, (name, magnitude) in zip(np.atleast_1d(axes), magnitudes.items(), strict=True):
-        image = librosa.display.specshow(
-            librosa.amplitude_to_db(magnitude, ref=loudest, top_db=None),
-            sr=sample_rate,
-            hop_length=WINDOW // 4,
-            x_axis="time",
-            y_axis="log",
-            cmap="magma",
-            vmin=-RANGE_DECIBELS,
-            vmax=0,
-            ax=axis,
-        )
-        axis.set(title=name, xlabel="time (s)", ylabel="frequency (Hz)", ylim=(50, sample_rate / 2))
-        axis.label_outer()
-    figure.colorbar(image, ax=axes, format="%+.0f dB")
-    figure.suptitle(title)
-    write(figure, path)
 
 
 class Cell(NamedTuple):
@@ -110,7 +70,7 @@ def heat_maps(maps: Mapping[tuple[str, str], Sequence[Cell]], path: Path, title:
             )
     figure.colorbar(shown, ax=axes, label="SDR on the validation songs (dB)")
     figure.suptitle(title)
-    write(figure, path)
+    write_figure(figure, path)
 
 
 def places_along(
@@ -127,11 +87,3 @@ def places_along(
         (axis.set_xscale if along is axis.xaxis else axis.set_yscale)("log")
         along.set_minor_formatter(NullFormatter())
     return list(values), False
-
-
-def write(figure: Figure, path: Path) -> None:
-    try:
-        with replacing(path) as partial:
-            figure.savefig(partial, format="png", dpi=80)
-    finally:
-        pyplot.close(figure)

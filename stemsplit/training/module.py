@@ -47,7 +47,7 @@ class SeparationModule(L.LightningModule):
         self.normalise = normalise
         self.train_loss = Mean()
         self.validation_loss = Mean()
-        self.validation_sdr: dict[str, list[float]] = {}
+        self.validation_scores: dict[str, list[float]] = {}
         self._random_states: list[dict[str, Any]] | None = None
         if compile:
             cast(nn.Module, separator.network).compile()
@@ -78,18 +78,26 @@ class SeparationModule(L.LightningModule):
         count = len(batch.keys)
         self.validation_loss.add(loss, count)
         with torch.autocast(batch.mixture.device.type, enabled=False):
-            ratios = signal_to_distortion(batch.stems, estimate.waveforms)[:count]
+            sdr = signal_to_distortion(batch.stems, estimate.waveforms)[:count]
+            mixture = batch.mixture[:, None].expand_as(batch.stems)
+            gain = sdr - signal_to_distortion(batch.stems, mixture)[:count]
         sounds = batch.stems[:count].square().mean(dim=(2, 3)) > SILENT
-        for stem, target in enumerate(self.separator.targets):
-            found = ratios[sounds[:, stem], stem].tolist()
-            self.validation_sdr.setdefault(target, []).extend(found)
+        for score, ratios in (("sdr", sdr), ("gain", gain)):
+            for stem, target in enumerate(self.separator.targets):
+                found = ratios[sounds[:, stem], stem].tolist()
+                self.validation_scores.setdefault(f"{score}/{target}", []).extend(found)
 
     def on_validation_epoch_end(self) -> None:
-        """SDR: the median over the excerpts in which the stem sounds, before the Wiener filter."""
+        """SDR and its gain over the mixture's, before the Wiener filter.
+
+        Medians over the excerpts in which the stem sounds.
+        """
         self.log("validation/loss", self.validation_loss.take(), prog_bar=True)
-        for target in self.separator.targets:
-            if ratios := processes.gather(self.validation_sdr.pop(target, [])):
-                self.log(f"validation/sdr/{target}", median(ratios), prog_bar=True)
+        for score in ("sdr", "gain"):
+            for target in self.separator.targets:
+                name = f"{score}/{target}"
+                if ratios := processes.gather(self.validation_scores.pop(name, [])):
+                    self.log(f"validation/{name}", median(ratios), prog_bar=score == "sdr")
 
     def on_train_epoch_end(self) -> None:
         lr = self.trainer.optimizers[0].param_groups[0]["lr"]

@@ -1,0 +1,62 @@
+"""How long a step takes, and how much of that is waiting for data."""
+
+from time import perf_counter
+from typing import Any
+
+import lightning as L
+
+from stemsplit.training.module import SeparationModule
+
+
+class Timing(L.Callback):
+    """Logs ``time/step_seconds`` and ``time/data_wait_seconds``, means over an epoch's steps.
+
+    A step is from one batch to the next, validation and what happens between epochs left out. The
+    wait is the time until the data module has the batch: 0 where loader processes are ahead. On an
+    accelerator, which computes while the next batch is read, nothing waits for it but the end of
+    the epoch.
+    """
+
+    def __init__(self) -> None:
+        self._start()
+
+    def _start(self) -> None:
+        self.steps = 0
+        self.seconds = 0.0
+        self.waited = 0.0
+        self._before = perf_counter()
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._start()
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        arrived = getattr(trainer.datamodule, "arrived", None)  # type: ignore[attr-defined]
+        if arrived is not None:
+            self.waited += max(0.0, arrived - self._before)
+
+    def on_train_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        now = perf_counter()
+        self.seconds += now - self._before
+        self._before = now
+        self.steps += 1
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._before = perf_counter()
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if self.steps and isinstance(pl_module, SeparationModule):
+            pl_module.log_now(
+                {
+                    "time/step_seconds": self.seconds / self.steps,
+                    "time/data_wait_seconds": self.waited / self.steps,
+                }
+            )

@@ -1,0 +1,150 @@
+"""What Weights & Biases gets to see of a training, read back from its offline files."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import wandb
+from matplotlib import image
+from test_train import configuration
+from wandb_files import OfflineRun, offline_runs
+
+from stemsplit import audio
+from stemsplit.train import train
+from stemsplit.training.weights_and_biases import finish, weights_and_biases
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+SMALL = ["model=mlp", "callbacks.excerpts.every=1", "callbacks.excerpts.seconds=0.5", "group=sweep"]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def offline() -> None:
+    os.environ["WANDB_MODE"] = "offline"
+    yield
+    del os.environ["WANDB_MODE"]
+
+
+@pytest.fixture(scope="module")
+def run(wav_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two epochs, and a third one of the resumed training."""
+    place = tmp_path_factory.mktemp("dashboards")
+    for more in ([], ["epochs=3", f"resume={place / 'run'}"]):
+        settings = ["epochs=2", *SMALL] if not more else [*SMALL, *more]
+        train(
+            configuration(place / "run", place / "cache", wav_corpus, *settings, logger="default")
+        )
+    return place / "run"
+
+
+@pytest.fixture(scope="module")
+def runs(run: Path) -> list[OfflineRun]:
+    return offline_runs(run)
+
+
+def test_a_run_holds_all_that_its_dashboard_shows(runs: list[OfflineRun]) -> None:
+    first = runs[0]
+    media = ("mixture", "vocals/reference", "vocals/estimate", "vocals/spectrograms")
+    curves = {
+        *("train/loss", "validation/loss", "lr"),
+        *("validation/sdr/vocals", "validation/gain/vocals"),
+        *("time/step_seconds", "time/data_wait_seconds"),
+        *("score/valid/vocals/SDR", "score/valid/accompaniment/SDR gain", "scores/valid"),
+    }
+    layers = {
+        *("norm/weight/dense.third", "norm/gradient/dense.third"),
+        *("norm/activation/dense.third/in", "norm/gradient/dense.third/out"),
+    }
+    excerpts = {f"excerpts/0/{name}" for name in media}
+    assert curves | layers | excerpts <= first.logged
+    assert first.config["model"]["separator"]["network"]["hidden"] == 16
+    assert first.config["optimizer"]["lr"] > 0
+    assert first.exit_code == 0
+
+
+def test_a_run_is_found_by_its_tags_and_its_sweep(runs: list[OfflineRun], run: Path) -> None:
+    trained_on = json.loads((run / "result.json").read_text())["trained_on"]
+    for one in runs:
+        assert {"model", "corpus", f"data-{trained_on['fingerprint'][:8]}"} == set(one.tags)
+        assert one.group == "sweep"
+
+
+def test_curves_are_over_the_trainings_steps_whatever_the_order(runs: list[OfflineRun]) -> None:
+    for one in runs:
+        assert one.steps_by["*"] == "trainer/global_step"
+        assert all("trainer/global_step" in row for row in one.history if set(row) - {"_step"})
+    epochs = [row["epoch"] for one in runs for row in one.history if "train/loss" in row]
+    assert epochs == [0, 1, 2]
+
+
+def test_sounds_pictures_and_scores_are_files_of_the_run(runs: list[OfflineRun], run: Path) -> None:
+    folders = sorted(run.glob("wandb/offline-run-*/files"))
+    for one, folder in zip(runs, folders, strict=True):
+        for name in ("mixture", "vocals/reference", "vocals/estimate"):
+            [*rows] = [
+                row[f"excerpts/0/{name}"] for row in one.history if f"excerpts/0/{name}" in row
+            ]
+            assert rows[-1]["_type"] == "audio-file"
+            sound = audio.read(folder / rows[-1]["path"])
+            assert sound.samples.shape[1] / sound.sample_rate == pytest.approx(0.5, abs=0.15)
+        pictures = [
+            row["excerpts/0/vocals/spectrograms"]
+            for row in one.history
+            if "excerpts/0/vocals/spectrograms" in row
+        ]
+        assert image.imread(folder / pictures[-1]["path"]).std() > 0.05
+        [table] = [row["scores/valid"] for row in one.history if "scores/valid" in row]
+        rows = json.loads((folder / table["path"]).read_text())
+        assert rows["columns"][:3] == ["system", "stem", "metric"]
+        assert {row[0] for row in rows["data"]} == {"mixture", "model"}
+        result = json.loads((run / "result.json").read_text())
+        if one is runs[-1]:
+            sdr = result["scores"]["model"]["vocals"]["SDR"]["median"]
+            assert ["model", "vocals", "SDR", "median", sdr] in [row[:5] for row in rows["data"]]
+
+
+def all_of(run: OfflineRun, name: str) -> list[Any]:
+    return [row[name] for row in run.history if name in row]
+
+
+def test_a_resumed_training_is_the_same_run_and_another_one_is_not(
+    runs: list[OfflineRun], tmp_path: Path
+) -> None:
+    assert len(runs) == 2
+    assert runs[0].identity == runs[1].identity != ""
+    for resume in (None, str(tmp_path), None):
+        logger = weights_and_biases(str(tmp_path), "project", "name", [], resume=resume)
+        logger.log_metrics({"loss": 1.0}, 0)
+        finish([logger], failed=False)
+        assert wandb.run is None
+    one, resumed, another = sorted(offline_runs(tmp_path), key=lambda run: len(run.history))
+    assert len({one.identity, resumed.identity, another.identity}) == 2
+
+
+# Without WANDB_MODE the key is tried first, which takes W&B ten seconds to give up.
+@pytest.mark.parametrize("mode", ["online", pytest.param("", marks=pytest.mark.slow)])
+def test_a_server_that_does_not_answer_stops_nothing(mode: str, tmp_path: Path) -> None:
+    """Nothing listens there; a process of its own, since W&B remembers servers and keys."""
+    script = (
+        "from stemsplit.training import weights_and_biases as wb\n"
+        "wb.SECONDS_TO_START = 2\n"
+        f"logger = wb.weights_and_biases({str(tmp_path)!r}, 'project', 'name', ['tag'])\n"
+        "logger.log_metrics({'loss': 1.0}, 0)\n"
+        "wb.finish([logger], failed=False)\n"
+    )
+    dead = {"WANDB_BASE_URL": "http://127.0.0.1:9", "WANDB_API_KEY": "local-" + 40 * "a"}
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith("WANDB_")}
+    ended = subprocess.run(
+        [sys.executable, "-c", script],
+        env=inherited | dead | {"HOME": str(tmp_path), "WANDB_MODE": mode},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert "offline for now; send it later" in ended.stderr
+    [run] = offline_runs(tmp_path)
+    assert "loss" in run.logged
