@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from wandb_files import OfflineRun, offline_runs
 from stemsplit import audio
 from stemsplit.train import train
 from stemsplit.training.weights_and_biases import finish, weights_and_biases
+from stemsplit.workspace import SWEPT, main, specification, workspace
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 SMALL = ["model=mlp", "callbacks.excerpts.every=1", "callbacks.excerpts.seconds=0.5", "group=sweep"]
@@ -122,6 +124,38 @@ def test_a_resumed_training_is_the_same_run_and_another_one_is_not(
         assert wandb.run is None
     one, resumed, another = sorted(offline_runs(tmp_path), key=lambda run: len(run.history))
     assert len({one.identity, resumed.identity, another.identity}) == 2
+
+
+def test_the_dashboard_as_code_shows_what_a_training_logs(runs: list[OfflineRun]) -> None:
+    view = specification(workspace("me", "project", ["vocals"], excerpts=1))
+    assert (view["entity"], view["project"]) == ("me", "project")
+    sections = view["spec"]["section"]["panelBankConfig"]["sections"]
+    panels = {section["name"]: section["panels"] for section in sections if section["panels"]}
+    assert list(panels) == ["Scores", "Losses", "Excerpts", "Layers", "Speed", "Sweep"]
+    logged = runs[0].logged
+    shown: set[str] = set()
+    for config in (panel["config"] for of_section in panels.values() for panel in of_section):
+        shown |= set(config.get("metrics", [])) | set(config.get("mediaKeys", []))
+        if pattern := config.get("metricRegex"):
+            assert any(re.match(pattern, name) for name in logged), pattern
+    assert len(shown) > 12
+    assert {name.replace("/test/", "/valid/") for name in shown} <= logged
+    tables = [panel for panel in panels["Scores"] if "able" in json.dumps(panel)]
+    assert "scores/valid" in json.dumps(tables)
+    settings = [path for path in SWEPT if path in json.dumps(panels["Sweep"])]
+    assert settings == list(SWEPT)
+    assert "validation/sdr/vocals" in json.dumps(panels["Sweep"])
+    for setting in settings:  # which a run's configuration holds
+        place: Any = runs[0].config
+        for part in setting.split("."):
+            place = place[part]
+        assert isinstance(place, float)
+
+
+def test_the_specification_can_be_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["--entity", "me", "--stems", "vocals", "drums", "--excerpts", "3", "--dry-run"])
+    printed = json.loads(capsys.readouterr().out)
+    assert "excerpts/2/drums/estimate" in json.dumps(printed)
 
 
 # Without WANDB_MODE the key is tried first, which takes W&B ten seconds to give up.
