@@ -1,4 +1,7 @@
-"""``python -m stemsplit.report ranking SWEEP``: does a small training set rank as the full one?"""
+"""``python -m stemsplit.report RUN…``: what trainings did, as one HTML file without a network.
+
+``python -m stemsplit.report ranking SWEEP``: does a small training set rank as the full one?
+"""
 
 import argparse
 import json
@@ -15,35 +18,94 @@ from rich.table import Table
 from stemsplit.errors import InputError, one_line_errors
 from stemsplit.evaluation.intervals import rank_correlation
 from stemsplit.files import replacing
+from stemsplit.reporting.page import comparison_page, run_page, write
+from stemsplit.reporting.run_records import read_run
 
 # What makes a trial of a training, and the training set small; all else is kept.
 OF_A_TRIAL = ("+sweep", "sweep.", "callbacks.trial", "data.downsample", "hydra", "tuned")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m stemsplit.report", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    ranking_ = commands.add_parser(
-        "ranking",
-        help="train some of a sweep's settings on the full training set, in SWEEP/full/TRIAL, and "
-        "correlate the ranks; what is there already is taken up",
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    with one_line_errors():
+        if given[:1] == ["ranking"]:
+            known = ranking_parser().parse_args(given[1:])
+            ranking(known.sweep, known.trials, known.overrides)
+        else:
+            known = page_parser().parse_args(given)
+            print(page(known.runs, known.output))
+
+
+def page_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m stemsplit.report",
+        description="Write one self-contained HTML file, and print its path. (Another command: "
+        "`python -m stemsplit.report ranking --help`.)",
     )
-    ranking_.add_argument("sweep", type=Path, metavar="SWEEP", help="the folder of a sweep")
-    ranking_.add_argument(
+    parser.add_argument(
+        "runs",
+        nargs="+",
+        type=Path,
+        metavar="RUN",
+        help="a run's folder: RUN/report.html; several: a comparison of them, report.html here; "
+        "a sweep's folder: SWEEP/report.html",
+    )
+    parser.add_argument("--output", type=Path, metavar="FILE", help="another place for it")
+    return parser
+
+
+def ranking_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m stemsplit.report ranking",
+        description="Train some of a sweep's settings on the full training set, in "
+        "SWEEP/full/TRIAL, and correlate the ranks; what is there already is taken up.",
+    )
+    parser.add_argument("sweep", type=Path, metavar="SWEEP", help="the folder of a sweep")
+    parser.add_argument(
         "--trials",
         type=int,
         default=5,
         help="how many of its settings, evenly from the best to the worst (default: %(default)s)",
     )
-    ranking_.add_argument(
+    parser.add_argument(
         "overrides",
         nargs="*",
         metavar="SETTING",
         help="after SWEEP: other settings for the full trainings, as epochs=100",
     )
-    given = parser.parse_args(arguments)
-    with one_line_errors():
-        ranking(given.sweep, given.trials, given.overrides)
+    return parser
+
+
+def page(folders: Sequence[Path], output: Path | None = None) -> Path:
+    """Write the page of a run, of several, or of a sweep; returns where it lies."""
+    sweeps = [folder for folder in folders if (folder / "study.journal").is_file()]
+    if sweeps and len(folders) > 1:
+        raise InputError(f"{sweeps[0]}: a sweep has a page of its own: report it alone")
+    if sweeps:
+        # Optuna is an extra, and other pages can do without.
+        from stemsplit.reporting.sweep import page_of
+
+        path, text = folders[0] / "report.html", page_of(folders[0])
+    elif len(folders) == 1:
+        path, text = folders[0] / "report.html", run_page(read_run(folders[0]))
+    else:
+        records = [
+            read_run(folder, name) for folder, name in zip(folders, names(folders), strict=True)
+        ]
+        path, text = Path("report.html"), comparison_page(records)
+    path = output or path
+    write(path, text)
+    return path
+
+
+def names(folders: Sequence[Path]) -> list[str]:
+    """As much of the folders' paths as tells them apart."""
+    parts = [folder.resolve().parts for folder in folders]
+    for length in range(1, max(map(len, parts)) + 1):
+        found = ["/".join(part[-length:]) for part in parts]
+        if len(set(found)) == len(found):
+            return found
+    raise InputError(f"{folders[0]}: is given twice")
 
 
 def ranking(sweep: Path, count: int, overrides: Sequence[str]) -> None:

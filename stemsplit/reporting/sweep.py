@@ -11,7 +11,10 @@ from rich.console import Console
 from rich.table import Table
 
 from stemsplit.files import replacing
+from stemsplit.reporting.page import sweep_page
 from stemsplit.reporting.plots import Cell, heat_maps
+from stemsplit.reporting.run_records import read_json, read_run
+from stemsplit.training.trials import study_in
 
 ENOUGH = 4  # finished trials without which nothing can be said of a setting's importance
 
@@ -50,20 +53,62 @@ def report(study: optuna.Study, folder: Path) -> None:
     with replacing(folder / "best.yaml") as partial:
         partial.write_text("\n".join([*lines, ""]))
     print(f"best: trial {best.number}, {best.value:.2f} dB; tuned={folder / 'best.yaml'}")
-    tried = [name for name in names if len({trial.params.get(name) for trial in trials}) > 1]
+    tried = tried_in(trials)
     if len(tried) > 1:
         maps = {(tried[0], name): cells_of(trials, tried[0], name) for name in tried[1:]}
         heat_maps(maps, folder / "heat_map.png", f"{folder.name}, {len(trials)} trials")
-    finished = [trial for trial in trials if trial.state == TrialState.COMPLETE]
-    if tried and len(finished) >= ENOUGH:
-        shares = optuna.importance.get_param_importances(
-            study,
-            params=tried,
-            evaluator=optuna.importance.FanovaImportanceEvaluator(seed=0),
-        )
+    if shares := importance_in(study):
         console.print(
             "importance: " + ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
         )
+
+
+def page_of(folder: Path) -> str:
+    """The page of a sweep's folder, whether it has ended or not."""
+    study = study_in(folder)
+    best = best_of(study.trials)
+    records = [
+        read_run(folder / str(trial.number), f"trial {trial.number}")
+        for trial in study.trials
+        if (folder / str(trial.number) / "config.yaml").is_file()
+    ]
+    ranking = folder / "ranking.json"
+    return sweep_page(
+        folder.resolve().name,
+        records,
+        [
+            {
+                "number": trial.number,
+                "settings": trial.params,
+                "value": value_of(trial),
+                "state": trial.state.name.lower(),
+                "best": best is not None and trial.number == best.number,
+            }
+            for trial in study.trials
+        ],
+        folder / "heat_map.png",
+        (folder / "best.yaml").read_text() if (folder / "best.yaml").is_file() else None,
+        importance_in(study),
+        read_json(ranking) if ranking.is_file() else None,
+    )
+
+
+def tried_in(trials: Sequence[FrozenTrial]) -> list[str]:
+    """The settings of which there were several values."""
+    names = sorted({name for trial in trials for name in trial.params})
+    return [name for name in names if len({trial.params.get(name) for trial in trials}) > 1]
+
+
+def importance_in(study: optuna.Study) -> dict[str, float]:
+    """What share of the difference between trials each setting makes; none of too few trials."""
+    trials = study.trials
+    tried = tried_in(trials)
+    finished = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    if not tried or len(finished) < ENOUGH:
+        return {}
+    return optuna.importance.get_param_importances(
+        study, params=tried, evaluator=optuna.importance.FanovaImportanceEvaluator(seed=0)
+    )
 
 
 def best_of(trials: Sequence[FrozenTrial]) -> FrozenTrial | None:

@@ -22,7 +22,7 @@ from stemsplit.training.module import SeparationModule, signal_to_distortion
 
 KEPT = 20  # epochs of which there is something to hear; of longer runs every second one, fourth …
 MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
-DPI = 50
+DPI = 60
 
 Samples = Float32[np.ndarray, "channel time"]
 

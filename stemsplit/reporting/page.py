@@ -1,0 +1,344 @@
+"""One HTML file of a run, of several or of a sweep: all in it, nothing to be fetched."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from stemsplit.errors import InputError
+from stemsplit.evaluation.scores import METRICS
+from stemsplit.evaluation.tables import GAIN
+from stemsplit.files import replacing
+from stemsplit.reporting.charts import Chart, Series, embedded, line_chart, number, strips
+from stemsplit.reporting.run_records import RunRecord, differing
+
+SOUNDS = 8  # estimates of an excerpt that a page holds; 150 to 300 kB each
+SHOWN = (*METRICS, GAIN)
+SUBSETS = {"valid": "validation", "test": "test"}
+
+
+class Quality(NamedTuple):
+    """What a headline says of a stem."""
+
+    stem: str
+    sdr: dict[str, Any]
+    gain: dict[str, Any]
+
+
+class Take(NamedTuple):
+    """An estimate of an excerpt; `label` says of which epoch or run."""
+
+    label: str
+    sdr: float | None
+    gain: float | None
+    audio: str
+    picture: str
+
+
+@dataclass(frozen=True)
+class Heard:
+    """A stem of an excerpt, as it was and as it was found."""
+
+    title: str
+    mixture: str
+    reference: str
+    takes: list[Take]
+    left_out: int
+
+
+def run_page(record: RunRecord) -> str:
+    layers = {
+        what: strips(record.layers(kind, end))
+        for what, kind, end in (
+            ("Weights", "weight", ""),
+            ("Gradients of the weights", "gradient", ""),
+            ("Activations", "activation", "/out"),
+        )
+    }
+    return _render(
+        title=f"{record.model} – {record.name}",
+        headline=record.model,
+        records=[record],
+        facts=facts(record),
+        qualities=qualities(record),
+        charts=curves(record),
+        excerpts=excerpts(record),
+        layers={what: found for what, found in layers.items() if found},
+        tables={label: table(result) for label, result in record.results.items()},
+        environment=environment(record),
+    )
+
+
+def comparison_page(records: Sequence[RunRecord]) -> str:
+    return _render(
+        title=f"{len(records)} trainings: {', '.join(record.name for record in records)}",
+        headline=f"{len(records)} trainings",
+        records=records,
+        compared=[(record, facts(record), qualities(record)) for record in records],
+        charts=overlaid(records),
+        settings=differing(list(records)),
+        excerpts=side_by_side(records),
+        tables={
+            f"{record.name}, {label}": table(result)
+            for record in records
+            for label, result in record.results.items()
+        },
+    )
+
+
+def sweep_page(
+    name: str,
+    records: Sequence[RunRecord],
+    trials: Sequence[Mapping[str, Any]],
+    heat_map: Path,
+    best: str | None,
+    importance: Mapping[str, float],
+    ranking: Mapping[str, Any] | None,
+) -> str:
+    """`trials`: number, settings, value and state of each; `best`: the text of best.yaml."""
+    return _render(
+        title=f"Sweep {name}",
+        headline=f"Sweep {name}",
+        records=records,
+        trials=trials,
+        swept=list(dict.fromkeys(setting for trial in trials for setting in trial["settings"])),
+        heat_map=embedded(heat_map) if heat_map.is_file() else None,
+        best=best,
+        importance=importance,
+        ranking=ranking,
+        charts=overlaid(records),
+    )
+
+
+def write(path: Path, page: str) -> None:
+    with replacing(path) as partial:
+        partial.write_text(page, encoding="utf-8")
+
+
+def _render(**content: Any) -> str:
+    environment = Environment(
+        loader=PackageLoader("stemsplit.reporting", "."),
+        autoescape=True,  # names of songs and settings are anyone's
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"number": number, "decibels": decibels, "interval": interval}
+    nothing = dict.fromkeys(
+        ("facts", "qualities", "compared", "settings", "excerpts", "layers", "tables"), ()
+    ) | dict.fromkeys(("trials", "swept", "importance", "environment"), ())
+    absent = dict.fromkeys(("heat_map", "best", "ranking"))
+    written = f"{datetime.now():%Y-%m-%d %H:%M}"
+    template = environment.get_template("page.html")
+    return template.render(**(nothing | absent | {"written": written, "SHOWN": SHOWN} | content))
+
+
+def decibels(value: float | None) -> str:
+    return "–" if value is None else f"{value + 0.0:.2f}".replace("-", "−")
+
+
+def interval(score: Mapping[str, Any]) -> str:
+    if score.get("low") is None:
+        return ""
+    return f"[{score['low']:.1f}, {score['high']:.1f}]".replace("-", "−")
+
+
+def facts(record: RunRecord) -> dict[str, str]:
+    """What a run was, in a line."""
+    result = record.results.get("validation", {})
+    trained = result.get("trained_on", {})
+    return {
+        "model": record.model,
+        "corpus": str(result.get("corpus", record.config.get("corpus", "–"))),
+        "fingerprint": str(trained.get("fingerprint", "–"))[:8],
+        "songs": str(trained.get("songs", "–")),
+        "epochs": str(record.epochs),
+        "steps": str(result.get("steps", "–")),
+        "seed": str(result.get("seed", record.config.get("seed", "–"))),
+        "commit": str(result.get("commit") or "–")[:9],
+        "written": f"{datetime.fromtimestamp(_last_change(record.folder)):%Y-%m-%d %H:%M}",
+    }
+
+
+def _last_change(folder: Path) -> float:
+    files = [folder / name for name in ("metrics.csv", "result.json", "config.yaml")]
+    return max(file.stat().st_mtime for file in files if file.is_file())
+
+
+def qualities(record: RunRecord) -> list[Quality]:
+    """Of the targets, on the test songs where they were scored, else on the validation songs."""
+    ours = [label for label in record.results if "test" in label]
+    label = ours[0] if ours else "validation"
+    result = record.results.get(label, {})
+    scores = result.get("scores", {})
+    row = scores.get(record.model, {})
+    base = scores.get("mixture", {})
+    found = []
+    for stem in record.targets:
+        if sdr := row.get(stem, {}).get("SDR"):
+            gain = row[stem].get(GAIN)
+            if gain is None:  # results before it was measured song by song
+                other = base.get(stem, {}).get("SDR", {}).get("median")
+                both = sdr["median"] is not None and other is not None
+                gain = {"median": sdr["median"] - other if both else None}
+            found.append(
+                Quality(stem, sdr | {"subset": SUBSETS.get(str(result.get("subset")), label)}, gain)
+            )
+    return found
+
+
+def table(result: Mapping[str, Any]) -> dict[str, Any]:
+    """A result as its page shows it: BSS Eval's scores, then those of whole songs."""
+    others = dict.fromkeys(
+        metric
+        for stems in result["scores"].values()
+        for metrics in stems.values()
+        for metric in metrics
+        if metric not in SHOWN
+    )
+    return {
+        "result": result,
+        "protocol": result.get("protocol", {}).get("tag", ""),
+        "frames": result.get("frames", {}),
+        "others": list(others),
+        "differences": result.get("differences", {}),
+        "spreads": result.get("spreads", {}),
+    }
+
+
+def environment(record: RunRecord) -> dict[str, str]:
+    for result in record.results.values():
+        commit = {"commit": str(result.get("commit") or "–")}
+        return commit | {name: str(found) for name, found in result.get("versions", {}).items()}
+    return {}
+
+
+def curves(record: RunRecord) -> list[Chart]:
+    metrics = record.metrics
+
+    def several(prefix: str) -> list[Series]:
+        return [
+            Series(name.removeprefix(prefix), points)
+            for name, points in metrics.items()
+            if name.startswith(prefix)
+        ]
+
+    def named(**names: str) -> list[Series]:
+        return [Series(label, metrics.get(name, [])) for label, name in names.items()]
+
+    charts = [
+        line_chart("SDR on the validation excerpts", "dB", several("validation/sdr/")),
+        line_chart("Gain over the mixture", "dB", several("validation/gain/")),
+        line_chart(
+            "Loss", "", named(training="train/loss", validation="validation/loss"), log=True
+        ),
+        line_chart("Learning rate", "", named(rate="lr"), log=True),
+        line_chart(
+            "Time per step",
+            "s",
+            named(step="time/step_seconds", waiting="time/data_wait_seconds"),
+        ),
+    ]
+    return [chart for chart in charts if chart is not None]
+
+
+def overlaid(records: Sequence[RunRecord]) -> list[Chart]:
+    """The same curve of every run; SDR and gain of each stem that any has."""
+    stems = list(dict.fromkeys(stem for record in records for stem in record.targets))
+    wanted = [
+        *(
+            (f"SDR of the {s} on the validation excerpts", "dB", f"validation/sdr/{s}")
+            for s in stems
+        ),
+        *((f"Gain of the {s} over the mixture", "dB", f"validation/gain/{s}") for s in stems),
+        ("Validation loss", "", "validation/loss"),
+        ("Training loss", "", "train/loss"),
+        ("Learning rate", "", "lr"),
+        ("Time per step", "s", "time/step_seconds"),
+    ]
+    charts = [
+        line_chart(
+            title,
+            unit,
+            [Series(record.name, record.metrics.get(metric, [])) for record in records],
+            log=metric.endswith("loss") or metric == "lr",
+        )
+        for title, unit, metric in wanted
+    ]
+    return [chart for chart in charts if chart is not None]
+
+
+def excerpts(record: RunRecord) -> list[Heard]:
+    """Of every excerpt and stem some epochs, from the first to the last."""
+    several = max(2, SOUNDS // max(1, len(record.targets)))
+    found = []
+    for place, excerpt in _stems_of(record):
+        stem, of_stem = place
+        estimates = of_stem["estimates"]
+        last = len(estimates) - 1
+        count = min(several, len(estimates))
+        kept = sorted({round(last * i / max(1, count - 1)) for i in range(count)}, reverse=True)
+        takes = [_take(record, estimates[i], f"epoch {estimates[i]['epoch']}") for i in kept]
+        found.append(_heard(record, excerpt, stem, takes, len(estimates) - len(takes)))
+    return found
+
+
+def side_by_side(records: Sequence[RunRecord]) -> list[Heard]:
+    """Of the excerpts that several runs share, each run's last estimate."""
+    shared: dict[tuple[Any, ...], list[tuple[RunRecord, str, dict[str, Any]]]] = {}
+    for record in records:
+        for (stem, _), excerpt in _stems_of(record):
+            key = (excerpt["track"], excerpt["start_seconds"], excerpt["seconds"], stem)
+            shared.setdefault(key, []).append((record, stem, excerpt))
+    found = []
+    for several in shared.values():
+        if len(several) < 2:
+            continue
+        takes = []
+        for record, stem, excerpt in several:
+            last = excerpt["stems"][stem]["estimates"][-1]
+            takes.append(_take(record, last, f"{record.name}, epoch {last['epoch']}"))
+        record, stem, excerpt = several[0]
+        found.append(_heard(record, excerpt, stem, takes, 0))
+    return found
+
+
+def _stems_of(record: RunRecord) -> list[tuple[tuple[str, dict[str, Any]], dict[str, Any]]]:
+    return [
+        ((stem, of_stem), excerpt)
+        for excerpt in record.excerpts
+        for stem, of_stem in excerpt["stems"].items()
+        if of_stem["estimates"]
+    ]
+
+
+def _take(record: RunRecord, estimate: Mapping[str, Any], label: str) -> Take:
+    sdr, before = estimate["sdr"], estimate["sdr_mixture"]
+    gain = None if sdr is None or before is None else sdr - before
+    files = (embedded(_inside(record, estimate[kind])) for kind in ("audio", "picture"))
+    return Take(label, sdr, gain, *files)
+
+
+def _heard(
+    record: RunRecord, excerpt: Mapping[str, Any], stem: str, takes: list[Take], left_out: int
+) -> Heard:
+    start, end = excerpt["start_seconds"], excerpt["start_seconds"] + excerpt["seconds"]
+    return Heard(
+        f"{stem}: {excerpt['track']}, {start:.1f}–{end:.1f} s",
+        embedded(_inside(record, excerpt["mixture"])),
+        embedded(_inside(record, excerpt["stems"][stem]["reference"])),
+        takes,
+        left_out,
+    )
+
+
+def _inside(record: RunRecord, name: str) -> Path:
+    """A file that the run's index names; of no other folder than its own."""
+    folder = (record.folder / "excerpts").resolve()
+    path = (folder / name).resolve()
+    if not path.is_relative_to(folder) or not path.is_file():
+        raise InputError(f"{folder / 'index.json'}: there is no {name} beside it")
+    return path
