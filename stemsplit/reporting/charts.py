@@ -35,7 +35,7 @@ class Chart:
     title: str
     unit: str
     svg: Markup
-    labels: list[str]
+    labels: list[tuple[str, int]]  # and the number of its colour
     data: str  # JSON: the series, and where they lie in the drawing
     summary: str  # in words
 
@@ -43,12 +43,17 @@ class Chart:
 def line_chart(
     title: str, unit: str, series: Iterable[Series], log: bool = False, x: str = "step"
 ) -> Chart | None:
-    """Curves over `x`; None where there is nothing to draw. `log`: positive values by decades."""
+    """Curves over `x`; None where there is nothing to draw. `log`: positive values by decades.
+
+    A colour belongs to a series' place among all, whether the others have points or not.
+    """
     drawn = []
-    for label, points in series:
+    labels = []
+    for place, (label, points) in enumerate(series):
         shown = [(a, b) for a, b in points if math.isfinite(b) and (b > 0 or not log)]
         if shown:
             drawn.append(Series(label, shown))
+            labels.append((label, place % COLOURS + 1))
     if not drawn:
         return None
     xs = [a for one in drawn for a, _ in one.points]
@@ -63,14 +68,13 @@ def line_chart(
             f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{number(value)}</text>'
         )
     for value in across.ticks():
-        place = across.place(value)
-        label = f'<text x="{place}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">'
+        label = f'<text x="{across.place(value)}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">'
         parts.append(f"{label}{number(value)}</text>")
     middle = (LEFT + WIDTH - RIGHT) / 2
     parts.append(f'<text x="{middle}" y="{HEIGHT - 3}" text-anchor="middle">{escape(x)}</text>')
-    for place, one in enumerate(drawn):
+    for one, (_, colour) in zip(drawn, labels, strict=True):
         path = " ".join(f"{across.place(a)},{up.place(b)}" for a, b in one.points)
-        style = f"--colour: var(--series-{place % COLOURS + 1})"
+        style = f"--colour: var(--series-{colour})"
         if len(one.points) > 1:
             parts.append(f'<polyline class="curve" style="{style}" points="{path}"/>')
         if len(one.points) <= 24:
@@ -96,7 +100,7 @@ def line_chart(
             for one in drawn
         ],
     }
-    return Chart(title, unit, svg, [one.label for one in drawn], json.dumps(data), summary)
+    return Chart(title, unit, svg, labels, json.dumps(data), summary)
 
 
 class Axis(NamedTuple):

@@ -63,7 +63,7 @@ def run_page(record: RunRecord) -> str:
         headline=record.model,
         records=[record],
         facts=facts(record),
-        qualities=qualities(record),
+        qualities=qualities(record, best_scored(record)),
         charts=curves(record),
         excerpts=excerpts(record),
         layers={what: found for what, found in layers.items() if found},
@@ -73,11 +73,18 @@ def run_page(record: RunRecord) -> str:
 
 
 def comparison_page(records: Sequence[RunRecord]) -> str:
+    # Of test songs only where all were scored on some.
+    labels = [best_scored(record) for record in records]
+    if "validation" in labels:
+        labels = ["validation"] * len(labels)
     return _render(
         title=f"{len(records)} trainings: {', '.join(record.name for record in records)}",
         headline=f"{len(records)} trainings",
         records=records,
-        compared=[(record, facts(record), qualities(record)) for record in records],
+        compared=[
+            (record, facts(record), qualities(record, label))
+            for record, label in zip(records, labels, strict=True)
+        ],
         charts=overlaid(records),
         settings=differing(list(records)),
         excerpts=side_by_side(records),
@@ -98,7 +105,10 @@ def sweep_page(
     importance: Mapping[str, float],
     ranking: Mapping[str, Any] | None,
 ) -> str:
-    """`trials`: number, settings, value and state of each; `best`: the text of best.yaml."""
+    """`trials`: number, settings, value and state of each; `best`: the text of best.yaml.
+
+    `records` are of the trials whose curves are drawn, in the order of their colours.
+    """
     return _render(
         title=f"Sweep {name}",
         headline=f"Sweep {name}",
@@ -168,10 +178,14 @@ def _last_change(folder: Path) -> float:
     return max(file.stat().st_mtime for file in files if file.is_file())
 
 
-def qualities(record: RunRecord) -> list[Quality]:
-    """Of the targets, on the test songs where they were scored, else on the validation songs."""
-    ours = [label for label in record.results if "test" in label]
-    label = ours[0] if ours else "validation"
+def best_scored(record: RunRecord) -> str:
+    """What a headline is of: the test songs where they were scored, else the validation songs."""
+    on_test = [label for label, one in record.results.items() if one.get("subset") == "test"]
+    return on_test[0] if on_test else "validation"
+
+
+def qualities(record: RunRecord, label: str) -> list[Quality]:
+    """Of the targets, by one of the run's results."""
     result = record.results.get(label, {})
     scores = result.get("scores", {})
     row = scores.get(record.model, {})

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from stemsplit.files import replacing
+from stemsplit.reporting.charts import COLOURS
 from stemsplit.reporting.page import sweep_page
 from stemsplit.reporting.plots import Cell, heat_maps
 from stemsplit.reporting.run_records import read_json, read_run
@@ -67,9 +68,11 @@ def page_of(folder: Path) -> str:
     """The page of a sweep's folder, whether it has ended or not."""
     study = study_in(folder)
     best = best_of(study.trials)
+    scored = [trial for trial in study.trials if value_of(trial) is not None]
+    scored.sort(key=lambda trial: value_of(trial) or 0.0, reverse=True)
     records = [
         read_run(folder / str(trial.number), f"trial {trial.number}")
-        for trial in study.trials
+        for trial in scored[:COLOURS]
         if (folder / str(trial.number) / "config.yaml").is_file()
     ]
     ranking = folder / "ranking.json"
