@@ -33,6 +33,20 @@ ffmpeg:
 	else echo "ffmpeg is missing and can be installed here by neither apt nor brew:" \
 		"install it, then say make setup again"; exit 1; fi
 
+# The report's tests open it in a browser; without one they are skipped.
+.PHONY: browser screenshot
+browser:  ## chromium, which the tests of the report and `make screenshot` open it in
+	@if command -v chromium chromium-browser google-chrome >/dev/null; then :; \
+	elif command -v apt-get >/dev/null && { [ "$$(id -u)" = 0 ] || command -v sudo >/dev/null; }; then \
+		sudo=$$([ "$$(id -u)" = 0 ] || echo sudo); \
+		$$sudo apt-get update -qq && $$sudo apt-get install -y -qq chromium >/dev/null; \
+	elif command -v brew >/dev/null; then brew install --quiet --cask chromium; \
+	else echo "no chromium, and neither apt nor brew to install it"; exit 1; fi
+
+screenshot: setup browser  ## the README's picture of a report: make screenshot OF=path/to/a/run
+	@test -n "$(OF)" || { echo "which run? make screenshot OF=path/to/a/run"; exit 1; }
+	$(RUN) experiments/screenshot.py $(OF)
+
 demo: setup  ## train briefly on synthesised songs, score, separate one: at most 4 minutes
 	$(RUN) -m stemsplit.demo
 

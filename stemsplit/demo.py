@@ -1,8 +1,9 @@
 """``make demo``: the whole way in minutes, by the commands that one would type.
 
 Trains a small `mel_blstm` on the synthesised songs, scores it on their test songs beside the
-do-nothing mixture, separates one of them, and draws it. The published network is four times as
-wide and reads excerpts of six seconds: ``python -m stemsplit.train model=mel_blstm``.
+do-nothing mixture, separates one of them, draws it, and writes the run's report. The published
+network is four times as wide and reads excerpts of six seconds:
+``python -m stemsplit.train model=mel_blstm``.
 """
 
 import shlex
@@ -16,6 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from stemsplit import audio, configuration
+from stemsplit.report import page
 from stemsplit.spectrograms import spectrogram_comparison
 
 SMALL = ["model.separator.network.hidden=128", "chunk_seconds=3.0"]
@@ -37,6 +39,7 @@ def main() -> None:
     picture = draw(song, output / name / "vocals.wav", run / "spectrograms.png", name)
     print(f"\nstems:    {output / name}/*.wav\npicture:  {picture}")
     print(f"scores:   {run / 'evaluations/demo-test/result.json'}")
+    print(f"report:   {page([run])}")
 
 
 def step(module: str, *arguments: str) -> None:

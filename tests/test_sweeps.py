@@ -69,6 +69,9 @@ def test_a_sweep_is_killed_twice_and_ends(
     found = OmegaConf.load(folder / "best.yaml")
     assert float(best["optimizer.lr"]) == found["optimizer.lr"]
     assert (folder / "heat_map.png").stat().st_size > 5_000
+    report = (folder / "report.html").read_text()
+    assert "Heat map of the trials" in report
+    assert report.count(", best</td>") == 1
     assert f"best: trial {best['trial']}" in output
 
 

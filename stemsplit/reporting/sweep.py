@@ -12,7 +12,7 @@ from rich.table import Table
 
 from stemsplit.files import replacing
 from stemsplit.reporting.charts import COLOURS
-from stemsplit.reporting.page import sweep_page
+from stemsplit.reporting.page import sweep_page, write
 from stemsplit.reporting.plots import Cell, heat_maps
 from stemsplit.reporting.run_records import read_json, read_run
 from stemsplit.training.trials import study_in
@@ -21,7 +21,7 @@ ENOUGH = 4  # finished trials without which nothing can be said of a setting's i
 
 
 def report(study: optuna.Study, folder: Path) -> None:
-    """Print the trials, and write ``trials.csv``, ``best.yaml`` and ``heat_map.png``.
+    """Print the trials, and write ``trials.csv``, ``best.yaml``, ``heat_map.png``, ``report.html``.
 
     Heat maps show the first setting that was tried with several values (the learning rate) against
     each of the others: of the trials that share both values, the best.
@@ -62,6 +62,8 @@ def report(study: optuna.Study, folder: Path) -> None:
         console.print(
             "importance: " + ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
         )
+    write(folder / "report.html", page_of(folder))
+    print(f"report: {folder / 'report.html'}")
 
 
 def page_of(folder: Path) -> str:
