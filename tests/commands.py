@@ -15,6 +15,7 @@ TINY = [
     "data.batch_size=4",
     "data.validation_chunks=1",
     "logger=csv",
+    "~callbacks.excerpts",
 ]
 
 
@@ -38,8 +39,12 @@ def run(place: Path, module: str, *arguments: str) -> str:
 
 
 def rows(run_folder: Path) -> list[dict[str, str]]:
+    """All metrics but the time that they took, which no two runs have in common."""
     with (run_folder / "metrics.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
+        return [
+            {name: value for name, value in row.items() if not name.startswith("time/")}
+            for row in csv.DictReader(file)
+        ]
 
 
 def epochs(run_folder: Path) -> list[str]:

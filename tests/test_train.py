@@ -1,15 +1,19 @@
 """Every architecture goes the whole way of a training, in this process."""
 
-import csv
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from commands import rows
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
+import stemsplit
+from stemsplit import audio
 from stemsplit.configuration import CONF, register_resolvers
 from stemsplit.train import train
+from stemsplit.training.excerpts import read_index, sdr
 
 MODELS = sorted(
     path.stem
@@ -28,6 +32,8 @@ def configuration(
     run.mkdir(exist_ok=True)
     tiny = ["window=1024", "hop=256", "chunk_seconds=0.5", "chunks_per_track=4"]
     tiny.append(f"logger={logger}")
+    if not any("callbacks.excerpts" in word for word in overrides):  # pictures take their time
+        tiny.append("~callbacks.excerpts")
     songs = [
         "data=musdb18hq",
         f"data.root={corpus}",
@@ -53,6 +59,26 @@ def test_fast_dev_run_ends_cleanly(
     train(configuration(tmp_path / "run", tmp_path / "cache", wav_corpus, *overrides))
 
 
+@pytest.mark.parametrize("model", ["mlp", "hdemucs_small"])
+def test_excerpts_are_separated_by_masks_and_waveforms(
+    model: str, tmp_path: Path, wav_corpus: Path
+) -> None:
+    """By the averaged weights, which are the ones that are scored."""
+    overrides = [f"model={model}", "epochs=1", "callbacks=ema", "callbacks.excerpts.seconds=0.5"]
+    train(configuration(tmp_path / "run", tmp_path / "cache", wav_corpus, *overrides))
+    [excerpt] = read_index(tmp_path / "run/excerpts")
+    [found] = excerpt["stems"]["vocals"]["estimates"]
+    place = round(excerpt["start_seconds"] * 44100)
+    mixture = samples_of(wav_corpus, excerpt["track"], "mixture")[:, place : place + 22050]
+    vocals = samples_of(wav_corpus, excerpt["track"], "vocals")[:, place : place + 22050]
+    averaged = stemsplit.load(tmp_path / "run").separate(torch.from_numpy(mixture), 44100)
+    assert found["sdr"] == pytest.approx(sdr(vocals, averaged["vocals"].numpy()), abs=0.01)
+
+
+def samples_of(corpus: Path, track: str, stem: str) -> np.ndarray:
+    return audio.read(corpus / "train" / track / f"{stem}.wav").samples
+
+
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_two_trainings_of_one_seed_are_the_same(
     accumulate: int, tmp_path: Path, wav_corpus: Path
@@ -62,8 +88,7 @@ def test_two_trainings_of_one_seed_are_the_same(
     for name in ("one", "two"):
         run = tmp_path / name
         train(configuration(run, tmp_path / "cache", wav_corpus, *overrides))
-        with (run / "metrics.csv").open(newline="") as file:
-            found.append(list(csv.DictReader(file)))
+        found.append(rows(run))
         torch.rand(7)
     assert found[0] == found[1]
     assert len(found[0]) > 2
