@@ -148,7 +148,7 @@ def fit(
 ) -> L.Trainer:
     trainer: L.Trainer = make(
         config.trainer,
-        callbacks=list(make(config.callbacks).values()),
+        callbacks=[found for found in make(config.callbacks).values() if found is not None],
         logger=loggers,
     )
     for logger in loggers:

@@ -15,7 +15,7 @@ TINY = [
     "data.batch_size=4",
     "data.validation_chunks=1",
     "logger=csv",
-    "~callbacks.excerpts",
+    "callbacks.excerpts=null",
 ]
 
 

@@ -33,7 +33,7 @@ def configuration(
     tiny = ["window=1024", "hop=256", "chunk_seconds=0.5", "chunks_per_track=4"]
     tiny.append(f"logger={logger}")
     if not any("callbacks.excerpts" in word for word in overrides):  # pictures take their time
-        tiny.append("~callbacks.excerpts")
+        tiny.append("callbacks.excerpts=null")
     songs = [
         "data=musdb18hq",
         f"data.root={corpus}",

@@ -60,7 +60,7 @@ class Excerpts(L.Callback):
         if every < 1 or count < 1 or seconds <= 0:
             raise InputError(
                 f"excerpts: every {every} epochs, count {count} and seconds {seconds} must be more "
-                "than nothing; ~callbacks.excerpts leaves them out"
+                "than nothing; callbacks.excerpts=null leaves them out"
             )
         self.folder = Path(folder) / "excerpts"
         self.every = every

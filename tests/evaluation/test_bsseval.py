@@ -289,6 +289,7 @@ def assert_as_near_as_museval_is_to_itself(
 
 
 @needs_music
+@pytest.mark.slow
 def test_musevals_own_test_song() -> None:
     streams = audio.read_streams(ROCK, range(5))
     rate = streams[0].sample_rate
