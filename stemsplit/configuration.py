@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.utils import instantiate
 from lightning.pytorch import callbacks
@@ -179,7 +180,10 @@ def saved(run: Path) -> DictConfig:
     path = run / "config.yaml"
     if not path.is_file():
         raise InputError(f"{run}: not the folder of a run, it holds no config.yaml")
-    config = OmegaConf.load(path)
+    try:
+        config = OmegaConf.load(path)
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: is damaged ({str(error).splitlines()[0]})") from None
     if not isinstance(config, DictConfig) or "run_dir" not in config:
         raise InputError(f"{path}: not the configuration of a run")
     config.run_dir = str(run.absolute())

@@ -5,13 +5,13 @@ share; DIR holds what any tool separated, SUBSET/TRACK/STEM.wav. ``estimates={NA
 the row of a table.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import hydra
-from omegaconf import DictConfig, ListConfig
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from stemsplit import configuration, processes
 from stemsplit.checkpoint import checkpoint_of
@@ -23,7 +23,7 @@ from stemsplit.evaluation.oracles import ORACLES
 from stemsplit.evaluation.protocol import Protocol
 from stemsplit.evaluation.runner import evaluate
 from stemsplit.evaluation.systems import Folder, Mixture, Oracle, Resampled, System, Trained
-from stemsplit.evaluation.tables import Rows, Spread, compare, rows_of, spread
+from stemsplit.evaluation.tables import Row, Rows, Spread, compare, rows_of, spread
 from stemsplit.features import FrontEnd
 from stemsplit.reporting.results import (
     check_result,
@@ -31,6 +31,7 @@ from stemsplit.reporting.results import (
     counted_as,
     write_result,
 )
+from stemsplit.reporting.run_records import PLACES, flattened
 from stemsplit.reporting.score_exports import (
     write_csv,
     write_differences_csv,
@@ -90,8 +91,12 @@ def evaluate_systems(config: DictConfig) -> None:
     fingerprint = corpus_fingerprint(tracks)
     check_result(folder / "result.json", protocol, fingerprint)
     ours: list[System] = [*trained, *folders]
-    systems = [*floor_and_ceiling(config, trained, protocol, device), *ours]
-    songs = evaluate(systems, tracks, protocol, folder / "museval", config.workers, device)
+    transform = {"window": source.window, "hop": source.hop}
+    systems = [*floor_and_ceiling(config.evaluation, transform, trained, protocol, device), *ours]
+    songs = evaluate(
+        *(systems, tracks, protocol, folder / "museval", config.workers, device),
+        spectral=config.evaluation.spectral,
+    )
     if processes.rank():
         return
     rows = rows_of(songs, Mixture.name)
@@ -112,6 +117,7 @@ def evaluate_systems(config: DictConfig) -> None:
         subset=config.subset,
         fingerprint=fingerprint,
         targets=list(targets),
+        **({"oracles": transform} if config.evaluation.oracles else {}),
     )
     write_csv(folder / "scores.csv", rows, protocol)
     write_differences_csv(folder / "differences.csv", differences, protocol)
@@ -134,22 +140,27 @@ def check(config: DictConfig) -> None:
     """Raise `InputError` for a setting that means nothing."""
     if config.subset not in SUBSETS:
         raise InputError(f"subset={config.subset} is none of {SUBSETS}")
-    if config.workers is not None and (not isinstance(config.workers, int) or config.workers < 1):
+    # (True is a number to Python.)
+    if config.workers is not None and (type(config.workers) is not int or config.workers < 1):
         raise InputError(f"workers={config.workers}: a number of processes, at least one")
-    for name in ("oracles", "stages"):
+    for name in ("oracles", "stages", "spectral"):
         if not isinstance(config.evaluation[name], bool):
             raise InputError(f"evaluation.{name}={config.evaluation[name]}: say true or false")
 
 
-def listed(several: str | float | ListConfig | DictConfig | None) -> list[tuple[str | None, Path]]:
+def listed(several: Any) -> list[tuple[str | None, Path]]:
     """Names and paths of what is given: one, several, or several by their names."""
     if several is None:
         return []
-    if isinstance(several, DictConfig):
-        return [(str(name), Path(str(path))) for name, path in several.items()]
-    # (A folder's name may be a number.)
-    paths = several if isinstance(several, ListConfig) else [several]
-    return [(None, Path(str(path))) for path in paths]
+    found: list[tuple[str | None, Any]] = (
+        [(str(name), path) for name, path in several.items()]
+        if isinstance(several, DictConfig)
+        else [(None, path) for path in (several if isinstance(several, ListConfig) else [several])]
+    )
+    for _, path in found:
+        if not isinstance(path, str | int | float):  # a folder's name may be a number
+            raise InputError(f"{path} is no path: say PATH, [PATH,PATH] or {{NAME: PATH}}")
+    return [(name, Path(str(path))) for name, path in found]
 
 
 def given(run_or_checkpoint: Path, name: str | None) -> Given:
@@ -180,15 +191,17 @@ def corpus_of(config: DictConfig, checkpoints: list[Given], folders: list[Folder
     """Where the corpus is described: here, if one was asked for, else in the first run."""
     if config.data.lister is not None:
         return config
-    for checkpoint in checkpoints:
-        if checkpoint.run is not None:
-            return checkpoint.run
+    runs = [checkpoint.run for checkpoint in checkpoints if checkpoint.run is not None]
+    if len({(run.corpus, run.data.root) for run in runs}) > 1:
+        raise InputError("the checkpoints were trained on different corpora: say which, data=…")
+    if runs:
+        return runs[0]
     what = checkpoints[0].path if checkpoints else folders[0].root
     raise InputError(f"{what} does not lie in a run's folder: say on which corpus, data=…")
 
 
 def scenario(
-    asked: Sequence[str] | None, of: Sequence[str] | None, trained: list[Trained]
+    asked: Sequence[str] | str | None, of: Sequence[str] | None, trained: list[Trained]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The targets, and with what they leave of the corpus's stems those that are scored together.
 
@@ -203,22 +216,26 @@ def scenario(
                 "same frames: say what to score all of them on, as in targets=[vocals]"
             )
         return trained[0].separator.targets, trained[0].separator.stems
+    if isinstance(asked, str):
+        asked = [asked]
     targets = ("vocals",) if asked is None else tuple(asked)
     rest = configuration.residual(targets, of)
     return targets, (targets if rest is None else (*targets, rest))
 
 
 def floor_and_ceiling(
-    config: DictConfig, trained: list[Trained], protocol: Protocol, device: str
+    wanted: DictConfig,
+    transform: Mapping[str, int],
+    trained: list[Trained],
+    protocol: Protocol,
+    device: str,
 ) -> list[System]:
     """The mixture as it is, ideal masks, and what each separator loses on its way."""
     systems: list[System] = [Mixture()]
-    if config.evaluation.oracles:
-        front_end = FrontEnd(protocol.sample_rate, config.window, config.hop)
-        if trained and trained[0].separator.sample_rate == protocol.sample_rate:
-            front_end = trained[0].separator.front_end
-        systems += [Oracle(name, front_end.cpu()) for name in ORACLES]
-    if config.evaluation.stages:
+    if wanted.oracles:
+        front_end = FrontEnd(protocol.sample_rate, **transform)
+        systems += [Oracle(name, front_end) for name in ORACLES]
+    if wanted.stages:
         systems += [
             Trained(f"{system.name}, mask only", system.checkpoint, device, wiener_iterations=0)
             for system in trained
@@ -232,12 +249,29 @@ def floor_and_ceiling(
 def spreads_of(
     checkpoints: list[Given], trained: list[Trained], rows: Rows
 ) -> dict[str, dict[str, dict[str, Spread]]]:
-    """Of the models of which several trainings are given, over these."""
-    by_model: dict[str, list[Any]] = {}
+    """Of the models that were trained several times, and alike but for the seed."""
+    alike: dict[tuple[str, str], dict[str, Row]] = {}
     for checkpoint, system in zip(checkpoints, trained, strict=True):
         if checkpoint.run is not None:
-            by_model.setdefault(checkpoint.model, []).append(rows[system.name])
-    return {model: spread(found) for model, found in by_model.items() if len(found) > 1}
+            settings = flattened(OmegaConf.to_container(checkpoint.run))  # type: ignore[arg-type]
+            kept = {
+                name: value
+                for name, value in settings.items()
+                if not {*PLACES, "seed"} & set(name.split("."))
+            }
+            trainings = alike.setdefault((checkpoint.model, str(sorted(kept.items()))), {})
+            # Of one training the first that is given: its last state is no other training.
+            trainings.setdefault(str(checkpoint.path.parent.resolve()), rows[system.name])
+    spreads = {
+        (model, place): spread(list(found.values()))
+        for place, ((model, _), found) in enumerate(alike.items())
+        if len(found) > 1
+    }
+    models = [model for model, _ in spreads]
+    return {
+        model if models.count(model) == 1 else f"{model} ({place})": found
+        for (model, place), found in spreads.items()
+    }
 
 
 def output(

@@ -8,6 +8,8 @@ from typing import TypeVar
 import torch
 from torch import distributed
 
+from stemsplit.errors import InputError
+
 Item = TypeVar("Item")
 
 
@@ -56,6 +58,10 @@ def gather(items: Sequence[Item]) -> list[Item]:
 def device(name: str) -> str:
     """``auto``: the accelerator of this process where there is one, else the CPU."""
     if name != "auto":
+        try:
+            torch.empty(0, device=name)
+        except (RuntimeError, AssertionError) as error:  # as the missing build or driver has it
+            raise InputError(f"device={name}: {str(error).splitlines()[0]}") from None
         return name
     if torch.cuda.is_available():
         return f"cuda:{rank() % torch.cuda.device_count()}"

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import yaml
 from hydra import compose, initialize_config_dir
 
 from stemsplit.checkpoint import build, save
@@ -55,13 +56,15 @@ def copy_of(corpus: Path, folder: Path, gain: float) -> Path:
 
 def evaluated(corpus: Path, output: Path, *overrides: str) -> dict:
     register_resolvers()
-    given = [
-        *("data=folder", "corpus=folder", f"data.root={corpus}", "device=cpu"),
-        *(f"data.cache={corpus.parent}/cache", f"output={output}", "evaluation.oracles=false"),
-        *(f"sample_rate={RATE}", "channels=1", "window=256", "hop=64", *overrides),
+    standard = [
+        *("data=folder", "corpus=folder", f"data.root={corpus}", f"output={output}"),
+        *(f"data.cache={corpus.parent}/cache", "evaluation.oracles=false", "device=cpu"),
+        *(f"sample_rate={RATE}", "channels=1", "window=256", "hop=64"),
     ]
+    names = {word.partition("=")[0] for word in overrides}
+    given = [word for word in standard if word.partition("=")[0] not in names]
     with initialize_config_dir(config_dir=CONF):
-        evaluate_systems(compose("evaluate", given))
+        evaluate_systems(compose("evaluate", [*given, *overrides]))
     return json.loads((output / "result.json").read_text())
 
 
@@ -114,6 +117,47 @@ def test_checkpoints_outside_of_runs_are_no_trainings_of_one_model(
     assert found["spreads"] == {}
 
 
+def test_trainings_are_alike_but_for_their_seed(corpus: Path, tmp_path: Path) -> None:
+    runs = {}
+    for name, seed, hidden in (("a", 0, 8), ("b", 1, 8), ("c", 0, 16)):
+        file = checkpoint(tmp_path / name / "best.ckpt", "vocals")
+        config = {"name": "mlp", "seed": seed, "hidden": hidden, "run_dir": str(file.parent)}
+        config |= {"corpus": "folder", "data": {"root": str(corpus)}}
+        (file.parent / "config.yaml").write_text(yaml.safe_dump(config))
+        checkpoint(file.with_name("last.ckpt"), "vocals")
+        runs[name] = file.parent
+    given = [f"{name}: {run}" for name, run in runs.items()]
+    given.append(f"last: {runs['a'] / 'last.ckpt'}")
+    found = evaluated(corpus, tmp_path / "out", f"checkpoint={{{', '.join(given)}}}")
+    assert list(found["spreads"]) == ["mlp"]
+    assert found["spreads"]["mlp"]["vocals"]["SDR"]["trainings"] == 2
+    (runs["a"] / "config.yaml").write_text("a: [")
+    with pytest.raises(InputError, match=r"config\.yaml: is damaged"):
+        evaluated(corpus, tmp_path / "out", f"checkpoint={runs['a']}")
+
+
+def test_oracles_leave_the_separator_as_it_is(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On an accelerator a front end moved to the CPU would no longer separate there."""
+    file = checkpoint(tmp_path / "one.ckpt", "vocals")
+    moved: list[object] = []
+    monkeypatch.setattr("stemsplit.features.FrontEnd.cpu", lambda self: moved.append(self) or self)
+    found = evaluated(corpus, tmp_path / "out", f"checkpoint={file}", "evaluation.oracles=true")
+    assert not moved
+    assert found["oracles"] == {"window": 256, "hop": 64}
+    assert "IRM1" in found["scores"]
+
+
+def test_a_result_that_only_counts_is_no_result(corpus: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/result.json").write_text('{"test_scored": {"musdb18": 2}}')
+    estimates = copy_of(corpus, tmp_path / "tool", 0.1)
+    found = evaluated(corpus, tmp_path / "out", f"estimates={estimates}", "targets=vocals")
+    assert found["test_scored"] == {"musdb18": 2}
+    assert found["targets"] == ["vocals"]
+
+
 def test_results_of_other_songs_or_stems_are_not_overwritten(corpus: Path, tmp_path: Path) -> None:
     estimates = copy_of(corpus, tmp_path / "tool", 0.1)
     given = f"estimates={estimates}"
@@ -132,6 +176,10 @@ def test_results_of_other_songs_or_stems_are_not_overwritten(corpus: Path, tmp_p
     [
         ("workers=two", "workers=two: a number of processes"),
         ("workers=0", "workers=0: a number of processes"),
+        ("workers=true", "workers=True: a number of processes"),
+        ("device=nonsense", "device=nonsense: "),
+        ("estimates={x: null}", "None is no path"),
+        ("estimates=[[a]]", "is no path"),
         ("evaluation.oracles=maybe", "evaluation.oracles=maybe: say true or false"),
         ("evaluation.stages=1", "evaluation.stages=1: say true or false"),
         ("subset=train", "subset=train is none of"),
@@ -140,8 +188,9 @@ def test_results_of_other_songs_or_stems_are_not_overwritten(corpus: Path, tmp_p
 def test_a_setting_that_means_nothing_is_refused(
     corpus: Path, tmp_path: Path, setting: str, says: str
 ) -> None:
+    estimates = [] if setting.startswith("estimates") else [f"estimates={tmp_path}"]
     with pytest.raises(InputError, match=says):
-        evaluated(corpus, tmp_path / "out", "estimates=nowhere", setting)
+        evaluated(corpus, tmp_path / "out", *estimates, setting)
 
 
 def test_something_must_be_given(corpus: Path, tmp_path: Path) -> None:

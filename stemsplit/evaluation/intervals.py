@@ -8,6 +8,7 @@ from jaxtyping import Float
 from scipy.stats import kendalltau, wilcoxon
 
 RESAMPLES = 10_000
+FEW = 6  # songs, below which a bootstrap interval is their range: of two it covers half, not 95 %
 
 
 class Interval(NamedTuple):
@@ -49,7 +50,7 @@ class RankCorrelation(NamedTuple):
 def median_interval(values: Sequence[float]) -> Interval:
     """The median over tracks (NaN left out) with its percentile bootstrap interval (Efron 1979).
 
-    One track has a median and no interval.
+    One track has a median and no interval; of fewer than `FEW` the interval is their range.
     """
     present = np.array([value for value in values if not np.isnan(value)])
     if not len(present):

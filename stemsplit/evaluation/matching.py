@@ -5,11 +5,12 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from stemsplit.audio import with_channels
 from stemsplit.errors import InputError
 
 Samples = Float[np.ndarray, "channel time"]
 Song = dict[str, Samples]
-Estimates = dict[str, Float[np.ndarray, "channel _"]]  # of any length
+Estimates = dict[str, Float[np.ndarray, "_ _"]]  # channel time, of any number and length
 INAUDIBLE = 1e-7  # 140 dB below full scale
 
 
@@ -43,7 +44,8 @@ class Fitted(NamedTuple):
 def fitted(references: Song, estimates: Estimates) -> Fitted:
     """Estimates of the references' length, and notes on what was changed.
 
-    A longer one is cut, a shorter one is filled with silence, as museval does it. In place of one
+    A longer one is cut, a shorter one is filled with silence, as museval does it; one channel is
+    given to all of the reference's, several are mixed down to its one. In place of one
     that is silent from end to end, or cancels, stands faint noise: all references stay in play, and
     its SDR is 0 dB. Raises `InputError` where a sample is not a finite number.
     """
@@ -56,15 +58,21 @@ def fitted(references: Song, estimates: Estimates) -> Fitted:
                 f"the estimate of {stem} has {bad} samples that are not finite numbers: no score "
                 "of it would mean anything"
             )
-        time = reference.shape[1]
+        channels, time = reference.shape
+        if len(estimate) != channels:
+            done = "mono: given to all channels" if len(estimate) == 1 else "mixed down to mono"
+            found.notes[f"{stem}: the estimate is {done}"] = 0
+            estimate = with_channels(estimate, channels)
         if longer := estimate.shape[1] - time:
             done = "longer than the reference: cut" if longer > 0 else "shorter: silence is added"
             found.notes[f"{stem}: the estimate is {done}"] = abs(longer)
-        estimate = np.pad(estimate[:, :time], ((0, 0), (0, max(0, -longer))))
+        estimate = estimate[:, :time]
+        if longer < 0:
+            estimate = np.pad(estimate, ((0, 0), (0, -longer)))
         found.given[stem] = found.scored[stem] = estimate
         if not audible(estimate):
             found.silent.add(stem)
-            note = "its SDR and ISR are those of faint noise, what would be the noise's is left out"
+            note = "its SDR and ISR are those of faint noise, it has no other scores"
             found.notes[f"{stem}: the estimate {silence(estimate)}; {note}"] = 0
             noise = np.random.default_rng(0).standard_normal(estimate.shape)
             found.scored[stem] = (INAUDIBLE * noise).astype(np.float32)

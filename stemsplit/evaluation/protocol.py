@@ -44,8 +44,9 @@ class Protocol:
         return "four stems" if set(self.stems) == FOUR_STEMS else " + ".join(self.stems)
 
     def __str__(self) -> str:
+        by = "" if self.backend == BACKENDS[0] else f" by {self.backend}"
         return (
-            f"{self.corpus} {self.subset}, {self.scenario}, {self.version}, "
+            f"{self.corpus} {self.subset}, {self.scenario}, {self.version}{by}, "
             f"{self.frame_seconds:g} s frames, {self.sample_rate} Hz"
         )
 

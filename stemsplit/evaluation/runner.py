@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from joblib import Parallel, delayed, parallel_config
@@ -15,14 +15,14 @@ from stemsplit.allocator import keep_freed_memory
 from stemsplit.data.stored import StoredTrack, corpus_fingerprint
 from stemsplit.errors import InputError
 from stemsplit.evaluation import score_files
-from stemsplit.evaluation.protocol import Protocol
+from stemsplit.evaluation.protocol import BACKENDS, Protocol
 from stemsplit.evaluation.scores import SongScores, score
 from stemsplit.evaluation.systems import System, references_of
 
 FORMAT = "2"  # Part of every identity: change it when scores change.
 WORKER_PAYS = 60.0  # seconds of songs that take a process longer than being started
 IDLE_SECONDS = 10  # after which a process without work ends, as when the evaluation was killed
-MEMORY = 1.5e9  # bytes of estimates that a process holds at a time
+MEMORY = 1.5e9  # bytes of estimates that a process holds at a time, each some three times
 
 
 def evaluate(
@@ -32,6 +32,7 @@ def evaluate(
     folder: Path,
     workers: int | None = None,
     device: str = "cpu",
+    spectral: bool = False,
 ) -> dict[str, list[SongScores]]:
     """Every system's scores of every track, by the systems' names.
 
@@ -41,23 +42,20 @@ def evaluate(
     one of these was scored together on the same songs, as `museval.EvalStore.add_eval_dir` must
     have it. They are taken up again where system, track and protocol are the same; those of a
     system that has changed since are removed. Several processes (see `stemsplit.processes`) share
-    the tracks.
+    the tracks. For `spectral` see `whole_song`.
     """
     names = [system.name for system in systems]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise InputError(
-            f"several systems are called {', '.join(twice)}: name them, "
-            "checkpoint={NAME: RUN} or estimates={NAME: DIR}"
-        )
+    check_names(names)
     for system in systems:  # before hours are spent
         for track in tracks:
             system.check(track, protocol.stems, protocol.channels)
-    place = folder / f"{'-'.join(protocol.stems)}-{corpus_fingerprint(tracks)[:8]}"
+    by = "" if protocol.backend == BACKENDS[0] else f"-{protocol.backend}"
+    place = folder / f"{'-'.join(protocol.stems)}-{corpus_fingerprint(tracks)[:8]}{by}"
     work = [
-        SongScoring(list(systems), track, protocol, place, device)
+        SongScoring(list(systems), track, protocol, place, device, spectral)
         for track in processes.share(tracks)
     ]
-    seconds = sum(song.seconds_missing() for song in work)
+    seconds = sum(song.prepare() for song in work)
     cores = workers or max(1, (os.cpu_count() or 1) // processes.count())
     jobs = 1 if device != "cpu" else max(1, min(cores, len(work), int(seconds / WORKER_PAYS)))
     found: list[dict[str, SongScores]] = []
@@ -76,35 +74,49 @@ def evaluate(
     return {name: [song[name] for song in everywhere] for name in names}
 
 
-@dataclass(frozen=True)
+def check_names(names: Sequence[str]) -> None:
+    """They are names of rows and of folders."""
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise InputError(
+            f"several systems are called {', '.join(twice)}: name them, "
+            "checkpoint={NAME: RUN} or estimates={NAME: DIR}"
+        )
+    for name in names:
+        if name in ("", ".", "..") or "/" in name or "\\" in name:
+            raise InputError(f"a system cannot be called {name!r}: its scores lie in such a folder")
+
+
+@dataclass
 class SongScoring:
-    """The work that one song is."""
+    """The work that one song is. An identity names what a system's scores of it depend on."""
 
     systems: list[System]
     track: StoredTrack
     protocol: Protocol
     folder: Path
     device: str
+    spectral: bool
+    identities: dict[str, str] = field(default_factory=dict)
 
-    def path(self, system: System) -> Path:
-        return self.folder / system.name / self.track.subset / f"{self.track.name}.json"
-
-    def identity(self, system: System) -> str:
-        """Where it is that of a file, the file holds what would be found anew."""
-        parts = [FORMAT, str(self.protocol), self.protocol.backend, self.track.key]
-        parts += [*self.protocol.stems, system.name, system.identity(self.track)]
-        return hashlib.blake2b("\n".join(parts).encode(), digest_size=16).hexdigest()
-
-    def there(self, system: System) -> SongScores | None:
-        """The scores that were found before."""
-        return score_files.read(self.path(system), self.identity(system))
-
-    def seconds_missing(self) -> float:
-        """What there is to score; files with scores of something else are removed."""
+    def prepare(self) -> float:
+        """Remove scores of anything else; the seconds of the song, where there is work left."""
+        for system in self.systems:
+            parts = [FORMAT, str(self.protocol), str(self.spectral), self.track.key]
+            parts += [*self.protocol.stems, system.name, system.identity(self.track)]
+            digest = hashlib.blake2b("\n".join(parts).encode(), digest_size=16)
+            self.identities[system.name] = digest.hexdigest()
         missing = [system for system in self.systems if self.there(system) is None]
         for system in missing:
             self.path(system).unlink(missing_ok=True)
         return self.track.time / self.track.sample_rate if missing else 0.0
+
+    def path(self, system: System) -> Path:
+        return self.folder / system.name / self.track.subset / f"{self.track.name}.json"
+
+    def there(self, system: System) -> SongScores | None:
+        """The scores that were found before."""
+        identity = self.identities[system.name]
+        return score_files.read(self.path(system), identity, self.protocol.stems)
 
     def scores(self) -> dict[str, SongScores]:
         """By system: read where they are, else found and written."""
@@ -113,15 +125,22 @@ class SongScoring:
         missing = [system for system in self.systems if found[system.name] is None]
         references = references_of(self.track, self.protocol.stems) if missing else {}
         # All at once share most of the work, but estimates of a long song fill the memory.
-        several = max(1, int(MEMORY / max(1, sum(x.nbytes for x in references.values()))))
+        several = max(1, int(MEMORY / max(1, 3 * sum(x.nbytes for x in references.values()))))
         for first in range(0, len(missing), several):
             some = missing[first : first + several]
             estimates = {system.name: system.separate(self.track, references) for system in some}
-            mixture = self.track.mixture()
-            new = score(self.track.name, references, estimates, mixture, self.protocol, self.device)
+            new = score(
+                self.track.name,
+                references,
+                estimates,
+                self.track.mixture(),
+                self.protocol,
+                self.device,
+                self.spectral,
+            )
             for system in some:
-                scores = new[system.name]
-                score_files.write(self.path(system), scores, self.protocol, self.identity(system))
+                identity = self.identities[system.name]
+                score_files.write(self.path(system), new[system.name], self.protocol, identity)
                 # Read again, so that an evaluation that was broken off has the same figures.
                 found[system.name] = self.there(system)
         return {name: scores for name, scores in found.items() if scores is not None}

@@ -1,6 +1,7 @@
 """Files of scores in museval's own JSON layout, which its stores read."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -22,8 +23,8 @@ def write(path: Path, scores: SongScores, protocol: Protocol, identity: str) -> 
         store.save(temporary)
 
 
-def read(path: Path, identity: str) -> SongScores | None:
-    """What was written there; None where nothing was, or scores of something else.
+def read(path: Path, identity: str, stems: Sequence[str]) -> SongScores | None:
+    """What was written there of these stems; None where nothing was, or scores of something else.
 
     A damaged file counts as none: its scores are found anew.
     """
@@ -41,7 +42,16 @@ def read(path: Path, identity: str) -> SongScores | None:
             }
             for target in content["targets"]
         }
-        names = ("track", "seconds", "whole", "dropped", "notes")
-        return SongScores(frames=frames, **{name: facts[name] for name in names})
-    except (ValueError, KeyError, TypeError):  # no JSON, or not ours
+        counts = {len(values) for metrics in frames.values() for values in metrics.values()}
+        if set(frames) != set(stems) or len(counts) != 1 or set(facts["whole"]) != set(stems):
+            return None
+        return SongScores(
+            str(facts["track"]),
+            float(facts["seconds"]),
+            frames,
+            {stem: dict(figures) for stem, figures in facts["whole"].items()},
+            dict(facts["dropped"]),
+            dict(facts["notes"]),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError):  # no JSON, or not ours
         return None

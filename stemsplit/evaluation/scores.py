@@ -56,6 +56,7 @@ def score(
     mixture: Samples,
     protocol: Protocol,
     device: str = "cpu",
+    spectral: bool = False,
 ) -> dict[str, SongScores]:
     """All scores of several systems' estimates of a song; arrays are `(channel, time)`.
 
@@ -81,7 +82,7 @@ def score(
     estimates_of = {name: stack(fit.scored, device) for name, fit in fitting.items()}
     backend = museval_scores if protocol.backend == "museval" else bss_eval_systems
     results = backend(stacked, list(estimates_of.values()), window, window)
-    wholes = whole_song(scored, [fit.given for fit in fitting.values()], mixture)
+    wholes = whole_song(scored, [fit.given for fit in fitting.values()], mixture, spectral)
     songs = {}
     for (name, fit), result, whole in zip(fitting.items(), results, wholes, strict=True):
         frames = no_frames | {

@@ -31,21 +31,19 @@ class System(Interface):
 
     def check(self, track: StoredTrack, wanted: Sequence[str], channels: int) -> None:
         """Raise `InputError` for what can be told of a song's estimates before they are made."""
+        return  # nothing, where it can always be made
 
     def identity(self, track: StoredTrack) -> str:
         """Names what the estimates of a song depend on: where it is the same, so are they."""
 
     def separate(self, track: StoredTrack, references: Song) -> Estimates:
-        """Estimates of the stems of `references`, with its channels; their length may differ."""
+        """Estimates of the stems of `references`; channels and length may differ."""
 
 
-class Mixture:
+class Mixture(System):
     """The do-nothing system: the mixture, as it is, is the estimate of every stem."""
 
     name = "mixture"
-
-    def check(self, track: StoredTrack, wanted: Sequence[str], channels: int) -> None:
-        """There is always an estimate."""
 
     def identity(self, track: StoredTrack) -> str:
         return "mixture"
@@ -54,15 +52,12 @@ class Mixture:
         return dict.fromkeys(references, track.mixture())
 
 
-class Oracle:
+class Oracle(System):
     """An ideal mask of a front end's Fourier transform."""
 
     def __init__(self, name: str, front_end: FrontEnd) -> None:
         self.name = name
         self.front_end = front_end
-
-    def check(self, track: StoredTrack, wanted: Sequence[str], channels: int) -> None:
-        """There is always an estimate."""
 
     def identity(self, track: StoredTrack) -> str:
         return f"{self.name} {self.front_end.window} {self.front_end.hop}"
@@ -74,15 +69,12 @@ class Oracle:
         return dict(zip(references, estimates[0].numpy(), strict=True))
 
 
-class Resampled:
+class Resampled(System):
     """The true stems, there and back through a separator's lower rate: the most it can reach."""
 
     def __init__(self, sample_rate: int) -> None:
         self.name = f"true stems at {sample_rate} Hz"
         self.sample_rate = sample_rate
-
-    def check(self, track: StoredTrack, wanted: Sequence[str], channels: int) -> None:
-        """There is always an estimate."""
 
     def identity(self, track: StoredTrack) -> str:
         return self.name
@@ -95,13 +87,13 @@ class Resampled:
         }
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=32)
 def loaded(checkpoint: Path, device: str) -> Separator:
     """Once in a process."""
     return load(checkpoint, device=device)
 
 
-class Trained:
+class Trained(System):
     """A checkpoint's separator; with `wiener_iterations` other ones than its own."""
 
     def __init__(
@@ -139,7 +131,7 @@ class Trained:
         return summed({stem: samples.numpy() for stem, samples in stems.items()}, list(references))
 
 
-class Folder:
+class Folder(System):
     """Anyone's estimates as museval has them: ``ROOT/SUBSET/TRACK/STEM.wav``, or ROOT/TRACK/…."""
 
     def __init__(self, root: Path, name: str | None = None) -> None:
@@ -224,12 +216,8 @@ class Folder:
         return {stem: [files[part] for part in parts] for stem, parts in found.items()}
 
     def separate(self, track: StoredTrack, references: Song) -> Estimates:
-        channels = len(next(iter(references.values())))
-        self.check(track, list(references), channels)
         return {
-            stem: audio.with_channels(
-                np.sum([audio.read(file).samples for file in files], axis=0), channels
-            )
+            stem: np.sum([audio.read(file).samples for file in files], axis=0)
             for stem, files in self.parts(track, list(references)).items()
         }
 

@@ -60,7 +60,7 @@ class Spread(NamedTuple):
     """Over several trainings of one model."""
 
     mean: float
-    deviation: float  # of a sample; of one training it would be 0
+    deviation: float  # of a sample
     trainings: int
 
 

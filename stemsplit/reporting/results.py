@@ -24,9 +24,9 @@ KEPT = (TEST_SCORED,)  # what a file of results keeps when new ones take their p
 def check_result(path: Path, protocol: Protocol, fingerprint: str) -> None:
     """Raise `InputError` where there are results of another protocol or other songs."""
     before = _read(path)
-    if not before:
+    if "scores" not in before:  # nothing, or no more than how often a run was scored
         return
-    found = before["protocol"]["tag"], before.get("fingerprint", fingerprint)
+    found = before.get("protocol", {}).get("tag"), before.get("fingerprint", fingerprint)
     if found != (str(protocol), fingerprint):
         raise InputError(
             f"{path}: holds scores of {found[0]} (corpus {found[1][:8]}), which are not to be "

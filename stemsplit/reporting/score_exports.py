@@ -5,12 +5,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from stemsplit.evaluation.intervals import Interval
+from stemsplit.evaluation.intervals import FEW, Interval
 from stemsplit.evaluation.protocol import Protocol
 from stemsplit.evaluation.scores import METRICS
 from stemsplit.evaluation.tables import GAIN, Differences, Rows, Score, Spreads
 from stemsplit.files import replacing
-from stemsplit.reporting.score_tables import counts, left_out
+from stemsplit.reporting.score_tables import counts, left_out, number
 
 
 def write_csv(path: Path, rows: Rows, protocol: Protocol) -> None:
@@ -74,6 +74,9 @@ def write_latex(
 ) -> None:
     """Booktabs tables: BSS Eval's medians with their intervals, then differences and spreads."""
     lines = [f"% {protocol}; dB, median of frames, then of songs [95 % interval]"]
+    lines += [
+        f"% of fewer than {FEW} songs an interval is their range, in brackets: a score's songs"
+    ]
     lines += [f"% {name}: {text}" for name, row in rows.items() for text in left_out(row)]
     lines += _latex_table(
         ["system", "stem", *METRICS, GAIN, "frames", "songs"],
@@ -81,7 +84,7 @@ def write_latex(
             [
                 [
                     *(_latex(name), _latex(stem)),
-                    *(_latex_cell(scores[metric]) for metric in (*METRICS, GAIN)),
+                    *(_latex_cell(scores[metric], scores["SDR"]) for metric in (*METRICS, GAIN)),
                     *counts(row, scores["SDR"]),
                 ]
                 for stem, scores in row.scores.items()
@@ -140,13 +143,13 @@ def _latex_table(columns: Sequence[str], sections: Sequence[Sequence[Sequence[st
     return [*lines, r"\bottomrule", r"\end{tabular}"]
 
 
-def _latex_cell(interval: Interval | Score) -> str:
-    if interval.value is None:
-        return "--"
-    if interval.low is None:
-        return f"{interval.value:.2f}"
-    return f"{interval.value:.2f} [{interval.low:.1f}, {interval.high:.1f}]"
+def _latex_cell(found: Interval | Score, beside: Score | None = None) -> str:
+    shown = number(found, beside).replace("–", "--")
+    if found.low is None:
+        return shown
+    return f"{shown} [{found.low:.1f}, {found.high:.1f}]"
 
 
 def _latex(text: str) -> str:
-    return "".join(f"\\{c}" if c in "&%$#_{}" else c for c in text)
+    named = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    return "".join(named.get(c, f"\\{c}" if c in "&%$#_{}" else c) for c in text)

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from stemsplit.evaluation.intervals import Interval
+from stemsplit.evaluation.intervals import FEW, Interval
 from stemsplit.evaluation.protocol import Protocol
 from stemsplit.evaluation.scores import METRICS
 from stemsplit.evaluation.tables import GAIN, Differences, Row, Rows, Score, Spreads
@@ -16,7 +16,7 @@ def print_scores(rows: Rows, protocol: Protocol, title: str) -> None:
     """A section a system, a row a stem; medians in dB over their 95 % intervals."""
     table = Table(
         title=Text(f"{title}\n{protocol}"),
-        caption="dB: median of frames, then of songs [95 % interval]; how many have an SDR",
+        caption="dB: median of frames, then of songs [95 % interval] (songs, where fewer)",
     )
     table.add_column(no_wrap=True)
     for column in (*METRICS, "frames\nsongs"):
@@ -24,11 +24,14 @@ def print_scores(rows: Rows, protocol: Protocol, title: str) -> None:
     for name, row in rows.items():
         table.add_row(Text(name, style="bold"))
         for stem, scores in row.scores.items():
-            cells = [cell(scores[metric]) for metric in METRICS]
+            cells = [cell(scores[metric], scores["SDR"]) for metric in METRICS]
             table.add_row(Text(f"  {stem}"), *cells, "\n".join(counts(row, scores["SDR"])))
         table.add_section()
     console = Console()
     console.print(table)
+    few = min((row.songs for row in rows.values()), default=FEW)
+    if few < FEW:
+        console.print(f"intervals are of fewer than {FEW} songs: no more than their range")
     for name, row in rows.items():
         if remarks := list(left_out(row)):
             console.print(Text(f"{name}: {'; '.join(remarks)}"), soft_wrap=True)
@@ -65,8 +68,10 @@ def print_whole_songs(rows: Rows) -> None:
     for name, row in rows.items():
         table.add_row(Text(name, style="bold"))
         for stem, scores in row.scores.items():
-            gain = cell(scores[GAIN])
-            others = [number(scores.get(figure)) for figure in figures if figure != GAIN]
+            gain = cell(scores[GAIN], scores["SDR"])
+            others = [
+                number(scores.get(figure), scores["SDR"]) for figure in figures if figure != GAIN
+            ]
             table.add_row(Text(f"  {stem}"), gain, *others)
         table.add_section()
     Console().print(table)
@@ -103,12 +108,18 @@ def print_spreads(spreads: Spreads) -> None:
     Console().print(table)
 
 
-def cell(found: Interval | Score) -> str:
-    """A figure over its interval."""
+def cell(found: Interval | Score, beside: Score | None = None) -> str:
+    """A figure over its interval; see `number`."""
     if found.low is None:
-        return number(found)
-    return f"{number(found)}\n[dim]\\[{found.low:.1f}, {found.high:.1f}][/dim]"
+        return number(found, beside)
+    return f"{number(found, beside)}\n[dim]\\[{found.low:.1f}, {found.high:.1f}][/dim]"
 
 
-def number(found: Interval | Score | None) -> str:
-    return "–" if found is None or found.value is None else f"{found.value + 0.0:.2f}"
+def number(found: Interval | Score | None, beside: Score | None = None) -> str:
+    """Two decimals; in brackets the songs, where they are others than those of a score beside."""
+    if found is None or found.value is None:
+        return "–"
+    text = f"{found.value + 0.0:.2f}"
+    if isinstance(found, Score) and beside is not None and found.songs != beside.songs:
+        text += f" ({found.songs})"
+    return text

@@ -296,6 +296,39 @@ def test_systems_need_names_of_their_own(tmp_path: Path, tracks: list[StoredTrac
         evaluate([Mixture(), Mixture()], tracks, PROTOCOL, tmp_path / "museval")
 
 
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "../../x"])
+def test_a_system_is_not_called_like_another_folder(
+    name: str, tmp_path: Path, tracks: list[StoredTrack]
+) -> None:
+    with pytest.raises(InputError, match="a system cannot be called"):
+        evaluate([Folder(tmp_path, name)], tracks, PROTOCOL, tmp_path / "museval")
+
+
+def test_estimates_are_read_once_to_know_them_again(
+    tmp_path: Path, tracks: list[StoredTrack], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    system = Folder(write_estimates(tmp_path / "a tool", tracks, noisy))
+    asked: list[str] = []
+    real = Folder.identity
+
+    def identity(self: Folder, track: StoredTrack) -> str:
+        asked.append(track.name)
+        return real(self, track)
+
+    monkeypatch.setattr(Folder, "identity", identity)
+    evaluate([system, Mixture()], tracks, PROTOCOL, tmp_path / "museval")
+    assert asked == [track.name for track in tracks]
+
+
+def test_musevals_own_scores_lie_apart(tmp_path: Path, tracks: list[StoredTrack]) -> None:
+    by_museval = replace(PROTOCOL, backend="museval")
+    assert "by museval" not in str(PROTOCOL)
+    assert "BSS Eval v4 by museval" in str(by_museval)
+    for protocol in (PROTOCOL, by_museval):
+        evaluate([Mixture()], tracks[:1], protocol, tmp_path / "museval")
+    assert len(list((tmp_path / "museval").iterdir())) == 2
+
+
 def test_what_a_scenario_is_made_of() -> None:
     assert for_scenario(["drums", "bass", "vocals"], ["vocals", OTHER]) == {
         "vocals": ["vocals"],

@@ -1,5 +1,6 @@
 """Scores are museval's, also where museval itself gives up; and what was done is noted."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -220,7 +221,38 @@ def test_an_infinite_score_is_left_out_and_counted() -> None:
 def test_a_damaged_file_counts_as_none(tmp_path: Path, damage: str) -> None:
     path = tmp_path / "song.json"
     path.write_text(damage)
-    assert read(path, "identity") is None
+    assert read(path, "identity", PROTOCOL.stems) is None
+
+
+def test_a_file_of_wrong_content_counts_as_none(tmp_path: Path) -> None:
+    path = tmp_path / "song.json"
+    write(path, score(*material(1)), PROTOCOL, "identity")
+    whole = json.loads(path.read_text())
+    facts = {"whole": [], "seconds": "x", "dropped": None, "notes": 3}
+    for change in (
+        {"targets": []},
+        {"targets": whole["targets"][:1]},
+        {"targets": [whole["targets"][0], whole["targets"][1] | {"frames": []}]},
+        {"stemsplit": whole["stemsplit"] | {"whole": {}}},
+        *({"stemsplit": whole["stemsplit"] | {name: value}} for name, value in facts.items()),
+    ):
+        path.write_text(json.dumps(whole | change))
+        assert read(path, "identity", PROTOCOL.stems) is None, change
+    path.write_text(json.dumps(whole))
+    assert read(path, "identity", PROTOCOL.stems) is not None
+
+
+def test_channels_are_made_to_fit_and_that_is_noted() -> None:
+    references, estimates = material(2)
+    mono = {stem: samples.mean(axis=0, keepdims=True) for stem, samples in estimates.items()}
+    found = score(references, mono)
+    assert set(found.notes) == {
+        f"{stem}: the estimate is mono: given to all channels" for stem in ("vocals", OTHER)
+    }
+    both = score(references, {stem: np.repeat(x, 2, axis=0) for stem, x in mono.items()})
+    np.testing.assert_equal(found.frames, both.frames)
+    one = {stem: samples[:1] for stem, samples in references.items()}
+    assert "vocals: the estimate is mixed down to mono" in score(one, estimates).notes
 
 
 def test_a_file_is_musevals_and_holds_the_rest(tmp_path: Path) -> None:
@@ -229,15 +261,16 @@ def test_a_file_is_musevals_and_holds_the_rest(tmp_path: Path) -> None:
     found = score(references, estimates)
     path = tmp_path / "test" / "song.json"
     write(path, found, PROTOCOL, "identity")
-    again = read(path, "identity")
+    again = read(path, "identity", PROTOCOL.stems)
     assert again is not None
     for stem, metrics in found.frames.items():
         for metric, values in metrics.items():
             np.testing.assert_allclose(again.frames[stem][metric], values, atol=1e-5)
     assert (again.dropped, again.notes, again.seconds) == (found.dropped, found.notes, 5.0)
     assert again.whole == found.whole
-    assert read(path, "another identity") is None
-    assert read(tmp_path / "nothing.json", "identity") is None
+    assert read(path, "another identity", PROTOCOL.stems) is None
+    assert read(path, "identity", ("vocals",)) is None
+    assert read(tmp_path / "nothing.json", "identity", PROTOCOL.stems) is None
     store = museval.EvalStore()
     store.add_eval_dir(tmp_path)
     assert set(store.df["target"]) == {"vocals", OTHER}

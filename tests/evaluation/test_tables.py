@@ -84,6 +84,23 @@ def test_counts_are_those_of_each_score() -> None:
     }
 
 
+def test_scores_of_fewer_songs_say_so(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """As where an estimate is silent: it has an SDR, and no SIR."""
+    songs = [song(number, [1.0, 2.0]) for number in range(3)]
+    frames = {stem: dict(metrics) for stem, metrics in songs[0].frames.items()}
+    frames["vocals"]["SIR"] = [NAN, NAN]
+    silent = SongScores("song 0", 4.0, frames, {"vocals": {}, "accompaniment": {}})
+    rows = rows_of({"mixture": songs, "it": [silent, *songs[1:]]}, "mixture")
+    print_scores(rows, PROTOCOL, "title")
+    print_whole_songs(rows)
+    shown = capsys.readouterr().out
+    assert shown.count("1.50 (2)") == 1  # SIR
+    assert shown.count("1.00 (2)") == 2  # SI-SDR of both stems
+    assert "of fewer than 6 songs: no more than their range" in shown
+    write_latex(tmp_path / "scores.tex", rows, {}, {}, PROTOCOL)
+    assert (tmp_path / "scores.tex").read_text().count("1.50 (2) [1.5, 1.5]") == 1
+
+
 def test_global_figures_are_weighted_by_length() -> None:
     songs = [song(0, [1], 1.0, nsdr=2.0), song(1, [1], 3.0, nsdr=6.0), song(2, [1], 9.0, nsdr=NAN)]
     found = row_of(songs, songs).scores["vocals"]

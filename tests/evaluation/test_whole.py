@@ -3,6 +3,8 @@
 import mir_eval
 import numpy as np
 import pytest
+import torch
+from torchmetrics.functional.audio import scale_invariant_signal_distortion_ratio
 
 from stemsplit.evaluation.whole import (
     MONO_FIGURES,
@@ -29,6 +31,17 @@ def test_si_sdr_is_of_the_projection_and_takes_no_note_of_scale() -> None:
     expected = 10 * np.log10(target @ target / ((e - target) @ (e - target)))
     assert si_sdr(reference, estimate) == pytest.approx(expected, abs=1e-6)
     assert si_sdr(reference, 0.1 * estimate) == pytest.approx(expected, abs=1e-3)
+    theirs = scale_invariant_signal_distortion_ratio(*(torch.from_numpy(x) for x in (e, r)))
+    assert si_sdr(reference, estimate) == pytest.approx(float(theirs), abs=1e-9)
+    assert si_sdr(reference, 2 * reference) > 200
+
+
+def test_a_long_song_goes_through_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    reference, estimate = pair()
+    whole = si_sdr(reference, estimate), challenge_sdr(reference, estimate)
+    monkeypatch.setattr("stemsplit.evaluation.whole.BLOCK", 1001)
+    blocks = si_sdr(reference, estimate), challenge_sdr(reference, estimate)
+    assert blocks == pytest.approx(whole, abs=1e-9)
 
 
 def test_the_challenges_sdr_is_of_all_samples() -> None:
@@ -98,5 +111,6 @@ def test_a_silent_estimate_has_no_nsdr_and_leaves_the_others_theirs() -> None:
 
 def test_stereo_has_no_figures_of_mono_sources() -> None:
     reference, estimate = pair(2)
-    [found] = whole_song({"vocals": reference}, [{"vocals": estimate}], reference)
-    assert set(found["vocals"]) == {"SI-SDR", "SDR of the song", "STFT distance"}
+    for spectral, more in ((False, set()), (True, {"STFT distance"})):
+        [found] = whole_song({"vocals": reference}, [{"vocals": estimate}], reference, spectral)
+        assert set(found["vocals"]) == {"SI-SDR", "SDR of the song"} | more
