@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import wandb
@@ -16,7 +17,7 @@ from wandb_files import OfflineRun, offline_runs
 
 from stemsplit import audio
 from stemsplit.train import train
-from stemsplit.training.weights_and_biases import finish, weights_and_biases
+from stemsplit.training.weights_and_biases import WeightsAndBiases, finish, weights_and_biases
 from stemsplit.workspace import SWEPT, main, specification, workspace
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -156,6 +157,20 @@ def test_the_specification_can_be_printed(capsys: pytest.CaptureFixture[str]) ->
     main(["--entity", "me", "--stems", "vocals", "drums", "--excerpts", "3", "--dry-run"])
     printed = json.loads(capsys.readouterr().out)
     assert "excerpts/2/drums/estimate" in json.dumps(printed)
+
+
+def test_a_checkpoint_is_an_artifact_where_there_is_a_server(tmp_path: Path) -> None:
+    file = tmp_path / "best.ckpt"
+    file.write_bytes(b"weights")
+    for offline in (False, True):
+        run = Mock(spec=wandb.Run, offline=offline, id="1234abcd")
+        WeightsAndBiases(experiment=run).log_checkpoint(file)
+        if offline:
+            run.log_artifact.assert_not_called()
+            continue
+        [artifact] = run.log_artifact.call_args.args
+        assert (artifact.name, artifact.type) == ("1234abcd-best", "model")
+        assert list(artifact.manifest.entries) == ["best.ckpt"]
 
 
 # Without WANDB_MODE the key is tried first, which takes W&B ten seconds to give up.
