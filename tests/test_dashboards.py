@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -16,8 +17,14 @@ from test_train import configuration
 from wandb_files import OfflineRun, offline_runs
 
 from stemsplit import audio
+from stemsplit.errors import InputError
 from stemsplit.train import train
-from stemsplit.training.weights_and_biases import WeightsAndBiases, finish, weights_and_biases
+from stemsplit.training.weights_and_biases import (
+    Record,
+    WeightsAndBiases,
+    finish,
+    weights_and_biases,
+)
 from stemsplit.workspace import SWEPT, main, specification, workspace
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -119,12 +126,51 @@ def test_a_resumed_training_is_the_same_run_and_another_one_is_not(
     assert len(runs) == 2
     assert runs[0].identity == runs[1].identity != ""
     for resume in (None, str(tmp_path), None):
-        logger = weights_and_biases(str(tmp_path), "project", "name", [], resume=resume)
-        logger.log_metrics({"loss": 1.0}, 0)
-        finish([logger], failed=False)
+        logged(tmp_path, [0], resume)
         assert wandb.run is None
-    one, resumed, another = sorted(offline_runs(tmp_path), key=lambda run: len(run.history))
-    assert len({one.identity, resumed.identity, another.identity}) == 2
+    assert len({run.identity for run in offline_runs(tmp_path)}) == 2
+
+
+def logged(folder: Path, steps: Iterable[int], resume: str | None = None) -> None:
+    logger = weights_and_biases(str(folder), "project", "name", [], resume=resume)
+    for step in steps:
+        logger.log_metrics({"loss": float(step), "epoch": step // 2}, step)
+    finish([logger], failed=False)
+
+
+def test_steps_that_are_taken_again_are_not_logged_again(tmp_path: Path) -> None:
+    logged(tmp_path, range(4))
+    logger = weights_and_biases(str(tmp_path), "project", "name", [], resume=str(tmp_path))
+    for step in (2, 3, 4):
+        logger.log_metrics({"loss": float(step), "epoch": step // 2}, step)
+    # What the training before did not come to log of its last step is new.
+    logger.log_metrics({"loss": 3.0, "late": 1.0, "epoch": 1}, 3)
+    finish([logger], failed=False)
+    first, resumed = sorted(offline_runs(tmp_path), key=lambda run: -len(run.history))
+    losses = [loss for run in (first, resumed) for loss in all_of(run, "loss")]
+    assert losses == [0.0, 1.0, 2.0, 3.0, 4.0]
+    [late] = [row for row in resumed.history if "late" in row]
+    assert (late["trainer/global_step"], late["epoch"]) == (3, 1)
+
+
+def test_a_damaged_record_of_the_run_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "wandb_run.json").write_text("{")
+    with pytest.raises(InputError, match=r"wandb_run.json: is damaged; remove it"):
+        weights_and_biases(str(tmp_path), "project", "name", [], resume=str(tmp_path))
+
+
+def test_a_pruned_trial_has_a_tag(
+    wav_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stemsplit.train.was_pruned", lambda trainer: True)
+    small = [*SMALL, "epochs=1", "callbacks.excerpts=null", "+trainer.limit_train_batches=1"]
+    settings = [word for word in small if not word.startswith("callbacks.excerpts.")]
+    train(
+        configuration(tmp_path / "run", tmp_path / "cache", wav_corpus, *settings, logger="default")
+    )
+    [run] = offline_runs(tmp_path / "run")
+    assert "pruned" in run.tags
+    assert run.exit_code == 0
 
 
 def test_the_dashboard_as_code_shows_what_a_training_logs(runs: list[OfflineRun]) -> None:
@@ -164,13 +210,29 @@ def test_a_checkpoint_is_an_artifact_where_there_is_a_server(tmp_path: Path) -> 
     file.write_bytes(b"weights")
     for offline in (False, True):
         run = Mock(spec=wandb.Run, offline=offline, id="1234abcd")
-        WeightsAndBiases(experiment=run).log_checkpoint(file)
+        WeightsAndBiases(run, Record(tmp_path / "record")).log_checkpoint(file)
         if offline:
             run.log_artifact.assert_not_called()
             continue
         [artifact] = run.log_artifact.call_args.args
         assert (artifact.name, artifact.type) == ("1234abcd-best", "model")
         assert list(artifact.manifest.entries) == ["best.ckpt"]
+
+
+def test_what_a_server_does_not_take_any_more_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = Mock(spec=wandb.Run, offline=False, id="1234abcd")
+    run.log_artifact.side_effect = run.log.side_effect = wandb.errors.CommError("nobody there")
+    logger = WeightsAndBiases(run, Record(tmp_path / "record"))
+    file = tmp_path / "best.ckpt"
+    file.write_bytes(b"weights")
+    logger.log_checkpoint(file)
+    logger.log_scores("valid", {}, 7)
+    said = capsys.readouterr().err
+    assert "best.ckpt was not sent" in said
+    assert "table of scores (valid) was not sent" in said
+    assert said.count("nobody there") == 2
 
 
 # Without WANDB_MODE the key is tried first, which takes W&B ten seconds to give up.

@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Any
 
 from wandb.proto.wandb_internal_pb2 import Record
@@ -41,8 +42,17 @@ class OfflineRun:
 
 
 def offline_runs(folder: Path) -> list[OfflineRun]:
-    """All of a run's folder, in the order in which they were begun."""
-    return [read(path) for path in sorted(folder.glob("wandb/offline-run-*/run-*.wandb"))]
+    """All of a run's folder, in the order in which they were begun, once they are written whole.
+
+    (A process of W&B writes them, which may be some time behind when a run is finished.)
+    """
+    deadline = monotonic() + 20
+    while True:
+        runs = [read(path) for path in sorted(folder.glob("wandb/offline-run-*/run-*.wandb"))]
+        if all(run.exit_code is not None for run in runs):
+            return runs
+        assert monotonic() < deadline, f"{folder}: holds a run without its end"
+        sleep(0.05)
 
 
 def read(path: Path) -> OfflineRun:
@@ -81,7 +91,7 @@ def values(items: Any) -> dict[str, Any]:
 
 
 def records(content: bytes) -> Iterator[bytes]:
-    assert content.startswith(HEADER)
+    assert content.startswith(HEADER[: len(content)])
     place, parts = HEADER_LENGTH, b""
     while place + PART.size <= len(content):
         left = BLOCK - place % BLOCK
@@ -90,6 +100,8 @@ def records(content: bytes) -> Iterator[bytes]:
             continue
         checksum, length, kind = PART.unpack_from(content, place)
         part = content[place + PART.size : place + PART.size + length]
+        if len(part) < length:  # the rest is not written yet
+            return
         assert zlib.crc32(bytes([kind]) + part) == checksum, f"damaged at byte {place}"
         assert (kind in (WHOLE, FIRST)) == (not parts), f"part {kind} at byte {place}"
         parts += part
@@ -97,4 +109,3 @@ def records(content: bytes) -> Iterator[bytes]:
             yield parts
             parts = b""
         place += PART.size + length
-    assert not parts

@@ -1,9 +1,11 @@
 """Weights & Biases, the one place that knows it."""
 
+import json
 import os
 import secrets
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import wandb
 from lightning.pytorch.loggers import Logger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
+from stemsplit.errors import InputError
 from stemsplit.evaluation.tables import Rows
 from stemsplit.files import replacing
 
@@ -18,8 +21,54 @@ SECONDS_TO_START = 15  # until a server that does not answer is given up
 SECONDS_TO_FINISH = 600  # … until what is not sent by then is left for `wandb sync`
 
 
+class Record:
+    """Which W&B run belongs to a run's folder, and the last step at which it has each metric.
+
+    Raises `InputError` where its file is damaged.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.identity = secrets.token_hex(4)
+        self.steps: dict[str, int] = {}
+
+    def read(self) -> None:
+        try:
+            found = json.loads(self.path.read_text())
+            self.identity, self.steps = str(found["id"]), dict(found["steps"])
+        except (ValueError, KeyError, TypeError):
+            raise InputError(
+                f"{self.path}: is damaged; remove it, and the training goes on as another W&B run"
+            ) from None
+
+    def write(self) -> None:
+        with replacing(self.path) as partial:
+            partial.write_text(json.dumps({"id": self.identity, "steps": self.steps}) + "\n")
+
+
 class WeightsAndBiases(WandbLogger):
-    """Lightning's logger, and what it does not know: excerpts, tables of scores, checkpoints."""
+    """Lightning's logger, and what it does not know: excerpts, tables of scores, checkpoints.
+
+    What a resumed training logs of steps that it takes again, `record` has already: it is left out,
+    since W&B would keep both.
+    """
+
+    def __init__(self, run: wandb.Run, record: Record) -> None:
+        super().__init__(experiment=run)
+        self.record = record
+        self.steps_before = dict(record.steps)
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+        if step is None:
+            super().log_metrics(metrics)
+            return
+        new = [name for name in metrics if step > self.steps_before.get(name, -1)]
+        if any(name != "epoch" for name in new):
+            with_epoch = {name: metrics[name] for name in metrics if name in {*new, "epoch"}}
+            super().log_metrics(with_epoch, step)
+            self.record.steps |= {name: step for name in new if name != "epoch"}
+            self.record.write()
 
     @rank_zero_only
     def log_excerpt(self, number: int, files: Mapping[str, Path], epoch: int, step: int) -> None:
@@ -47,7 +96,8 @@ class WeightsAndBiases(WandbLogger):
                 for metric, score in metrics.items()
             ],
         )
-        self.log_metrics({f"scores/{subset}": table}, step)  # type: ignore[dict-item]
+        with unless_unanswered(f"the table of scores ({subset})"):
+            self.log_metrics({f"scores/{subset}": table}, step)
 
     @rank_zero_only
     def log_checkpoint(self, path: Path) -> None:
@@ -55,11 +105,29 @@ class WeightsAndBiases(WandbLogger):
         if not self.experiment.offline:
             artifact = wandb.Artifact(f"{self.experiment.id}-{path.stem}", type="model")
             artifact.add_file(str(path))
-            self.experiment.log_artifact(artifact)
+            with unless_unanswered(path.name):
+                self.experiment.log_artifact(artifact)
 
     @rank_zero_only
     def add_tag(self, tag: str) -> None:
         self.experiment.tags = (*(self.experiment.tags or ()), tag)
+
+
+@contextmanager
+def unless_unanswered(what: str) -> Iterator[None]:
+    """Around what asks the server at once: a network that is gone ends no training."""
+    try:
+        yield
+    except (wandb.Error, OSError) as error:
+        print(
+            f"Weights & Biases: {what} was not sent, it is in the run's folder only: "
+            f"{first_line(error)}",
+            file=sys.stderr,
+        )
+
+
+def first_line(error: Exception) -> str:
+    return (str(error) or repr(error)).splitlines()[0]
 
 
 def weights_and_biases(
@@ -76,10 +144,10 @@ def weights_and_biases(
     offline run is kept in `folder` and can be sent later with ``wandb sync``.
     """
     place = Path(folder)
-    identity = place / "wandb_run.txt"
-    if resume is None or not identity.is_file():
-        with replacing(identity) as partial:
-            partial.write_text(f"{secrets.token_hex(4)}\n")
+    record = Record(place / "wandb_run.json")
+    if resume is not None and record.path.is_file():
+        record.read()
+    record.write()
 
     def begun(mode: str | None, **settings: Any) -> Any:
         return wandb.init(
@@ -88,7 +156,7 @@ def weights_and_biases(
             dir=folder,
             tags=list(tags),
             group=group,
-            id=identity.read_text().strip(),
+            id=record.identity,
             resume=None if mode == "offline" else "allow",
             mode=mode,  # type: ignore[arg-type]
             settings=wandb.Settings(
@@ -96,12 +164,14 @@ def weights_and_biases(
             ),
         )
 
+    if os.environ.get("WANDB_MODE") == "":
+        del os.environ["WANDB_MODE"]  # W&B would not take it for unset
     try:
         chosen = os.environ.get("WANDB_MODE") or wandb.login(prompt=False)
         run = begun(None) if chosen else begun("offline", silent=True)
     except wandb.Error as error:
         print(
-            f"Weights & Biases: {str(error).splitlines()[0]}: offline for now; send it later with "
+            f"Weights & Biases: {first_line(error)}: offline for now; send it later with "
             f"`wandb sync {place}/wandb/offline-run-*`",
             file=sys.stderr,
         )
@@ -110,7 +180,7 @@ def weights_and_biases(
     # (Their own counter would refuse a metric of an earlier step, as rows of scores may be.)
     run.define_metric("trainer/global_step")
     run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
-    return WeightsAndBiases(experiment=run)
+    return WeightsAndBiases(run, record)
 
 
 def finish(loggers: Sequence[Logger], failed: bool) -> None:
