@@ -20,6 +20,7 @@ MODELS = sorted(
     for path in (Path(CONF) / "model").glob("*.yaml")
     if not path.stem.endswith("_matched")
 )
+LARGE = ("band_split", "band_split_large", "hdemucs")
 # What an architecture has of these is made this small.
 SMALL = {"hidden": 16, "layers": 1, "features": 8, "heads": 2, "mask_hidden": 16, "depth": 5}
 pytestmark = pytest.mark.filterwarnings("ignore")  # Lightning's of itself; a person sees fewer
@@ -51,7 +52,14 @@ def configuration(
 
 
 @pytest.mark.parametrize("targets", ["[vocals]", "[vocals,drums,bass,other]"])
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize(
+    "model",
+    [
+        # (Of the large ones there are small ones.)
+        pytest.param(model, marks=pytest.mark.slow if model in LARGE else ())
+        for model in MODELS
+    ],
+)
 def test_fast_dev_run_ends_cleanly(
     model: str, targets: str, tmp_path: Path, wav_corpus: Path
 ) -> None:
