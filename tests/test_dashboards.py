@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ import pytest
 import wandb
 from matplotlib import image
 from test_train import configuration
-from wandb_files import OfflineRun, offline_runs
+from wandb_files import OfflineRun, offline_runs, read
+from wandb_server import StandIn
 
 from stemsplit import audio
 from stemsplit.errors import InputError
@@ -259,3 +261,67 @@ def test_a_server_that_does_not_answer_stops_nothing(mode: str, tmp_path: Path) 
     assert "offline for now; send it later" in ended.stderr
     [run] = offline_runs(tmp_path)
     assert "loss" in run.logged
+
+
+@pytest.mark.slow
+def test_the_parts_of_a_resumed_run_are_sent_as_one(tmp_path: Path) -> None:
+    logged(tmp_path, range(4))
+    logged(tmp_path, range(2, 7), resume=str(tmp_path))
+    first, second = offline_runs(tmp_path)
+    assert first.identity == second.identity
+    with StandIn() as server:
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith("WANDB_")}
+        subprocess.run(
+            [sys.executable, "-m", "wandb", "sync", *tmp_path.glob("wandb/offline-run-*")],
+            env=inherited | server.environment | {"HOME": str(tmp_path)},
+            check=True,
+            capture_output=True,
+            timeout=120,
+        )
+        [history] = server.histories.values()
+    assert [row["loss"] for row in history] == [0, 1, 2, 3, 4, 5, 6]
+    assert [row["trainer/global_step"] for row in history] == [0, 1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.slow
+def test_a_network_that_is_lost_on_the_way_stops_nothing(tmp_path: Path) -> None:
+    place, run = tmp_path / "server.json", tmp_path / "run"
+    run.mkdir()
+    server = subprocess.Popen(
+        [sys.executable, Path(__file__).with_name("wandb_server.py"), place], stdin=subprocess.PIPE
+    )
+    try:
+        while not place.is_file() or not place.read_text():
+            time.sleep(0.1)
+        script = (
+            "import os, pathlib\n"
+            "from stemsplit.training import weights_and_biases as wb\n"
+            "wb.SECONDS_TO_FINISH = 3\n"
+            f"run = pathlib.Path({str(run)!r})\n"
+            "logger = wb.weights_and_biases(str(run), 'project', 'name', ['tag'])\n"
+            "assert not logger.experiment.offline\n"
+            "logger.log_metrics({'loss': 0.0}, 0)\n"
+            f"os.kill({server.pid}, 9)\n"
+            "logger.log_metrics({'loss': 1.0}, 1)\n"
+            "logger.log_scores('valid', {}, 2)\n"
+            "(run / 'best.ckpt').write_bytes(b'weights')\n"
+            "logger.log_checkpoint(run / 'best.ckpt')\n"
+            "wb.finish([logger], failed=False)\n"
+            "print('the end')\n"
+        )
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith("WANDB_")}
+        ended = subprocess.run(
+            [sys.executable, "-c", script],
+            env=inherited | json.loads(place.read_text()) | {"HOME": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            timeout=200,
+        )
+    finally:
+        server.kill()
+        server.wait()
+    assert ended.returncode == 0, ended.stderr
+    assert "the end" in ended.stdout
+    assert "best.ckpt was not sent" in ended.stderr
+    [online] = run.glob("wandb/run-*/run-*.wandb")  # for `wandb sync`, all the same
+    assert {"loss"} <= read(online).logged

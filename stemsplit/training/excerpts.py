@@ -48,12 +48,12 @@ class Excerpts(L.Callback):
     """Separates excerpts of validation songs as a user would, Wiener filter included.
 
     They are the same throughout a training: of `count` songs the `seconds` in which the first
-    target is loudest, of the songs in which it is loudest. Every `every` epochs, and after the
-    last one, `folder`/excerpts gets an MP3 file of each target and a picture of its spectrogram
-    beside those of mixture and reference; ``index.json`` lists them by excerpt, stem and epoch,
-    with the SDR of estimate and mixture (None of a reference that is silent). No more than about 20
-    epochs are kept. The weights are those that validation scores. Loggers that `ShowsExcerpts`
-    have them shown.
+    target is loudest, of the songs in which it is loudest. At the first validation of every `every`
+    epochs, and at that of the last epoch asked for, `folder`/excerpts gets an MP3 file of each
+    target and a picture of its spectrogram beside those of mixture and reference; ``index.json``
+    lists them by excerpt, stem and epoch, with the SDR of estimate and mixture (None of a reference
+    that is silent). No more than about 20 epochs are kept. The weights are those that validation
+    scores. Loggers that `ShowsExcerpts` have them shown.
     """
 
     def __init__(self, folder: str, every: int = 5, count: int = 2, seconds: float = 6.0) -> None:
@@ -82,9 +82,23 @@ class Excerpts(L.Callback):
             return
         epoch = trainer.current_epoch
         last = epoch + 1 == trainer.max_epochs
-        if trainer.is_global_zero and (epoch % self.spacing(epoch) == 0 or last):
+        if trainer.is_global_zero and (last or self._due(epoch)):
             assert isinstance(pl_module, SeparationModule)
             self._show(trainer, pl_module, epoch)
+
+    def _due(self, epoch: int) -> bool:
+        """Not every epoch need be validated, and a resumed run takes some again."""
+        spacing = self.spacing(epoch)
+        estimates = [
+            one
+            for excerpt in read_index(self.folder)
+            for of_stem in excerpt["stems"].values()
+            for one in of_stem["estimates"]
+        ]
+        return all(
+            one["epoch"] // spacing != epoch // spacing or one["epoch"] >= epoch
+            for one in estimates
+        )
 
     def spacing(self, epoch: int) -> int:
         """How many epochs apart those are that are kept in this one."""
@@ -182,12 +196,17 @@ class Excerpts(L.Callback):
         return new
 
     def _thin_out(self, index: list[dict[str, Any]], epoch: int) -> None:
+        """Of every `spacing` epochs the first that there is, and this one."""
+        spacing = self.spacing(epoch)
         for excerpt in index:
             for of_stem in excerpt["stems"].values():
+                firsts: dict[int, dict[str, Any]] = {}
+                for one in of_stem["estimates"]:
+                    firsts.setdefault(one["epoch"] // spacing, one)
                 of_stem["estimates"] = [
                     one
                     for one in of_stem["estimates"]
-                    if one["epoch"] % self.spacing(epoch) == 0 or one["epoch"] == epoch
+                    if one["epoch"] == epoch or one in firsts.values()
                 ]
 
     def _remove_unlisted(self, index: list[dict[str, Any]]) -> None:

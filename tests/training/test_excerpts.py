@@ -159,6 +159,15 @@ def test_a_long_training_keeps_some_twenty_epochs(
     assert len(list((tmp_path / "excerpts").rglob("*epoch*.mp3"))) == len(kept)
 
 
+def test_a_training_that_is_seldom_validated_has_excerpts_too(
+    tracks: list[StoredTrack], module: SeparationModule, tmp_path: Path
+) -> None:
+    for epoch in range(1, 12, 2):  # no multiple of 4 is validated
+        callback = Excerpts(str(tmp_path), every=4, count=1, seconds=0.25)
+        validated(callback, trainer_at(epoch, tracks), module)
+    assert epochs_of(tmp_path) == [1, 5, 9]
+
+
 @pytest.mark.parametrize("facts", [{"sanity_checking": True}, {"is_global_zero": False}])
 def test_only_the_first_process_shows_and_no_check(
     facts: dict, tracks: list[StoredTrack], module: SeparationModule, tmp_path: Path
