@@ -16,16 +16,20 @@ def print_scores(rows: Rows, protocol: Protocol, title: str) -> None:
     """A section a system, a row a stem; medians in dB over their 95 % intervals."""
     table = Table(
         title=Text(f"{title}\n{protocol}"),
-        caption="dB: median of frames, then of songs [95 % interval] (songs, where fewer)",
+        caption="dB: median of frames, then of songs [95 % interval] (songs, where fewer); "
+        "under a stem: frames and songs that have an SDR",
     )
-    table.add_column(no_wrap=True)
-    for column in (*METRICS, "frames\nsongs"):
-        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column()
+    for column in METRICS:
+        table.add_column(column, justify="right")
     for name, row in rows.items():
         table.add_row(Text(name, style="bold"))
         for stem, scores in row.scores.items():
             cells = [cell(scores[metric], scores["SDR"]) for metric in METRICS]
-            table.add_row(Text(f"  {stem}"), *cells, "\n".join(counts(row, scores["SDR"])))
+            name_and_counts = Text(f"  {stem}").append(
+                "\n  " + ", ".join(counts(row, scores["SDR"])), style="dim"
+            )
+            table.add_row(name_and_counts, *cells)
         table.add_section()
     console = Console()
     console.print(table)
@@ -62,7 +66,7 @@ def print_whole_songs(rows: Rows) -> None:
         title="SDR above the mixture's, and figures of whole songs",
         caption="medians of songs; GNSDR, GSIR, GSAR: means weighted by length",
     )
-    table.add_column(no_wrap=True)
+    table.add_column()
     for figure in figures:
         table.add_column(figure, justify="right")
     for name, row in rows.items():
