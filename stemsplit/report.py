@@ -83,7 +83,13 @@ def page(folders: Sequence[Path], output: Path | None = None) -> Path:
         raise InputError(f"{sweeps[0]}: a sweep has a page of its own: report it alone")
     if sweeps:
         # Optuna is an extra, and other pages can do without.
-        from stemsplit.reporting.sweep import page_of
+        try:
+            from stemsplit.reporting.sweep import page_of
+        except ModuleNotFoundError as error:
+            raise InputError(
+                f"{sweeps[0]}: a sweep's page needs {error.name}, of the extra `sweeps`: "
+                "pip install 'stemsplit[sweeps]'"
+            ) from None
 
         path, text = folders[0] / "report.html", page_of(folders[0])
     elif len(folders) == 1:

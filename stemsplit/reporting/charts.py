@@ -14,6 +14,8 @@ import numpy as np
 from markupsafe import Markup, escape
 from matplotlib.image import imsave
 
+from stemsplit.errors import InputError
+
 WIDTH, HEIGHT = 380, 210  # of the drawing, of which a page may show more or less
 LEFT, RIGHT, TOP, BOTTOM = 52, 8, 8, 36
 COLOURS = 7  # that a page has, as --series-1 and so on
@@ -174,17 +176,21 @@ class Strip(NamedTuple):
 
 
 def strips(layers: dict[str, list[Point]]) -> list[Strip]:
-    """Of layers' sizes over the steps: dark is small and bright is large, one scale for all."""
+    """Of layers' sizes over the steps: dark is small and bright is large, one scale for all.
+
+    A zero, as of a layer that is shut or frozen, is as dark as the smallest size.
+    """
     values = [b for points in layers.values() for _, b in points if math.isfinite(b) and b > 0]
     if not values:
         return []
-    low, high = math.log(min(values)), math.log(max(values))
+    smallest = min(values)
+    low, high = math.log(smallest), math.log(max(values))
     found = []
     for layer, points in layers.items():
         kept = [
             points[i] for i in np.linspace(0, len(points) - 1, min(STRIP, len(points))).astype(int)
         ]
-        row = [math.log(b) if math.isfinite(b) and b > 0 else math.nan for _, b in kept]
+        row = [math.log(max(b, smallest)) if math.isfinite(b) else math.nan for _, b in kept]
         colours = matplotlib.colormaps["viridis"].with_extremes(bad="red")
         share = (np.array([row]) - low) / max(high - low, 1e-9)
         file = io.BytesIO()
@@ -195,7 +201,9 @@ def strips(layers: dict[str, list[Point]]) -> list[Strip]:
 
 
 def embedded(path: Path) -> str:
-    """A picture or a sound as a data URI."""
+    """A picture (PNG) or a sound (MP3) as a data URI."""
+    if path.suffix not in TYPES:
+        raise InputError(f"{path}: a page holds {' and '.join(TYPES)}, not {path.suffix or 'this'}")
     return data_uri(path.read_bytes(), TYPES[path.suffix])
 
 

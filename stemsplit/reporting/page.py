@@ -1,5 +1,6 @@
 """One HTML file of a run, of several or of a sweep: all in it, nothing to be fetched."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,6 +17,7 @@ from stemsplit.reporting.charts import Chart, Series, embedded, line_chart, numb
 from stemsplit.reporting.run_records import RunRecord, differing
 
 SOUNDS = 8  # estimates of an excerpt that a page holds; 150 to 300 kB each
+BESIDE = 6  # … of several runs, each of which is in sight
 SHOWN = (*METRICS, GAIN)
 SUBSETS = {"valid": "validation", "test": "test"}
 
@@ -46,7 +48,7 @@ class Heard:
     mixture: str
     reference: str
     takes: list[Take]
-    left_out: int
+    left_out: str  # a sentence, or nothing
 
 
 def run_page(record: RunRecord) -> str:
@@ -98,6 +100,7 @@ def comparison_page(records: Sequence[RunRecord]) -> str:
 
 def sweep_page(
     name: str,
+    known: Mapping[str, str],
     records: Sequence[RunRecord],
     trials: Sequence[Mapping[str, Any]],
     heat_map: Path,
@@ -105,13 +108,14 @@ def sweep_page(
     importance: Mapping[str, float],
     ranking: Mapping[str, Any] | None,
 ) -> str:
-    """`trials`: number, settings, value and state of each; `best`: the text of best.yaml.
+    """`known`: facts of all; `trials`: number, settings, value and state; `best`: of best.yaml.
 
     `records` are of the trials whose curves are drawn, in the order of their colours.
     """
     return _render(
         title=f"Sweep {name}",
         headline=f"Sweep {name}",
+        facts=known,
         records=records,
         trials=trials,
         swept=list(dict.fromkeys(setting for trial in trials for setting in trial["settings"])),
@@ -147,13 +151,16 @@ def _render(**content: Any) -> str:
 
 
 def decibels(value: float | None) -> str:
-    return "–" if value is None else f"{value + 0.0:.2f}".replace("-", "−")
+    if value is None or not math.isfinite(value):
+        return "–"
+    return f"{value + 0.0:.2f}".replace("-", "−")
 
 
 def interval(score: Mapping[str, Any]) -> str:
-    if score.get("low") is None:
+    ends = [score.get(name) for name in ("low", "high")]
+    if not all(end is not None and math.isfinite(end) for end in ends):
         return ""
-    return f"[{score['low']:.1f}, {score['high']:.1f}]".replace("-", "−")
+    return f"[{', '.join(f'{end:.1f}' for end in ends)}]".replace("-", "−")
 
 
 def facts(record: RunRecord) -> dict[str, str]:
@@ -206,6 +213,7 @@ def qualities(record: RunRecord, label: str) -> list[Quality]:
 
 def table(result: Mapping[str, Any]) -> dict[str, Any]:
     """A result as its page shows it: BSS Eval's scores, then those of whole songs."""
+    protocol = result.get("protocol", "")
     others = dict.fromkeys(
         metric
         for stems in result["scores"].values()
@@ -215,7 +223,7 @@ def table(result: Mapping[str, Any]) -> dict[str, Any]:
     )
     return {
         "result": result,
-        "protocol": result.get("protocol", {}).get("tag", ""),
+        "protocol": protocol if isinstance(protocol, str) else protocol["tag"],
         "frames": result.get("frames", {}),
         "others": list(others),
         "differences": result.get("differences", {}),
@@ -243,12 +251,11 @@ def curves(record: RunRecord) -> list[Chart]:
     def named(**names: str) -> list[Series]:
         return [Series(label, metrics.get(name, [])) for label, name in names.items()]
 
+    losses = named(training="train/loss", validation="validation/loss")
     charts = [
         line_chart("SDR on the validation excerpts", "dB", several("validation/sdr/")),
         line_chart("Gain over the mixture", "dB", several("validation/gain/")),
-        line_chart(
-            "Loss", "", named(training="train/loss", validation="validation/loss"), log=True
-        ),
+        line_chart("Loss", "", losses, log=by_decades(losses)),
         line_chart("Learning rate", "", named(rate="lr"), log=True),
         line_chart(
             "Time per step",
@@ -273,16 +280,17 @@ def overlaid(records: Sequence[RunRecord]) -> list[Chart]:
         ("Learning rate", "", "lr"),
         ("Time per step", "s", "time/step_seconds"),
     ]
-    charts = [
-        line_chart(
-            title,
-            unit,
-            [Series(record.name, record.metrics.get(metric, [])) for record in records],
-            log=metric.endswith("loss") or metric == "lr",
-        )
-        for title, unit, metric in wanted
-    ]
+    charts = []
+    for title, unit, metric in wanted:
+        series = [Series(record.name, record.metrics.get(metric, [])) for record in records]
+        log = metric == "lr" or (metric.endswith("loss") and by_decades(series))
+        charts.append(line_chart(title, unit, series, log=log))
     return [chart for chart in charts if chart is not None]
+
+
+def by_decades(losses: Sequence[Series]) -> bool:
+    """Whether losses have logarithms; −SI-SDR, for one, has none."""
+    return all(value > 0 for one in losses for _, value in one.points if math.isfinite(value))
 
 
 def excerpts(record: RunRecord) -> list[Heard]:
@@ -296,7 +304,9 @@ def excerpts(record: RunRecord) -> list[Heard]:
         count = min(several, len(estimates))
         kept = sorted({round(last * i / max(1, count - 1)) for i in range(count)}, reverse=True)
         takes = [_take(record, estimates[i], f"epoch {estimates[i]['epoch']}") for i in kept]
-        found.append(_heard(record, excerpt, stem, takes, len(estimates) - len(takes)))
+        more = len(estimates) - len(takes)
+        left_out = f"{more} other epochs lie in the run's folder." if more else ""
+        found.append(_heard(record, excerpt, stem, takes, left_out))
     return found
 
 
@@ -312,11 +322,13 @@ def side_by_side(records: Sequence[RunRecord]) -> list[Heard]:
         if len(several) < 2:
             continue
         takes = []
-        for record, stem, excerpt in several:
+        for record, stem, excerpt in several[:BESIDE]:
             last = excerpt["stems"][stem]["estimates"][-1]
             takes.append(_take(record, last, f"{record.name}, epoch {last['epoch']}"))
+        left_out = ", ".join(record.name for record, _, _ in several[BESIDE:])
         record, stem, excerpt = several[0]
-        found.append(_heard(record, excerpt, stem, takes, 0))
+        sentence = f"Left out for their size: {left_out}." if left_out else ""
+        found.append(_heard(record, excerpt, stem, takes, sentence))
     return found
 
 
@@ -337,7 +349,7 @@ def _take(record: RunRecord, estimate: Mapping[str, Any], label: str) -> Take:
 
 
 def _heard(
-    record: RunRecord, excerpt: Mapping[str, Any], stem: str, takes: list[Take], left_out: int
+    record: RunRecord, excerpt: Mapping[str, Any], stem: str, takes: list[Take], left_out: str
 ) -> Heard:
     start, end = excerpt["start_seconds"], excerpt["start_seconds"] + excerpt["seconds"]
     return Heard(

@@ -1,7 +1,6 @@
 """What a training left in its folder, read back for a report."""
 
 import csv
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 import yaml
 
 from stemsplit.errors import InputError
-from stemsplit.training.excerpts import read_index
+from stemsplit.reporting.documents import EXCERPTS, RESULT, read_json
 
 Points = list[tuple[float, float]]
 # Settings that say where a run lies and not what it is.
@@ -54,10 +53,10 @@ def read_run(folder: Path, name: str | None = None) -> RunRecord:
     place = folder / "config.yaml"
     if not place.is_file():
         raise InputError(f"{folder}: not a run's folder, it holds no config.yaml")
-    text = place.read_text()
     try:
+        text = place.read_text(encoding="utf-8")
         config = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{place}: is damaged ({str(error).splitlines()[0]})") from None
     if not isinstance(config, dict):
         raise InputError(f"{place}: is damaged: it holds no settings")
@@ -68,12 +67,12 @@ def read_run(folder: Path, name: str | None = None) -> RunRecord:
         "test": folder / "test/result.json",
         **{path.parent.name: path for path in sorted(folder.glob("evaluations/*/result.json"))},
     }.items():
-        if path.is_file():
-            result = read_json(path)
-            if "scores" in result:  # a file may hold no more than how often it was scored
-                results[label] = result
+        # A file may hold no more than how often it was scored.
+        if path.is_file() and "scores" in read_json(path, {}):
+            results[label] = read_json(path, RESULT)
     name = name or folder.resolve().name
-    excerpts = read_index(folder / "excerpts")
+    index = folder / "excerpts/index.json"
+    excerpts = read_json(index, EXCERPTS)["excerpts"] if index.is_file() else []
     return RunRecord(folder, name, config, text, metrics, epochs, results, excerpts)
 
 
@@ -83,29 +82,23 @@ def read_metrics(path: Path) -> tuple[dict[str, Points], int]:
     epochs = 0
     if not path.is_file():
         return metrics, epochs
-    with path.open(newline="") as file:
-        for number, row in enumerate(csv.DictReader(file), 2):
-            try:
-                step = float(row.pop("step"))
-                epoch = row.pop("epoch")
-                values = {name: float(value) for name, value in row.items() if value}
-            except (KeyError, TypeError, ValueError) as error:
-                raise InputError(f"{path}: line {number} is damaged ({error})") from None
-            for name, value in values.items():
-                metrics.setdefault(name, []).append((step, value))
-            if "train/loss" in values and epoch:
-                epochs = max(epochs, int(epoch) + 1)
-    return metrics, epochs
-
-
-def read_json(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text())
-    except ValueError as error:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+    except (csv.Error, UnicodeDecodeError) as error:
         raise InputError(f"{path}: is damaged ({error})") from None
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: is damaged: it holds no results")
-    return content
+    for number, row in enumerate(rows, 2):
+        try:
+            step = float(row.pop("step"))
+            epoch = row.pop("epoch")
+            values = {name: float(value) for name, value in row.items() if value}
+            trained = int(epoch) + 1 if "train/loss" in values and epoch else 0
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"{path}: line {number} is damaged ({error})") from None
+        for name, value in values.items():
+            metrics.setdefault(name, []).append((step, value))
+        epochs = max(epochs, trained)
+    return metrics, epochs
 
 
 def differing(records: list[RunRecord]) -> dict[str, list[str]]:

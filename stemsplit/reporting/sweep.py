@@ -2,6 +2,8 @@
 
 import csv
 import json
+import math
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,11 +12,13 @@ from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 from rich.table import Table
 
+from stemsplit.errors import InputError
 from stemsplit.files import replacing
 from stemsplit.reporting.charts import COLOURS
-from stemsplit.reporting.page import sweep_page, write
+from stemsplit.reporting.documents import RANKING, read_json
+from stemsplit.reporting.page import decibels, sweep_page, write
 from stemsplit.reporting.plots import Cell, heat_maps
-from stemsplit.reporting.run_records import read_json, read_run
+from stemsplit.reporting.run_records import read_run
 from stemsplit.training.trials import study_in
 
 ENOUGH = 4  # finished trials without which nothing can be said of a setting's importance
@@ -68,9 +72,15 @@ def report(study: optuna.Study, folder: Path) -> None:
 
 def page_of(folder: Path) -> str:
     """The page of a sweep's folder, whether it has ended or not."""
-    study = study_in(folder)
+    journal = folder / "study.journal"
+    try:
+        study = study_in(folder)
+    except (KeyError, ValueError) as error:
+        raise InputError(f"{journal}: is damaged ({error})") from None
+    if not study.trials:
+        raise InputError(f"{journal}: holds no trial yet")
     best = best_of(study.trials)
-    scored = [trial for trial in study.trials if value_of(trial) is not None]
+    scored = [trial for trial in study.trials if math.isfinite(value_of(trial) or math.nan)]
     scored.sort(key=lambda trial: value_of(trial) or 0.0, reverse=True)
     records = [
         read_run(folder / str(trial.number), f"trial {trial.number}")
@@ -78,8 +88,16 @@ def page_of(folder: Path) -> str:
         if (folder / str(trial.number) / "config.yaml").is_file()
     ]
     ranking = folder / "ranking.json"
+    states = Counter(trial.state.name.lower() for trial in study.trials)
+    known = {"trials": str(len(study.trials))}
+    known |= {state: str(count) for state, count in states.items()}
+    if best is not None:
+        known["best"] = f"{decibels(best.value)} dB (trial {best.number})"
+    if records:
+        known |= {"model": records[0].model, "corpus": str(records[0].config.get("corpus", "–"))}
     return sweep_page(
         folder.resolve().name,
+        known,
         records,
         [
             {
@@ -94,7 +112,7 @@ def page_of(folder: Path) -> str:
         folder / "heat_map.png",
         (folder / "best.yaml").read_text() if (folder / "best.yaml").is_file() else None,
         importance_in(study),
-        read_json(ranking) if ranking.is_file() else None,
+        read_json(ranking, RANKING) if ranking.is_file() else None,
     )
 
 

@@ -1,15 +1,21 @@
 """Reports: what is in a page, and that a browser shows it without a network."""
 
+import base64
 import html
+import io
 import json
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
+from optuna.distributions import FloatDistribution
+from optuna.trial import TrialState
+from PIL import Image
 
 from stemsplit.errors import InputError
 from stemsplit.evaluation.protocol import Protocol
@@ -17,10 +23,12 @@ from stemsplit.evaluation.scores import METRICS, SongScores
 from stemsplit.evaluation.tables import compare, rows_of, spread
 from stemsplit.report import main, page
 from stemsplit.reporting.charts import Axis, Series, line_chart, number, strips
+from stemsplit.reporting.page import curves, overlaid
 from stemsplit.reporting.results import write_result
 from stemsplit.reporting.run_records import differing, read_run
 from stemsplit.spectrograms import spectrogram_comparison
 from stemsplit.training.excerpts import write_mp3
+from stemsplit.training.trials import study_in
 
 RATE = 8000
 PROTOCOL = Protocol("corpus", "valid", ("vocals", "accompaniment"), 44100, 2)
@@ -139,6 +147,7 @@ def test_a_run_of_former_days_or_one_that_has_just_begun_has_a_page(tmp_path: Pa
                 score.pop(name, None)
     for name in ("differences", "spreads", "trained_on"):
         del result[name]
+    result["protocol"] = "BSS Eval v4, 1 s frames"
     (run / "result.json").write_text(json.dumps(result))
     text = page([run]).read_text()
     assert "+7.50 dB over the mixture" in text
@@ -158,10 +167,23 @@ def test_several_runs_are_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert "a/run" in text
     assert text.count("optimizer.lr") == 1
     assert text.count('class="take"') == 2
+    assert '<div class="beside">' in text
+    assert "select class" not in text  # each is in sight
     records = [read_run(run) for run in runs]
     assert differing(records) == {"optimizer.lr": ["0.001", "0.0001"]}
     with pytest.raises(InputError, match="is given twice"):
         page([runs[0], runs[0]])
+
+
+def test_of_many_runs_a_page_says_whose_excerpts_it_leaves_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    first = a_run(tmp_path / "0")
+    runs = [first, *(Path(shutil.copytree(first, tmp_path / str(i))) for i in range(1, 8))]
+    text = page(runs).read_text()
+    assert text.count('class="take"') == 6
+    assert "Left out for their size: 6, 7." in text
 
 
 def test_what_is_no_run_or_is_damaged_is_named(
@@ -170,16 +192,25 @@ def test_what_is_no_run_or_is_damaged_is_named(
     with pytest.raises(SystemExit):
         main([str(tmp_path / "nowhere")])
     assert "nowhere: not a run's folder, it holds no config.yaml" in capsys.readouterr().err
-    for file, content, says in (
-        ("config.yaml", "a: [", "config.yaml: is damaged"),
-        ("config.yaml", "3", "config.yaml: is damaged: it holds no settings"),
-        ("metrics.csv", "step,epoch,lr\n1,0,x\n", "metrics.csv: line 2 is damaged"),
-        ("metrics.csv", "a,b\n1,0\n", "metrics.csv: line 2 is damaged"),
-        ("result.json", "{", "result.json: is damaged"),
-        ("result.json", "[]", "result.json: is damaged"),
+    for place, (file, content, says) in enumerate(
+        (
+            ("config.yaml", "a: [", "config.yaml: is damaged"),
+            ("config.yaml", "3", "config.yaml: is damaged: it holds no settings"),
+            ("metrics.csv", "step,epoch,lr\n1,0,x\n", "metrics.csv: line 2 is damaged"),
+            ("metrics.csv", "a,b\n1,0\n", "metrics.csv: line 2 is damaged"),
+            ("result.json", "{", "result.json: is damaged"),
+            ("result.json", "[]", "result.json: is damaged"),
+            ("result.json", '{"scores": []}', "result.json: is damaged: `scores`"),
+            ("result.json", '{"scores": {"mlp": {"vocals": {"SDR": 3}}}}', "damaged: `scores`"),
+            ("excerpts/index.json", "{", "index.json: is damaged"),
+            ("excerpts/index.json", '{"excerpts": [{}]}', "index.json: is damaged: `excerpts`"),
+            ("config.yaml", b"name: m\xfc", "config.yaml: is damaged"),
+            ("metrics.csv", b"step,epoch,lr\n1,0,\xfc\n", "metrics.csv: is damaged"),
+        )
     ):
-        run = a_run(tmp_path / f"{file} {len(content)}", media=False)
-        (run / file).write_text(content)
+        run = a_run(tmp_path / str(place), media=False)
+        (run / file).parent.mkdir(exist_ok=True)
+        (run / file).write_bytes(content if isinstance(content, bytes) else content.encode())
         with pytest.raises(InputError, match=re.escape(says)):
             page([run])
         assert not (run / "report.html").exists()
@@ -196,6 +227,102 @@ def test_a_page_takes_no_file_from_outside_its_run(tmp_path: Path) -> None:
         index.write_text(json.dumps(changed))
         with pytest.raises(InputError, match="there is no"):
             page([run])
+    (run / "excerpts/0/mixture.wav").write_bytes(b"RIFF")
+    changed["excerpts"][0]["mixture"] = "0/mixture.wav"
+    index.write_text(json.dumps(changed))
+    with pytest.raises(InputError, match=r"mixture.wav: a page holds .png and .mp3"):
+        page([run])
+
+
+def test_a_figure_that_is_no_number_is_a_dash(tmp_path: Path) -> None:
+    run = a_run(tmp_path / "run")
+    result = json.loads((run / "result.json").read_text())
+    nothing = {"median": float("nan"), "low": float("nan"), "high": float("inf")}
+    result["scores"]["mlp"]["vocals"]["SDR"] |= nothing
+    (run / "result.json").write_text(json.dumps(result))
+    index = json.loads((run / "excerpts/index.json").read_text())
+    index["excerpts"][0]["stems"]["vocals"]["estimates"][0]["sdr"] = float("nan")
+    (run / "excerpts/index.json").write_text(json.dumps(index))
+    text = page([run]).read_text()
+    assert "<strong>– dB</strong>" in text
+    assert ">epoch 0: – dB<" in text
+    assert "nan" not in re.sub(r"base64,[^\"]*", "", text)
+
+
+def test_a_loss_below_zero_has_a_curve(tmp_path: Path) -> None:
+    """As −SI-SDR, of which no logarithm can be drawn."""
+    run = a_run(tmp_path / "run", media=False)
+    (run / "metrics.csv").write_text("step,epoch,train/loss\n3,0,2.0\n7,1,-10.0\n")
+    [chart] = curves(read_run(run))
+    assert chart.title == "Loss"
+    assert json.loads(chart.data)["series"][0]["points"] == [[3, 2.0], [7, -10.0]]
+    [chart] = overlaid([read_run(run), read_run(run)])
+    assert json.loads(chart.data)["series"][1]["points"] == [[3, 2.0], [7, -10.0]]
+
+
+def a_sweep(folder: Path) -> Path:
+    """Of three trials two ended and one was pruned."""
+    folder.mkdir()
+    study = study_in(folder)
+    for place, (lr, sdr) in enumerate(((1e-3, 2.0), (1e-2, 3.5), (1e-1, float("nan")))):
+        study.enqueue_trial({"lr": lr})
+        trial = study.ask({"lr": FloatDistribution(1e-4, 1.0, log=True)})
+        trial.report(sdr, 0)
+        if place == 2:
+            study.tell(trial, state=TrialState.PRUNED)
+        else:
+            study.tell(trial, sdr)
+        a_run(folder / str(place), lr, media=False)
+    return folder
+
+
+def test_a_sweeps_page_counts_its_trials(tmp_path: Path) -> None:
+    sweep = a_sweep(tmp_path / "sweep")
+    kendall = {"tau": 0.5, "low": None, "high": None, "p": 0.0004}
+    ranking = {"kendall": kendall, "trials": [{"trial": 1, "downsampled": 3.5, "full": 4.25}]}
+    (sweep / "ranking.json").write_text(json.dumps(ranking))
+    text = page([sweep]).read_text()
+    assert "<dt>trials</dt><dd>3</dd>" in text
+    assert "<dt>complete</dt><dd>2</dd>" in text
+    assert "<dt>pruned</dt><dd>1</dd>" in text
+    assert "<dt>best</dt><dd>3.50 dB (trial 1)</dd>" in text
+    assert "Of the 2 best of 3 trials." in text  # the other one has no figure
+    assert "p 4e−4" in text
+    assert "4.25" in text
+
+
+def test_a_sweep_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    for content, says in ((b"", "holds no trial yet"), (b"{nonsense\n{}\n", "is damaged")):
+        folder = tmp_path / says
+        folder.mkdir()
+        (folder / "study.journal").write_bytes(content)
+        with pytest.raises(InputError, match=f"study.journal: {says}"):
+            page([folder])
+    sweep = a_sweep(tmp_path / "sweep")
+    (sweep / "ranking.json").write_text("{}")
+    with pytest.raises(InputError, match="is damaged: `kendall`"):
+        page([sweep])
+
+
+def test_a_sweeps_page_without_optuna_names_the_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep = a_sweep(tmp_path / "sweep")
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    monkeypatch.delitem(sys.modules, "stemsplit.reporting.sweep", raising=False)
+    with pytest.raises(InputError, match=r"needs optuna, of the extra `sweeps`"):
+        page([sweep])
+
+
+def test_a_layer_that_is_shut_is_not_shown_as_one_that_is_not_finite() -> None:
+    def first_colour(value: float) -> tuple[int, ...]:
+        [strip, _] = strips({"a": [(0, value)], "b": [(0, 1.0), (1, 2.0)]})
+        picture = base64.b64decode(strip.picture.partition(",")[2])
+        with Image.open(io.BytesIO(picture)) as image:
+            return image.convert("RGB").getpixel((0, 0))
+
+    assert first_colour(0.0) == first_colour(1.0) != (255, 0, 0)
+    assert first_colour(np.inf) == (255, 0, 0)
 
 
 def test_ticks_are_round_numbers() -> None:
