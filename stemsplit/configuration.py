@@ -169,10 +169,14 @@ def tune(config: DictConfig, given: list[str]) -> None:
         raise InputError(f"{path}: holds no settings; tuned= takes a sweep's best.yaml")
     names = {override.key_or_group for override in OverridesParser.create().parse_overrides(given)}
     for name, value in ((str(key), value) for key, value in found.items()):
-        if not known(config, name):
+        setting = name.lstrip("+")
+        if not known(config, setting) and setting == name:
             raise InputError(f"{path}: there is no setting {name} in this training")
-        if name not in names:
-            OmegaConf.update(config, name, value)
+        if setting in names:
+            continue
+        if isinstance(OmegaConf.select(config, setting), DictConfig) and isinstance(value, str):
+            raise InputError(f"{path}: is of {name}={value}: say so as well")
+        OmegaConf.update(config, setting, value, force_add=True)
 
 
 def saved(run: Path) -> DictConfig:

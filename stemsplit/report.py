@@ -116,7 +116,7 @@ def names(folders: Sequence[Path]) -> list[str]:
 
 def ranking(sweep: Path, count: int, overrides: Sequence[str]) -> None:
     """Train, print both scores and Kendall's rank correlation, and write SWEEP/ranking.json."""
-    from stemsplit.sweeps import ASKED_FOR, trials_in
+    from stemsplit.sweeps import ASKED_FOR, trials_in, words_of
     from stemsplit.training.trials import study_in
 
     if not (sweep / "study.journal").is_file():
@@ -130,12 +130,12 @@ def ranking(sweep: Path, count: int, overrides: Sequence[str]) -> None:
     chosen = [trials[place] for place in np.linspace(0, len(trials) - 1, count).round().astype(int)]
     shared = study.user_attrs[ASKED_FOR]["with"]
     words = [word for word in shared if not word.startswith(OF_A_TRIAL)]
+    for_all(sweep / "full", overrides)
     table = Table("trial", *chosen[0].params, "downsampled", "full", title=f"{sweep}: SDR, dB")
     rows = []
     for trial in chosen:
         run = sweep / "full" / str(trial.number)
-        settings = [f"{name}={value}" for name, value in trial.params.items()]
-        full = score_of(trained(run, [*words, *settings, *overrides]))
+        full = score_of(trained(run, [*words, *words_of(trial.params), *overrides]))
         rows.append({"trial": trial.number, **trial.params, "full": full})
         rows[-1]["downsampled"] = score_of(sweep / str(trial.number))
         shown = [
@@ -153,6 +153,19 @@ def ranking(sweep: Path, count: int, overrides: Sequence[str]) -> None:
         return
     interval = f"[{found.low:.2f}, {found.high:.2f}]"
     print(f"Kendall's tau [95 % interval]: {found.tau:.2f} {interval}, p {found.p:.2g}")
+
+
+def for_all(folder: Path, overrides: Sequence[str]) -> None:
+    """Refuse full trainings of other settings than those that lie in the folder."""
+    settings = folder / "settings.json"
+    if not settings.is_file():
+        with replacing(settings) as partial:
+            partial.write_text(json.dumps(list(overrides)))
+    elif (before := json.loads(settings.read_text())) != list(overrides):
+        raise InputError(
+            f"{folder}: holds trainings with [{' '.join(before)}], not with "
+            f"[{' '.join(overrides)}]: say the same, or move the folder away"
+        )
 
 
 def trained(run: Path, words: Sequence[str]) -> Path:

@@ -11,12 +11,12 @@ checkpoint, in its folder, under its number.
 import itertools
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import IntervalSweep, Override
+from hydra.core.override_parser.types import IntervalSweep, Override, Transformer
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.sweeper import Sweeper
@@ -51,6 +51,13 @@ class TrialSweeper(Sweeper):
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
+        from stemsplit.errors import InputError, one_line_errors
+
+        with one_line_errors():
+            if "sweep" not in config:
+                raise InputError("hydra/sweeper=trials: say +sweep=lr_decay, or a file like it")
+        self.base = config
+        self.loader = hydra_context.config_loader
         self.folder = Path(config.hydra.sweep.dir).absolute()
         self.launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
@@ -75,12 +82,14 @@ class TrialSweeper(Sweeper):
 
         from stemsplit.errors import InputError
         from stemsplit.reporting.sweep import report
-        from stemsplit.training.trials import study_in
+        from stemsplit.training.trials import ERROR, study_in
 
         axes, fixed = self._space(arguments)
+        self._compose(axes, fixed)
         study = study_in(self.folder)
-        # With the same numbers after every start it would propose again what it had proposed.
-        study.sampler = TPESampler(seed=self.seed + len(study.trials))
+        # With the same numbers after every start it would propose again what it had proposed;
+        # trials that run at a time are to differ.
+        study.sampler = TPESampler(seed=self.seed + len(study.trials), constant_liar=self.jobs > 1)
         self._take_up(study, axes, fixed)
         if self.sampler == "grid":
             for values in itertools.product(*axes.values()):
@@ -105,13 +114,14 @@ class TrialSweeper(Sweeper):
             for begun_trial in batch:
                 propose(begun_trial, axes)
             self._run(study, [begun_trial.number for begun_trial in batch], fixed)
+        write_best(study, self.folder / "best.yaml")
         report(study, self.folder)
         instead = {trial.user_attrs.get(INSTEAD) for trial in study.trials}
         failed = [trial for trial in trials_in(study, "FAIL") if trial.number not in instead]
         if failed:
             raise InputError(
                 f"{self.folder}: {len(failed)} trials failed ({failed[0].number}: "
-                f"{failed[0].user_attrs.get('error')}); the same command tries them again"
+                f"{failed[0].user_attrs.get(ERROR)}); the same command tries them again"
             )
 
     def _space(self, arguments: list[str]) -> tuple[dict[str, Any], list[str]]:
@@ -120,7 +130,7 @@ class TrialSweeper(Sweeper):
 
         axes: dict[str, Any] = {}
         fixed: list[str] = []
-        parser = OverridesParser.create()
+        parser = OverridesParser.create(self.loader)
         given = parser.parse_overrides(arguments)
         names = {override.get_key_element() for override in given}
         standard = [f"{key}={values}" for key, values in self.params.items() if key not in names]
@@ -132,9 +142,13 @@ class TrialSweeper(Sweeper):
             elif self.sampler == "grid":
                 raise InputError(f"{override.input_line}: a grid needs values, not a range of them")
             else:
-                axes[override.get_key_element()] = override.value()
+                axes[override.get_key_element()] = interval_of(override)
         if not axes:
-            raise InputError("nothing to try: give a setting several values, as lr=1e-3,1e-4")
+            raise InputError(
+                "nothing to try: give a setting several values, as optimizer.lr=1e-3,1e-4"
+            )
+        if "model" in axes and "sweep.name" not in names:
+            raise InputError("several models make one sweep: name it with sweep.name=…")
         if self.sampler not in ("grid", "tpe"):
             raise InputError(f"there is no sampler {self.sampler}: choose grid or tpe")
         if self.sampler == "tpe" and not self.trials:
@@ -142,6 +156,24 @@ class TrialSweeper(Sweeper):
         if self.jobs < 1:
             raise InputError("hydra.sweeper.jobs: at least one trial runs at a time")
         return axes, fixed
+
+    def _compose(self, axes: Mapping[str, Any], fixed: Sequence[str]) -> None:
+        """Let Hydra say what is misspelt before there is a study: every value once."""
+        first = {
+            name: values.start if isinstance(values, IntervalSweep) else values[0]
+            for name, values in axes.items()
+        }
+        for name, values in axes.items():
+            for value in [first[name]] if isinstance(values, IntervalSweep) else values:
+                words = self._words(0, {**first, name: value}, fixed)
+                self.loader.load_sweep_config(self.base, words)
+
+    def _words(self, number: int, settings: Mapping[str, Any], fixed: Sequence[str]) -> list[str]:
+        """A job's command line. The folder's name may hang on what is tried: it is written out."""
+        folder = Transformer.str(str(self.folder))
+        name = Transformer.str(self.base.sweep.name)
+        of_sweep = [f"hydra.sweep.dir={folder}", f"sweep.name={name}", f"sweep.trial={number}"]
+        return [*fixed, *words_of(settings), *of_sweep]
 
     def _take_up(self, study: "optuna.Study", axes: dict[str, Any], fixed: list[str]) -> None:
         """Refuse a folder in which another sweep lies."""
@@ -158,43 +190,91 @@ class TrialSweeper(Sweeper):
         elif before != asked_for:
             raise InputError(
                 f"{self.folder}: holds another sweep, of {json.dumps(before)}, not "
-                f"{json.dumps(asked_for)}; give this one a name of its own with sweep.name=…"
+                f"{json.dumps(asked_for)}; give this one a name of its own with sweep.name=…, or "
+                "remove the folder"
             )
 
-    def _run(self, study: "optuna.Study", numbers: Sequence[int], fixed: Iterable[str]) -> None:
-        jobs = []
-        for number in numbers:
-            tried = [f"{name}={value}" for name, value in study.trials[number].params.items()]
-            jobs.append([*fixed, *tried, f"sweep.trial={number}"])
+    def _run(self, study: "optuna.Study", numbers: Sequence[int], fixed: Sequence[str]) -> None:
+        jobs = [self._words(number, study.trials[number].params, fixed) for number in numbers]
         assert self.launcher is not None
         done = self.launcher.launch(jobs, initial_job_idx=numbers[0])
         for number, job in zip(numbers, done, strict=True):
             self._tell(study, number, job)
 
     def _tell(self, study: "optuna.Study", number: int, job: JobReturn) -> None:
+        """What became of a trial; its figure is that of the epoch of its best checkpoint."""
         from optuna.trial import Trial, TrialState
 
         from stemsplit.checkpoint import read
-        from stemsplit.training.trials import PRUNED
+        from stemsplit.errors import InputError
+        from stemsplit.training.trials import ERROR, PRUNED
 
         trial = study.trials[number]
-        if job.status == JobStatus.FAILED:
-            lines = str(job._return_value).splitlines() or [type(job._return_value).__name__]
-            Trial(study, trial._trial_id).set_user_attr("error", lines[0])
-            study.tell(number, state=TrialState.FAIL)
-        elif trial.user_attrs.get(PRUNED):
+        if trial.user_attrs.get(PRUNED):
             study.tell(number, state=TrialState.PRUNED)
+            return
+        try:
+            if job.status == JobStatus.FAILED:
+                raise job._return_value
+            best = self.folder / str(number) / "best.ckpt"
+            figure = trial.intermediate_values.get(read(best)["epoch"], math.nan)
+            if not math.isfinite(figure):
+                raise InputError(f"{best}: its epoch has no figure")
+        except Exception as error:
+            lines = str(error).splitlines() or [type(error).__name__]
+            Trial(study, trial._trial_id).set_user_attr(ERROR, lines[0])
+            study.tell(number, state=TrialState.FAIL)
         else:
-            epoch = read(self.folder / str(number) / "best.ckpt")["epoch"]
-            study.tell(number, trial.intermediate_values[epoch])
+            study.tell(number, figure)
 
 
 def values_of(override: Override) -> list[Any]:
-    """The listed values of a sweep, as a study keeps them."""
-    return [
-        value if isinstance(value, int | float | str | bool) or value is None else str(value)
+    """The listed values of a sweep, each once; what is no number, as a word of the command line."""
+    values = [
+        value if isinstance(value, bool | int | float | None) else Transformer.str(value)
         for value in override.sweep_iterator()
     ]
+    return list(dict.fromkeys(values))
+
+
+def interval_of(override: Override) -> IntervalSweep:
+    from stemsplit.errors import InputError
+
+    interval = override.value()
+    assert isinstance(interval, IntervalSweep)
+    start, end = float(interval.start or 0), float(interval.end or 0)
+    if not start < end:
+        raise InputError(f"{override.input_line}: the lower bound comes first")
+    if "log" in interval.tags and start <= 0:
+        raise InputError(f"{override.input_line}: a logarithmic range begins above 0")
+    return interval
+
+
+def words_of(settings: Mapping[str, Any]) -> list[str]:
+    """A trial's settings as `values_of` keeps them, as words of the command line."""
+    return [
+        f"{name}={value if isinstance(value, str) else Transformer.str(value)}"
+        for name, value in settings.items()
+    ]
+
+
+def write_best(study: "optuna.Study", path: Path) -> None:
+    """The settings of the best trial as YAML, which ``tuned=`` takes; nothing where none ended."""
+    import yaml
+
+    from stemsplit.files import replacing
+    from stemsplit.reporting.sweep import best_of
+
+    best = best_of(study.trials)
+    if best is None:
+        return
+    given = OverridesParser.create().parse_overrides(words_of(best.params))
+    settings = {override.get_key_element(): override.value() for override in given}
+    with replacing(path) as partial:
+        partial.write_text(
+            f"# Trial {best.number}, {best.value:.2f} dB: python -m stemsplit.train tuned=THIS\n"
+            + yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
+        )
 
 
 def propose(trial: "optuna.Trial", axes: dict[str, Any]) -> None:

@@ -9,12 +9,17 @@ from pathlib import Path
 
 import pytest
 from commands import TINY, epochs, run, start
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 from optuna.trial import TrialState
 
+from stemsplit import train
+from stemsplit.reporting.sweep import importance_in, report, state_of
+from stemsplit.sweeps import propose, values_of, words_of, write_best
 from stemsplit.training.trials import study_in
 
 EPOCHS = 3
+LOG_FROM_0 = "optimizer.lr=tag(log,interval(0,1e-2))"
 
 
 def grid(corpus: list[str], name: str, rates: str, factors: str) -> list[str]:
@@ -88,17 +93,21 @@ def test_the_best_settings_train(place: Path, corpus: list[str]) -> None:
     config = OmegaConf.load(place / "tuned/config.yaml")
     assert config.optimizer.lr == 0.004
     assert config.scheduler.factor == 0.7  # the command line has the last word
-    best.write_text("optimizer.momentum: 0.9\n")
-    process = start(place, "train", "model=mlp", *corpus, *TINY, *tuned)
-    _, errors = process.communicate(timeout=300)
-    assert process.returncode == 1
-    assert "there is no setting optimizer.momentum" in errors
+    for settings, says in (
+        ("optimizer.momentum: 0.9\n", "there is no setting optimizer.momentum"),
+        ("model: lstm\n", "is of model=lstm: say so as well"),
+    ):
+        best.write_text(settings)
+        process = start(place, "train", f"tuned={best}", *corpus, *TINY)
+        _, errors = process.communicate(timeout=300)
+        assert process.returncode == 1
+        assert says in errors
 
 
-def test_what_fails_is_tried_again_and_another_sweep_refused(
+def test_what_fails_is_tried_again_what_diverges_is_not_and_another_sweep_refused(
     place: Path, corpus: list[str]
 ) -> None:
-    command = grid(corpus, "failing", "1e-3,-1", "0.5")
+    command = grid(corpus, "failing", "1e-3,1e30,-1", "0.5")
     folder = place / "runs/sweeps/failing"
     for failures in (1, 2):
         process = start(place, "train", *command)
@@ -106,13 +115,87 @@ def test_what_fails_is_tried_again_and_another_sweep_refused(
         assert process.returncode == 1
         assert "1 trials failed" in errors
         assert "learning rate" in errors
-        states = [trial.state.name for trial in study_in(folder).trials]
-        assert states == ["COMPLETE", *failures * ["FAIL"]]
+        states = [state_of(trial) for trial in study_in(folder).trials]
+        assert states[:2] == ["complete", "pruned: not finite"]
+        assert len(states) == 2 + failures
+        assert all("learning rate" in state for state in states[2:])
+    assert "pruned: not finite" in (folder / "report.html").read_text()
     process = start(place, "train", *command, "seed=1")
     _, errors = process.communicate(timeout=300)
     assert process.returncode == 1
     assert "holds another sweep" in errors
     assert "sweep.name=" in errors
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["optimizer.lrr=1e-3,1e-4"], "optimizer.lrr"),
+        (["model=mlp,mlpp", "sweep.name=several"], "mlpp"),
+        (["model=mlp,lstm"], "sweep.name="),
+        (["optimizer.lr=interval(1e-4,1e-2)"], "a grid needs values"),
+        (["hydra.sweeper.sampler=tpe", "hydra.sweeper.trials=2", LOG_FROM_0], "begins above 0"),
+        (["hydra.sweeper.sampler=tpe"], "hydra.sweeper.trials"),
+        (["hydra.sweeper.sampler=random"], "choose grid or tpe"),
+        (["hydra.sweeper.jobs=0"], "at least one"),
+    ],
+)
+def test_what_cannot_be_tried_is_refused_before_there_is_a_study(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    says: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["train", "-m", "+sweep=lr_decay", *words])
+    with pytest.raises(SystemExit) as ended:
+        train.main()
+    assert ended.value.code == 1
+    assert says in capsys.readouterr().err
+    assert not list(tmp_path.glob("runs/sweeps/*/study.journal"))
+
+
+def test_any_kind_of_value_is_tried_and_found_again(tmp_path: Path) -> None:
+    line = "setting=null,true,2,1e-5,word,'a b, c',[1,2],{a:1},2"
+    [override] = OverridesParser.create().parse_overrides([line])
+    values = values_of(override)
+    assert len(values) == 8  # 2 once
+    study = study_in(tmp_path)
+    for value in values:
+        study.enqueue_trial({"setting": value})
+    plain = [None, True, 2, 1e-5, "word", "a b, c", [1, 2], {"a": 1}]
+    for number, expected in enumerate(plain):
+        trial = study.ask()
+        propose(trial, {"setting": values})
+        study.tell(trial, number)
+        [override] = OverridesParser.create().parse_overrides(words_of(study.best_params))
+        assert override.value() == expected
+        write_best(study, tmp_path / "best.yaml")
+        assert OmegaConf.load(tmp_path / "best.yaml") == {"setting": expected}
+
+
+def test_a_sweep_of_which_nothing_ended_or_that_makes_no_difference_has_a_page(
+    tmp_path: Path,
+) -> None:
+    study = study_in(tmp_path)
+    axes = {"optimizer.lr": [1e-3, 1e-4, 1e-5], "scheduler.factor": [0.1, 0.5]}
+    for number in range(2):
+        study.enqueue_trial({name: values[number] for name, values in axes.items()})
+        trial = study.ask()
+        propose(trial, axes)
+        trial.report(number, 0)
+        study.tell(trial, state=TrialState.PRUNED)
+    report(study, tmp_path)
+    assert not (tmp_path / "best.yaml").exists()
+    assert (tmp_path / "heat_map.png").stat().st_size > 5_000
+    assert "pruned" in (tmp_path / "report.html").read_text()
+    for _ in range(12):
+        trial = study.ask()
+        propose(trial, axes)
+        study.tell(trial, 1.0)
+    report(study, tmp_path)
+    assert importance_in(study) == {}
 
 
 @pytest.mark.slow
@@ -133,6 +216,10 @@ def test_a_ranking_trains_on_the_full_set_once(place: Path, corpus: list[str]) -
     moments = {path: path.stat().st_mtime_ns for path in folder.glob("full/*/result.json")}
     run(place, "report", *command)
     assert all(path.stat().st_mtime_ns == moment for path, moment in moments.items())
+    process = start(place, "report", *command, "epochs=5")
+    _, errors = process.communicate(timeout=100)
+    assert process.returncode == 1
+    assert "holds trainings with [epochs=4], not with [epochs=4 epochs=5]" in errors
 
 
 @pytest.mark.parametrize(

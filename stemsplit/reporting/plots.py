@@ -45,7 +45,8 @@ def heat_maps(maps: Mapping[tuple[str, str], Sequence[Cell]], path: Path, title:
         x, large = places_along(axis.xaxis, across, [cell.x for cell in cells])
         y, also_large = places_along(axis.yaxis, down, [cell.y for cell in cells])
         area = 1200 if large and also_large else 500
-        best = max((cell for cell in cells if cell.finished), key=lambda cell: cell.decibels)
+        finished = [cell for cell in cells if cell.finished]
+        best = max(finished, key=lambda cell: cell.decibels, default=None)
         shown = axis.scatter(
             x,
             y,

@@ -1,7 +1,6 @@
-"""What a sweep found: a table of its trials, a heat map, the best settings as YAML."""
+"""What a sweep found: a table of its trials, a heat map, a page."""
 
 import csv
-import json
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -19,13 +18,13 @@ from stemsplit.reporting.documents import RANKING, read_json
 from stemsplit.reporting.page import decibels, sweep_page, write
 from stemsplit.reporting.plots import Cell, heat_maps
 from stemsplit.reporting.run_records import read_run
-from stemsplit.training.trials import study_in
+from stemsplit.training.trials import ERROR, PRUNED, study_in
 
 ENOUGH = 4  # finished trials without which nothing can be said of a setting's importance
 
 
 def report(study: optuna.Study, folder: Path) -> None:
-    """Print the trials, and write ``trials.csv``, ``best.yaml``, ``heat_map.png``, ``report.html``.
+    """Print the trials, and write ``trials.csv``, ``heat_map.png`` and ``report.html``.
 
     Heat maps show the first setting that was tried with several values (the learning rate) against
     each of the others: of the trials that share both values, the best.
@@ -38,29 +37,25 @@ def report(study: optuna.Study, folder: Path) -> None:
     for trial in trials:
         value = value_of(trial)
         settings = [trial.params.get(name, "") for name in names]
-        state = trial.state.name.lower()
         table.add_row(
             str(trial.number),
             *(f"{given:.3g}" if isinstance(given, float) else str(given) for given in settings),
             "" if value is None else f"{value:.2f}",
-            state,
+            state_of(trial),
             style="bold" if best is not None and trial.number == best.number else "",
         )
-        rows.append([trial.number, *settings, value, state])
+        rows.append([trial.number, *settings, value, state_of(trial)])
     console = Console()
     console.print(table)
     with replacing(folder / "trials.csv") as partial, partial.open("w", newline="") as file:
         csv.writer(file).writerows([["trial", *names, "validation_sdr", "state"], *rows])
     if best is None:
-        return
-    lines = [f"# Trial {best.number}, {best.value:.2f} dB: python -m stemsplit.train tuned=THIS"]
-    lines += [f"{name}: {json.dumps(value)}" for name, value in best.params.items()]
-    with replacing(folder / "best.yaml") as partial:
-        partial.write_text("\n".join([*lines, ""]))
-    print(f"best: trial {best.number}, {best.value:.2f} dB; tuned={folder / 'best.yaml'}")
+        print("best: none, no trial has finished")
+    else:
+        print(f"best: trial {best.number}, {best.value:.2f} dB; tuned={folder / 'best.yaml'}")
     tried = tried_in(trials)
-    if len(tried) > 1:
-        maps = {(tried[0], name): cells_of(trials, tried[0], name) for name in tried[1:]}
+    maps = {(tried[0], name): cells_of(trials, tried[0], name) for name in tried[1:]}
+    if any(maps.values()):
         heat_maps(maps, folder / "heat_map.png", f"{folder.name}, {len(trials)} trials")
     if shares := importance_in(study):
         console.print(
@@ -104,7 +99,7 @@ def page_of(folder: Path) -> str:
                 "number": trial.number,
                 "settings": trial.params,
                 "value": value_of(trial),
-                "state": trial.state.name.lower(),
+                "state": state_of(trial),
                 "best": best is not None and trial.number == best.number,
             }
             for trial in study.trials
@@ -127,11 +122,17 @@ def importance_in(study: optuna.Study) -> dict[str, float]:
     trials = study.trials
     tried = tried_in(trials)
     finished = [trial for trial in trials if trial.state == TrialState.COMPLETE]
-    if not tried or len(finished) < ENOUGH:
+    if not tried or len(finished) < ENOUGH or len({trial.value for trial in finished}) == 1:
         return {}
     return optuna.importance.get_param_importances(
         study, params=tried, evaluator=optuna.importance.FanovaImportanceEvaluator(seed=0)
     )
+
+
+def state_of(trial: FrozenTrial) -> str:
+    """How a trial ended, and why where it did so before its time."""
+    why = trial.user_attrs.get(PRUNED) or trial.user_attrs.get(ERROR)
+    return trial.state.name.lower() + (f": {why}" if why else "")
 
 
 def best_of(trials: Sequence[FrozenTrial]) -> FrozenTrial | None:

@@ -20,13 +20,17 @@ from stemsplit.training.layers import layers, network_of, root_mean_square, watc
 LOWER = "lower optimizer.lr, or train with model.normalise=true"
 
 
-class StopWhenNotFinite(L.Callback):
-    """Raises `InputError` before the step that a loss or a gradient would spoil the weights with.
+class DivergedError(InputError):
+    """Not the songs but the settings made the loss or a gradient infinite."""
 
-    The error names the songs and places of the batch, the layer, and the last good checkpoint. Of a
-    loss, that is the first module whose output is not finite when the batch is run again; of a
-    gradient, the layer nearest to the loss. With float16's loss scaling only the loss counts:
-    infinite gradients are how it finds its scale.
+
+class StopWhenNotFinite(L.Callback):
+    """Raises an error before the step that a loss or a gradient would spoil the weights with.
+
+    `DivergedError` where the network is at fault, else `InputError`. It names the songs and places
+    of the batch, the layer, and the last good checkpoint. Of a loss, that is the first module whose
+    output is not finite when the batch is run again; of a gradient, the layer nearest to the loss.
+    With float16's loss scaling only the loss counts: infinite gradients are how it finds its scale.
     """
 
     def __init__(self) -> None:
@@ -89,7 +93,7 @@ class StopWhenNotFinite(L.Callback):
             where = fault_of_gradient(trainer, module, self._batch)
             fault = f"a gradient is not finite; {where}; in {named(trainer, self._keys)}"
         good = last_good(trainer)
-        raise InputError(
+        raise (DivergedError if LOWER in fault else InputError)(
             f"step {trainer.global_step}: {fault}; no step was taken; "
             + (f"last good checkpoint: {good}" if good else "there is no checkpoint yet")
         )

@@ -1,5 +1,6 @@
 """A training that is a trial of an Optuna study: it reports, and ends where it falls behind."""
 
+import math
 from pathlib import Path
 
 import lightning as L
@@ -8,9 +9,13 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from stemsplit.errors import InputError
+from stemsplit.training.not_finite import DivergedError
 
 NAME = "sweep"
-PRUNED = "pruned"  # the attribute of a trial that was told to end
+PRUNED = "pruned"  # the attribute of a trial that ended before its time, and why
+NOT_FINITE = "not finite"
+ERROR = "error"  # … of one that failed
+RISING = "validation/sdr/"  # what is the better the higher
 PRUNERS = {
     None: optuna.pruners.NopPruner,
     "median": optuna.pruners.MedianPruner,
@@ -38,7 +43,9 @@ def study_in(
 class ReportTrial(L.Callback):
     """Report `monitor` after every validation to trial `number` of the study in `folder`.
 
-    Training ends where the `pruner` (``median``, ``halving``; null: none) has seen enough of it.
+    Training ends where the `pruner` (``median``, ``halving``; null: none) has seen enough of it. A
+    trial whose loss, gradients or figure stop being finite counts as pruned too: that is what its
+    settings lead to, and another start would not change it.
     """
 
     def __init__(
@@ -46,6 +53,11 @@ class ReportTrial(L.Callback):
     ) -> None:
         if number is None:
             raise InputError("+sweep=… is for sweeps: say -m as well")
+        if not monitor.startswith(RISING):
+            raise InputError(
+                f"callbacks.trial.monitor={monitor}: a sweep looks for the highest SDR, of "
+                "validation/sdr/STEM"
+            )
         self.study = study_in(Path(folder).resolve(), pruner=pruner)
         found = [trial for trial in self.study.get_trials(deepcopy=False) if trial.number == number]
         if not found:
@@ -71,12 +83,19 @@ class ReportTrial(L.Callback):
         """Report, and ask whether this trial is to end. A resumed epoch was reported before."""
         if self.finished:
             return False
-        if (
-            epoch
-            not in self.study.get_trials(deepcopy=False)[self.trial.number].intermediate_values
-        ):
+        if not math.isfinite(value):
+            self.trial.set_user_attr(PRUNED, NOT_FINITE)
+            return True
+        known = self.study.get_trials(deepcopy=False)[self.trial.number]
+        if epoch not in known.intermediate_values:
             self.trial.report(value, epoch)
         behind = bool(self.trial.should_prune())  # of NumPy
         if behind:
-            self.trial.set_user_attr(PRUNED, True)
+            self.trial.set_user_attr(PRUNED, "fell behind")
         return behind
+
+    def on_exception(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
+    ) -> None:
+        if isinstance(exception, DivergedError) and trainer.is_global_zero and not self.finished:
+            self.trial.set_user_attr(PRUNED, NOT_FINITE)
