@@ -23,6 +23,8 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
+from stemsplit.errors import InputError, one_line_errors
+
 if TYPE_CHECKING:
     import optuna
 
@@ -51,8 +53,6 @@ class TrialSweeper(Sweeper):
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
-        from stemsplit.errors import InputError, one_line_errors
-
         with one_line_errors():
             if "sweep" not in config:
                 raise InputError("hydra/sweeper=trials: say +sweep=lr_decay, or a file like it")
@@ -66,8 +66,6 @@ class TrialSweeper(Sweeper):
     def sweep(self, arguments: list[str]) -> None:
         from filelock import FileLock, Timeout
 
-        from stemsplit.errors import InputError, one_line_errors
-
         with one_line_errors():
             self.folder.mkdir(parents=True, exist_ok=True)
             try:
@@ -80,7 +78,6 @@ class TrialSweeper(Sweeper):
         from optuna.samplers import TPESampler
         from optuna.trial import Trial
 
-        from stemsplit.errors import InputError
         from stemsplit.reporting.sweep import report
         from stemsplit.training.trials import ERROR, study_in
 
@@ -126,8 +123,6 @@ class TrialSweeper(Sweeper):
 
     def _space(self, arguments: list[str]) -> tuple[dict[str, Any], list[str]]:
         """What is tried, and what all trials have in common."""
-        from stemsplit.errors import InputError
-
         axes: dict[str, Any] = {}
         fixed: list[str] = []
         parser = OverridesParser.create(self.loader)
@@ -177,8 +172,6 @@ class TrialSweeper(Sweeper):
 
     def _take_up(self, study: "optuna.Study", axes: dict[str, Any], fixed: list[str]) -> None:
         """Refuse a folder in which another sweep lies."""
-        from stemsplit.errors import InputError
-
         asked_for = {
             "sampler": self.sampler,
             "tries": {name: str(values) for name, values in axes.items()},
@@ -197,7 +190,14 @@ class TrialSweeper(Sweeper):
     def _run(self, study: "optuna.Study", numbers: Sequence[int], fixed: Sequence[str]) -> None:
         jobs = [self._words(number, study.trials[number].params, fixed) for number in numbers]
         assert self.launcher is not None
-        done = self.launcher.launch(jobs, initial_job_idx=numbers[0])
+        try:
+            done = self.launcher.launch(jobs, initial_job_idx=numbers[0])
+        except Exception as error:  # of any launcher: a job's own come back in `done`
+            raise InputError(
+                f"{self.folder}: {type(self.launcher).__name__} broke off in trials "
+                f"{', '.join(map(str, numbers))} ({str(error).splitlines()[0]}); the same command "
+                "goes on with them"
+            ) from error
         for number, job in zip(numbers, done, strict=True):
             self._tell(study, number, job)
 
@@ -206,7 +206,6 @@ class TrialSweeper(Sweeper):
         from optuna.trial import Trial, TrialState
 
         from stemsplit.checkpoint import read
-        from stemsplit.errors import InputError
         from stemsplit.training.trials import ERROR, PRUNED
 
         trial = study.trials[number]
@@ -238,8 +237,6 @@ def values_of(override: Override) -> list[Any]:
 
 
 def interval_of(override: Override) -> IntervalSweep:
-    from stemsplit.errors import InputError
-
     interval = override.value()
     assert isinstance(interval, IntervalSweep)
     start, end = float(interval.start or 0), float(interval.end or 0)
