@@ -9,6 +9,7 @@ from typing import Any
 import torch
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Quote, QuotedString, Transformer
 from hydra.utils import instantiate
 from lightning.pytorch import callbacks
 from omegaconf import DictConfig, OmegaConf
@@ -158,25 +159,33 @@ def save(config: DictConfig, run: Path) -> None:
         OmegaConf.save(config, partial)
 
 
-def tune(config: DictConfig, given: list[str]) -> None:
-    """Take the settings that ``tuned=FILE`` names (a sweep's ``best.yaml``), but for given ones."""
-    path = Path(config.tuned)
+def tuned(arguments: list[str]) -> list[str]:
+    """A command line with the settings of ``tuned=FILE`` (a sweep's ``best.yaml``) put in front.
+
+    So what is said beside it has the last word, and Hydra looks at them as at all others.
+    """
+    files = [word.partition("=")[2] for word in arguments if word.startswith("tuned=")]
+    if not files or files[-1] == "null":
+        return arguments
+    path = Path(files[-1])
     try:
         found = OmegaConf.load(path)
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}; tuned= takes a sweep's best.yaml") from None
-    if not isinstance(found, DictConfig):
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        why = error.strerror if isinstance(error, OSError) else f"is damaged ({error!s})"
+        line = " ".join(str(why).split())
+        raise InputError(f"{path}: {line}; tuned= takes a sweep's best.yaml") from None
+    if not isinstance(found, DictConfig) or not found:
         raise InputError(f"{path}: holds no settings; tuned= takes a sweep's best.yaml")
-    names = {override.key_or_group for override in OverridesParser.create().parse_overrides(given)}
-    for name, value in ((str(key), value) for key, value in found.items()):
-        setting = name.lstrip("+")
-        if not known(config, setting) and setting == name:
-            raise InputError(f"{path}: there is no setting {name} in this training")
-        if setting in names:
-            continue
-        if isinstance(OmegaConf.select(config, setting), DictConfig) and isinstance(value, str):
-            raise InputError(f"{path}: is of {name}={value}: say so as well")
-        OmegaConf.update(config, setting, value, force_add=True)
+    settings: Any = OmegaConf.to_container(found)
+    words = [f"{name}={Transformer.str(quoted(value))}" for name, value in settings.items()]
+    print(f"{path}: {' '.join(words)}")
+    first = next(place for place, word in enumerate(arguments) if "=" in word and word[0] != "-")
+    return [*arguments[:first], *words, *arguments[first:]]
+
+
+def quoted(value: Any) -> Any:
+    """As Hydra's grammar has it, which would read a string of digits as a number."""
+    return QuotedString(value, Quote.single) if isinstance(value, str) else value
 
 
 def saved(run: Path) -> DictConfig:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import sys
 import warnings
 from pathlib import Path
@@ -9,9 +10,11 @@ from typing import Any
 
 import hydra
 import lightning as L
+from filelock import FileLock, Timeout
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import DictConfig, OmegaConf
 
 from stemsplit import configuration
@@ -35,8 +38,17 @@ from stemsplit.training.weights_and_biases import WeightsAndBiases, finish
 configuration.register_resolvers()
 
 
+def main() -> None:
+    with one_line_errors():
+        sys.argv[1:] = configuration.tuned(sys.argv[1:])
+    try:
+        composed()
+    except SIGTERMException:  # would be an exit without an error, as of what has ended
+        sys.exit(128 + signal.SIGTERM)
+
+
 @hydra.main(config_path=CONF, config_name="train")
-def main(config: DictConfig) -> None:
+def composed(config: DictConfig) -> None:
     quieten()
     if HydraConfig.get().mode == RunMode.MULTIRUN:
         if (config.trainer.devices, config.trainer.num_nodes) != (1, 1):
@@ -46,8 +58,6 @@ def main(config: DictConfig) -> None:
         return
     with one_line_errors():
         try:
-            if config.tuned is not None and config.resume is None:
-                configuration.tune(config, list(HydraConfig.get().overrides.task))
             train(config if config.resume is None else resumed_configuration(config))
         finally:
             run = Path(config.run_dir)
@@ -56,15 +66,25 @@ def main(config: DictConfig) -> None:
 
 
 def trial(config: DictConfig) -> None:
-    """A job of a sweep; one that was broken off goes on, one that had ended is left as it is."""
+    """A job of a sweep; one that was broken off goes on, one that had ended is left as it is.
+
+    What a killed sweep started may outlive it (a worker's or a cluster's job): it is waited for.
+    """
     run = Path(config.run_dir)
-    if config.tuned is not None:
-        configuration.tune(config, list(HydraConfig.get().overrides.task))
-    if (run / "result.json").is_file():
-        return
-    if (run / "last.ckpt").is_file():
-        config.resume = str(run)
-    train(config)
+    lock = FileLock(run / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        print(f"{run}: another process is still at this trial, waiting for it", file=sys.stderr)
+        lock.acquire()
+    try:
+        if (run / "result.json").is_file():
+            return
+        if (run / "last.ckpt").is_file():
+            config.resume = str(run)
+        train(config)
+    finally:
+        lock.release()
 
 
 def is_first() -> bool:
@@ -153,7 +173,7 @@ def fit(
     )
     for logger in loggers:
         logger.log_hyperparams(OmegaConf.to_container(config, resolve=True))
-    checkpoint = None
+    checkpoint, kept_steps = None, 0
     if config.resume:
         checkpoint = Path(config.run_dir) / "last.ckpt"
         content = read(checkpoint)
@@ -162,9 +182,10 @@ def fit(
                 f"{checkpoint}: is of epoch {content['epoch'] + 1} already; say epochs= as many or "
                 "more"
             )
-        for logger in loggers:
-            if isinstance(logger, MetricsCsv):
-                logger.forget_from(content["global_step"])
+        kept_steps = content["global_step"]
+    for logger in loggers:
+        if isinstance(logger, MetricsCsv):  # a trial can have been killed before its checkpoint
+            logger.forget_from(kept_steps)
     if is_first():  # only now: a run that cannot be resumed so keeps what it had
         configuration.save(config, Path(config.run_dir))
     trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)

@@ -12,7 +12,7 @@ from stemsplit.configuration import CONF, make
 from stemsplit.data.datamodule import StemDataModule
 from stemsplit.errors import InputError
 from stemsplit.training.module import SeparationModule
-from stemsplit.training.trials import ReportTrial, study_in
+from stemsplit.training.trials import ReportTrial, begin
 
 configuration.register_resolvers()
 
@@ -57,7 +57,7 @@ def test_every_choice_instantiates(group: str, choice: str, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("sweep", SWEEPS)
 def test_every_sweep_composes_into_trials_that_report(sweep: str, tmp_path: Path) -> None:
-    study_in(tmp_path).ask()
+    begin(tmp_path).ask()
     config = composed(tmp_path / "0", f"+sweep={sweep}", "sweep.trial=0")
     assert isinstance(make(config.callbacks)["trial"], ReportTrial)
     assert config.data.downsample.chunks < 1

@@ -15,8 +15,8 @@ from optuna.trial import TrialState
 
 from stemsplit import train
 from stemsplit.reporting.sweep import importance_in, report, state_of
-from stemsplit.sweeps import propose, values_of, words_of, write_best
-from stemsplit.training.trials import study_in
+from stemsplit.sweeps import ASKED_FOR, propose, values_of, words_of, write_best
+from stemsplit.training.trials import begin, study_in
 
 EPOCHS = 3
 LOG_FROM_0 = "optimizer.lr=tag(log,interval(0,1e-2))"
@@ -82,7 +82,9 @@ def test_a_sweep_is_killed_twice_and_ends(
 
 def test_the_best_settings_train(place: Path, corpus: list[str]) -> None:
     best = place / "best.yaml"
-    best.write_text("optimizer.lr: 0.004\nscheduler.factor: 0.2\n")
+    best.write_text(
+        "optimizer: adamw\noptimizer.lr: 0.004\nscheduler.factor: 0.2\n+optimizer.amsgrad: true\n"
+    )
     tuned = [
         f"tuned={best}",
         "scheduler.factor=0.7",
@@ -92,16 +94,20 @@ def test_the_best_settings_train(place: Path, corpus: list[str]) -> None:
     run(place, "train", "model=mlp", *corpus, *TINY, *tuned)
     config = OmegaConf.load(place / "tuned/config.yaml")
     assert config.optimizer.lr == 0.004
+    assert config.optimizer.amsgrad
+    assert config.optimizer._target_.endswith("AdamW")
     assert config.scheduler.factor == 0.7  # the command line has the last word
     for settings, says in (
-        ("optimizer.momentum: 0.9\n", "there is no setting optimizer.momentum"),
-        ("model: lstm\n", "is of model=lstm: say so as well"),
+        ("optimizer.momentum: 0.9\n", "Key 'momentum' is not in struct"),
+        ("optimizer.lr: [\n", "is damaged"),
+        ("", "holds no settings"),
     ):
         best.write_text(settings)
         process = start(place, "train", f"tuned={best}", *corpus, *TINY)
-        _, errors = process.communicate(timeout=300)
+        output, errors = process.communicate(timeout=300)
         assert process.returncode == 1
         assert says in errors
+        assert str(best) in output + errors
 
 
 def test_what_fails_is_tried_again_what_diverges_is_not_and_another_sweep_refused(
@@ -161,7 +167,8 @@ def test_any_kind_of_value_is_tried_and_found_again(tmp_path: Path) -> None:
     [override] = OverridesParser.create().parse_overrides([line])
     values = values_of(override)
     assert len(values) == 8  # 2 once
-    study = study_in(tmp_path)
+    study = begin(tmp_path)
+    study.set_user_attr(ASKED_FOR, {"words": []})
     for value in values:
         study.enqueue_trial({"setting": value})
     plain = [None, True, 2, 1e-5, "word", "a b, c", [1, 2], {"a": 1}]
@@ -171,14 +178,14 @@ def test_any_kind_of_value_is_tried_and_found_again(tmp_path: Path) -> None:
         study.tell(trial, number)
         [override] = OverridesParser.create().parse_overrides(words_of(study.best_params))
         assert override.value() == expected
-        write_best(study, tmp_path / "best.yaml")
+        write_best(study, tmp_path / "best.yaml", [])
         assert OmegaConf.load(tmp_path / "best.yaml") == {"setting": expected}
 
 
 def test_a_sweep_of_which_nothing_ended_or_that_makes_no_difference_has_a_page(
     tmp_path: Path,
 ) -> None:
-    study = study_in(tmp_path)
+    study = begin(tmp_path)
     axes = {"optimizer.lr": [1e-3, 1e-4, 1e-5], "scheduler.factor": [0.1, 0.5]}
     for number in range(2):
         study.enqueue_trial({name: values[number] for name, values in axes.items()})
@@ -228,7 +235,7 @@ def test_a_ranking_trains_on_the_full_set_once(place: Path, corpus: list[str]) -
 )
 def test_a_ranking_of_nothing_is_refused(place: Path, words: list[str], says: str) -> None:
     (place / "empty").mkdir(exist_ok=True)
-    study_in(place / "empty")
+    begin(place / "empty")
     process = start(place, "report", "ranking", *words)
     _, errors = process.communicate(timeout=100)
     assert process.returncode == 1

@@ -1,90 +1,137 @@
 """Pictures of what a sweep tried."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
+from enum import Enum
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import matplotlib
+import numpy as np
 
 matplotlib.use("Agg")  # before pyplot: there may be no screen
 from matplotlib import pyplot
+from matplotlib.axes import Axes
 from matplotlib.axis import Axis
+from matplotlib.colors import Normalize
 from matplotlib.ticker import NullFormatter
 
 from stemsplit.spectrograms import write_figure
 
-MOST_COLUMNS = 8
+Value = float | str | bool | None
+ROOM = 10  # rows or columns, up to which every cell has its figure written on it
+MAP_INCHES = 5.2
 
 
 class Cell(NamedTuple):
     """A trial in a heat map."""
 
-    x: float | str
-    y: float | str
+    x: Value
+    y: Value
     decibels: float
     finished: bool  # not pruned
 
 
-def in_order(values: Iterable[float | str]) -> list[Any]:
-    """Without repetition, numbers before words."""
-    return sorted(set(values), key=lambda value: (isinstance(value, str), value))
+class Scale(Enum):
+    """How a setting was tried: listed values are rows or columns, ranges are axes."""
+
+    LISTED = "listed"
+    LINEAR = "linear"
+    LOGARITHMIC = "log"
 
 
-def heat_maps(maps: Mapping[tuple[str, str], Sequence[Cell]], path: Path, title: str) -> None:
-    """Trials by pairs of settings (across, down) as a PNG, coloured by their figure.
+class HeatMap(NamedTuple):
+    """Two settings and the trials that tell of both."""
 
-    Settings of few values are rows and columns; others are numbers on an axis. The best is framed,
-    what was pruned is small.
+    across: str
+    down: str
+    across_scale: Scale
+    down_scale: Scale
+    cells: Sequence[Cell]
+
+
+def in_order(values: Sequence[Value]) -> list[Any]:
+    """Each once: numbers first, by size; null and words after them."""
+    return sorted(
+        dict.fromkeys(values),
+        key=lambda value: (
+            (0, value, "") if isinstance(value, int | float) else (1, 0, str(value or ""))
+        ),
+    )
+
+
+def heat_maps(maps: Sequence[HeatMap], path: Path, title: str) -> None:
+    """Trials by pairs of settings as a PNG, coloured by their figure.
+
+    The best is framed, what was pruned is small.
     """
     figure, axes = pyplot.subplots(
-        1, len(maps), figsize=(5.2 * len(maps) + 1, 4.6), layout="constrained", squeeze=False
+        1, len(maps), figsize=(MAP_INCHES * len(maps) + 1, 4.6), layout="constrained", squeeze=False
     )
-    figures = [cell.decibels for cells in maps.values() for cell in cells]
-    lowest, highest = min(figures), max(figures)
-    for axis, ((across, down), cells) in zip(axes[0], maps.items(), strict=True):
-        x, large = places_along(axis.xaxis, across, [cell.x for cell in cells])
-        y, also_large = places_along(axis.yaxis, down, [cell.y for cell in cells])
-        area = 1200 if large and also_large else 500
-        finished = [cell for cell in cells if cell.finished]
-        best = max(finished, key=lambda cell: cell.decibels, default=None)
-        shown = axis.scatter(
-            x,
-            y,
-            c=[cell.decibels for cell in cells],
-            s=[area if cell.finished else area / 2 for cell in cells],
-            vmin=lowest,
-            vmax=highest,
-            marker="s",
-            cmap="viridis",
-            edgecolors=["red" if cell is best else "none" for cell in cells],
-            linewidths=2,
-        )
-        axis.margins(0.2)
-        for cell, place in zip(cells, zip(x, y, strict=True), strict=True):
-            axis.annotate(
-                f"{cell.decibels:.1f}",
-                place,
-                ha="center",
-                va="center",
-                fontsize=8,
-                color="black" if cell.decibels > lowest + 0.6 * (highest - lowest) else "white",
-            )
-    figure.colorbar(shown, ax=axes, label="SDR on the validation songs (dB)")
-    figure.suptitle(title)
+    figures = [cell.decibels for one in maps for cell in one.cells]
+    scale = Normalize(min(figures), max(figures))
+    for axis, one in zip(axes[0], maps, strict=True):
+        draw(axis, one, scale)
+    colours = pyplot.cm.ScalarMappable(scale, "viridis")
+    figure.colorbar(colours, ax=axes, label="SDR on the validation excerpts (dB)")
+    figure.suptitle(title, parse_math=False)
     write_figure(figure, path)
 
 
-def places_along(
-    along: Axis, setting: str, values: Sequence[float | str]
-) -> tuple[list[Any], bool]:
-    """Where values lie along an axis, and whether those are rows or columns."""
-    along.set_label_text(setting)
-    distinct = in_order(values)
-    if len(distinct) <= MOST_COLUMNS:
-        along.set_ticks(range(len(distinct)), [f"{value}" for value in distinct])
-        return [distinct.index(value) for value in values], True
-    if all(isinstance(value, float) and value > 0 for value in values):
-        axis = along.axes
-        (axis.set_xscale if along is axis.xaxis else axis.set_yscale)("log")
+def draw(axis: Axes, shown: HeatMap, scale: Normalize) -> None:
+    cells = shown.cells
+    x, columns = places(axis.xaxis, shown.across, shown.across_scale, [cell.x for cell in cells])
+    y, rows = places(axis.yaxis, shown.down, shown.down_scale, [cell.y for cell in cells])
+    # Squares that nearly touch where there are rows and columns, points where there are not.
+    side = 72 * 0.62 * MAP_INCHES / max(columns, rows, 4) if columns and rows else 16.0
+    sizes = np.array([side**2 if cell.finished else side**2 / 3 for cell in cells])
+    finished = [cell for cell in cells if cell.finished]
+    best = max(finished, key=lambda cell: cell.decibels, default=None)
+    figures = np.array([cell.decibels for cell in cells])
+    axis.scatter(x, y, s=sizes, c=figures, norm=scale, cmap="viridis", marker="s")
+    if best is not None:
+        at = cells.index(best)
+        axis.scatter(
+            [x[at]],
+            [y[at]],
+            s=[sizes[at]],
+            marker="s",
+            facecolors="none",
+            edgecolors="red",
+            linewidths=2,
+            zorder=3,
+        )
+    if not columns or not rows:
+        axis.margins(0.1)
+        return
+    axis.margins(0.5 / max(columns, 4), 0.5 / max(rows, 4))
+    if max(columns, rows) > ROOM:
+        return
+    for across, down, figure in zip(x, y, figures, strict=True):
+        dark = scale(figure) < 0.6
+        axis.annotate(
+            f"{figure:.1f}",
+            (across, down),
+            ha="center",
+            va="center",
+            fontsize=8 if max(columns, rows) <= 6 else 6,
+            color="white" if dark else "black",
+        )
+
+
+def places(
+    along: Axis, setting: str, scale: Scale, values: Sequence[Value]
+) -> tuple[list[Any], int]:
+    """Where values lie along an axis, and how many rows or columns it has; an axis has none."""
+    along.set_label_text(setting, parse_math=False)
+    if scale is Scale.LISTED:
+        distinct = in_order(values)
+        words = [f"{value:.3g}" if isinstance(value, float) else str(value) for value in distinct]
+        along.set_ticks(range(len(distinct)), words, parse_math=False)
+        if max(len(word) for word in words) * len(words) > 40:
+            along.set_tick_params(labelrotation=45 if along is along.axes.xaxis else 0)
+        return [distinct.index(value) for value in values], len(distinct)
+    if scale is Scale.LOGARITHMIC:
+        axes = along.axes
+        (axes.set_xscale if along is axes.xaxis else axes.set_yscale)("log")
         along.set_minor_formatter(NullFormatter())
-    return list(values), False
+    return list(values), 0

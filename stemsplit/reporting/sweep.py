@@ -5,43 +5,47 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
-from rich.table import Table
+from rich.markup import escape
+from rich.table import Column, Table
 
 from stemsplit.errors import InputError
 from stemsplit.files import replacing
 from stemsplit.reporting.charts import COLOURS
 from stemsplit.reporting.documents import RANKING, read_json
 from stemsplit.reporting.page import decibels, sweep_page, write
-from stemsplit.reporting.plots import Cell, heat_maps
+from stemsplit.reporting.plots import Cell, HeatMap, Scale, heat_maps
 from stemsplit.reporting.run_records import read_run
 from stemsplit.training.trials import ERROR, PRUNED, study_in
 
-ENOUGH = 4  # finished trials without which nothing can be said of a setting's importance
+ENOUGH = 8  # finished trials without which nothing can be said of a setting's importance
 
 
 def report(study: optuna.Study, folder: Path) -> None:
     """Print the trials, and write ``trials.csv``, ``heat_map.png`` and ``report.html``.
 
-    Heat maps show the first setting that was tried with several values (the learning rate) against
-    each of the others: of the trials that share both values, the best.
+    Heat maps show the learning rate (or the first setting that was tried with several values)
+    against each of the others: of the trials that share both values, the best.
     """
     trials = study.trials
-    names = sorted({name for trial in trials for name in trial.params})
-    table = Table("trial", *names, "validation SDR", "", title=str(folder))
+    names = settings_in(trials)
+    columns = [Column(escape(name), overflow="fold") for name in names]
+    table = Table("trial", *columns, "validation SDR", "", title=escape(str(folder)))
     best = best_of(trials)
     rows: list[list[object]] = []
     for trial in trials:
         value = value_of(trial)
-        settings = [trial.params.get(name, "") for name in names]
+        settings = [settings_of(trial).get(name, "") for name in names]
         table.add_row(
             str(trial.number),
-            *(f"{given:.3g}" if isinstance(given, float) else str(given) for given in settings),
+            *(escape(shown(given)) for given in settings),
             "" if value is None else f"{value:.2f}",
-            state_of(trial),
+            escape(state_of(trial)),
             style="bold" if best is not None and trial.number == best.number else "",
         )
         rows.append([trial.number, *settings, value, state_of(trial)])
@@ -54,8 +58,8 @@ def report(study: optuna.Study, folder: Path) -> None:
     else:
         print(f"best: trial {best.number}, {best.value:.2f} dB; tuned={folder / 'best.yaml'}")
     tried = tried_in(trials)
-    maps = {(tried[0], name): cells_of(trials, tried[0], name) for name in tried[1:]}
-    if any(maps.values()):
+    maps = [heat_map(trials, tried[0], name) for name in tried[1:]]
+    if any(map.cells for map in maps):
         heat_maps(maps, folder / "heat_map.png", f"{folder.name}, {len(trials)} trials")
     if shares := importance_in(study):
         console.print(
@@ -67,19 +71,15 @@ def report(study: optuna.Study, folder: Path) -> None:
 
 def page_of(folder: Path) -> str:
     """The page of a sweep's folder, whether it has ended or not."""
-    journal = folder / "study.journal"
-    try:
-        study = study_in(folder)
-    except (KeyError, ValueError) as error:
-        raise InputError(f"{journal}: is damaged ({error})") from None
+    study = study_in(folder)
     if not study.trials:
-        raise InputError(f"{journal}: holds no trial yet")
+        raise InputError(f"{folder}: holds no trial yet")
     best = best_of(study.trials)
-    scored = [trial for trial in study.trials if math.isfinite(value_of(trial) or math.nan)]
-    scored.sort(key=lambda trial: value_of(trial) or 0.0, reverse=True)
+    scored = [(value, trial) for trial in study.trials if (value := value_of(trial)) is not None]
+    scored.sort(key=lambda pair: -pair[0])
     records = [
         read_run(folder / str(trial.number), f"trial {trial.number}")
-        for trial in scored[:COLOURS]
+        for _, trial in scored[:COLOURS]
         if (folder / str(trial.number) / "config.yaml").is_file()
     ]
     ranking = folder / "ranking.json"
@@ -97,7 +97,7 @@ def page_of(folder: Path) -> str:
         [
             {
                 "number": trial.number,
-                "settings": trial.params,
+                "settings": settings_of(trial),
                 "value": value_of(trial),
                 "state": state_of(trial),
                 "best": best is not None and trial.number == best.number,
@@ -111,10 +111,28 @@ def page_of(folder: Path) -> str:
     )
 
 
+def settings_in(trials: Sequence[FrozenTrial]) -> list[str]:
+    """In the order in which they were given."""
+    return list(dict.fromkeys(name for trial in trials for name in settings_of(trial)))
+
+
+def settings_of(trial: FrozenTrial) -> dict[str, Any]:
+    """What it tries, or is to try once it begins."""
+    return trial.params or trial.system_attrs.get("fixed_params", {})
+
+
+def shown(setting: Any) -> str:
+    return f"{setting:.3g}" if isinstance(setting, float) else str(setting)
+
+
 def tried_in(trials: Sequence[FrozenTrial]) -> list[str]:
-    """The settings of which there were several values."""
-    names = sorted({name for trial in trials for name in trial.params})
-    return [name for name in names if len({trial.params.get(name) for trial in trials}) > 1]
+    """The settings of which there were several values, the learning rate first."""
+    found = [
+        name
+        for name in settings_in(trials)
+        if len({settings_of(trial).get(name) for trial in trials}) > 1
+    ]
+    return sorted(found, key=lambda name: name != "optimizer.lr")
 
 
 def importance_in(study: optuna.Study) -> dict[str, float]:
@@ -141,22 +159,33 @@ def best_of(trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
 
 
 def value_of(trial: FrozenTrial) -> float | None:
-    """A trial's figure; of one that was pruned, the last that was seen."""
-    if trial.state == TrialState.PRUNED and trial.intermediate_values:
-        return trial.intermediate_values[max(trial.intermediate_values)]
-    return trial.values[0] if trial.values else None
+    """A trial's figure; of one that was pruned or still runs, the last that was seen."""
+    seen = trial.intermediate_values
+    if trial.state in (TrialState.PRUNED, TrialState.RUNNING):
+        value = seen[max(seen)] if seen else None
+    else:
+        value = trial.values[0] if trial.values else None
+    return value if value is not None and math.isfinite(value) else None
 
 
-def cells_of(trials: Sequence[FrozenTrial], across: str, down: str) -> list[Cell]:
+def heat_map(trials: Sequence[FrozenTrial], across: str, down: str) -> HeatMap:
     """Of the trials that share both values, the best."""
-    cells: dict[tuple[float | str, float | str], Cell] = {}
+    cells: dict[tuple[Any, Any], Cell] = {}
+    scales = dict.fromkeys((across, down), Scale.LISTED)
     for trial in trials:
         value = value_of(trial)
         if value is None or not {across, down} <= set(trial.params):
             continue
+        scales |= {name: scale_of(trial.distributions[name]) for name in scales}
         finished = trial.state == TrialState.COMPLETE
         cell = Cell(trial.params[across], trial.params[down], value, finished)
         before = cells.get(cell[:2])
         if before is None or (finished, value) > (before.finished, before.decibels):
             cells[cell[:2]] = cell
-    return list(cells.values())
+    return HeatMap(across, down, scales[across], scales[down], list(cells.values()))
+
+
+def scale_of(distribution: BaseDistribution) -> Scale:
+    if isinstance(distribution, CategoricalDistribution):
+        return Scale.LISTED
+    return Scale.LOGARITHMIC if getattr(distribution, "log", False) else Scale.LINEAR

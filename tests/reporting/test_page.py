@@ -28,7 +28,7 @@ from stemsplit.reporting.results import write_result
 from stemsplit.reporting.run_records import differing, read_run
 from stemsplit.spectrograms import spectrogram_comparison
 from stemsplit.training.excerpts import write_mp3
-from stemsplit.training.trials import study_in
+from stemsplit.training.trials import begin
 
 RATE = 8000
 PROTOCOL = Protocol("corpus", "valid", ("vocals", "accompaniment"), 44100, 2)
@@ -263,7 +263,7 @@ def test_a_loss_below_zero_has_a_curve(tmp_path: Path) -> None:
 def a_sweep(folder: Path) -> Path:
     """Of three trials two ended and one was pruned."""
     folder.mkdir()
-    study = study_in(folder)
+    study = begin(folder)
     for place, (lr, sdr) in enumerate(((1e-3, 2.0), (1e-2, 3.5), (1e-1, float("nan")))):
         study.enqueue_trial({"lr": lr})
         trial = study.ask({"lr": FloatDistribution(1e-4, 1.0, log=True)})
@@ -292,7 +292,7 @@ def test_a_sweeps_page_counts_its_trials(tmp_path: Path) -> None:
 
 
 def test_a_sweep_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    for content, says in ((b"", "holds no trial yet"), (b"{nonsense\n{}\n", "is damaged")):
+    for content, says in ((b"", "holds no sweep"), (b"{nonsense\n{}\n", "is damaged")):
         folder = tmp_path / says
         folder.mkdir()
         (folder / "study.journal").write_bytes(content)
