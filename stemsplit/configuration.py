@@ -164,7 +164,8 @@ def tuned(arguments: list[str]) -> list[str]:
 
     So what is said beside it has the last word, and Hydra looks at them as at all others.
     """
-    files = [word.partition("=")[2] for word in arguments if word.startswith("tuned=")]
+    others = [word for word in arguments if not word.startswith("tuned=")]
+    files = [word.partition("=")[2].strip("'\"") for word in arguments if word not in others]
     if not files or files[-1] == "null":
         return arguments
     path = Path(files[-1])
@@ -179,8 +180,11 @@ def tuned(arguments: list[str]) -> list[str]:
     settings: Any = OmegaConf.to_container(found)
     words = [f"{name}={Transformer.str(quoted(value))}" for name, value in settings.items()]
     print(f"{path}: {' '.join(words)}")
-    first = next(place for place, word in enumerate(arguments) if "=" in word and word[0] != "-")
-    return [*arguments[:first], *words, *arguments[first:]]
+    first = next(
+        (place for place, word in enumerate(others) if "=" in word and word[0] != "-"), len(others)
+    )
+    file = f"tuned={Transformer.str(quoted(str(path)))}"
+    return [*others[:first], *words, *others[first:], file]
 
 
 def quoted(value: Any) -> Any:

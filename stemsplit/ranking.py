@@ -41,7 +41,7 @@ def ranking(sweep: Path, count: int, overrides: Sequence[str]) -> None:
     study = study_in(sweep)
     chosen = spread_over(trials_in(study, "COMPLETE"), count, sweep)
     monitor = configuration.saved(sweep / str(chosen[0].number)).callbacks.trial.monitor
-    shared = study.user_attrs[ASKED_FOR]["with"]
+    shared = study.user_attrs[ASKED_FOR]["words"]
     for_all(sweep / "full", overrides)
     table = Table("trial", *chosen[0].params, "downsampled", "full")
     table.title = escape(f"{sweep}: {monitor} in dB")
@@ -98,7 +98,7 @@ def trained(run: Path, words: Sequence[str]) -> Path:
     """The folder of a training, gone on with where it was broken off, done where it is not."""
     if (run / "result.json").is_file():
         return run
-    place = Transformer.str(str(run))
+    place = Transformer.str(configuration.quoted(str(run)))
     begun = (run / "last.ckpt").is_file()
     command = [f"resume={place}"] if begun else [*words, f"hydra.run.dir={place}"]
     ended = subprocess.run([sys.executable, "-m", "stemsplit.train", *command])

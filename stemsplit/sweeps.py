@@ -206,8 +206,11 @@ class TrialSweeper(Sweeper):
 
     def _words(self, number: int, settings: Mapping[str, Any], fixed: Sequence[str]) -> list[str]:
         """A job's command line. The folder's name may hang on what is tried: it is written out."""
-        folder = Transformer.str(str(self.folder))
-        name = Transformer.str(self.base.sweep.name)
+        from stemsplit.configuration import quoted
+
+        folder, name = (
+            Transformer.str(quoted(text)) for text in (str(self.folder), self.base.sweep.name)
+        )
         of_sweep = [f"hydra.sweep.dir={folder}", f"sweep.name={name}", f"sweep.trial={number}"]
         return [*fixed, *words_of(settings), *of_sweep]
 

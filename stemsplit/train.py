@@ -4,7 +4,10 @@ import logging
 import os
 import signal
 import sys
+import threading
+import time
 import warnings
+from multiprocessing import current_process
 from pathlib import Path
 from typing import Any
 
@@ -68,8 +71,10 @@ def composed(config: DictConfig) -> None:
 def trial(config: DictConfig) -> None:
     """A job of a sweep; one that was broken off goes on, one that had ended is left as it is.
 
-    What a killed sweep started may outlive it (a worker's or a cluster's job): it is waited for.
+    What a killed sweep started may outlive it (a cluster's job): it is waited for.
     """
+    if current_process().name.startswith("Loky"):  # joblib's, which would train on, then idle
+        threading.Thread(target=end_with, args=(os.getppid(),), daemon=True).start()
     run = Path(config.run_dir)
     lock = FileLock(run / ".lock")
     try:
@@ -85,6 +90,13 @@ def trial(config: DictConfig) -> None:
         train(config)
     finally:
         lock.release()
+
+
+def end_with(parent: int) -> None:
+    """End this process soon after its parent did."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
 
 
 def is_first() -> bool:

@@ -8,7 +8,8 @@ import time
 from pathlib import Path
 
 import pytest
-from commands import TINY, epochs, run, start
+from commands import TINY, epochs, rows, run, start
+from filelock import FileLock
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 from optuna.trial import TrialState
@@ -19,6 +20,7 @@ from stemsplit.sweeps import ASKED_FOR, propose, values_of, words_of, write_best
 from stemsplit.training.trials import begin, study_in
 
 EPOCHS = 3
+JOBLIB = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "hydra.sweeper.jobs=2"]
 LOG_FROM_0 = "optimizer.lr=tag(log,interval(0,1e-2))"
 
 
@@ -72,6 +74,7 @@ def test_a_sweep_is_killed_twice_and_ends(
     with (folder / "trials.csv").open(newline="") as file:
         best = max(csv.DictReader(file), key=lambda row: float(row["validation_sdr"]))
     found = OmegaConf.load(folder / "best.yaml")
+    assert set(found) == {"optimizer.lr", "scheduler.factor", "optimizer.weight_decay"}
     assert float(best["optimizer.lr"]) == found["optimizer.lr"]
     assert (folder / "heat_map.png").stat().st_size > 5_000
     report = (folder / "report.html").read_text()
@@ -126,10 +129,10 @@ def test_what_fails_is_tried_again_what_diverges_is_not_and_another_sweep_refuse
         assert len(states) == 2 + failures
         assert all("learning rate" in state for state in states[2:])
     assert "pruned: not finite" in (folder / "report.html").read_text()
-    process = start(place, "train", *command, "seed=1")
+    process = start(place, "train", *command, "seed=1", "data.workers=1")  # this one is no matter
     _, errors = process.communicate(timeout=300)
     assert process.returncode == 1
-    assert "holds another sweep" in errors
+    assert "holds another sweep (seed 0 and now 1)" in errors
     assert "sweep.name=" in errors
 
 
@@ -144,6 +147,13 @@ def test_what_fails_is_tried_again_what_diverges_is_not_and_another_sweep_refuse
         (["hydra.sweeper.sampler=tpe"], "hydra.sweeper.trials"),
         (["hydra.sweeper.sampler=random"], "choose grid or tpe"),
         (["hydra.sweeper.jobs=0"], "at least one"),
+        (["hydra.sweeper.trials=3"], "as many as it has combinations"),
+        (["callbacks.trial.pruner=medain"], "choose null, median or halving"),
+        (["callbacks.trial.monitor=validation/loss"], "highest of validation/sdr/vocals"),
+        (["callbacks.trial=null"], "needs its trials"),
+        (["evaluate_test=true"], "leaves the test songs alone"),
+        (["data.downsample.songs=0.5,1"], "for the full set"),
+        (["tuned=nowhere.yaml"], "nowhere.yaml: No such file"),
     ],
 )
 def test_what_cannot_be_tried_is_refused_before_there_is_a_study(
@@ -206,6 +216,49 @@ def test_a_sweep_of_which_nothing_ended_or_that_makes_no_difference_has_a_page(
 
 
 @pytest.mark.slow
+def test_workers_end_with_their_killed_sweep_and_a_trial_has_one_process(
+    place: Path, corpus: list[str]
+) -> None:
+    command = [*grid(corpus, "outlived", "1e-3,1e-2", "0.5"), "epochs=12", *JOBLIB]
+    folder = place / "runs/sweeps/outlived"
+    kill_in(folder / "0", start(place, "train", *command))  # waits until the workers let go too
+    with FileLock(folder / "0/.lock", timeout=10):  # as of a cluster's job that still trains
+        process = start(place, "train", *command)
+        time.sleep(20)
+        assert process.poll() is None
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    assert "another process is still at this trial" in errors
+    for trial in study_in(folder).trials:
+        assert trial.state == TrialState.COMPLETE
+        assert epochs(folder / str(trial.number)) == [str(epoch) for epoch in range(12)]
+
+
+@pytest.mark.slow
+def test_optuna_proposes_prunes_and_shares_its_study_with_workers(
+    place: Path, corpus: list[str]
+) -> None:
+    command = [
+        *("-m", "+sweep=lr_decay_optuna", "model=mlp", "sweep.name=proposed", "epochs=3"),
+        *("hydra.sweeper.trials=10", "callbacks.trial.pruner=halving", *JOBLIB, *corpus, *TINY),
+    ]
+    folder = place / "runs/sweeps/proposed"
+    output = run(place, "train", *command)
+    trials = study_in(folder).trials
+    assert len(trials) == 10
+    assert {trial.state for trial in trials} == {TrialState.COMPLETE, TrialState.PRUNED}
+    assert all(1e-4 <= trial.params["optimizer.lr"] <= 1e-2 for trial in trials)
+    assert len({trial.params["optimizer.lr"] for trial in trials}) == 10
+    for trial in trials:
+        scored = (folder / str(trial.number) / "result.json").is_file()
+        assert scored == (trial.state == TrialState.COMPLETE)
+    assert "fell behind" in output
+    more = [word.replace("trials=10", "trials=12") for word in command]
+    run(place, "train", *more)
+    assert len(study_in(folder).trials) == 12
+
+
+@pytest.mark.slow
 def test_a_ranking_trains_on_the_full_set_once(place: Path, corpus: list[str]) -> None:
     folder = place / "runs/sweeps/ranked"
     run(place, "train", *grid(corpus, "ranked", "1e-5,1e-3,1e-2", "0.5"))
@@ -213,11 +266,19 @@ def test_a_ranking_trains_on_the_full_set_once(place: Path, corpus: list[str]) -
     assert "Kendall's tau" in run(place, "report", *command)
     found = json.loads((folder / "ranking.json").read_text())
     assert {row["trial"] for row in found["trials"]} == {0, 1, 2}
+    figures = {trial.number: trial.value for trial in study_in(folder).trials}
+    assert all(row["downsampled"] == figures[row["trial"]] for row in found["trials"])
     assert -1 <= found["kendall"]["low"] <= found["kendall"]["tau"] <= found["kendall"]["high"] <= 1
     for row in found["trials"]:
         result = json.loads((folder / f"full/{row['trial']}/result.json").read_text())
         assert result["trained_on"]["downsample"]["chunks"] == 1
         assert len(epochs(folder / f"full/{row['trial']}")) == 4
+        full = [
+            float(measured)
+            for line in rows(folder / f"full/{row['trial']}")
+            if (measured := line.get("validation/sdr/vocals"))
+        ]
+        assert row["full"] in full
         config = OmegaConf.load(folder / f"full/{row['trial']}/config.yaml")
         assert config.optimizer.lr == row["optimizer.lr"]
     moments = {path: path.stat().st_mtime_ns for path in folder.glob("full/*/result.json")}

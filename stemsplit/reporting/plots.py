@@ -6,20 +6,20 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import matplotlib
-import numpy as np
 
 matplotlib.use("Agg")  # before pyplot: there may be no screen
 from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.colors import Normalize
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import NullFormatter
 
 from stemsplit.spectrograms import write_figure
 
 Value = float | str | bool | None
 ROOM = 10  # rows or columns, up to which every cell has its figure written on it
-MAP_INCHES = 5.2
+FRAME = "red"  # of the best
 
 
 class Cell(NamedTuple):
@@ -65,7 +65,7 @@ def heat_maps(maps: Sequence[HeatMap], path: Path, title: str) -> None:
     The best is framed, what was pruned is small.
     """
     figure, axes = pyplot.subplots(
-        1, len(maps), figsize=(MAP_INCHES * len(maps) + 1, 4.6), layout="constrained", squeeze=False
+        1, len(maps), figsize=(5.2 * len(maps) + 1, 4.6), layout="constrained", squeeze=False
     )
     figures = [cell.decibels for one in maps for cell in one.cells]
     scale = Normalize(min(figures), max(figures))
@@ -81,41 +81,43 @@ def draw(axis: Axes, shown: HeatMap, scale: Normalize) -> None:
     cells = shown.cells
     x, columns = places(axis.xaxis, shown.across, shown.across_scale, [cell.x for cell in cells])
     y, rows = places(axis.yaxis, shown.down, shown.down_scale, [cell.y for cell in cells])
-    # Squares that nearly touch where there are rows and columns, points where there are not.
-    side = 72 * 0.62 * MAP_INCHES / max(columns, rows, 4) if columns and rows else 16.0
-    sizes = np.array([side**2 if cell.finished else side**2 / 3 for cell in cells])
     finished = [cell for cell in cells if cell.finished]
     best = max(finished, key=lambda cell: cell.decibels, default=None)
-    figures = np.array([cell.decibels for cell in cells])
-    axis.scatter(x, y, s=sizes, c=figures, norm=scale, cmap="viridis", marker="s")
-    if best is not None:
-        at = cells.index(best)
-        axis.scatter(
-            [x[at]],
-            [y[at]],
-            s=[sizes[at]],
-            marker="s",
-            facecolors="none",
-            edgecolors="red",
-            linewidths=2,
-            zorder=3,
-        )
     if not columns or not rows:
+        axis.scatter(
+            x,
+            y,
+            s=[250 if cell.finished else 80 for cell in cells],
+            c=[cell.decibels for cell in cells],
+            norm=scale,
+            cmap="viridis",
+            marker="s",
+            edgecolors=[FRAME if cell is best else "none" for cell in cells],
+            linewidths=2,
+        )
         axis.margins(0.1)
         return
-    axis.margins(0.5 / max(columns, 4), 0.5 / max(rows, 4))
-    if max(columns, rows) > ROOM:
-        return
-    for across, down, figure in zip(x, y, figures, strict=True):
-        dark = scale(figure) < 0.6
-        axis.annotate(
-            f"{figure:.1f}",
-            (across, down),
-            ha="center",
-            va="center",
-            fontsize=8 if max(columns, rows) <= 6 else 6,
-            color="white" if dark else "black",
+    colour = pyplot.get_cmap("viridis")
+    for cell, across, down in zip(cells, x, y, strict=True):
+        side = 0.94 if cell.finished else 0.6
+        corner = (across - side / 2, down - side / 2)
+        frame = FRAME if cell is best else "none"
+        axis.add_patch(
+            Rectangle(
+                corner, side, side, facecolor=colour(scale(cell.decibels)), edgecolor=frame, lw=2
+            )
         )
+        if max(columns, rows) <= ROOM:
+            axis.annotate(
+                f"{round(cell.decibels, 1) + 0.0:.1f}",  # not -0.0
+                (across, down),
+                ha="center",
+                va="center",
+                fontsize=8 if max(columns, rows) <= 6 else 6,
+                color="white" if scale(cell.decibels) < 0.6 else "black",
+            )
+    axis.set_xlim(-0.55, columns - 0.45)
+    axis.set_ylim(-0.55, rows - 0.45)
 
 
 def places(

@@ -122,6 +122,8 @@ def settings_of(trial: FrozenTrial) -> dict[str, Any]:
 
 
 def shown(setting: Any) -> str:
+    if setting is None:
+        return "null"
     return f"{setting:.3g}" if isinstance(setting, float) else str(setting)
 
 
