@@ -1,6 +1,5 @@
 """Does a small training set rank settings as the full one does?"""
 
-import csv
 import json
 import subprocess
 import sys
@@ -20,8 +19,10 @@ from stemsplit.errors import InputError
 from stemsplit.evaluation.intervals import rank_correlation
 from stemsplit.files import replacing
 from stemsplit.reporting.page import write
+from stemsplit.reporting.run_records import read_metrics
 from stemsplit.reporting.sweep import page_of, shown
-from stemsplit.sweeps import ASKED_FOR, trials_in, words_of
+from stemsplit.search_space import words_of
+from stemsplit.sweeps import ASKED_FOR, trials_in
 from stemsplit.training.trials import study_in
 
 LEAST = 3
@@ -49,7 +50,7 @@ def ranking(sweep: Path, count: int, overrides: Sequence[str]) -> None:
     for trial in chosen:
         run = sweep / "full" / str(trial.number)
         words = [*shared, *words_of(trial.params), *FULL, *overrides]
-        full = figure_of(trained(run, words), monitor)
+        full = monitored_in(trained(run, words), monitor)
         rows.append(
             {"trial": trial.number, **trial.params, "downsampled": trial.value, "full": full}
         )
@@ -107,14 +108,11 @@ def trained(run: Path, words: Sequence[str]) -> Path:
     return run
 
 
-def figure_of(run: Path, monitor: str) -> float:
-    """What was monitored, at the epoch of the best checkpoint."""
-    epoch = read(run / "best.ckpt")["epoch"]
-    path = run / "metrics.csv"
-    if not path.is_file():
-        raise InputError(f"{path}: is missing; rank trainings that have the logger csv")
-    with path.open(newline="") as file:
-        for row in csv.DictReader(file):
-            if row["epoch"] == str(epoch) and row.get(monitor):
-                return float(row[monitor])
-    raise InputError(f"{path}: has no {monitor} of epoch {epoch}, that of best.ckpt")
+def monitored_in(run: Path, monitor: str) -> float:
+    """What the best checkpoint's validation gave; of a full training, which reports to no study."""
+    steps = read(run / "best.ckpt")["global_step"]
+    points = read_metrics(run / "metrics.csv")[0].get(monitor, [])
+    figures = [figure for step, figure in points if step < steps]  # rows count steps from 0
+    if not figures:
+        raise InputError(f"{run / 'metrics.csv'}: has no {monitor} of best.ckpt; log with csv")
+    return figures[-1]

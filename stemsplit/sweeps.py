@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import IntervalSweep, Override, Transformer
+from hydra.core.override_parser.types import IntervalSweep, Transformer
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.sweeper import Sweeper
@@ -25,14 +25,15 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from stemsplit.errors import InputError, one_line_errors
+from stemsplit.search_space import interval_of, propose, values_of, words_of
 
 if TYPE_CHECKING:
     import optuna
 
 ASKED_FOR = "asked for"  # the attribute of a study that says what it tries
 INSTEAD = "instead of"  # … of a trial, which says of the failed one whose place it takes
-# What a command that goes on with a sweep may say otherwise: it changes no trial's figure.
 MOST = 5  # differences between two sweeps that an error names
+# What a command that goes on with a sweep may say otherwise: it changes no trial's figure.
 FREE = ("tuned", "logger", "checkpoint_minutes", "data.workers", "data.cache")
 
 
@@ -291,34 +292,6 @@ def one_line(error: Exception) -> str:
     return next(iter(str(error).splitlines()), type(error).__name__)
 
 
-def values_of(override: Override) -> list[Any]:
-    """The listed values of a sweep, each once; what is no number, as a word of the command line."""
-    values = [
-        value if isinstance(value, bool | int | float | None) else Transformer.str(value)
-        for value in override.sweep_iterator()
-    ]
-    return list(dict.fromkeys(values))
-
-
-def interval_of(override: Override) -> IntervalSweep:
-    interval = override.value()
-    assert isinstance(interval, IntervalSweep)
-    start, end = float(interval.start or 0), float(interval.end or 0)
-    if not start < end:
-        raise InputError(f"{override.input_line}: the lower bound comes first")
-    if "log" in interval.tags and start <= 0:
-        raise InputError(f"{override.input_line}: a logarithmic range begins above 0")
-    return interval
-
-
-def words_of(settings: Mapping[str, Any]) -> list[str]:
-    """A trial's settings as `values_of` keeps them, as words of the command line."""
-    return [
-        f"{name}={value if isinstance(value, str) else Transformer.str(value)}"
-        for name, value in settings.items()
-    ]
-
-
 def write_best(study: "optuna.Study", path: Path, space: Sequence[str]) -> None:
     """The settings of the best trial as YAML, which ``tuned=`` takes; nothing where none ended.
 
@@ -337,27 +310,16 @@ def write_best(study: "optuna.Study", path: Path, space: Sequence[str]) -> None:
     fixed = [word for word in words if word.partition("=")[0].lstrip("+") in space]
     parsed = OverridesParser.create().parse_overrides([*fixed, *words_of(best.params)])
     settings = {override.get_key_element(): override.value() for override in parsed}
-    sweeps = ("+sweep", "sweep.", "callbacks.trial", "data.downsample", "tuned=", *fixed)
-    shared = [word for word in words if not word.startswith(sweeps)]
+    sweeps = ("sweep=", "sweep.", "callbacks.trial", "data.downsample", "tuned=")
+    shared = [
+        word for word in words if word not in fixed and not word.lstrip("+").startswith(sweeps)
+    ]
     command = shlex.join(["python", "-m", "stemsplit.train", *shared, f"tuned={path}"])
     with replacing(path) as partial:
         partial.write_text(
             f"# Trial {best.number}, {best.value:.2f} dB: {command}\n"
             + yaml.safe_dump(settings, sort_keys=False, allow_unicode=True, width=math.inf)
         )
-
-
-def propose(trial: "optuna.Trial", axes: Mapping[str, Any]) -> None:
-    """Values for a trial, by the sampler or as they were listed; it keeps those that it has."""
-    for name, values in axes.items():
-        if not isinstance(values, IntervalSweep):
-            trial.suggest_categorical(name, values)
-            continue
-        start, end, log = values.start, values.end, "log" in values.tags
-        if isinstance(start, int) and isinstance(end, int):
-            trial.suggest_int(name, start, end, log=log)
-        else:
-            trial.suggest_float(name, float(start or 0), float(end or 0), log=log)
 
 
 def trials_in(study: "optuna.Study", *states: str) -> "list[optuna.trial.FrozenTrial]":

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 import warnings
+from functools import cache
 from multiprocessing import current_process
 from pathlib import Path
 from typing import Any
@@ -74,7 +75,7 @@ def trial(config: DictConfig) -> None:
     What a killed sweep started may outlive it (a cluster's job): it is waited for.
     """
     if current_process().name.startswith("Loky"):  # joblib's, which would train on, then idle
-        threading.Thread(target=end_with, args=(os.getppid(),), daemon=True).start()
+        end_with_parent()
     run = Path(config.run_dir)
     lock = FileLock(run / ".lock")
     try:
@@ -92,11 +93,17 @@ def trial(config: DictConfig) -> None:
         lock.release()
 
 
-def end_with(parent: int) -> None:
-    """End this process soon after its parent did."""
-    while os.getppid() == parent:
-        time.sleep(1)
-    os._exit(1)
+@cache
+def end_with_parent() -> None:
+    """From now on, this process ends soon after its parent does."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def is_first() -> bool:

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from commands import TINY, epochs, rows, run, start
 from filelock import FileLock
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -15,8 +16,11 @@ from omegaconf import OmegaConf
 from optuna.trial import TrialState
 
 from stemsplit import train
+from stemsplit.errors import InputError
+from stemsplit.ranking import monitored_in
 from stemsplit.reporting.sweep import importance_in, report, state_of
-from stemsplit.sweeps import ASKED_FOR, propose, values_of, words_of, write_best
+from stemsplit.search_space import propose, values_of, words_of
+from stemsplit.sweeps import ASKED_FOR, write_best
 from stemsplit.training.trials import begin, study_in
 
 EPOCHS = 3
@@ -190,6 +194,29 @@ def test_any_kind_of_value_is_tried_and_found_again(tmp_path: Path) -> None:
         assert override.value() == expected
         write_best(study, tmp_path / "best.yaml", [])
         assert OmegaConf.load(tmp_path / "best.yaml") == {"setting": expected}
+
+
+def test_the_command_of_the_best_settings_trains_on_the_full_set(tmp_path: Path) -> None:
+    study = begin(tmp_path)
+    words = ["+sweep=lr_decay", "++data.downsample.chunks=0.5", "model=mlp", "sweep.name=a"]
+    study.set_user_attr(ASKED_FOR, {"words": [*words, "optimizer.weight_decay=0"]})
+    trial = study.ask()
+    propose(trial, {"optimizer.lr": [1e-3]})
+    study.tell(trial, 1.0)
+    write_best(study, tmp_path / "best.yaml", ["optimizer.weight_decay"])
+    command = (tmp_path / "best.yaml").read_text().splitlines()[0].split("stemsplit.train ")[1]
+    assert command == f"model=mlp tuned={tmp_path / 'best.yaml'}"
+    found = OmegaConf.load(tmp_path / "best.yaml")
+    assert found == {"optimizer.weight_decay": 0, "optimizer.lr": 1e-3}
+
+
+def test_of_several_validations_the_best_checkpoints_counts(tmp_path: Path) -> None:
+    (tmp_path / "metrics.csv").write_text("step,epoch,sdr\n3,0,1.0\n7,0,3.0\n11,1,2.0\n")
+    for steps, figure in ((4, 1.0), (8, 3.0), (12, 2.0)):
+        torch.save({"global_step": steps}, tmp_path / "best.ckpt")
+        assert monitored_in(tmp_path, "sdr") == figure
+    with pytest.raises(InputError, match="has no gain"):
+        monitored_in(tmp_path, "gain")
 
 
 def test_a_sweep_of_which_nothing_ended_or_that_makes_no_difference_has_a_page(

@@ -46,13 +46,20 @@ def study_in(folder: Path, pruner: str | None = None) -> optuna.Study:
 
     Raises `InputError` where there is none, or a damaged one.
     """
+    chosen = pruner_named(pruner)
     journal = folder.resolve() / JOURNAL
     if not journal.is_file():
         raise InputError(f"{folder}: not the folder of a sweep, it holds no {JOURNAL}")
     with damage_in(journal):
-        return optuna.load_study(
-            study_name=NAME, storage=storage(journal), pruner=PRUNERS[pruner]()
+        return optuna.load_study(study_name=NAME, storage=storage(journal), pruner=chosen)
+
+
+def pruner_named(name: str | None) -> optuna.pruners.BasePruner:
+    if name not in PRUNERS:
+        raise InputError(
+            f"callbacks.trial.pruner={name}: there is none such; choose null, median or halving"
         )
+    return PRUNERS[name]()
 
 
 def storage(journal: Path) -> JournalStorage:
@@ -91,10 +98,7 @@ def check(monitor: str, pruner: str | None, targets: Sequence[str]) -> None:
             f"callbacks.trial.monitor={monitor}: a sweep looks for the highest of "
             f"{', '.join(measured)}"
         )
-    if pruner not in PRUNERS:
-        raise InputError(
-            f"callbacks.trial.pruner={pruner}: there is none such; choose null, median or halving"
-        )
+    pruner_named(pruner)
 
 
 def figure_of(checkpoint: Path) -> float:

@@ -60,6 +60,8 @@ def test_wrong_settings_are_named(others: Path) -> None:
         with pytest.raises(InputError, match=says):
             check(monitor, pruner, ["vocals"])
     check("validation/sdr/vocals", "halving", ["vocals"])
+    with pytest.raises(InputError, match="choose null, median or halving"):
+        ReportTrial(str(others), 0, "validation/sdr/vocals", "hyperband")
 
 
 def test_the_last_epoch_is_never_pruned_and_what_is_not_finite_always(others: Path) -> None:

@@ -1,0 +1,52 @@
+"""What a sweep tries: from Hydra's grammar into an Optuna trial, and back into a command line."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.override_parser.types import IntervalSweep, Override, Transformer
+
+from stemsplit.errors import InputError
+
+if TYPE_CHECKING:
+    import optuna
+
+
+def values_of(override: Override) -> list[Any]:
+    """The listed values of a sweep, each once; what is no number, as a word of the command line."""
+    values = [
+        value if isinstance(value, bool | int | float | None) else Transformer.str(value)
+        for value in override.sweep_iterator()
+    ]
+    return list(dict.fromkeys(values))
+
+
+def interval_of(override: Override) -> IntervalSweep:
+    interval = override.value()
+    assert isinstance(interval, IntervalSweep)
+    start, end = float(interval.start or 0), float(interval.end or 0)
+    if not start < end:
+        raise InputError(f"{override.input_line}: the lower bound comes first")
+    if "log" in interval.tags and start <= 0:
+        raise InputError(f"{override.input_line}: a logarithmic range begins above 0")
+    return interval
+
+
+def words_of(settings: Mapping[str, Any]) -> list[str]:
+    """A trial's settings as `values_of` keeps them, as words of the command line."""
+    return [
+        f"{name}={value if isinstance(value, str) else Transformer.str(value)}"
+        for name, value in settings.items()
+    ]
+
+
+def propose(trial: "optuna.Trial", axes: Mapping[str, Any]) -> None:
+    """Values for a trial, by the sampler or as they were listed; it keeps those that it has."""
+    for name, values in axes.items():
+        if not isinstance(values, IntervalSweep):
+            trial.suggest_categorical(name, values)
+            continue
+        start, end, log = values.start, values.end, "log" in values.tags
+        if isinstance(start, int) and isinstance(end, int):
+            trial.suggest_int(name, start, end, log=log)
+        else:
+            trial.suggest_float(name, float(start or 0), float(end or 0), log=log)
