@@ -59,7 +59,7 @@ def report(study: optuna.Study, folder: Path) -> None:
         print(f"best: trial {best.number}, {best.value:.2f} dB; tuned={folder / 'best.yaml'}")
     tried = tried_in(trials)
     maps = [heat_map(trials, tried[0], name) for name in tried[1:]]
-    if any(map.cells for map in maps):
+    if maps := [one for one in maps if one.cells]:
         heat_maps(maps, folder / "heat_map.png", f"{folder.name}, {len(trials)} trials")
     if shares := importance_in(study):
         console.print(
