@@ -1,8 +1,11 @@
 """The processes that share a piece of work: a distributed training's, or those torchrun starts."""
 
 import os
+import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import TypeVar
 
 import torch
@@ -66,3 +69,16 @@ def device(name: str) -> str:
     if torch.cuda.is_available():
         return f"cuda:{rank() % torch.cuda.device_count()}"
     return "cpu"
+
+
+@cache
+def end_with_parent() -> None:
+    """From now on, this process ends soon after its parent does."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

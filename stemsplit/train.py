@@ -4,10 +4,7 @@ import logging
 import os
 import signal
 import sys
-import threading
-import time
 import warnings
-from functools import cache
 from multiprocessing import current_process
 from pathlib import Path
 from typing import Any
@@ -21,7 +18,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import DictConfig, OmegaConf
 
-from stemsplit import configuration
+from stemsplit import configuration, processes
 from stemsplit.allocator import keep_freed_memory
 from stemsplit.checkpoint import read
 from stemsplit.configuration import CONF, make, settings_at_fault
@@ -75,7 +72,7 @@ def trial(config: DictConfig) -> None:
     What a killed sweep started may outlive it (a cluster's job): it is waited for.
     """
     if current_process().name.startswith("Loky"):  # joblib's, which would train on, then idle
-        end_with_parent()
+        processes.end_with_parent()
     run = Path(config.run_dir)
     lock = FileLock(run / ".lock")
     try:
@@ -91,19 +88,6 @@ def trial(config: DictConfig) -> None:
         train(config)
     finally:
         lock.release()
-
-
-@cache
-def end_with_parent() -> None:
-    """From now on, this process ends soon after its parent does."""
-    parent = os.getppid()
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def is_first() -> bool:

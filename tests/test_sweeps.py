@@ -62,7 +62,7 @@ def test_a_sweep_is_killed_twice_and_ends(
     for trial in (0, 2):
         kill_in(folder / str(trial), start(place, "train", *command))
     ended = {path: path.stat().st_mtime_ns for path in folder.glob("*/result.json")}
-    output = run(place, "train", *command)
+    output = run(place, "train", *command, *JOBLIB)  # goes on with another launcher
 
     trials = study_in(folder).trials
     assert [trial.state for trial in trials] == total * [TrialState.COMPLETE]
