@@ -3,9 +3,14 @@
 import errno
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
+
+from stemsplit.errors import InputError
+
+PROBE = b"\0" * 2**20
 
 
 @contextmanager
@@ -18,15 +23,81 @@ def where_writable() -> Iterator[None]:
             raise
 
 
+def make_writable_folder(folder: Path) -> None:
+    """Make a folder, and raise `InputError` unless files can be written there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"{folder}: cannot be written to ({error.strerror}); choose another folder"
+        ) from None
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Write to the yielded temporary path; it takes `path`'s place when the block ends well."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
+    """Write to the yielded temporary path; it takes `path`'s place when the block ends well.
+
+    Raises `OSError` with the name of `path` if the disk is full or the folder cannot be written
+    to, even where the library that writes raises an error of its own.
+    """
+    with replacing_together() as partial:
+        yield partial(path)
+
+
+@contextmanager
+def replacing_together() -> Iterator[Callable[[Path], Path]]:
+    """Write several files that take their places together when the block ends well.
+
+    The yielded function gives the temporary path at which to write the file of a path. It stands
+    beside the file and does not contain its name, which may have the greatest length already.
+    """
+    partials: dict[Path, Path] = {}
+
+    def partial(path: Path) -> Path:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return partials.setdefault(path, path.with_name(f".{uuid.uuid4().hex}.partial"))
+
     try:
-        yield partial
-        with partial.open("rb") as written:
-            os.fsync(written.fileno())
-        os.replace(partial, path)
+        try:
+            yield partial
+        except OSError:
+            raise
+        except Exception as error:
+            if partials:
+                _raise_if_full(list(partials.values())[-1], error)
+            raise
+        for written in partials.values():
+            with written.open("rb") as file:
+                os.fsync(file.fileno())
+        for path, written in partials.items():
+            os.replace(written, path)
+    except OSError as error:
+        names = {str(written): str(path) for path, written in partials.items()}
+        if error.filename is None and len(names) == 1:
+            (error.filename,) = names.values()
+        elif str(error.filename) in names:
+            error.filename = names[str(error.filename)]
+        raise
     finally:
-        partial.unlink(missing_ok=True)
+        for written in partials.values():
+            written.unlink(missing_ok=True)
+
+
+def _raise_if_full(partial: Path, cause: Exception) -> None:
+    """Raise the system's error if nothing can be added to a file.
+
+    torch and libsndfile report a full disk by errors of their own, without the system's reason.
+    """
+    if not partial.exists():
+        return
+    try:
+        with partial.open("ab") as file:
+            file.write(PROBE)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(partial)) from cause

@@ -1,0 +1,123 @@
+"""An entry point ends with one line, and printing never ends it."""
+
+import errno
+import io
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from stemsplit.errors import InputError, one_line_errors
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (InputError("song.mp3: no audio"), 1, "error: song.mp3: no audio"),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "out/vocals.wav"),
+            1,
+            "error: out/vocals.wav: the disk is full (No space left on device): free some room",
+        ),
+        (
+            OSError(errno.ENOSPC, "No space left on device"),
+            1,
+            "error: the disk is full (No space left on device): free some room",
+        ),
+        (PermissionError(errno.EACCES, "Permission denied", "out"), 1, "error: out: Permission"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+    ],
+)
+def test_what_a_person_can_mend_is_one_line(
+    error: BaseException, code: int, line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended, one_line_errors():
+        raise error
+    assert ended.value.code == code
+    printed = capsys.readouterr().err
+    assert printed.startswith(line)
+    assert printed.count("\n") == 1
+
+
+def test_line_of_an_interrupted_command_is_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit), one_line_errors(lambda: "go on with resume=RUN"):
+        raise KeyboardInterrupt
+    assert capsys.readouterr().err == "go on with resume=RUN\n"
+
+
+def test_error_of_the_program_itself_keeps_its_traceback() -> None:
+    with pytest.raises(ZeroDivisionError), one_line_errors():
+        print(1 / 0)
+
+
+@contextmanager
+def stdout_as(stream: io.TextIOBase, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    with monkeypatch.context() as patched:
+        patched.setattr(sys, "stdout", stream)
+        yield
+
+
+@pytest.mark.parametrize("buffering", [1, -1], ids=["by line", "by block"])
+def test_program_goes_on_when_nobody_reads(
+    buffering: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = 0
+    with (
+        os.fdopen(writer, "w", buffering) as stream,
+        stdout_as(stream, monkeypatch),
+        one_line_errors(),
+    ):
+        for _ in range(3):
+            print("x" * 10_000)
+            Console().print("a line of rich, which ends the program at a broken pipe")
+            sys.stdout.flush()
+            done += 1
+    assert done == 3
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_output_to_a_full_disk_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stream = open("/dev/full", "w")  # noqa: SIM115 (its closing fails)
+    with (
+        stdout_as(stream, monkeypatch),
+        pytest.raises(SystemExit) as ended,
+        one_line_errors(),
+    ):
+        print("scores")
+    assert ended.value.code == 1
+    assert "the disk is full" in capsys.readouterr().err
+    with pytest.raises(OSError, match="No space"):
+        stream.close()
+
+
+@pytest.mark.parametrize(
+    ("encoding", "printed"),
+    [("ascii", b"caf? ? ?\n"), ("cp932", b"caf? ? ?\n"), ("utf-8", "café ▏ ?\n".encode())],
+)
+def test_what_cannot_be_printed_is_replaced(
+    encoding: str, printed: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = io.BytesIO()
+    with (
+        stdout_as(io.TextIOWrapper(content, encoding), monkeypatch),
+        one_line_errors(),
+    ):
+        print("café ▏", os.fsdecode(b"\xe9"))  # a file name that is not UTF-8
+        sys.stdout.flush()
+        assert content.getvalue() == printed
+
+
+def test_closed_output_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(sys, "stdout", None)
+        with one_line_errors():
+            print("nobody reads this")

@@ -1,0 +1,123 @@
+"""Files appear whole or not at all, whatever ends their writing."""
+
+import errno
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from full_disk import no_file_larger_than
+
+from stemsplit.errors import InputError
+from stemsplit.files import make_writable_folder, replacing, replacing_together
+
+
+def write_by_python(path: Path) -> None:
+    path.write_bytes(bytes(100_000))
+
+
+def write_by_torch(path: Path) -> None:
+    torch.save({"weights": torch.zeros(50_000)}, path)
+
+
+def write_by_libsndfile(path: Path) -> None:
+    soundfile.write(path, np.zeros(100_000, np.float32), 8000, format="WAV")
+
+
+@pytest.mark.parametrize("write", [write_by_python, write_by_torch, write_by_libsndfile])
+def test_full_disk_is_the_systems_error_with_the_name_and_leaves_the_file_before(
+    tmp_path: Path, write: Callable[[Path], None]
+) -> None:
+    path = tmp_path / "file"
+    path.write_text("before")
+    with (
+        pytest.raises(OSError, match="File too large") as refused,
+        no_file_larger_than(10_000),
+        replacing(path) as partial,
+    ):
+        write(partial)
+    assert (refused.value.errno, refused.value.filename) == (errno.EFBIG, str(path))
+    assert path.read_text() == "before"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_error_of_the_writer_is_kept_where_the_disk_has_room(tmp_path: Path) -> None:
+    def fail(partial: Path) -> None:
+        partial.write_text("half")
+        raise RuntimeError("no such weights")
+
+    with pytest.raises(RuntimeError, match="no such weights"), replacing(tmp_path / "file") as new:
+        fail(new)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("end", [KeyboardInterrupt, SystemExit])
+def test_interrupted_write_leaves_nothing(tmp_path: Path, end: type[BaseException]) -> None:
+    def stop(partial: Path) -> None:
+        partial.write_text("half")
+        raise end
+
+    with pytest.raises(end), replacing(tmp_path / "file") as new:
+        stop(new)
+    assert not list(tmp_path.iterdir())
+
+
+def test_files_written_together_take_their_places_together(tmp_path: Path) -> None:
+    paths = [tmp_path / name for name in ("a", "b")]
+    with replacing_together() as partial:
+        for path in paths:
+            partial(path).write_text(path.name)
+            assert not any(path.exists() for path in paths)
+    assert [path.read_text() for path in paths] == ["a", "b"]
+    assert sorted(tmp_path.iterdir()) == paths
+
+
+def test_full_disk_at_the_second_file_leaves_neither(tmp_path: Path) -> None:
+    def write(partial: Callable[[Path], Path]) -> None:
+        partial(tmp_path / "a").write_bytes(bytes(10))
+        write_by_libsndfile(partial(tmp_path / "b"))
+
+    with (
+        pytest.raises(OSError, match="File too large") as refused,
+        no_file_larger_than(10_000),
+        replacing_together() as partial,
+    ):
+        write(partial)
+    assert refused.value.filename == str(tmp_path / "b")
+    assert not list(tmp_path.iterdir())
+
+
+def test_folder_in_the_place_of_a_file_is_refused_before_anything_is_written(
+    tmp_path: Path,
+) -> None:
+    def write(partial: Callable[[Path], Path]) -> None:
+        partial(tmp_path / "a").write_text("a")
+        partial(tmp_path / "b")
+
+    (tmp_path / "b").mkdir()
+    with pytest.raises(IsADirectoryError) as refused, replacing_together() as partial:
+        write(partial)
+    assert refused.value.filename == str(tmp_path / "b")
+    assert [path.name for path in tmp_path.iterdir()] == ["b"]
+
+
+@pytest.mark.parametrize("name", ["x" * 255, "é" * 127 + "x", "x" * 251 + ".wav"])
+def test_name_of_255_bytes_is_written(tmp_path: Path, name: str) -> None:
+    with replacing(tmp_path / name) as partial:
+        partial.write_text("whole")
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_unusable_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for folder in (tmp_path / "file", tmp_path / "file" / "folder", tmp_path / ("x" * 256)):
+        with pytest.raises(InputError, match="cannot be written to") as refused:
+            make_writable_folder(folder)
+        assert str(folder) in str(refused.value)
+
+
+def test_usable_folder_is_made_and_left_empty(tmp_path: Path) -> None:
+    make_writable_folder(tmp_path / "new" / "folder")
+    assert not list((tmp_path / "new" / "folder").iterdir())
