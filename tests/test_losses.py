@@ -176,6 +176,22 @@ def test_si_sdr_leaves_silent_stems_out() -> None:
     torch.testing.assert_close(si_sdr(estimate_of(estimates), batch_of(stems)), alone)
 
 
+@pytest.mark.parametrize(
+    "kind", ["orthogonal", "silent estimate", "silent reference", "both silent"]
+)
+def test_si_sdr_has_finite_gradients_where_nothing_is_found(kind: str) -> None:
+    stems, estimates = torch.zeros(2, 1, 1, 2, 64)
+    if "reference" not in kind and "both" not in kind:
+        stems[..., :32] = 0.1
+    if "estimate" not in kind and "both" not in kind:
+        estimates[..., 32:] = 0.1
+    estimates.requires_grad_()
+    loss = si_sdr(estimate_of(estimates), batch_of(stems))
+    [gradient] = torch.autograd.grad(loss, estimates)
+    assert loss.item() == (0 if stems.sum() == 0 else pytest.approx(80))
+    assert gradient.isfinite().all()
+
+
 def test_si_sdr_of_a_silent_estimate_is_the_worst() -> None:
     stems = noise(1, seed=0)
     silent, wrong = (

@@ -1,5 +1,6 @@
 """How sure a median over few tracks is, and a difference between two systems."""
 
+import math
 from collections.abc import Sequence
 from functools import cache
 from typing import NamedTuple
@@ -60,8 +61,7 @@ def median_interval(values: Sequence[float]) -> Interval:
     if len(present) == 1:
         return Interval(median, None, None)
     draws = np.random.default_rng(0).choice(present, (RESAMPLES, len(present)))
-    low, high = np.quantile(np.median(draws, axis=1), [0.025, 0.975])
-    return Interval(median, float(low), float(high))
+    return Interval(median, *ends(np.median(draws, axis=1)))
 
 
 def weighted_interval(
@@ -75,8 +75,14 @@ def weighted_interval(
         return Interval(mean, None, None)
     draws = np.random.default_rng(0).integers(len(values), size=(2_000, len(values)))
     means = (values[draws] * weights[draws]).sum(axis=1) / weights[draws].sum(axis=1)
-    low, high = np.quantile(means, [0.025, 0.975])
-    return Interval(mean, float(low), float(high))
+    return Interval(mean, *ends(means))
+
+
+def ends(draws: Float[np.ndarray, " draw"]) -> tuple[float, float]:
+    """Between which 95 % of the draws lie. One may be minus infinity, so none is interpolated."""
+    ordered = np.sort(draws)
+    low, high = (ordered[math.ceil(share * len(ordered)) - 1] for share in (0.025, 0.975))
+    return float(low), float(high)
 
 
 def paired_difference(differences: Sequence[float], frames: int) -> Difference:

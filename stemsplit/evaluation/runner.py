@@ -19,7 +19,7 @@ from stemsplit.evaluation.protocol import BACKENDS, Protocol
 from stemsplit.evaluation.scores import SongScores, score
 from stemsplit.evaluation.systems import System, references_of
 
-FORMAT = "2"  # Part of every identity: change it when scores change.
+FORMAT = "3"  # Part of every identity: change it when scores change.
 WORKER_PAYS = 60.0  # seconds of songs that take a process longer than being started
 IDLE_SECONDS = 10  # after which a process without work ends, as when the evaluation was killed
 MEMORY = 1.5e9  # bytes of estimates that a process holds at a time, each some three times

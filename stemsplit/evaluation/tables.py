@@ -46,7 +46,8 @@ class Row:
 
     BSS Eval's are medians of frames, then of songs, and so is the gain of SDR over the mixture,
     taken on the frames that both have; whole songs' figures are medians of songs; the global ones
-    of mono corpora (GNSDR, GSIR, GSAR) are means weighted by the songs' lengths.
+    of mono corpora (GNSDR, GSIR, GSAR) are means weighted by the songs' lengths. Minus infinity
+    counts among the figures of whole songs; infinity and NaN do not.
     """
 
     scores: dict[str, dict[str, Score]]
@@ -60,7 +61,7 @@ class Spread(NamedTuple):
     """Over several trainings of one model."""
 
     mean: float
-    deviation: float  # of a sample
+    deviation: float | None  # of a sample; None where a training has minus infinity
     trainings: int
 
 
@@ -117,7 +118,8 @@ def _whole(songs: Sequence[SongScores], stem: str) -> dict[str, Score]:
     found = {}
     for figure in figures:
         values = np.array([song.whole.get(stem, {}).get(figure, np.nan) for song in songs])
-        present = np.isfinite(values)
+        # Minus infinity is the worst score; a perfect estimate has no finite one and is left out.
+        present = values < np.inf
         count = int(present.sum())
         if figure in WEIGHTED:
             seconds = np.array([song.seconds for song in songs])
@@ -167,6 +169,7 @@ def spread(rows: Sequence[Row]) -> dict[str, dict[str, Spread]]:
         for metric in metrics:
             values = [v for row in rows if (v := row.scores[stem][metric].value) is not None]
             if len(values) > 1:
-                mean, deviation = float(np.mean(values)), float(np.std(values, ddof=1))
+                mean = float(np.mean(values))
+                deviation = float(np.std(values, ddof=1)) if np.isfinite(mean) else None
                 found[stem][metric] = Spread(mean, deviation, len(values))
     return found

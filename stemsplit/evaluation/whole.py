@@ -1,7 +1,8 @@
 """Scores of a whole song, one figure a stem: beside BSS Eval's, which are taken frame by frame.
 
-All arrays are `(channel, time)`; a silent reference or estimate, of which a score would mean
-nothing, has NaN. (The SDR of the challenges has a meaning for a silent estimate: 0 dB.)
+All arrays are `(channel, time)`. A silent reference or estimate has NaN, since no score of it would
+mean anything. (The SDR of the challenges is defined for a silent estimate: 0 dB.) A perfect
+estimate has infinity; an estimate that holds nothing of its reference has minus infinity.
 """
 
 from collections.abc import Iterator, Sequence
@@ -24,7 +25,8 @@ CHALLENGE_FLOOR = 1e-7  # the challenges' own, which keeps a silent stem's ratio
 def si_sdr(reference: Samples, estimate: Samples) -> float:
     """Scale-invariant SDR in dB, one scale for all channels.
 
-    J. Le Roux et al., "SDR – half-baked or well done?", ICASSP 2019.
+    J. Le Roux et al., "SDR – half-baked or well done?", ICASSP 2019. A scaled copy of the reference
+    has infinity, an estimate that is orthogonal to it minus infinity.
     """
     if not reference.any() or not estimate.any():
         return float("nan")
@@ -32,9 +34,11 @@ def si_sdr(reference: Samples, estimate: Samples) -> float:
         sum(float(np.vdot(x, y)) for x, y in blocks(reference, other))
         for other in (estimate, reference)
     )
+    if cross == 0:
+        return -float("inf")
     scale = cross / energy
     error = sum(float(np.square(y - scale * x).sum()) for x, y in blocks(reference, estimate))
-    return float(10 * np.log10(scale**2 * energy / error)) if error and scale else float("inf")
+    return float(10 * np.log10(scale**2 * energy / error)) if error else float("inf")
 
 
 def challenge_sdr(reference: Samples, estimate: Samples) -> float:
@@ -80,7 +84,8 @@ def normalised_sdr(references: Song, systems: Sequence[Song], mixture: Samples) 
 
     NSDR is the SDR of the estimate less that of the mixture: C.-L. Hsu and J.-S. R. Jang, IEEE
     TASLP 18(2), 2010. Averages over clips weighted by their lengths are GNSDR, GSIR and GSAR.
-    (mir_eval refuses a clip for one silent estimate; here only that estimate has NaN.)
+    (mir_eval refuses a clip for one silent estimate; here only that estimate has NaN.) A stem whose
+    mixture has no finite SDR has no NSDR: there is nothing to gain over a perfect mixture.
     """
     unseparated = dict.fromkeys(references, mixture)
     filled = [
@@ -100,7 +105,9 @@ def normalised_sdr(references: Song, systems: Sequence[Song], mixture: Samples) 
                 zip(
                     MONO_FIGURES,
                     (
-                        float(scores.sdr[row] - base.sdr[row]),
+                        float(scores.sdr[row] - base.sdr[row])
+                        if np.isfinite(base.sdr[row])
+                        else float("nan"),
                         float(scores.sir[row]),
                         float(scores.sar[row]),
                     ),

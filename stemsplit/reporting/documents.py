@@ -7,10 +7,10 @@ from typing import Any, TypeAlias
 from stemsplit.errors import InputError
 
 Shape: TypeAlias = object
-"""A type; a list of such; a mapping with these names, or with any (`...`); or one of several."""
+"""A type; a value; a list of such; a mapping with these names, or any (`...`); one of several."""
 ABSENT = object()  # what a name may be that older files do without
 
-NUMBER: Shape = (float, int, None)
+NUMBER: Shape = (float, int, None, "-inf")
 SCORE = {"median": NUMBER, "low": NUMBER, "high": NUMBER}
 WEIGHTED: Shape = {"mean": NUMBER, "low": NUMBER, "high": NUMBER}
 COUNTS: Shape = (ABSENT, {...: int})
@@ -73,4 +73,4 @@ def fits(found: Any, shape: Shape) -> bool:
             else fits(found.get(name, ABSENT), inner)
             for name, inner in shape.items()
         )
-    return isinstance(found, shape) if isinstance(shape, type) else found is shape
+    return isinstance(found, shape) if isinstance(shape, type) else found == shape

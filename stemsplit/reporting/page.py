@@ -126,17 +126,21 @@ def _render(**content: Any) -> str:
     return template.render(**(nothing | absent | {"written": written, "SHOWN": SHOWN} | content))
 
 
-def decibels(value: float | None) -> str:
-    if value is None or not math.isfinite(value):
+def decibels(value: float | str | None) -> str:
+    """Two decimals; a dash where there is no figure. Minus infinity stands as text in JSON."""
+    if value == "-inf":
+        return "−∞"
+    if value is None or not math.isfinite(float(value)):
         return "–"
-    return f"{value + 0.0:.2f}".replace("-", "−")
+    return f"{float(value) + 0.0:.2f}".replace("-", "−")
 
 
 def interval(score: Mapping[str, Any]) -> str:
     ends = [score.get(name) for name in ("low", "high")]
-    if not all(end is not None and math.isfinite(end) for end in ends):
+    if not all(end == "-inf" or (end is not None and math.isfinite(end)) for end in ends):
         return ""
-    return f"[{', '.join(f'{end:.1f}' for end in ends)}]".replace("-", "−")
+    shown = ("−∞" if end == "-inf" else f"{end:.1f}" for end in ends)
+    return f"[{', '.join(shown)}]".replace("-", "−")
 
 
 def facts(record: RunRecord) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """``result.json``: what came out, of what, and how it was measured."""
 
 import json
+import math
 import platform
 import subprocess
 import sys
@@ -106,8 +107,20 @@ def _update(path: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> d
     with FileLock(path.with_name(f".{path.name}.lock")):
         result = change(_read(path))
         with replacing(path) as partial:
-            partial.write_text(json.dumps(result, indent=2) + "\n")
+            text = json.dumps(standard(result), indent=2, allow_nan=False)
+            partial.write_text(text + "\n", encoding="utf-8")
     return result
+
+
+def standard(content: Any) -> Any:
+    """The same in standard JSON, which has no infinity and no NaN: as "inf", "-inf" and null."""
+    if isinstance(content, dict):
+        return {name: standard(value) for name, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [standard(value) for value in content]
+    if isinstance(content, float) and not math.isfinite(content):
+        return None if math.isnan(content) else str(content)
+    return content
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -3,7 +3,12 @@
 import numpy as np
 import pytest
 
-from stemsplit.evaluation.intervals import Interval, median_interval, rank_correlation
+from stemsplit.evaluation.intervals import (
+    Interval,
+    median_interval,
+    rank_correlation,
+    weighted_interval,
+)
 
 NAN = float("nan")
 
@@ -19,6 +24,17 @@ def test_the_median_lies_in_its_interval(values: list[float], median: float) -> 
 
 def test_nan_is_left_out() -> None:
     assert median_interval([NAN, 5.0, 1.0, NAN, 2.0]) == median_interval([5.0, 1.0, 2.0])
+
+
+@pytest.mark.filterwarnings("error")
+def test_minus_infinity_is_the_lowest_value() -> None:
+    songs = [-np.inf, 1.0, 2.0, 3.0]
+    assert median_interval(songs) == Interval(1.5, -np.inf, 3.0)
+    assert median_interval([-np.inf, -np.inf, 2.0]).value == -np.inf
+    assert median_interval([-np.inf, 2.0]) == Interval(-np.inf, -np.inf, 2.0)
+    mean = weighted_interval(np.array(songs), np.ones(4))
+    assert mean[:2] == (-np.inf, -np.inf)
+    assert 1 < mean.high <= 3
 
 
 def test_one_value_has_no_interval() -> None:

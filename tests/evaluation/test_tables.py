@@ -1,6 +1,7 @@
 """Songs drawn together: medians, what was left out, differences and spreads."""
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +48,17 @@ SONGS = [
     song(2, [NAN] * 4, notes={"guitar1: the estimate is shorter: silence is added": 12}),
     song(3, [6, 7, 8, 9], notes={"guitar1: the estimate is shorter: silence is added": 7}),
 ]
+
+
+def test_minus_infinity_of_a_whole_song_counts_and_infinity_does_not() -> None:
+    songs = [
+        replace(one, whole={"vocals": {"SI-SDR": value}, "accompaniment": {}})
+        for one, value in zip(SONGS[:3], (-np.inf, 5.0, np.inf), strict=True)
+    ]
+    score = row_of(songs, songs).scores["vocals"]["SI-SDR"]
+    assert (score.value, score.low, score.high, score.songs) == (-np.inf, -np.inf, 5.0, 2)
+    rows = [row_of(some, some) for some in (songs[:1], songs[1:2])]
+    assert spread(rows)["vocals"]["SI-SDR"] == (-np.inf, None, 2)
 
 
 def test_a_row_is_the_median_of_songs_medians() -> None:

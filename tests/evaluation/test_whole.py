@@ -6,9 +6,11 @@ import pytest
 import torch
 from torchmetrics.functional.audio import scale_invariant_signal_distortion_ratio
 
+from stemsplit.evaluation.bsseval import BssEvalSources
 from stemsplit.evaluation.whole import (
     MONO_FIGURES,
     challenge_sdr,
+    normalised_sdr,
     si_sdr,
     stft_distance,
     whole_song,
@@ -34,6 +36,39 @@ def test_si_sdr_is_of_the_projection_and_takes_no_note_of_scale() -> None:
     theirs = scale_invariant_signal_distortion_ratio(*(torch.from_numpy(x) for x in (e, r)))
     assert si_sdr(reference, estimate) == pytest.approx(float(theirs), abs=1e-9)
     assert si_sdr(reference, 2 * reference) > 200
+
+
+def test_si_sdr_of_an_estimate_without_its_reference_is_minus_infinity() -> None:
+    """As the limit has it: the less of the reference there is, the lower."""
+    reference = np.array([[0.5, -0.25, 0.0, 0.0]], np.float32)
+    other = np.array([[0.0, 0.0, 0.5, 0.5]], np.float32)
+    assert si_sdr(reference, other) == -np.inf
+    assert si_sdr(reference, other + 1e-6 * reference) < si_sdr(reference, other + 0.1 * reference)
+    assert si_sdr(reference, np.float32(-0.5) * reference) == np.inf
+
+
+def test_a_stem_without_its_reference_has_the_worst_nsdr() -> None:
+    time = np.zeros((1, 4 * RATE), np.float32)
+    references = {"vocals": time.copy(), "drums": time.copy()}
+    noise = np.random.default_rng(0).standard_normal((3, RATE)).astype(np.float32)
+    references["vocals"][0, :RATE], references["drums"][0, 2 * RATE : 3 * RATE] = noise[:2]
+    mixture = references["vocals"] + references["drums"]
+    swapped = {"vocals": references["drums"], "drums": references["vocals"]}
+    [found] = normalised_sdr(references, [swapped], mixture)
+    assert found["vocals"]["NSDR"] == -np.inf
+
+
+def test_there_is_no_gain_over_a_perfect_mixture(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its SDR is infinite but for rounding."""
+    perfect = BssEvalSources(*np.array([[np.inf]] * 3))
+    found = BssEvalSources(*np.array([[10.0]] * 3))
+    monkeypatch.setattr(
+        "stemsplit.evaluation.whole.bss_eval_sources_systems", lambda *_: [perfect, found]
+    )
+    song = {"vocals": pair(channels=1)[0]}
+    [figures] = normalised_sdr(song, [song], song["vocals"])
+    assert np.isnan(figures["vocals"]["NSDR"])
+    assert figures["vocals"]["SIR (v3)"] == 10
 
 
 def test_a_long_song_goes_through_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:

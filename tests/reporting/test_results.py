@@ -1,10 +1,14 @@
 """result.json: what came out, and how often the test songs were looked at."""
 
 import json
+import math
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from stemsplit.evaluation.protocol import Protocol
+from stemsplit.evaluation.tables import Row, Score
+from stemsplit.reporting.documents import RESULT, read_json
+from stemsplit.reporting.page import decibels, interval
 from stemsplit.reporting.results import count_test_scoring, counted_as, write_result
 
 PROTOCOL = Protocol("musdb18", "valid", ("vocals", "accompaniment"), 44100, 2)
@@ -31,6 +35,28 @@ def test_none_is_lost_when_several_count(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         counts = list(pool.map(lambda _: count_test_scoring(tmp_path, "musdb18"), range(50)))
     assert sorted(counts) == list(range(1, 51))
+
+
+def test_a_result_is_standard_json_and_keeps_minus_infinity(tmp_path: Path) -> None:
+    worst = Score(-math.inf, -math.inf, 2.0, "median", 2, None)
+    row = Row(
+        {"vocals": {"SI-SDR": worst, "SDR": Score(None, None, None, "median", 0, 0)}}, 2, 8, {}, {}
+    )
+    write_result(tmp_path / "result.json", {"m": row}, PROTOCOL, steps=math.nan)
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(constant)
+
+    text = (tmp_path / "result.json").read_text()
+    result = json.loads(text, parse_constant=refuse)
+    figures = result["scores"]["m"]["vocals"]
+    assert figures["SI-SDR"] == {"median": "-inf", "low": "-inf", "high": 2.0, "songs": 2}
+    assert float(figures["SI-SDR"]["median"]) == -math.inf
+    assert figures["SDR"]["median"] is None
+    assert result["steps"] is None
+    assert read_json(tmp_path / "result.json", RESULT)["scores"] == result["scores"]
+    assert decibels(figures["SI-SDR"]["median"]) == "−∞"
+    assert interval(figures["SI-SDR"]) == "[−∞, 2.0]"
 
 
 def test_a_damaged_file_is_put_aside(tmp_path: Path) -> None:
