@@ -55,19 +55,23 @@ class Protocol:
         return {"tag": str(self), "scenario": self.scenario, **asdict(self)}
 
 
-def for_scenario(found: Sequence[str], wanted: Sequence[str]) -> dict[str, list[str]]:
-    """Of which of the stems that a system gives each wanted one is the sum.
+def residual_of(wanted: Sequence[str]) -> str | None:
+    """The stem that stands for the rest of the mixture: it comes last, and is called so."""
+    return wanted[-1] if wanted and wanted[-1] in (ACCOMPANIMENT, RESIDUAL) else None
 
-    A stem is itself; an accompaniment or residual that is not given is all that is not wanted.
-    Raises `InputError` where a wanted stem cannot be had.
+
+def for_scenario(found: Sequence[str], wanted: Sequence[str]) -> dict[str, list[str]]:
+    """Which of the stems `found`, whose sum is the mixture, add up to each wanted stem.
+
+    The residual is the sum of all that is not wanted otherwise. A corpus may have a stem of the
+    same name (an accompaniment beside a crowd), which is then one part of it. Raises `InputError`
+    where a wanted stem cannot be had.
     """
-    rest = [stem for stem in found if stem not in wanted]
+    residual = residual_of(wanted)
     parts = {}
     for stem in wanted:
-        if stem in found:
-            parts[stem] = [stem]
-        elif stem in (ACCOMPANIMENT, RESIDUAL) and rest:
-            parts[stem] = rest
-        else:
+        rest = [] if stem != residual else [part for part in found if part not in wanted]
+        parts[stem] = [part for part in found if part == stem or part in rest]
+        if not parts[stem]:
             raise InputError(f"no {stem} among the stems {list(found)}: it cannot be scored")
     return parts

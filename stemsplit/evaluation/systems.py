@@ -18,7 +18,7 @@ from stemsplit.data.stored import StoredTrack
 from stemsplit.errors import InputError
 from stemsplit.evaluation import oracles
 from stemsplit.evaluation.matching import Estimates, Song
-from stemsplit.evaluation.protocol import ACCOMPANIMENT, RESIDUAL, for_scenario
+from stemsplit.evaluation.protocol import for_scenario, residual_of
 from stemsplit.features import FrontEnd
 from stemsplit.separator import Separator
 
@@ -189,31 +189,48 @@ class Folder(System):
                 )
 
     def parts(self, track: StoredTrack, wanted: Sequence[str]) -> dict[str, list[Path]]:
-        """The files of which each wanted stem is the sum.
+        """The files whose sum is each wanted stem; raises `InputError` where one is missing."""
+        files = self.files(track)
+        residual = residual_of(wanted)
+        parts = {stem: [stem] for stem in wanted}
+        if residual is not None:
+            parts[residual] = self._residual_parts(track, wanted, residual)
+        for stem in wanted:
+            if missing := [part for part in parts[stem] if part not in files]:
+                raise InputError(
+                    f"{self.root}, {track.name}: no {missing[0]} among the stems {list(files)}: "
+                    "it cannot be scored"
+                )
+        return {stem: [files[part] for part in parts[stem]] for stem in wanted}
 
-        An accompaniment without a file is the sum of what the corpus has beside the other wanted
-        stems: raises `InputError` where not all of these are there, or any other file.
+    def _residual_parts(
+        self, track: StoredTrack, wanted: Sequence[str], residual: str
+    ) -> Sequence[str]:
+        """The file of the residual itself, or those of the corpus's stems that add up to it.
+
+        Where the corpus has a stem of the residual's name beside others, a file of that name is
+        the residual only if none of these others has a file.
         """
         files = self.files(track)
-        rest = [stem for stem in track.stems if stem not in wanted]
-        where = f"{self.root}, {track.name}"
-        for stem in {ACCOMPANIMENT, RESIDUAL} & set(wanted) - set(files):
-            if missing := [part for part in rest if part not in files]:
-                raise InputError(
-                    f"{where}: no {stem}.wav, and of the stems that it is the sum of "
-                    f"{', '.join(missing)} missing"
-                )
-            if strays := [part for part in files if part not in (*wanted, *rest)]:
-                raise InputError(
-                    f"{where}: no {stem}.wav, and beside the corpus's stems "
-                    f"({', '.join(track.stems)}), of which it is the sum, there is "
-                    f"{', '.join(strays)}: write {stem}.wav, or take it out of the folder"
-                )
-        try:
-            found = for_scenario(list(files), wanted)
-        except InputError as error:
-            raise InputError(f"{where}: {error}") from None
-        return {stem: [files[part] for part in parts] for stem, parts in found.items()}
+        parts = [stem for stem in track.stems if stem == residual or stem not in wanted]
+        if residual in files and (
+            residual not in parts or not any(part in files for part in parts if part != residual)
+        ):
+            return [residual]
+        where = f"{self.root}, {track.name}: no {residual}.wav"
+        if residual in files:
+            where = f"{self.root}, {track.name}: {residual}.wav is not all of the {residual}"
+        if missing := [part for part in parts if part not in files]:
+            raise InputError(
+                f"{where}, and of the stems that it is the sum of {', '.join(missing)} missing"
+            )
+        if strays := [part for part in files if part not in (*wanted, *parts)]:
+            raise InputError(
+                f"{where}, and beside the corpus's stems ({', '.join(track.stems)}), of which it "
+                f"is the sum, there is {', '.join(strays)}: write {residual}.wav, or take it out "
+                "of the folder"
+            )
+        return parts
 
     def separate(self, track: StoredTrack, references: Song) -> Estimates:
         return {
@@ -223,7 +240,7 @@ class Folder(System):
 
 
 def summed(stems: Estimates, wanted: Sequence[str]) -> Estimates:
-    """The wanted stems, of which an accompaniment may be the sum of all others."""
+    """The wanted stems, of which the residual is the sum of all others."""
     return {
         stem: stems[parts[0]]
         if len(parts) == 1
@@ -233,5 +250,5 @@ def summed(stems: Estimates, wanted: Sequence[str]) -> Estimates:
 
 
 def references_of(track: StoredTrack, wanted: Sequence[str]) -> Song:
-    """What there is to find; an accompaniment or residual is the sum of all other stems."""
+    """The true stems; the residual is the sum of all that are not wanted otherwise."""
     return summed({stem: track.read(stem) for stem in track.stems}, wanted)

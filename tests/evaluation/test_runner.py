@@ -335,8 +335,60 @@ def test_what_a_scenario_is_made_of() -> None:
         OTHER: ["drums", "bass"],
     }
     assert for_scenario([OTHER, "vocals"], ["vocals", OTHER])[OTHER] == [OTHER]
+    three = [OTHER, "vocals", "crowd"]
+    assert for_scenario(three, ["vocals", OTHER])[OTHER] == [OTHER, "crowd"]
+    assert for_scenario(three, ["vocals", OTHER, "residual"])[OTHER] == [OTHER]
+    assert for_scenario([*three, "residual"], ["vocals", "residual"])["residual"] == [
+        *(OTHER, "crowd", "residual")
+    ]
+    with pytest.raises(InputError, match="no accompaniment among"):
+        for_scenario(["vocals"], ["vocals", OTHER])
     with pytest.raises(InputError, match="no bass among"):
         for_scenario(["vocals", "drums"], ["bass"])
+
+
+def test_the_residual_is_all_that_the_targets_leave(
+    tmp_path: Path, tracks: list[StoredTrack], checkpoint: Path
+) -> None:
+    """Though a stem of the corpus is called accompaniment: the crowd belongs to it as well."""
+    crowd = replace(tracks[0], stems=("vocals", OTHER, "crowd"))
+    rest = crowd.read(OTHER) + crowd.read("crowd")
+    found = references_of(crowd, ("vocals", OTHER))
+    np.testing.assert_array_equal(found[OTHER], rest)
+    # Training estimates it as the mixture less the targets.
+    np.testing.assert_allclose(found[OTHER], crowd.mixture() - crowd.read("vocals"), atol=1e-6)
+    separated = Trained("mlp", checkpoint).separate(crowd, found)
+    np.testing.assert_allclose(separated["vocals"] + separated[OTHER], crowd.mixture(), atol=1e-5)
+    # Where the accompaniment is a target, it is itself.
+    asked = references_of(crowd, ("vocals", OTHER, "residual"))
+    np.testing.assert_array_equal(asked[OTHER], crowd.read(OTHER))
+    np.testing.assert_array_equal(asked["residual"], crowd.read("crowd"))
+
+
+@pytest.mark.parametrize(
+    ("files", "parts"),
+    [
+        (("vocals", OTHER), [OTHER]),  # as `separate` writes it
+        (("vocals", OTHER, "crowd", "choir"), [OTHER, "crowd", "choir"]),
+        (("vocals", OTHER, "crowd"), "not all of the accompaniment, .* choir missing"),
+        (("vocals", "crowd", "choir"), "no accompaniment.wav, .* accompaniment missing"),
+        ((OTHER, "crowd", "choir"), "no vocals among"),
+    ],
+)
+def test_estimates_of_a_corpus_with_an_accompaniment(
+    files: tuple[str, ...], parts: list[str] | str, tmp_path: Path, tracks: list[StoredTrack]
+) -> None:
+    track = replace(tracks[0], stems=("vocals", OTHER, "crowd", "choir"))
+    (tmp_path / "tool" / track.name).mkdir(parents=True)
+    for stem in files:
+        (tmp_path / "tool" / track.name / f"{stem}.wav").touch()
+    folder = Folder(tmp_path / "tool")
+    if isinstance(parts, str):
+        with pytest.raises(InputError, match=parts):
+            folder.parts(track, ("vocals", OTHER))
+    else:
+        found = folder.parts(track, ("vocals", OTHER))
+        assert [file.stem for file in found[OTHER]] == parts
 
 
 @pytest.mark.parametrize(
