@@ -103,7 +103,9 @@ class SongScoring:
         for system in self.systems:
             parts = [FORMAT, str(self.protocol), str(self.spectral), self.track.key]
             parts += [*self.protocol.stems, system.name, system.identity(self.track)]
-            digest = hashlib.blake2b("\n".join(parts).encode(), digest_size=16)
+            digest = hashlib.blake2b(
+                "\n".join(parts).encode("utf-8", "surrogateescape"), digest_size=16
+            )
             self.identities[system.name] = digest.hexdigest()
         missing = [system for system in self.systems if self.there(system) is None]
         for system in missing:

@@ -88,9 +88,24 @@ class Resampled(System):
 
 
 @lru_cache(maxsize=32)
-def loaded(checkpoint: Path, device: str) -> Separator:
-    """Once in a process."""
-    return load(checkpoint, device=device)
+def loaded(checkpoint: Path, digest: str, device: str) -> Separator:
+    """The separator of a checkpoint with this content, loaded once in a process.
+
+    A training that goes on replaces its checkpoints, so the path alone does not name the weights.
+    Raises `InputError` where the file has another content by now.
+    """
+    separator = load(checkpoint, device=device)
+    if digest_of_file(checkpoint) != digest:
+        raise InputError(
+            f"{checkpoint}: has changed since the scoring began; score a copy of it, or score it "
+            "again when its training has ended"
+        )
+    return separator
+
+
+def digest_of_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "blake2b").hexdigest()
 
 
 class Trained(System):
@@ -107,12 +122,11 @@ class Trained(System):
         self.checkpoint = checkpoint_of(checkpoint)
         self.device = device
         self.wiener_iterations = wiener_iterations
-        with self.checkpoint.open("rb") as file:
-            self.digest = hashlib.file_digest(file, "blake2b").hexdigest()
+        self.digest = digest_of_file(self.checkpoint)
 
     @property
     def separator(self) -> Separator:
-        separator = copy(loaded(self.checkpoint, self.device))
+        separator = copy(loaded(self.checkpoint, self.digest, self.device))
         if self.wiener_iterations is not None:
             separator.wiener_iterations = self.wiener_iterations
         return separator
@@ -156,9 +170,8 @@ class Folder(System):
     def identity(self, track: StoredTrack) -> str:
         digest = hashlib.blake2b(digest_size=16)
         for file in self.files(track).values():
-            digest.update(f"{file.name} ".encode())
-            with file.open("rb") as content:
-                digest.update(hashlib.file_digest(content, "blake2b").digest())
+            digest.update(f"{file.name} ".encode("utf-8", "surrogateescape"))
+            digest.update(digest_of_file(file).encode())
         return digest.hexdigest()
 
     def check(self, track: StoredTrack, wanted: Sequence[str], channels: int) -> None:

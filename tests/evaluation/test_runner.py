@@ -9,6 +9,7 @@ import museval
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 from stemsplit.checkpoint import build, save
 from stemsplit.data.stored import StoredTrack
@@ -25,6 +26,7 @@ from stemsplit.evaluation.systems import (
     Resampled,
     System,
     Trained,
+    loaded,
     references_of,
 )
 from stemsplit.evaluation.tables import rows_of
@@ -250,6 +252,31 @@ def test_an_accompaniment_is_the_sum_of_all_of_the_corpuss_other_stems(
     for metric in METRICS:
         values = (song["a tool"][0].frames[OTHER][metric] for song in (found, expected))
         np.testing.assert_allclose(*values, atol=1e-4)
+
+
+def test_a_checkpoint_that_a_training_replaced_is_loaded_again(
+    tracks: list[StoredTrack], checkpoint: Path
+) -> None:
+    """As where one process trains, scores, resumes and scores again."""
+    before = Trained("mlp", checkpoint)
+    song = references_of(tracks[0], PROTOCOL.stems)
+    first = before.separate(tracks[0], song)["vocals"]
+    other = before.separator
+    with torch.no_grad():
+        for weights in other.network.parameters():
+            weights.add_(0.1)
+    save(other, checkpoint)
+    after = Trained("mlp", checkpoint)
+    assert after.identity(tracks[0]) != before.identity(tracks[0])
+    assert not np.array_equal(after.separate(tracks[0], song)["vocals"], first)
+    # One that is replaced between its naming and its first use is not scored under a wrong name.
+    for weights in other.network.parameters():
+        weights.data.add_(0.1)
+    late = Trained("mlp", checkpoint)
+    loaded.cache_clear()
+    save(other, checkpoint)
+    with pytest.raises(InputError, match=r"mlp\.ckpt: has changed since the scoring began"):
+        late.separate(tracks[0], song)
 
 
 def test_a_checkpoint_that_lacks_a_stem_is_named(
