@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from stemsplit import configuration, processes
@@ -19,7 +20,7 @@ from stemsplit.configuration import CONF, make
 from stemsplit.data.datamodule import StemDataModule
 from stemsplit.data.stored import corpus_fingerprint
 from stemsplit.errors import InputError, one_line_errors
-from stemsplit.evaluation.oracles import ORACLES
+from stemsplit.evaluation.oracles import ORACLES, scaled_transform
 from stemsplit.evaluation.protocol import Protocol
 from stemsplit.evaluation.runner import evaluate
 from stemsplit.evaluation.systems import Folder, Mixture, Oracle, Resampled, System, Trained
@@ -44,6 +45,7 @@ from stemsplit.reporting.score_tables import (
     print_spreads,
     print_whole_songs,
 )
+from stemsplit.scoring_settings import asked_for, described
 
 SUBSETS = ("valid", "test")
 
@@ -65,11 +67,15 @@ class Given(NamedTuple):
 @hydra.main(config_path=CONF, config_name="evaluate")
 def main(config: DictConfig) -> None:
     with one_line_errors(), processes.joined():
-        evaluate_systems(config)
+        evaluate_systems(config, HydraConfig.get().overrides.task)
 
 
-def evaluate_systems(config: DictConfig) -> None:
-    """Scores of all that is given, beside floor and ceiling, to ``result.json`` and its like."""
+def evaluate_systems(config: DictConfig, words: Sequence[str] = ()) -> None:
+    """Score all systems, the mixture and the ideal masks; write JSON, CSV and LaTeX.
+
+    `words` are the settings on the command line: they win over those of a run that is scored.
+    """
+    asked = asked_for(words)
     check(config)
     checkpoints = [given(path, name) for name, path in listed(config.checkpoint)]
     folders = [Folder(path, name) for name, path in listed(config.estimates)]
@@ -77,9 +83,9 @@ def evaluate_systems(config: DictConfig) -> None:
         raise InputError("say what to score: checkpoint=RUN_OR_CKPT, or estimates=DIR")
     device = processes.device(config.device)
     trained = systems_of(checkpoints, device)
-    source = corpus_of(config, checkpoints, folders)
+    source = corpus_of(config, asked, checkpoints, folders)
     corpus = source.corpus
-    targets, stems = scenario(config.targets, source.stems, trained)
+    targets, stems = scenario(config.targets, source.data.stems, trained)
     # The corpora that were trained on besides are not needed to score.
     data: StemDataModule = make(source.data, targets=list(targets), also=[])
     tracks = data.tracks(config.subset)
@@ -91,7 +97,7 @@ def evaluate_systems(config: DictConfig) -> None:
     fingerprint = corpus_fingerprint(tracks)
     check_result(folder / "result.json", protocol, fingerprint)
     ours: list[System] = [*trained, *folders]
-    transform = {"window": source.window, "hop": source.hop}
+    transform = transform_of(source, asked, trained, protocol.sample_rate)
     systems = [*floor_and_ceiling(config.evaluation, transform, trained, protocol, device), *ours]
     songs = evaluate(
         *(systems, tracks, protocol, folder / "museval", config.workers, device),
@@ -187,17 +193,31 @@ def systems_of(checkpoints: list[Given], device: str) -> list[Trained]:
     ]
 
 
-def corpus_of(config: DictConfig, checkpoints: list[Given], folders: list[Folder]) -> DictConfig:
-    """Where the corpus is described: here, if one was asked for, else in the first run."""
-    if config.data.lister is not None:
-        return config
+def corpus_of(
+    config: DictConfig, asked: Sequence[str], checkpoints: list[Given], folders: list[Folder]
+) -> DictConfig:
+    """The configuration that describes the corpus: see `described`."""
     runs = [checkpoint.run for checkpoint in checkpoints if checkpoint.run is not None]
-    if len({(run.corpus, run.data.root) for run in runs}) > 1:
-        raise InputError("the checkpoints were trained on different corpora: say which, data=…")
-    if runs:
-        return runs[0]
-    what = checkpoints[0].path if checkpoints else folders[0].root
-    raise InputError(f"{what} does not lie in a run's folder: say on which corpus, data=…")
+    if config.data.lister is None and not runs:
+        what = checkpoints[0].path if checkpoints else folders[0].root
+        raise InputError(f"{what} does not lie in a run's folder: say on which corpus, data=…")
+    return described(config, asked, runs)
+
+
+def transform_of(
+    source: DictConfig, asked: Sequence[str], trained: list[Trained], sample_rate: int
+) -> dict[str, int]:
+    """Window and hop of the ideal masks, in samples of the rate that songs are scored at.
+
+    They last as long as those that were asked for, else as those of the first separator, else as
+    those of the corpus.
+    """
+    if trained and not {"window", "hop"} & set(asked):
+        front_end = trained[0].separator.front_end
+        window, hop, rate = front_end.window, front_end.hop, front_end.sample_rate
+    else:
+        window, hop, rate = source.window, source.hop, source.data.sample_rate
+    return scaled_transform(window, hop, rate, sample_rate)
 
 
 def scenario(
@@ -220,6 +240,8 @@ def scenario(
         asked = [asked]
     targets = ("vocals",) if asked is None else tuple(asked)
     rest = configuration.residual(targets, of)
+    if rest in targets:
+        raise InputError(f"the rest of the mixture is called {rest}, as a target is: rename it")
     return targets, (targets if rest is None else (*targets, rest))
 
 

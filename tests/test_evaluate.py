@@ -64,7 +64,7 @@ def evaluated(corpus: Path, output: Path, *overrides: str) -> dict:
     names = {word.partition("=")[0] for word in overrides}
     given = [word for word in standard if word.partition("=")[0] not in names]
     with initialize_config_dir(config_dir=CONF):
-        evaluate_systems(compose("evaluate", [*given, *overrides]))
+        evaluate_systems(compose("evaluate", [*given, *overrides]), [*given, *overrides])
     return json.loads((output / "result.json").read_text())
 
 

@@ -64,7 +64,7 @@ class Downsample:
         ]
 
 
-def scaled(count: int, share: float) -> int:
+def scaled(count: int, share: int | float) -> int:
     """A share of a sample rate, of a window or of a hop, which must be whole."""
     part = count * share
     if part != round(part):

@@ -53,6 +53,14 @@ def _shares(magnitudes: StemMagnitudes) -> StemMagnitudes:
     return magnitudes / total.clamp(min=torch.finfo(total.dtype).tiny)
 
 
+def scaled_transform(window: int, hop: int, sample_rate: int, other_rate: int) -> dict[str, int]:
+    """Window and hop of the same duration at another sample rate, as near as whole samples come."""
+    if sample_rate == other_rate:
+        return {"window": window, "hop": hop}
+    other_hop = max(1, round(hop * other_rate / sample_rate))
+    return {"window": other_hop * round(window / hop), "hop": other_hop}
+
+
 @torch.inference_mode()
 def separate(oracle: Oracle, front_end: FrontEnd, stems: Stems, mixture: Waveform) -> Stems:
     """The stems that an oracle gives of a mixture, with the length of the true ones.

@@ -218,7 +218,7 @@ class Folder(System):
 
     def _residual_parts(
         self, track: StoredTrack, wanted: Sequence[str], residual: str
-    ) -> Sequence[str]:
+    ) -> list[str]:
         """The file of the residual itself, or those of the corpus's stems that add up to it.
 
         Where the corpus has a stem of the residual's name beside others, a file of that name is
