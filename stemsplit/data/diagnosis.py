@@ -4,13 +4,13 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from stemsplit.data.entries import is_audio, misnamed, normal, unreadable, visible
 from stemsplit.data.findings import Finding, song_of
 from stemsplit.data.headers import Header, Headers, headers_of, sources
-from stemsplit.data.official import foreign_codecs, layout, wrong_counts
+from stemsplit.data.official import STEMS, foreign_codecs, layout, wrong_counts
 from stemsplit.data.tracks import Subset, Track, of_subset, with_stems, with_validation
 from stemsplit.errors import InputError
 
-AUDIO_SUFFIXES = {".wav", ".flac", ".mp3", ".ogg", ".m4a", ".mp4"}
 LENGTH_SECONDS = 0.1  # a coder's delay and padding are shorter than this
 
 
@@ -31,6 +31,7 @@ def listing_findings(
     return [
         *_refusals(root, tracks, stems, validation_tracks),
         *_unlisted(root, tracks),
+        *_misnamed(root, tracks),
         *wrong_counts(root, tracks, headers),
         *foreign_codecs(root, tracks, headers),
         *_headers_missing(tracks, headers),
@@ -76,26 +77,43 @@ def _unlisted(root: Path, tracks: Sequence[Track]) -> Iterator[Finding]:
     paths = {source.path for track in tracks for source in sources(track).values()}
     listed = paths | {path.parent for path in paths}
     for folder in (root / "train", root / "valid", root / "test"):
-        entries = sorted(folder.glob("[!.]*")) if folder.is_dir() else []
+        entries = visible(folder) if folder.is_dir() else []
         as_folders = {entry.is_dir() for entry in entries if entry in listed}
         for entry in entries:
             if entry not in listed and entry.is_dir() in as_folders and _holds_audio(entry):
                 text = f"{entry} holds audio, but no song is listed from it"
                 if entry.is_dir() and layout(root, tracks) == "MUSDB18-HQ":
                     text += ": mixture.wav is missing"
-                yield Finding("fault", "not listed", f"{folder.name}/{entry.name}", text)
+                    for file in misnamed(entry, "mixture.wav"):
+                        text += f" ({file.name} lies there instead)"
+                song = f"{folder.name}/{normal(entry.name)}"
+                yield Finding("fault", "not listed", song, text)
+
+
+def _misnamed(root: Path, tracks: Sequence[Track]) -> Iterator[Finding]:
+    """Files of MUSDB18-HQ's layout that look like a stem, but for the name's case or suffix."""
+    if layout(root, tracks) != "MUSDB18-HQ":
+        return
+    for track in tracks:
+        for stem in ("mixture", *sorted(STEMS)):
+            for file in misnamed(track.path.parent, f"{stem}.wav"):
+                text = f"{file.name} is not read: {stem}.wav is the {stem}"
+                yield Finding("note", "not listed", song_of(track), text)
 
 
 def _holds_audio(entry: Path) -> bool:
-    files = entry.glob("[!.]*") if entry.is_dir() else [entry]
-    return any(file.suffix.lower() in AUDIO_SUFFIXES for file in files)
+    return any(map(is_audio, visible(entry) if entry.is_dir() else [entry]))
 
 
 def _headers_missing(tracks: Sequence[Track], headers: Headers) -> Iterator[Finding]:
     for track in tracks:
-        reasons = [headers[source] for source in sources(track).values()]
-        for reason in dict.fromkeys(reason for reason in reasons if isinstance(reason, str)):
-            yield Finding("fault", "damaged", song_of(track), reason)
+        reasons = {
+            reason: "damaged" if unreadable(source.path) is None else "unreadable"
+            for source in sources(track).values()
+            if isinstance(reason := headers[source], str)
+        }
+        for reason, check in reasons.items():
+            yield Finding("fault", check, song_of(track), reason)
 
 
 def _forms_differ(tracks: Sequence[Track], headers: Headers, channels: int) -> Iterator[Finding]:

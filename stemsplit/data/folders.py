@@ -1,13 +1,19 @@
 """Anyone's songs: ``train|valid|test/SONG/STEM.wav``, with stems of any names."""
 
-import mimetypes
 from pathlib import Path
 
+from stemsplit.data.entries import (
+    FORMATS,
+    check_links,
+    is_audio,
+    normal,
+    subset_folders,
+    visible,
+)
 from stemsplit.data.tracks import AudioSource, Subset, Track, check_folder
 from stemsplit.errors import InputError
 
 SUBSETS: tuple[Subset, ...] = ("train", "valid", "test")
-FORMATS = (".wav", ".flac", ".mp3", ".ogg", ".m4a")
 MIXTURE = "mixture"
 Files = dict[str, Path]  # by stem
 
@@ -16,13 +22,13 @@ def folder(root: Path) -> list[Track]:
     """A folder a song, in it a file a stem and, where there is one, its ``mixture``.
 
     A stem is named by its file, in small letters. Every song has all stems that any of them has:
-    those without a file are silent.
+    those without a file are silent. (A link to nowhere is listed: its reader says what is wrong.)
     """
     songs = _songs(root)
     stems = sorted({stem for files in songs.values() for stem in files} - {MIXTURE})
     return [
         Track(
-            song.name,
+            normal(song.name),
             subset,
             _source(files, MIXTURE),
             {stem: _source(files, stem) for stem in stems},
@@ -37,7 +43,7 @@ def _source(files: Files, stem: str) -> AudioSource | None:
 
 def _songs(root: Path) -> dict[tuple[Subset, Path], Files]:
     check_folder(root)
-    subsets = [subset for subset in SUBSETS if (root / subset).is_dir()]
+    subsets = subset_folders(root, SUBSETS)
     if not subsets:
         raise InputError(
             f"{root}: has no folder train, valid or test; data.root must name the folder that "
@@ -46,16 +52,19 @@ def _songs(root: Path) -> dict[tuple[Subset, Path], Files]:
     songs: dict[tuple[Subset, Path], Files] = {}
     seen: dict[str, Path] = {}
     for subset in subsets:
-        for song in sorted((root / subset).glob("[!.]*")):
+        entries = visible(root / subset)
+        check_links(entries)
+        for song in entries:
             if song.is_dir():
                 # Scores and validation_tracks go by name; and a song is not its own test.
-                if song.name in seen:
+                name = normal(song.name)
+                if name in seen:
                     raise InputError(
-                        f"{song}: {seen[song.name]} has the same name; rename or remove one"
+                        f"{song}: {seen[name]} has the same name; rename or remove one"
                     )
-                seen[song.name] = song
+                seen[name] = song
                 songs[subset, song] = _stem_files(song)
-            elif _is_audio(song):
+            elif is_audio(song):
                 raise InputError(
                     f"{song}: an audio file where songs have folders; move it to "
                     f"{song.with_suffix('')}/STEM{song.suffix}"
@@ -70,12 +79,14 @@ def _songs(root: Path) -> dict[tuple[Subset, Path], Files]:
 
 def _stem_files(song: Path) -> Files:
     files: Files = {}
-    for path in sorted(song.glob("[!.]*")):
-        if not path.is_file() or not _is_audio(path):
+    for path in visible(song):
+        if not is_audio(path):
             continue
+        if path.is_dir():
+            raise InputError(f"{path}: is a folder where a file is expected; rename or remove it")
         if path.suffix.lower() not in FORMATS:
             raise InputError(f"{path}: convert it to one of {', '.join(FORMATS)}, or remove it")
-        stem = path.stem.lower()
+        stem = normal(path.stem).lower()
         if stem in files:
             raise InputError(f"{path}: {files[stem].name} is the same stem; remove one of them")
         files[stem] = path
@@ -85,8 +96,3 @@ def _stem_files(song: Path) -> Files:
             "put its stems there, or remove the folder"
         )
     return files
-
-
-def _is_audio(path: Path) -> bool:
-    kind, _ = mimetypes.guess_type(path.name)
-    return path.suffix.lower() in FORMATS or (kind or "").startswith(("audio/", "video/"))

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import av
 
 from stemsplit.audio import EXACT_LENGTH, fits_sixteen_bits, is_lossless
+from stemsplit.data.entries import unreadable
 from stemsplit.data.tracks import AudioSource, Track
 from stemsplit.errors import InputError
 
@@ -85,6 +86,8 @@ def headers_of(tracks: Sequence[Track]) -> Headers:
 
 
 def _headers_or_reason(path: Path) -> list[Header] | str:
+    if (reason := unreadable(path)) is not None:
+        return reason
     try:
         return read_headers(path)
     except InputError as error:

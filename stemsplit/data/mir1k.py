@@ -8,6 +8,7 @@ recordings using deep recurrent neural networks" (2014).
 import re
 from pathlib import Path
 
+from stemsplit.data.entries import visible
 from stemsplit.data.tracks import AudioSource, Subset, Track, check_folder
 from stemsplit.errors import InputError
 
@@ -24,7 +25,7 @@ def mir1k(root: Path) -> list[Track]:
     """
     folder = _wav_folder(root)
     tracks = []
-    for path in sorted(folder.glob("[!.]*.wav")):
+    for path in _wav_files(folder):
         clip = CLIP.fullmatch(path.stem)
         if clip is None:
             raise InputError(
@@ -41,12 +42,16 @@ def mir1k(root: Path) -> list[Track]:
 def _wav_folder(root: Path) -> Path:
     check_folder(root)
     for folder in (root, root / "Wavfile", root / "MIR-1K" / "Wavfile"):
-        if any(folder.glob("[!.]*.wav")):
+        if folder.is_dir() and _wav_files(folder):
             return folder
     raise InputError(
         f"{root}: holds no wav files, nor does a folder Wavfile in it; data.root must name the "
         "folder MIR-1K or its Wavfile"
     )
+
+
+def _wav_files(folder: Path) -> list[Path]:
+    return [path for path in visible(folder) if path.suffix == ".wav"]
 
 
 def _subset(name: str, singer: str) -> Subset:

@@ -27,6 +27,7 @@ from rich.progress import Progress
 
 from stemsplit.allocator import keep_freed_memory
 from stemsplit.data.decoding import Decoded, decode
+from stemsplit.data.entries import unreadable
 from stemsplit.data.headers import Header, headers_of, sources
 from stemsplit.data.stored import StoredTrack, digest_of
 from stemsplit.data.tracks import Track
@@ -217,8 +218,8 @@ class Store:
         (Its time of modification can be set back, by a copy for instance; that of the last change
         of anything about it cannot.)
         """
-        if not path.is_file():
-            raise InputError(f"{path}: there is no such file")
+        if (reason := unreadable(path)) is not None:
+            raise InputError(reason)
         stat = path.stat()
         times = f"{stat.st_mtime_ns}\n{stat.st_ctime_ns}"
         identity = f"{path.resolve()}\n{stat.st_ino}\n{stat.st_size}\n{times}"

@@ -4,6 +4,7 @@ A new corpus is one more lister: a function from its root folder to `Track`s. He
 those of its layout; others have modules of their own (`mir1k`, `folders`).
 """
 
+import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +15,14 @@ from zipfile import BadZipFile
 
 from rich.progress import Progress
 
+from stemsplit.data.entries import (
+    check_links,
+    misnamed,
+    normal,
+    subset_folders,
+    unreadable,
+    visible,
+)
 from stemsplit.errors import InputError
 
 Subset = Literal["train", "valid", "test"]
@@ -99,8 +108,12 @@ def demo(root: Path) -> list[Track]:
 
 
 def check_folder(root: Path) -> None:
-    if not root.is_dir():
+    if not os.path.lexists(root):
         raise InputError(f"{root}: there is no such folder; data.root must name the corpus")
+    if (reason := unreadable(root)) is not None:
+        raise InputError(reason)
+    if not root.is_dir():
+        raise InputError(f"{root}: is no folder; data.root must name the corpus's")
 
 
 def _import_musdb() -> ModuleType:
@@ -114,7 +127,7 @@ def _import_musdb() -> ModuleType:
 def _musdb(root: Path, is_wav: bool) -> list[Track]:
     check_folder(root)
     subsets: tuple[Subset, ...] = ("train", "test")
-    folders = [name for name in subsets if (root / name).is_dir()]
+    folders = subset_folders(root, subsets)
     if not folders:
         raise InputError(
             f"{root}: has neither a train nor a test folder; "
@@ -128,14 +141,20 @@ def _musdb(root: Path, is_wav: bool) -> list[Track]:
     seen: dict[str, Path] = {}
     stems: dict[str, AudioSource | None]
     for folder in folders:
-        pattern = f"[!.]*/{layout['mixture']}" if is_wav else "[!.]*.stem.mp4"
-        for mixture in sorted((root / folder).glob(pattern)):
+        entries = visible(root / folder)
+        if is_wav:
+            check_links(entries)
+        for entry in entries:
             if is_wav:
-                name = mixture.parent.name
-                files = {stem: mixture.with_name(file) for stem, file in layout["sources"].items()}
-                stems = {stem: AudioSource(path) for stem, path in files.items() if path.is_file()}
+                name, mixture = normal(entry.name), entry / layout["mixture"]
+                if not (entry.is_dir() and visible(entry) and os.path.lexists(mixture)):
+                    continue
+                files = {stem: entry / file for stem, file in layout["sources"].items()}
+                stems = {s: AudioSource(path) for s, path in files.items() if os.path.lexists(path)}
             else:
-                name = mixture.name.removesuffix(".stem.mp4")
+                if not entry.name.endswith(".stem.mp4"):
+                    continue
+                name, mixture = normal(entry.name.removesuffix(".stem.mp4")), entry
                 streams = layout["stem_ids"]
                 stems = {stem: AudioSource(mixture, streams[stem]) for stem in layout["sources"]}
             if (other := seen.setdefault(name, mixture)) != mixture:
@@ -153,6 +172,7 @@ def _musdb(root: Path, is_wav: bool) -> list[Track]:
 
 def with_validation(tracks: Sequence[Track], names: Sequence[str]) -> list[Track]:
     """The same tracks, with the named ones, and no other, out of training and in validation."""
+    names = [normal(name) for name in names]
     songs = {track.name for track in tracks if track.subset != "test"}
     unknown = sorted(set(names) - songs)
     if unknown:
@@ -189,7 +209,14 @@ def with_stems(tracks: Sequence[Track], stems: Sequence[str]) -> list[Track]:
     for track in tracks:
         missing = [stem for stem in stems if stem not in track.stems]
         if missing:
-            raise InputError(f"{track.path}: no stem {missing}; it has {sorted(track.stems)}")
+            raise InputError(
+                f"{track.path}: no stem {missing}; it has {sorted(track.stems)}"
+                + "".join(
+                    f"; {file.name} is not read: {stem}.wav is expected"
+                    for stem in missing
+                    for file in misnamed(track.path.parent, f"{stem}.wav")
+                )
+            )
         if track.mixture is None and all(track.stems[stem] is None for stem in stems):
             raise InputError(
                 f"{track.path.parent}: holds none of the stems {list(stems)}, nor a mixture; "

@@ -1,0 +1,102 @@
+"""Files and folders of a corpus: their names in one Unicode form, and why one cannot be read."""
+
+import os
+import stat
+import unicodedata
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from stemsplit.errors import InputError
+
+# What the lister of folders decodes, and what else is audio: any other file is passed over.
+FORMATS = (".wav", ".flac", ".mp3", ".ogg", ".m4a")
+OTHER_AUDIO = (
+    *(".aac", ".ac3", ".aif", ".aifc", ".aiff", ".amr", ".ape", ".au", ".caf", ".dff", ".dsf"),
+    *(".dts", ".eac3", ".mka", ".mp2", ".mp4", ".mpc", ".oga", ".opus", ".ra", ".snd", ".spx"),
+    *(".tta", ".voc", ".w64", ".webm", ".wma", ".wv"),
+)
+ALIASES = {"training": "train", "validation": "valid", "val": "valid", "testing": "test"}
+
+Name = TypeVar("Name", bound=str)
+
+
+def is_audio(path: Path) -> bool:
+    """By the suffix of its name."""
+    return path.suffix.lower() in (*FORMATS, *OTHER_AUDIO)
+
+
+def normal(name: str) -> str:
+    """The name in Unicode's composed form (NFC); some disks hold names in the decomposed one."""
+    return unicodedata.normalize("NFC", name)
+
+
+def visible(folder: Path) -> list[Path]:
+    """The entries of a folder by name, without hidden ones.
+
+    Raises `InputError` where the folder may not be read.
+    """
+    if (reason := unreadable(folder)) is not None:
+        raise InputError(reason)
+    entries = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
+    return sorted(entries, key=lambda entry: normal(entry.name))
+
+
+def unreadable(path: Path) -> str | None:
+    """Why the file or folder at a path cannot be read, in one line; None where it can."""
+    try:
+        mode = path.stat().st_mode
+    except PermissionError:
+        return _not_permitted(path)
+    except OSError as error:
+        if not path.is_symlink():
+            missing = isinstance(error, FileNotFoundError)
+            return f"{path}: {'there is no such file' if missing else error.strerror}"
+        way_out = "mend the link, mount what it leads to, or remove it"
+        if isinstance(error, FileNotFoundError):
+            return f"{path}: is a link to {os.path.realpath(path)}, which does not exist; {way_out}"
+        return f"{path}: is a link to {path.readlink()}, which leads nowhere; {way_out}"
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        return f"{path}: is a pipe, a socket or a device, not a file; remove it"
+    needed = os.R_OK | (os.X_OK if stat.S_ISDIR(mode) else 0)
+    effective = os.access in os.supports_effective_ids
+    return None if os.access(path, needed, effective_ids=effective) else _not_permitted(path)
+
+
+def _not_permitted(path: Path) -> str:
+    return f"{path}: may not be read; give yourself the permission to read it"
+
+
+def check_links(entries: Sequence[Path]) -> None:
+    """Raise `InputError` for a link to nowhere, which may stand for a whole song."""
+    for entry in entries:
+        if entry.is_symlink() and (reason := unreadable(entry)) is not None:
+            raise InputError(reason)
+
+
+def subset_folders(root: Path, subsets: Sequence[Name]) -> list[Name]:
+    """Those of the subsets that have a folder in `root`.
+
+    Raises `InputError` for a folder that seems to be a subset's under another name: its songs would
+    be missed without a word.
+    """
+    entries = visible(root)
+    check_links([entry for entry in entries if entry.name in subsets])
+    found = [subset for subset in subsets if (root / subset).is_dir()]
+    for entry in entries:
+        name = ALIASES.get(entry.name.lower(), entry.name.lower())
+        if name in subsets and entry.name != name and entry.is_dir():
+            if name in found and (root / name).samefile(entry):  # small letters are capitals here
+                continue
+            raise InputError(f"{entry}: its songs are not read; rename the folder to {name}")
+    return found
+
+
+def misnamed(folder: Path, expected: str) -> list[Path]:
+    """Audio files that look like the expected one, but for the case or the suffix of the name."""
+    stem = normal(Path(expected).stem).lower()
+    return [
+        entry
+        for entry in visible(folder)
+        if is_audio(entry) and entry.name != expected and normal(entry.stem).lower() == stem
+    ]
