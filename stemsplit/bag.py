@@ -1,6 +1,5 @@
 """Several separators as one: each finds stems of its own, as open-unmix's four networks do."""
 
-import inspect
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -9,7 +8,6 @@ import torch
 from torch import Tensor, nn
 
 from stemsplit.errors import InputError
-from stemsplit.features import FrontEnd
 from stemsplit.separator import Description, Separator
 from stemsplit.shapes import Mask, Stems
 
@@ -74,7 +72,7 @@ def describe(members: Sequence[tuple[Path, Separator]]) -> dict[str, Any]:
             found[target] = path
         networks += _networks_described(member)
     return {
-        **_description(first),
+        **first.description,
         "network": networks,
         "targets": list(found),
         "residual": residual_of(list(found)),
@@ -92,18 +90,10 @@ def weights(members: Sequence[Separator]) -> dict[str, Tensor]:
 
 def _facts(separator: Separator) -> dict[str, Any]:
     """What the members of a bag share, by name."""
-    settings = zip(
-        inspect.signature(FrontEnd).parameters, separator.front_end.settings, strict=True
-    )
     makes = "masks" if separator.network.views else "waveforms"
-    return {**dict(settings), "channels": separator.channels, "making of": makes}
+    return {**separator.front_end_settings, "channels": separator.channels, "making of": makes}
 
 
 def _networks_described(separator: Separator) -> list[Description]:
-    network = _description(separator)["network"]
+    network = separator.description["network"]
     return network if isinstance(network, list) else [{**network, "stems": len(separator.targets)}]
-
-
-def _description(separator: Separator) -> Description:
-    assert separator.description is not None  # whatever is built from a checkpoint has one
-    return separator.description

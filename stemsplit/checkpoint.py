@@ -34,7 +34,6 @@ def build(
     classes of stemsplit are built, and those that `allow` names in full: a checkpoint that a
     stranger made must not choose what is run.
     """
-    description = {name: value for name, value in locals().items() if name != "allow"}
     made = FrontEnd(**front_end)
     bands = {view: made.bands(view) for view in VIEWS}
 
@@ -60,7 +59,7 @@ def build(
         wiener_iterations,
         chunk_seconds,
         overlap_seconds,
-        description,
+        network,
     )
 
 

@@ -77,7 +77,7 @@ def replacing_together() -> Iterator[Callable[[Path], Path]]:
             os.replace(written, path)
     except OSError as error:
         names = {str(written): str(path) for path, written in partials.items()}
-        if error.filename is None and len(names) == 1:
+        if error.errno and error.filename is None and len(names) == 1:
             (error.filename,) = names.values()
         elif str(error.filename) in names:
             error.filename = names[str(error.filename)]

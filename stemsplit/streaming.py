@@ -10,6 +10,10 @@ from torch.nn import functional
 from stemsplit.errors import InputError
 from stemsplit.separator import Separator
 from stemsplit.shapes import Waveform
+from stemsplit.wiener import scale_below
+
+# Louder frames are scaled down to this for the network: their squares leave the range of float32.
+LOUDEST_SPECTRUM = 2.0**30
 
 StemBlock = Float[Tensor, "batch all channel some"]
 
@@ -25,6 +29,8 @@ class Stream:
         for block in blocks:                      # (batch, channel, time), of any length
             stems = stream.feed(block)            # (batch, stem, channel, time), what is ready
         stems = stream.finish()                   # the rest
+
+    Stems are on the separator's device, wherever the blocks are.
     """
 
     def __init__(self, separator: Separator) -> None:
@@ -46,7 +52,8 @@ class Stream:
         self.edge: Tensor | None = None  # the last samples, whose mirror image ends the stream
         self.ahead: Tensor | None = None  # from the next frame's first sample on
         self.sums: Tensor | None = None  # stems of samples that frames are still to be added to
-        self.weights = torch.zeros(0)  # … and the squared windows that have been added there
+        # … and the squared windows that have been added there
+        self.weights = separator.front_end.window_function.new_zeros(0)
         self.to_drop = self.window // 2  # of the mirror image before the first sample
 
     @torch.inference_mode()
@@ -59,7 +66,9 @@ class Stream:
                 f"this separator works on {self.separator.channels} channels, the block has "
                 f"{block.shape[1]}"
             )
-        block = block.float()
+        if not block.isfinite().all():
+            raise InputError("the block holds samples that are not finite numbers")
+        block = block.to(self.weights)
         self.fed += block.shape[-1]
         self.mixture = joined(self.mixture, block)
         self.edge = joined(self.edge, block)[..., -(self.window // 2 + 1) :]
@@ -102,7 +111,9 @@ class Stream:
         count = frames.shape[-2]
         self.ahead = self.ahead[..., count * self.hop :]
         spectrum = torch.fft.rfft(frames * window).transpose(-1, -2)
-        views = self.separator.front_end.views(spectrum, self.network.views)
+        # In a network with a state, one overflow would spoil all frames that follow.
+        scale = scale_below(LOUDEST_SPECTRUM, spectrum.abs().amax(dim=(1, 2), keepdim=True))
+        views = self.separator.front_end.views(spectrum * scale, self.network.views)
         mask, self.state = self.network.step(views, self.state)
         stems = torch.fft.irfft((mask * spectrum[:, None]).transpose(-1, -2), self.window) * window
         self.sums = self._added(self.sums, stems)

@@ -23,6 +23,9 @@ from stemsplit.shapes import Spectrum, StemSpectra
 # in a louder one: openunmix, with its eps = NOISE_POWER ** 2, scales that one down to 10 instead.
 NOISE_POWER = 1e-5
 
+# Louder mixtures are scaled down to this and the results up again: their squares must stay finite.
+LOUDEST = 2.0**40
+
 
 def wiener(estimates: StemSpectra, mixture: Spectrum, iterations: int = 1) -> StemSpectra:
     """Refine the estimated stems of a mixture by expectation maximisation.
@@ -50,20 +53,30 @@ def wiener(estimates: StemSpectra, mixture: Spectrum, iterations: int = 1) -> St
     cache = 2**21 * torch.get_num_threads() if estimates.device.type == "cpu" else 2**28
     bins = max(1, cache // (stem * channel**2 * frame * dtype.itemsize))
     for item in range(batch):
+        values = torch.view_as_real(mixture[item].to(dtype).resolve_conj())
+        scale = scale_below(LOUDEST, torch.linalg.vector_norm(values, torch.inf))
         mixture_blocks = mixture[item].to(dtype).split(bins, dim=1)
         # One running maximum, not one a block: small tensors kept between large ones that come and
         # go would leave holes in the heap, over a long song as many as the mixture is large.
         excess = torch.ones((), dtype=dtype.to_real(), device=mixture.device)
-        for x in mixture_blocks:
+        for block_of_mixture in mixture_blocks:
+            x = block_of_mixture * scale
             excess = torch.maximum(excess, (x * x.conj()).real.amax() / 10**2)
         noise = NOISE_POWER * excess
         for start, mixture_block in zip(range(0, freq, bins), mixture_blocks, strict=True):
             block = (item, slice(None), slice(None), slice(start, start + bins))
-            stems = estimates[block].to(dtype).contiguous()
+            stems = (estimates[block].to(dtype) * scale).contiguous()
+            scaled_block = mixture_block * scale
             for _ in range(iterations):
-                stems = iterate(stems, mixture_block, noise)
-            refined[block] = stems
+                stems = iterate(stems, scaled_block, noise)
+            refined[block] = stems / scale
     return refined
+
+
+def scale_below(limit: float, peaks: Tensor) -> Tensor:
+    """The powers of two, at most one, that bring peaks below `limit`. They scale exactly."""
+    exponent = torch.frexp(peaks / limit).exponent.clamp(min=0)
+    return torch.ldexp(torch.ones_like(peaks), -exponent)
 
 
 def iterate(

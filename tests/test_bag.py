@@ -259,7 +259,7 @@ def test_evaluate_scores_a_bag(stem_corpus: Path, cache: Path, tmp_path: Path) -
     with initialize_config_dir(config_dir=CONF):
         evaluate_systems(compose("evaluate", overrides))
     assert (tmp_path / "evaluations/musdb18-test/result.json").is_file()
-    [scores] = tmp_path.rglob("museval/bag/test/*.json")
+    [scores] = tmp_path.rglob("museval/*/bag/test/*.json")
     assert all(f'"{target}"' in scores.read_text() for target in FOUR)
 
 

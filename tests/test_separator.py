@@ -10,13 +10,14 @@ import torch
 from torch import Tensor, nn
 
 import stemsplit
-from stemsplit.checkpoint import build
+from stemsplit.checkpoint import build, save
 from stemsplit.errors import InputError
 from stemsplit.features import FrontEnd
 from stemsplit.separator import Separator, crossfades
 from stemsplit.shapes import Mask, Views
 
 RATE, CHUNK = 8000, 4000
+BLSTM = "stemsplit.models.blstm.Blstm"
 FRONT_END = {"sample_rate": RATE, "window": 256, "hop": 64, "mel_bands": 16, "mfccs": 4}
 
 
@@ -166,6 +167,64 @@ def test_a_song_that_cannot_be_separated_is_refused(song: Tensor, says: str) -> 
         constant(0.3).separate(song, RATE)
 
 
+def spectral(view: str) -> Separator:
+    """A small network that reads a view, with a Wiener filter behind it."""
+    torch.manual_seed(0)
+    network = {"class": BLSTM, "hidden": 8, "layers": 1, "views": [view]}
+    return build(FRONT_END, network, ["vocals"], "rest", 2, 1, CHUNK / RATE, 0.05).eval()
+
+
+@pytest.mark.parametrize("view", ["magnitude", "mel", "mfcc", "complex"])
+@pytest.mark.parametrize("value", [1e5, 1e12, -1e19, 1e30, 3e38])
+def test_one_loud_sample_leaves_finite_stems(view: str, value: float) -> None:
+    separator = spectral(view)
+    song = noise(2, 4 * CHUNK)
+    ordinary = separator.separate(song, RATE)
+    spoiled = song.clone()
+    spoiled[0, 2 * CHUNK + 1000] = value
+    stems = separator.separate(spoiled, RATE)
+    assert all(stem.isfinite().all() for stem in stems.values())
+    total = torch.stack(list(stems.values())).sum(dim=0)
+    assert (total - spoiled).abs().max() <= 1e-6 * spoiled.abs().max()
+    for name, stem in stems.items():  # the chunks that do not hold the sample are as they were
+        assert torch.equal(stem[:, :CHUNK], ordinary[name][:, :CHUNK])
+
+
+@pytest.mark.parametrize("exponent", [1, 30, 90])
+def test_stems_grow_with_a_loud_song(exponent: int) -> None:
+    separator, song = constant(0.3), 2.0**17 * noise(2, 3 * CHUNK)
+    quiet = separator.separate(song, RATE)
+    loud = separator.separate(song * 2.0**exponent, RATE)
+    for name, stem in quiet.items():
+        torch.testing.assert_close(loud[name], stem * 2.0**exponent, rtol=0, atol=0)
+
+
+def test_song_beyond_float32_is_refused() -> None:
+    with pytest.raises(InputError, match="not finite"):
+        constant(0.3).separate(torch.full((2, 100), 1e300, dtype=torch.float64), RATE)
+
+
+def test_separator_that_makes_nan_is_refused_with_the_place() -> None:
+    separator = constant(0.3, iterations=0)
+    separator.network.values.data.fill_(torch.nan)
+    with pytest.raises(InputError, match=r"starts at 0\.00 s, whose samples reach 0\.5"):
+        separator.separate(noise(2, CHUNK), RATE)
+
+
+def test_stems_beyond_float32_are_refused() -> None:
+    song = torch.zeros(2, CHUNK)
+    song[:, 100] = 3e38
+    with pytest.raises(InputError, match=r"samples reach 3e\+38"):
+        constant(2.0, iterations=0).separate(song, RATE)
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../vocals", "a/b", "/tmp/x", "a\\b", "a\0b"])
+def test_stem_that_cannot_name_a_file_is_refused(name: str) -> None:
+    for targets, residual in ([name], "rest"), (["vocals"], name):
+        with pytest.raises(InputError, match="must be the name of a file"):
+            Separator(FrontEnd(**FRONT_END), Constant(0.3), targets, residual, 2)
+
+
 @pytest.mark.parametrize(
     ("residual", "chunk_seconds", "overlap_seconds"),
     [
@@ -241,6 +300,41 @@ def blstm() -> Separator:
 def checkpoint(separator: Separator) -> dict[str, Any]:
     weights = {f"separator.{name}": value for name, value in separator.state_dict().items()}
     return {"separator": separator.description, "state_dict": weights}
+
+
+def test_settings_changed_on_the_separator_are_saved(tmp_path: Path) -> None:
+    separator = blstm()
+    separator.wiener_iterations, separator.chunk, separator.overlap = 3, 3001, 77
+    save(separator, tmp_path / "changed.ckpt")
+    loaded = stemsplit.load(tmp_path / "changed.ckpt")
+    assert (loaded.wiener_iterations, loaded.chunk, loaded.overlap) == (3, 3001, 77)
+    song = noise(2, 7000)
+    assert torch.equal(
+        loaded.separate(song, RATE)["vocals"], separator.separate(song, RATE)["vocals"]
+    )
+
+
+def test_separator_composed_by_hand_is_refused_where_it_is_saved(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"checkpoint\.build"):
+        save(constant(0.3), tmp_path / "hand.ckpt")
+    assert not list(tmp_path.iterdir())
+
+
+def test_separator_composed_by_hand_is_saved_with_a_description_of_its_network(
+    tmp_path: Path,
+) -> None:
+    made = blstm()
+    separator = Separator(
+        *(made.front_end, made.network, ["vocals"], "rest"),
+        channels=2,
+        network_description={"class": BLSTM, "hidden": 16, "layers": 1},
+    )
+    save(separator, tmp_path / "hand.ckpt")
+    song = noise(2, 1000)
+    loaded = stemsplit.load(tmp_path / "hand.ckpt")
+    assert torch.equal(
+        loaded.separate(song, RATE)["vocals"], separator.separate(song, RATE)["vocals"]
+    )
 
 
 @pytest.mark.parametrize("name", ["best.ckpt", "last.ckpt"])
@@ -326,9 +420,6 @@ def test_a_file_without_a_separator_is_refused_by_name(tmp_path: Path, content: 
     path = tmp_path / "best.ckpt"
     torch.save(content, path)
     refused_by_name(path)
-
-
-BLSTM = "stemsplit.models.blstm.Blstm"
 
 
 @pytest.mark.parametrize(

@@ -83,3 +83,36 @@ def test_training_mode_is_refused() -> None:
 def test_nothing_in_nothing_out_is_refused() -> None:
     with pytest.raises(InputError, match="nothing was fed"):
         Stream(separator()).finish()
+
+
+def test_buffers_of_a_stream_are_on_the_separators_device() -> None:
+    # A tensor that is made without a device lands on the default one, here meta, and does not mix.
+    model, mixture = separator(), torch.randn(1, 2, 2000)
+    with torch.device("meta"):
+        found, _ = streamed(model, mixture, [300])
+    assert found.device == mixture.device
+    torch.testing.assert_close(found, model(mixture).detach(), rtol=0, atol=1e-5)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA device")
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_stream_on_cuda_takes_blocks_of_any_device(device: str) -> None:
+    model, mixture = separator(), torch.randn(1, 2, 2000)
+    expected = model(mixture).detach()
+    found, _ = streamed(model.cuda(), mixture.to(device), [300])
+    assert found.is_cuda
+    torch.testing.assert_close(found.cpu(), expected, rtol=0, atol=1e-4)
+
+
+def test_loud_sample_does_not_spoil_what_follows() -> None:
+    model, mixture = separator(), torch.randn(1, 2, 4000)
+    mixture[..., 500] = 1e30
+    found, _ = streamed(model, mixture, [100])
+    assert found.isfinite().all()
+    assert found[..., 1000:].abs().max() < 100
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_block_that_is_not_finite_is_refused(value: float) -> None:
+    with pytest.raises(InputError, match="not finite"):
+        Stream(separator()).feed(torch.full((1, 2, 100), value))

@@ -198,3 +198,13 @@ def test_wrong_input_is_refused_with_its_shapes():
         unchecked(estimates[:, :, :1], estimates.sum(1))
     with pytest.raises(ValueError, match="-1"):
         unchecked(estimates, estimates.sum(1), -1)
+
+
+@pytest.mark.parametrize("iterations", [1, 3])
+@pytest.mark.parametrize("exponent", [20, 60, 80, 115])
+def test_loud_mixtures_are_filtered_alike(exponent, iterations):
+    stems = 2.0**8 * complex_noise(3, 2, 40, 30, dtype=torch.complex64)[None]
+    scale = 2.0**exponent
+    expected = wiener(stems, stems.sum(1), iterations)
+    found = wiener(stems * scale, stems.sum(1) * scale, iterations)
+    torch.testing.assert_close(found / scale, expected, rtol=0, atol=0)

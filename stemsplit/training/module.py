@@ -52,6 +52,10 @@ class SeparationModule(L.LightningModule):
         if compile:
             cast(nn.Module, separator.network).compile()
 
+    def on_fit_start(self) -> None:
+        if self.trainer.checkpoint_callbacks:
+            _ = self.separator.description  # raises now if no checkpoint of it can be made
+
     def on_train_start(self) -> None:
         # Dropout of its own for every process; a resumed one has its state.
         if self.trainer.world_size > 1 and self._random_states is None:

@@ -50,7 +50,11 @@ class First(nn.Module):
 @pytest.fixture
 def module() -> SeparationModule:
     torch.manual_seed(0)
-    separator = Separator(FRONT_END, Chain(), ["vocals"], "rest", channels=1)
+    separator = Separator(
+        *(FRONT_END, Chain(), ["vocals"], "rest"),
+        channels=1,
+        network_description={"class": f"{__name__}.Chain"},
+    )
     return SeparationModule(separator, magnitude_mse, partial(torch.optim.SGD, lr=1e-3), None)
 
 

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 import stemsplit
 from stemsplit.checkpoint import build
 from stemsplit.data.datamodule import make_batch
+from stemsplit.errors import InputError
 from stemsplit.losses import magnitude_mse
 from stemsplit.separator import Separator
 from stemsplit.shapes import Batch
@@ -67,10 +68,9 @@ def trainer(folder: Path, **how: Any) -> L.Trainer:
         default_root_dir=folder,
         accelerator="cpu",
         logger=False,
-        enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
-        **how,
+        **({"enable_checkpointing": False} | how),
     )
 
 
@@ -195,3 +195,13 @@ def test_its_checkpoint_is_plain_and_loads(module: SeparationModule, tmp_path: P
     resumed.fit(module, data, data, ckpt_path=path, weights_only=True)
     assert resumed.current_epoch == 2
     assert resumed.global_step == 4
+
+
+def test_separator_that_cannot_be_saved_is_refused_before_training(
+    module: SeparationModule, tmp_path: Path
+) -> None:
+    module.separator.network_description = None
+    data = loader(batches(module.separator))
+    with pytest.raises(InputError, match=r"checkpoint\.build"):
+        trainer(tmp_path, max_epochs=1, enable_checkpointing=True).fit(module, data, data)
+    trainer(tmp_path, max_epochs=1, enable_checkpointing=False).fit(module, data, data)
