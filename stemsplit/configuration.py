@@ -18,6 +18,7 @@ from torch import optim
 from stemsplit.data.downsample import scaled
 from stemsplit.errors import InputError
 from stemsplit.files import replacing
+from stemsplit.training.precision import default_precision
 
 PACKAGE = Path(__file__).resolve().parent
 # In a wheel conf/ lies inside the package, in a checkout beside it.
@@ -82,15 +83,18 @@ def on_gpu(accelerator: str) -> bool:
     return accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
 
 
+def on_cpu(accelerator: str) -> bool:
+    """Whether a training runs on the processor."""
+    return accelerator == "cpu" or (
+        accelerator == "auto"
+        and not torch.cuda.is_available()
+        and not torch.backends.mps.is_available()
+    )
+
+
 def precision(accelerator: str) -> str:
     """``${precision:${trainer.accelerator}}``: bfloat16 where the machine multiplies it faster."""
-    if on_gpu(accelerator):
-        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "32-true"
-    on_cpu = accelerator == "cpu" or (
-        accelerator == "auto" and not torch.backends.mps.is_available()
-    )
-    # A processor without instructions of its own for bfloat16 is slower in it.
-    return "bf16-mixed" if on_cpu and torch.cpu._is_avx512_bf16_supported() else "32-true"
+    return default_precision(on_gpu(accelerator), on_cpu(accelerator))
 
 
 def loader_workers(accelerator: str) -> int:

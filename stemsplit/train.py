@@ -34,6 +34,7 @@ from stemsplit.reporting.results import count_test_scoring, counted_as, write_re
 from stemsplit.reporting.score_tables import print_scores
 from stemsplit.training.metrics_csv import MetricsCsv
 from stemsplit.training.module import SeparationModule
+from stemsplit.training.precision import check_precision
 from stemsplit.training.weights_and_biases import WeightsAndBiases, finish
 
 configuration.register_resolvers()
@@ -115,6 +116,9 @@ def train(config: DictConfig) -> None:
         L.seed_everything(config.seed, workers=True, verbose=False)
     module: SeparationModule = make(config.model)
     separator = module.separator
+    check_precision(
+        str(config.trainer.precision), module, configuration.on_cpu(config.trainer.accelerator)
+    )
     with settings_at_fault():
         data: StemDataModule = make(config.data, _partial_=True)(
             front_end=separator.front_end, views=separator.network.views

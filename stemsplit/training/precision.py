@@ -1,0 +1,53 @@
+"""The number formats that this machine can train in."""
+
+from functools import cache
+
+import torch
+from torch import nn
+
+from stemsplit.errors import InputError
+
+HALF = {"bf16-mixed", "bf16", "16-mixed", "16"}  # on a CPU, Lightning takes bfloat16 for all four
+UNMIXED_HALF = {"bf16-true", "16-true", "transformer-engine", "transformer-engine-float16"}
+
+
+def default_precision(on_gpu: bool, on_cpu: bool) -> str:
+    """bfloat16 where the machine multiplies it faster than float32, else float32.
+
+    A processor without instructions of its own for bfloat16 is slower in it.
+    """
+    if on_gpu:
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        # torch has no public name for this question about the processor.
+        fast = on_cpu and torch.cpu._is_avx512_bf16_supported() and cpu_runs_lstm_in_bfloat16()
+    return "bf16-mixed" if fast else "32-true"
+
+
+def check_precision(precision: str, network: nn.Module, on_cpu: bool) -> None:
+    """Raise `InputError` where `network` cannot train in `precision` on this machine."""
+    if precision in UNMIXED_HALF:
+        raise InputError(
+            f"trainer.precision={precision}: spectra and losses are float32, which a network "
+            "in half precision cannot take; choose 32-true, bf16-mixed or, on a GPU, 16-mixed"
+        )
+    recurrent = any(isinstance(layer, nn.RNNBase) for layer in network.modules())
+    if on_cpu and precision in HALF and recurrent and not cpu_runs_lstm_in_bfloat16():
+        raise InputError(
+            f"trainer.precision={precision}: this processor has no LSTM in bfloat16 (oneDNN needs "
+            "AVX-512 for it); choose trainer.precision=32-true"
+        )
+
+
+@cache
+def cpu_runs_lstm_in_bfloat16() -> bool:
+    """Whether an LSTM runs forward and backward in bfloat16. Trying is the only reliable answer."""
+    with torch.random.fork_rng(devices=[]):  # initialising the layer draws random numbers
+        lstm = nn.LSTM(8, 8)
+    with torch.enable_grad(), torch.autocast("cpu", torch.bfloat16):
+        try:
+            output, _ = lstm(torch.zeros(2, 1, 8))
+            output.float().sum().backward()
+        except RuntimeError:  # "could not create a primitive descriptor …"
+            return False
+    return True
