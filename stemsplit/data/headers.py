@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import av
 
-from stemsplit.audio import EXACT_LENGTH, fits_sixteen_bits, is_lossless
+from stemsplit.audio.lengths import EXACT_LENGTH, start_seconds
+from stemsplit.audio.reading import fits_sixteen_bits, is_lossless
 from stemsplit.data.entries import unreadable
 from stemsplit.data.tracks import AudioSource, Track
 from stemsplit.errors import InputError

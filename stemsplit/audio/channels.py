@@ -1,0 +1,78 @@
+"""Change the number of channels."""
+
+import av
+import numpy as np
+from jaxtyping import Float32
+
+from stemsplit.audio.forms import Audio, Samples
+from stemsplit.errors import InputError
+
+# The order of channels in a file that names no layout, as WAV and FLAC define it.
+USUAL_LAYOUTS = {
+    1: "mono",
+    2: "stereo",
+    3: "3.0",
+    4: "quad",
+    5: "5.0(side)",
+    6: "5.1(side)",
+    7: "6.1",
+    8: "7.1",
+}
+
+
+def with_channels(samples: Samples, channels: int) -> Float32[np.ndarray, "_ time"]:
+    """Mono copied to every channel, or all channels averaged to mono."""
+    present = len(samples)
+    if present == channels:
+        return samples
+    if present == 1:
+        return np.repeat(samples, channels, axis=0)
+    if channels == 1:
+        return samples.mean(axis=0, keepdims=True)
+    raise InputError(f"audio of {present} channels cannot be made {channels}: mix it down first")
+
+
+def downmix(audio: Audio, channels: int) -> tuple[Audio, str]:
+    """Mix surround sound down to stereo or mono; return it with one line that describes the mix.
+
+    The coefficients are those of ITU-R BS.775: in stereo the front channels at 0 dB, the centre and
+    the surrounds at -3 dB; in mono left and right at -3 dB, the centre at 0 dB, the surrounds at
+    -6 dB. The low-frequency channel is left out. The level is not normalised, so the sum may exceed
+    ±1; as floats it does not clip.
+    """
+    layout = named_layout(audio.layout, len(audio.samples))
+    mixed = _remix(audio.samples, layout, USUAL_LAYOUTS[channels])
+    note = (
+        f"its {len(audio.samples)} channels ({layout}) are mixed down to {USUAL_LAYOUTS[channels]} "
+        "by the coefficients of ITU-R BS.775"
+    )
+    return audio._replace(samples=mixed, layout=USUAL_LAYOUTS[channels]), note
+
+
+def to_layout(samples: Samples, layout: str, target: str) -> Float32[np.ndarray, "_ time"]:
+    """The same sound in another layout: mono and stereo as in `with_channels`, others mixed."""
+    channels = av.AudioLayout(target).nb_channels
+    if max(len(samples), channels) <= 2:
+        return with_channels(samples, channels)
+    return _remix(samples, named_layout(layout, len(samples)), named_layout(target, channels))
+
+
+def named_layout(layout: str, channels: int) -> str:
+    """The layout's name, or the usual one where the file does not name its channels."""
+    if any(channel.name != "NONE" for channel in av.AudioLayout(layout).channels):
+        return layout
+    if channels not in USUAL_LAYOUTS:
+        raise InputError(
+            f"the file does not say what its {channels} channels are: mix them down to stereo first"
+        )
+    return USUAL_LAYOUTS[channels]
+
+
+def _remix(samples: Samples, layout: str, target: str) -> Float32[np.ndarray, "_ time"]:
+    """Apply libswresample's mixing matrix, which is its response to one unit impulse a channel."""
+    impulses = np.eye(len(samples), dtype=np.float32).reshape(1, -1)
+    frame = av.AudioFrame.from_ndarray(impulses, "flt", layout)
+    frame.sample_rate = 48000  # no rate is changed; libswresample only asks for one
+    mixed = av.AudioResampler(format="fltp", layout=target).resample(frame)
+    matrix = np.concatenate([response.to_ndarray() for response in mixed], axis=1)
+    return matrix @ samples

@@ -1,0 +1,22 @@
+"""The type of decoded audio."""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float32
+
+Samples = Float32[np.ndarray, "channel time"]
+
+
+class Audio(NamedTuple):
+    """Samples in ±1 (a lossy stream may overshoot), and what is known of their source.
+
+    `sixteen_bit` says whether int16 keeps all that the source holds. `layout` is FFmpeg's name of
+    the channel layout: "5.1(side)", or "6 channels" where the file does not name its channels.
+    """
+
+    samples: Samples
+    sample_rate: int
+    sixteen_bit: bool
+    lossless: bool
+    layout: str

@@ -1,0 +1,121 @@
+"""When a stream starts, and how long its file says that it is."""
+
+import struct
+from pathlib import Path
+from typing import BinaryIO
+
+import av
+
+# Containers whose headers state the number of samples exactly.
+EXACT_TO_THE_SAMPLE = {"flac", "aiff", "au", "tta", "wv", "ape"}
+MP4 = "mov,mp4,m4a,3gp,3g2,mj2"
+MATROSKA = "matroska,webm"
+EXACT_LENGTH = {*EXACT_TO_THE_SAMPLE, MP4, "wav"}
+# Containers whose time starts at 0. In others it may start anywhere.
+STARTS_AT_ZERO = {MP4, MATROSKA}
+LATEST_START_SECONDS = 60.0  # what starts later is a piece of a longer recording
+# Programs that write WAV into a pipe declare one of these lengths: the true one is not known yet.
+PIPED_LENGTHS = (range(1), range(0x7FFF0000, 0x80010000), range(0xFFFF0000, 0x100000000))
+OGG_TAIL = 2**18  # bytes; an Ogg page has at most 65,307
+MP3_HEAD = 2**12
+
+
+def start_seconds(container: av.container.InputContainer, stream: av.AudioStream) -> float:
+    """When a stream starts: 0 where it starts with its file."""
+    tick = float(stream.time_base or 0)
+    start = (stream.start_time or 0) * tick - _zero_seconds(container)
+    return start if start > 2 * tick else 0.0  # time stamps may be rounded to coarse ticks
+
+
+def _zero_seconds(container: av.container.InputContainer) -> float:
+    """The time stamp at which a file starts. (A coder's delay is no late start.)"""
+    start = (container.start_time or 0) / av.time_base
+    if container.format.name in STARTS_AT_ZERO and start < LATEST_START_SECONDS:
+        return 0.0
+    return start
+
+
+def declared_seconds(
+    path: Path, container: av.container.InputContainer, stream: av.AudioStream
+) -> float | None:
+    """The length of a stream that its file declares; None where that is unknown or a guess."""
+    name = container.format.name
+    if name == "wav":
+        return _wav_seconds(path)
+    if name == MATROSKA and _is_alone(container) and container.duration:
+        return container.duration / av.time_base - start_seconds(container, stream)
+    if stream.duration is None or stream.time_base is None:
+        return None
+    seconds = float(stream.duration * stream.time_base)
+    if name == "mp3" and not _counts_its_frames(path, seconds, stream.codec_context):
+        return None
+    return seconds if name in EXACT_LENGTH | {"mp3", "ogg"} else None
+
+
+def _is_alone(container: av.container.InputContainer) -> bool:
+    pictures = av.stream.Disposition.attached_pic
+    return sum(not stream.disposition & pictures for stream in container.streams) == 1
+
+
+def _wav_seconds(path: Path) -> float | None:
+    """By the chunk that holds the samples: the file's own length field is often wrong."""
+    with path.open("rb") as file:
+        form = file.read(12)
+        data_bytes = bytes_per_second = 0
+        while len(head := file.read(8)) == 8:
+            name, size = head[:4], int.from_bytes(head[4:], "little")
+            start = file.tell()
+            if name == b"ds64":  # RF64 and BW64: lengths of 64 bits
+                data_bytes = int.from_bytes(file.read(16)[8:], "little")
+            elif name == b"fmt ":
+                bytes_per_second = int.from_bytes(file.read(12)[8:], "little")
+            elif name == b"data":
+                if form[:4] == b"RIFF" or size != 0xFFFFFFFF:
+                    data_bytes = 0 if any(size in lengths for lengths in PIPED_LENGTHS) else size
+                break
+            file.seek(start + size + size % 2)
+    return data_bytes / bytes_per_second if data_bytes and bytes_per_second else None
+
+
+def _counts_its_frames(path: Path, seconds: float, codec: av.CodecContext) -> bool:
+    """Whether the length of an MP3 file comes from the count in its first frame, not its size."""
+    with path.open("rb") as file:
+        _skip_id3(file)
+        head = file.read(MP3_HEAD)
+    for tag, skipped in ((b"Xing", 8), (b"Info", 8), (b"VBRI", 14)):
+        if (place := head.find(tag)) >= 0:
+            flags, frames = struct.unpack_from(">4xI", head, place)[0], place + skipped
+            counted = int.from_bytes(head[frames : frames + 4], "big")
+            samples = counted * (codec.frame_size or 1152)
+            spare = samples - seconds * codec.sample_rate  # the coder's delay and padding
+            has_count = tag == b"VBRI" or flags & 1
+            return bool(has_count) and -1 <= spare <= 4 * 1152
+    return False
+
+
+def _skip_id3(file: BinaryIO) -> None:
+    """Leave the file at its first byte after any ID3v2 tags."""
+    start = 0
+    while (head := file.read(10))[:3] == b"ID3":
+        size = 0
+        for byte in head[6:]:
+            size = size << 7 | byte & 0x7F
+        start += 10 + size + (10 if head[5] & 0x10 else 0)
+        file.seek(start)
+    file.seek(start)
+
+
+def lacks_its_last_page(path: Path) -> bool:
+    """Whether an Ogg file ends before the page that is marked as its last."""
+    with path.open("rb") as file:
+        size = file.seek(0, 2)
+        file.seek(max(0, size - OGG_TAIL))
+        tail = file.read()
+    place = tail.rfind(b"OggS")
+    if place < 0:
+        return False
+    page = tail[place:]
+    if len(page) < 27 or len(page) < 27 + page[26]:
+        return True
+    whole = len(page) >= 27 + page[26] + sum(page[27 : 27 + page[26]])
+    return not whole or not page[5] & 4

@@ -1,0 +1,16 @@
+"""Change the sample rate."""
+
+import numpy as np
+import soxr
+from jaxtyping import Float32
+
+from stemsplit.audio.forms import Samples
+
+
+def resample(
+    samples: Samples, source_rate: int, rate: int
+) -> Float32[np.ndarray, "channel resampled"]:
+    """Band-limited change of the rate (soxr, its high-quality setting)."""
+    if source_rate == rate:
+        return samples
+    return np.ascontiguousarray(soxr.resample(samples.T, source_rate, rate).T)
