@@ -1,6 +1,7 @@
 """``python -m stemsplit.separate SONG… --checkpoint RUN_OR_CKPT --output DIR``."""
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -63,10 +64,27 @@ def output_folders(songs: Sequence[Path], output: Path) -> dict[Path, Path]:
     return folders
 
 
+def read_mixture(song: Path, channels: int) -> audio.Audio:
+    """Decode what can be decoded, and mix surround sound down to what the separator works on.
+
+    One line on stderr says what is lost or changed.
+    """
+    mixture, notes = audio.read_song(song)
+    if len(mixture.samples) > 2 and channels <= 2:
+        try:
+            mixture, note = audio.downmix(mixture, channels)
+        except InputError as error:
+            raise InputError(f"{song}: {error}") from None
+        notes = [*notes, note]
+    if notes:
+        print(f"{song}: {'; '.join(notes)}", file=sys.stderr)
+    return mixture
+
+
 def separate(separator: Separator, song: Path, folder: Path) -> None:
     """Write the stems of one song (of its first audio stream)."""
     print(song)
-    mixture = audio.read(song)
+    mixture = read_mixture(song, separator.channels)
     with Progress() as progress:
         bar = progress.add_task("separating", total=1.0)
         try:

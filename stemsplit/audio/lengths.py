@@ -77,7 +77,7 @@ def _wav_seconds(path: Path) -> float | None:
     return data_bytes / bytes_per_second if data_bytes and bytes_per_second else None
 
 
-def _counts_its_frames(path: Path, seconds: float, codec: av.CodecContext) -> bool:
+def _counts_its_frames(path: Path, seconds: float, codec: av.AudioCodecContext) -> bool:
     """Whether the length of an MP3 file comes from the count in its first frame, not its size."""
     with path.open("rb") as file:
         _skip_id3(file)

@@ -96,8 +96,8 @@ def _timeline(
     path: Path, container: av.container.InputContainer, stream: av.AudioStream
 ) -> Timeline:
     if is_lossless(stream.codec_context.name):
-        # Otherwise a wrong checksum passes in silence.
-        stream.codec_context.options = {"err_detect": "crccheck"}
+        # Without this the decoder ignores a wrong checksum.
+        stream.codec_context.options = {"err_detect": "crccheck+explode"}
     return Timeline(
         start_seconds(container, stream),
         declared_seconds(path, container, stream),
@@ -157,13 +157,16 @@ def _damage(
     path: Path, container: av.container.InputContainer, timeline: Timeline, ends_early: bool
 ) -> tuple[list[str], list[str]]:
     """What was lost, and what only a corpus must not have."""
-    losses, oddities = [], []
+    losses: list[str] = []
+    oddities: list[str] = []
     if timeline.gaps:
         losses.append(_gaps_text(timeline))
     is_cut = container.format.name == "ogg" and lacks_its_last_page(path)
     if (missing := timeline.missing_seconds()) and not is_cut:
-        end = timeline.seconds
-        losses.append(f"it ends after {end:.2f} s of the {end + missing:.2f} s that it declares")
+        end, declared = timeline.seconds, timeline.seconds + missing
+        losses.append(
+            f"it is truncated: it ends after {end:.2f} s of the {declared:.2f} s that it declares"
+        )
     elif is_cut:
         losses.append(f"it is cut off after {timeline.seconds:.2f} s: its last page is missing")
     elif ends_early:
@@ -172,8 +175,9 @@ def _damage(
         text = f"{_count(len(failed), 'packet')} cannot be decoded, the first at {failed[0]:.2f} s"
         told = losses or timeline.declared_seconds is not None
         (oddities if told else losses).append(text)
-    if len(forms := timeline.forms()) > 1:
-        losses.append(f"it changes {_form_text(forms)}; all of it is converted to the first")
+    first, *others = [f"{rate} Hz {layout}" for rate, layout in timeline.forms()]
+    if others:
+        losses.append(f"it changes from {first} to {', '.join(others)}: it is converted to {first}")
     if timeline.jumps:
         oddities.append(f"its time stamps jump back at {timeline.jumps[0]:.2f} s: parts are joined")
     return losses, oddities
@@ -186,12 +190,6 @@ def _gaps_text(timeline: Timeline) -> str:
     places = ", ".join(f"{gap.at_seconds:.2f} s" for gap in gaps[:MOST_PLACES])
     more = f" and {len(gaps) - MOST_PLACES} more places" if len(gaps) > MOST_PLACES else ""
     return f"{total:.3f} s ({samples:,} samples) are missing at {places}{more}"
-
-
-def _form_text(forms: Sequence[tuple[int, str]]) -> str:
-    first, second = forms[:2]
-    changes = f"from {first[0]} Hz {first[1]} to {second[0]} Hz {second[1]}"
-    return changes if len(forms) == 2 else f"{changes} and {_count(len(forms) - 2, 'time')} more"
 
 
 def _count(number: int, noun: str) -> str:

@@ -120,9 +120,8 @@ class Timeline:
         return np.concatenate([part.converted(first) for part in self.parts], axis=1)
 
     def forms(self) -> list[tuple[int, str]]:
-        """Rate and layout of each part that differs from the part before it."""
-        forms = [(part.rate, part.layout) for part in self.parts]
-        return [form for form, before in zip(forms, [None, *forms], strict=False) if form != before]
+        """Rate and layout of the stream, each once; more than one where it changes."""
+        return list(dict.fromkeys((part.rate, part.layout) for part in self.parts))
 
 
 class Part:

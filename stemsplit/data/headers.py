@@ -62,7 +62,7 @@ def read_headers(path: Path) -> list[Header]:
 def _header(stream: av.AudioStream, container: av.container.InputContainer) -> Header:
     if stream.duration is not None and stream.time_base is not None:
         exact = container.format.name in EXACT_LENGTH
-        declared = float(stream.duration * stream.time_base)
+        declared = start_seconds(container, stream) + float(stream.duration * stream.time_base)
     else:
         exact = False
         declared = (container.duration or 0) / av.time_base

@@ -35,7 +35,7 @@ from stemsplit.errors import DISK_FULL, InputError
 from stemsplit.files import replacing, where_writable
 
 DAY = 24 * 60 * 60  # seconds
-FORMAT = "3"  # Part of every key: change it when what is stored changes.
+FORMAT = "4"  # Part of every key: change it when what is stored changes.
 PARTIAL = ".partial-"  # A folder that is being written, or whose writer was killed.
 # While a track is decoded it takes its length in float32 this many times over, besides its stems.
 COPIES = 2.5

@@ -1,0 +1,31 @@
+"""Stems of any length are written so that every reader finds all of them."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from stemsplit import audio
+from stemsplit.audio import writing
+
+
+@pytest.mark.parametrize(
+    ("data_bytes", "container"),
+    [(8, "WAV"), (4 * 10**9, "WAV"), (2**32 - 80, "RF64"), (2**32, "RF64"), (2**40, "RF64")],
+)
+def test_container_counts_all_bytes(data_bytes: int, container: str) -> None:
+    assert writing.container_of(data_bytes) == container
+
+
+def test_long_stem_is_written_as_rf64(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sound = np.random.default_rng(0).uniform(-1, 1, (2, 1000)).astype(np.float32)
+    path = tmp_path / "stem.wav"
+    monkeypatch.setattr(writing, "WAV_BYTES", sound.nbytes)
+    audio.write(path, sound, 44100)
+    assert path.read_bytes()[:4] == b"RIFF"
+    monkeypatch.setattr(writing, "WAV_BYTES", sound.nbytes - 1)
+    audio.write(path, sound, 44100)
+    assert path.read_bytes()[:4] == b"RF64"
+    np.testing.assert_array_equal(audio.read(path).samples, sound)
+    np.testing.assert_array_equal(soundfile.read(path, dtype="float32")[0].T, sound)
