@@ -1,11 +1,13 @@
 """``python -m stemsplit.combine RUN_OR_CKPT… --output CKPT``."""
 
 import argparse
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
 from stemsplit.checkpoint import load, save
 from stemsplit.errors import InputError, one_line_errors
+from stemsplit.files import make_writable_folder
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -32,10 +34,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     with one_line_errors():
         if options.output.is_dir():
-            raise InputError(f"{options.output}: a folder; name the file to write in it")
+            raise InputError(f"{options.output}: is a folder; name the file to write in it")
+        make_writable_folder(options.output.parent)
         separator = load(options.checkpoints, options.allow)
         save(separator, options.output)
-        print(f"{options.output}: {', '.join(separator.stems)}")
+        print(f"{shlex.quote(str(options.output))}: {', '.join(separator.stems)}")
 
 
 if __name__ == "__main__":

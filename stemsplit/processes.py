@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from functools import cache
 from typing import TypeVar
 
@@ -22,7 +23,9 @@ def joined() -> Iterator[None]:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or together():
         yield
         return
-    distributed.init_process_group("gloo")
+    # A process that has done its share may wait for the others for hours; where one of them has
+    # ended, torchrun ends all.
+    distributed.init_process_group("gloo", timeout=timedelta(days=7))
     try:
         yield
     finally:

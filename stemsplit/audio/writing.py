@@ -1,5 +1,6 @@
 """Write audio files."""
 
+import os
 from pathlib import Path
 
 import soundfile
@@ -9,13 +10,22 @@ from stemsplit.files import replacing
 
 # A WAV file counts its bytes in 32 bits; this leaves room for its header.
 WAV_BYTES = 2**32 - 2**16
+BLOCK = 2**20  # samples
 
 
 def write(path: Path, samples: Samples, sample_rate: int) -> None:
     """A 32-bit float WAV file: nothing clips, and stems still sum to the mixture."""
-    with replacing(path) as partial:
-        form = container_of(samples.nbytes)
-        soundfile.write(partial, samples.T, sample_rate, format=form, subtype="FLOAT")
+    form = container_of(samples.nbytes)
+    with (
+        replacing(path) as partial,
+        # As bytes, since soundfile cannot encode a name that is not UTF-8.
+        soundfile.SoundFile(
+            *(os.fsencode(partial), "w", sample_rate, len(samples), "FLOAT", None, form)
+        ) as file,
+    ):
+        # Block by block, since libsndfile wants the channels interleaved: a copy.
+        for start in range(0, samples.shape[1], BLOCK):
+            file.write(samples[:, start : start + BLOCK].T)
 
 
 def container_of(data_bytes: int) -> str:
