@@ -220,11 +220,13 @@ def test_a_write_that_fails_leaves_what_was_there(
     path = tmp_path / "stem.wav"
     audio.write(path, sound, RATE)
 
-    def interrupted(file: Path, *rest: object, **how: object) -> None:
-        Path(file).write_bytes(b"RIFF")
+    write = soundfile.SoundFile.write
+
+    def interrupted(file: soundfile.SoundFile, samples: np.ndarray) -> None:
+        write(file, samples[: len(samples) // 2])
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(soundfile, "write", interrupted)
+    monkeypatch.setattr(soundfile.SoundFile, "write", interrupted)
     with pytest.raises(KeyboardInterrupt):
         audio.write(path, 0 * sound, RATE)
     np.testing.assert_array_equal(audio.read(path).samples, sound)
@@ -236,13 +238,13 @@ def test_two_writers_of_one_file_do_no_harm(
 ) -> None:
     path = tmp_path / "stem.wav"
     both_have_written = threading.Barrier(2, timeout=10)
-    write = soundfile.write
+    write = soundfile.SoundFile.write
 
-    def slow(*arguments: object, **how: object) -> None:
-        write(*arguments, **how)
+    def slow(file: soundfile.SoundFile, samples: np.ndarray) -> None:
+        write(file, samples)
         both_have_written.wait()
 
-    monkeypatch.setattr(soundfile, "write", slow)
+    monkeypatch.setattr(soundfile.SoundFile, "write", slow)
     with ThreadPoolExecutor(2) as pool:
         for job in [pool.submit(audio.write, path, sound, RATE) for _ in range(2)]:
             job.result()
