@@ -42,8 +42,9 @@ def downmix(audio: Audio, channels: int) -> tuple[Audio, str]:
     """
     layout = named_layout(audio.layout, len(audio.samples))
     mixed = _remix(audio.samples, layout, USUAL_LAYOUTS[channels])
+    named = layout if layout == audio.layout else f"not named, so taken as {layout}"
     note = (
-        f"its {len(audio.samples)} channels ({layout}) are mixed down to {USUAL_LAYOUTS[channels]} "
+        f"its {len(audio.samples)} channels ({named}) are mixed down to {USUAL_LAYOUTS[channels]} "
         "by the coefficients of ITU-R BS.775"
     )
     return audio._replace(samples=mixed, layout=USUAL_LAYOUTS[channels]), note

@@ -6,6 +6,8 @@ from typing import BinaryIO
 
 import av
 
+from stemsplit.audio.chunks import LAYOUTS, declared_pcm_seconds
+
 # Containers whose headers state the number of samples exactly.
 EXACT_TO_THE_SAMPLE = {"flac", "aiff", "au", "tta", "wv", "ape"}
 MP4 = "mov,mp4,m4a,3gp,3g2,mj2"
@@ -14,8 +16,6 @@ EXACT_LENGTH = {*EXACT_TO_THE_SAMPLE, MP4, "wav"}
 # Containers whose time starts at 0. In others it may start anywhere.
 STARTS_AT_ZERO = {MP4, MATROSKA}
 LATEST_START_SECONDS = 60.0  # what starts later is a piece of a longer recording
-# Programs that write WAV into a pipe declare one of these lengths: the true one is not known yet.
-PIPED_LENGTHS = (range(1), range(0x7FFF0000, 0x80010000), range(0xFFFF0000, 0x100000000))
 OGG_TAIL = 2**18  # bytes; an Ogg page has at most 65,307
 MP3_HEAD = 2**12
 
@@ -40,8 +40,9 @@ def declared_seconds(
 ) -> float | None:
     """The length of a stream that its file declares; None where that is unknown or a guess."""
     name = container.format.name
-    if name == "wav":
-        return _wav_seconds(path)
+    if name in LAYOUTS:
+        is_pcm = stream.codec_context.name.startswith("pcm_")
+        return declared_pcm_seconds(path, name) if is_pcm else None
     if name == MATROSKA and _is_alone(container) and container.duration:
         return container.duration / av.time_base - start_seconds(container, stream)
     if stream.duration is None or stream.time_base is None:
@@ -55,26 +56,6 @@ def declared_seconds(
 def _is_alone(container: av.container.InputContainer) -> bool:
     pictures = av.stream.Disposition.attached_pic
     return sum(not stream.disposition & pictures for stream in container.streams) == 1
-
-
-def _wav_seconds(path: Path) -> float | None:
-    """By the chunk that holds the samples: the file's own length field is often wrong."""
-    with path.open("rb") as file:
-        form = file.read(12)
-        data_bytes = bytes_per_second = 0
-        while len(head := file.read(8)) == 8:
-            name, size = head[:4], int.from_bytes(head[4:], "little")
-            start = file.tell()
-            if name == b"ds64":  # RF64 and BW64: lengths of 64 bits
-                data_bytes = int.from_bytes(file.read(16)[8:], "little")
-            elif name == b"fmt ":
-                bytes_per_second = int.from_bytes(file.read(12)[8:], "little")
-            elif name == b"data":
-                if form[:4] == b"RIFF" or size != 0xFFFFFFFF:
-                    data_bytes = 0 if any(size in lengths for lengths in PIPED_LENGTHS) else size
-                break
-            file.seek(start + size + size % 2)
-    return data_bytes / bytes_per_second if data_bytes and bytes_per_second else None
 
 
 def _counts_its_frames(path: Path, seconds: float, codec: av.AudioCodecContext) -> bool:

@@ -68,6 +68,8 @@ def _decode_file(path: Path, streams: Sequence[int]) -> list[Decoded]:
             return _decode(path, container, streams)
     except FileNotFoundError:
         raise InputError(f"{path}: there is no such file") from None
+    except PermissionError:
+        raise InputError(f"{path}: may not be read; ask its owner for permission") from None
     except (av.FFmpegError, OSError) as error:
         raise InputError(
             f"{path}: cannot be decoded ({error.strerror or error}); "

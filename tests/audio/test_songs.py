@@ -148,9 +148,12 @@ def test_wav_without_its_padding_byte_is_whole(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("form", "subtype"),
-    [("WAV", "PCM_16"), ("WAV", "FLOAT"), ("RF64", "FLOAT"), ("AIFF", "PCM_16"), ("AU", "PCM_16"),
-     ("FLAC", "PCM_24"), ("MP3", None), ("OGG", None)],
-)  # fmt: skip
+    [
+        *(("WAV", "PCM_16"), ("WAV", "FLOAT"), ("RF64", "FLOAT"), ("W64", "PCM_24")),
+        *(("CAF", "PCM_16"), ("CAF", "FLOAT"), ("AIFF", "PCM_16"), ("AU", "PCM_16")),
+        *(("FLAC", "PCM_24"), ("MP3", None), ("OGG", None)),
+    ],
+)
 def test_cut_song_is_read_and_its_loss_is_named(
     form: str, subtype: str | None, sound: np.ndarray, tmp_path: Path
 ) -> None:
@@ -269,3 +272,48 @@ def test_song_that_changes_its_form_is_converted_to_the_first(
 def test_song_without_audio_is_refused(content: bytes, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"letter\.wav"):
         song_of(content, tmp_path / "letter.wav")
+
+
+def test_song_that_may_not_be_read_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: object, **settings: object) -> None:
+        raise av.error.PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(av, "open", refuse)
+    with pytest.raises(InputError, match=r"song\.wav: may not be read"):
+        audio.read_song(tmp_path / "song.wav")
+
+
+LONG_AGO = 5000.0  # seconds
+
+
+@pytest.mark.parametrize(
+    ("name", "start", "late"),
+    [("song.ts", LONG_AGO, 0.5), ("song.mkv", 0.0, 0.5), ("song.mkv", LONG_AGO, 0.5)],
+)
+def test_sound_of_a_video_starts_when_it_says(
+    name: str, start: float, late: float, sound: np.ndarray, tmp_path: Path
+) -> None:
+    """A recording that was cut from a longer one starts at its first picture, not at 0."""
+    path = tmp_path / name
+    with av.open(str(path), "w", options={"avoid_negative_ts": "disabled"}) as container:
+        video = container.add_stream("mpeg2video", rate=25)
+        video.width = video.height = 16
+        video.pix_fmt = "yuv420p"
+        stream = container.add_stream("mp2", rate=RATE, layout="stereo")
+        for number in range(5):
+            picture = av.VideoFrame(16, 16, "yuv420p")
+            picture.pts, picture.time_base = round(25 * start) + number, Fraction(1, 25)
+            container.mux(video.encode(picture))
+        integers = np.rint(sound * 32768).astype(np.int16).T.reshape(1, -1)
+        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(integers), "s16", "stereo")
+        frame.sample_rate, frame.time_base = RATE, Fraction(1, RATE)
+        frame.pts = round((start + late) * RATE)
+        container.mux(video.encode(None))
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    song = audio.read_song(path)
+    silent = np.argmax(np.abs(song.audio.samples[0]) > 1e-3) / RATE
+    assert silent == pytest.approx(late, abs=0.025)  # the coder's delay is 15 ms
+    assert song.losses == []

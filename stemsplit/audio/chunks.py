@@ -1,0 +1,78 @@
+"""How many samples a WAV, RF64, Wave64 or CAF file declares, by the chunk that holds them.
+
+The field for the length of the whole file is often wrong, and FFmpeg passes over a data chunk that
+was cut.
+"""
+
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+# Programs that write WAV into a pipe declare one of these lengths: the true one is not known yet.
+PIPED_LENGTHS = (range(1), range(0x7FFF0000, 0x80010000), range(0xFFFF0000, 0x100000000))
+
+
+class Layout(NamedTuple):
+    """How chunks follow each other: bytes of the file's head, chunk heads, and their alignment.
+
+    `counts_itself` says whether the size of a chunk includes its head.
+    """
+
+    file_head: int
+    chunk_head: struct.Struct
+    counts_itself: bool
+    alignment: int
+
+
+LAYOUTS = {
+    "wav": Layout(12, struct.Struct("<4sI"), False, 2),
+    "w64": Layout(40, struct.Struct("<4s12xQ"), True, 8),
+    "caf": Layout(8, struct.Struct(">4sq"), False, 1),
+}
+
+
+def declared_pcm_seconds(path: Path, container: str) -> float | None:
+    """The length of the samples, by FFmpeg's name of the container; None where it is unknown."""
+    bytes_per_second = 0.0
+    long_size = 0
+    with path.open("rb") as file:
+        for name, size in _chunks(file, LAYOUTS[container]):
+            if name == b"ds64":  # RF64 and BW64: lengths of 64 bits
+                long_size = int.from_bytes(file.read(16)[8:], "little")
+            elif name == b"fmt ":
+                rate, _, block = struct.unpack("<4xIIH", file.read(14).ljust(14, b"\0"))
+                bytes_per_second = rate * block
+            elif name == b"desc":
+                rate, block, samples = struct.unpack(">d8xII", file.read(24).ljust(24, b"\0"))
+                bytes_per_second = rate * block / samples if samples else 0.0
+            elif name == b"data":
+                data = _data_bytes(container, size, long_size)
+                return data / bytes_per_second if data and bytes_per_second else None
+    return None
+
+
+def _data_bytes(container: str, size: int, long_size: int) -> int:
+    """0 where the length was not known when the file was written."""
+    if long_size:
+        return long_size
+    if container == "wav":
+        return 0 if any(size in lengths for lengths in PIPED_LENGTHS) else size
+    return size - 4 if container == "caf" and size > 0 else max(size, 0)  # CAF: 4 bytes of edits
+
+
+def _chunks(file: BinaryIO, layout: Layout) -> Iterator[tuple[bytes, int]]:
+    """Name and size of each chunk; the file is then at its content."""
+    start = layout.file_head
+    head = layout.chunk_head
+    while True:
+        file.seek(start)
+        if len(content := file.read(head.size)) < head.size:
+            return
+        name, size = head.unpack(content)
+        size -= head.size if layout.counts_itself else 0
+        yield name, size
+        if size < 0:
+            return
+        start += head.size + size
+        start += -start % layout.alignment
