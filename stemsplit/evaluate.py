@@ -26,6 +26,7 @@ from stemsplit.evaluation.runner import evaluate
 from stemsplit.evaluation.systems import Folder, Mixture, Oracle, Resampled, System, Trained
 from stemsplit.evaluation.tables import Row, Rows, Spread, compare, rows_of, spread
 from stemsplit.features import FrontEnd
+from stemsplit.files import make_writable_folder, where_writable
 from stemsplit.reporting.results import (
     check_result,
     count_test_scoring,
@@ -137,9 +138,15 @@ def evaluate_systems(config: DictConfig, words: Sequence[str] = ()) -> None:
         print_spreads(spreads)
     if config.subset == "test":
         for run in dict.fromkeys(one.path.parent for one in checkpoints if one.run is not None):
-            count = count_test_scoring(run, counted_as(corpus, data.root))
+            count = None
+            with where_writable():
+                count = count_test_scoring(run, counted_as(corpus, data.root))
             times = "once" if count == 1 else f"{count} times"
-            print(f"{run}: scored on the test songs of {corpus} {times} by now")
+            print(
+                f"{run}: may only be read, so it does not count this scoring of the test songs"
+                if count is None
+                else f"{run}: scored on the test songs of {corpus} {times} by now"
+            )
 
 
 def check(config: DictConfig) -> None:
@@ -299,13 +306,22 @@ def spreads_of(
 def output(
     config: DictConfig, corpus: str, checkpoints: list[Given], folders: list[Folder]
 ) -> Path:
-    """Beside the one checkpoint that is scored; of several systems, in ``evaluations``."""
+    """Beside the one checkpoint that is scored; of several systems, in ``evaluations``.
+
+    Raises `InputError` where nothing can be written there.
+    """
     name = f"{corpus}-{config.subset}"
+    folder = Path("evaluations") / name
     if config.output is not None:
-        return Path(config.output)
-    if len(checkpoints) == 1 and not folders:
-        return checkpoints[0].path.parent / "evaluations" / name
-    return Path("evaluations") / name
+        folder = Path(str(config.output))
+    elif len(checkpoints) == 1 and not folders:
+        folder = checkpoints[0].path.parent / folder
+    above = (folder, *folder.absolute().parents)
+    try:
+        make_writable_folder(next(place for place in above if place.exists()))
+    except InputError as error:  # before hours are spent
+        raise InputError(f"{error}, output=FOLDER") from None
+    return folder
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
 """``python -m stemsplit.evaluate``: which systems, on what they are scored together, and where."""
 
 import csv
+import errno
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from stemsplit.checkpoint import build, save
 from stemsplit.configuration import CONF, register_resolvers
 from stemsplit.errors import InputError
 from stemsplit.evaluate import evaluate_systems
+from stemsplit.reporting import results
 
 RATE = 4000
 STEMS = ("vocals", "bass", "drums")
@@ -156,6 +159,42 @@ def test_a_result_that_only_counts_is_no_result(corpus: Path, tmp_path: Path) ->
     found = evaluated(corpus, tmp_path / "out", f"estimates={estimates}", "targets=vocals")
     assert found["test_scored"] == {"musdb18": 2}
     assert found["targets"] == ["vocals"]
+
+
+def test_a_run_that_may_only_be_read_is_scored_and_that_is_noted(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    run = checkpoint(tmp_path / "run/best.ckpt", "vocals").parent
+    config = {"name": "mlp", "run_dir": "", "corpus": "folder"}
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    real = results.FileLock
+
+    def locked(path: Path) -> object:
+        if path.parent == run:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(results, "FileLock", locked)
+    found = evaluated(corpus, tmp_path / "out", f"checkpoint={run}")
+    assert "mlp" in found["scores"]
+    assert capsys.readouterr().out.endswith(
+        f"{run}: may only be read, so it does not count this scoring of the test songs\n"
+    )
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_without_write_permission_is_refused_before_scoring(
+    corpus: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "locked").mkdir(0o555)
+    with pytest.raises(InputError, match=r"locked: cannot be written to .*, output=FOLDER"):
+        evaluated(corpus, tmp_path / "locked/out", f"estimates={corpus}")
+
+
+def test_an_output_that_is_a_file_is_refused_before_scoring(corpus: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").touch()
+    with pytest.raises(InputError, match=r"out: cannot be written to .*, output=FOLDER"):
+        evaluated(corpus, tmp_path / "out", f"estimates={corpus}")
 
 
 def test_results_of_other_songs_or_stems_are_not_overwritten(corpus: Path, tmp_path: Path) -> None:
