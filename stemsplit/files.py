@@ -1,6 +1,7 @@
 """Files that appear whole or not at all."""
 
 import errno
+import hashlib
 import os
 import uuid
 from collections.abc import Callable, Iterator
@@ -10,6 +11,7 @@ from tempfile import TemporaryFile
 
 from stemsplit.errors import InputError
 
+LONGEST_NAME = 255  # bytes, of almost every file system
 PROBE = b"\0" * 2**20
 
 
@@ -33,6 +35,17 @@ def make_writable_folder(folder: Path) -> None:
         raise InputError(
             f"{folder}: cannot be written to ({error.strerror}); choose another folder"
         ) from None
+
+
+def file_name(name: str, suffix: str = "") -> str:
+    """`name` and `suffix`; a name that file systems find too long is cut, and a digest names it."""
+    encoded = name.encode("utf-8", "surrogateescape")
+    room = LONGEST_NAME - len(suffix.encode())
+    if len(encoded) <= room:
+        return name + suffix
+    digest = hashlib.blake2b(encoded, digest_size=8).hexdigest()
+    kept = encoded[: room - len(digest) - 1].decode("utf-8", "ignore")
+    return f"{kept}-{digest}{suffix}"
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import torch
 from full_disk import no_file_larger_than
 
 from stemsplit.errors import InputError
-from stemsplit.files import make_writable_folder, replacing, replacing_together
+from stemsplit.files import file_name, make_writable_folder, replacing, replacing_together
 
 
 def write_by_python(path: Path) -> None:
@@ -121,3 +121,16 @@ def test_unusable_folder_is_named(tmp_path: Path) -> None:
 def test_usable_folder_is_made_and_left_empty(tmp_path: Path) -> None:
     make_writable_folder(tmp_path / "new" / "folder")
     assert not list((tmp_path / "new" / "folder").iterdir())
+
+
+@pytest.mark.parametrize("name", ["x" * 251, "x" * 300, "é" * 200, "日" * 100])
+def test_a_long_file_name_fits_and_stays_one_of_its_own(name: str) -> None:
+    found = file_name(name, ".json")
+    assert 250 < len(found.encode()) <= 255
+    assert found.endswith(".json")
+    assert len({found, file_name(f"{name}a", ".json"), file_name(f"{name}b", ".json")}) == 3
+
+
+@pytest.mark.parametrize("name", ["x" * 250, "é" * 125, "caf\udce9"])
+def test_a_short_file_name_stays_as_it_is(name: str) -> None:
+    assert file_name(name, ".json") == f"{name}.json"

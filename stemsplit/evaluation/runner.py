@@ -18,6 +18,7 @@ from stemsplit.evaluation import score_files
 from stemsplit.evaluation.protocol import BACKENDS, Protocol
 from stemsplit.evaluation.scores import SongScores, score
 from stemsplit.evaluation.systems import System, references_of
+from stemsplit.files import file_name
 
 FORMAT = "3"  # Part of every identity: change it when scores change.
 WORKER_PAYS = 60.0  # seconds of songs that take a process longer than being started
@@ -50,7 +51,7 @@ def evaluate(
         for track in tracks:
             system.check(track, protocol.stems, protocol.channels)
     by = "" if protocol.backend == BACKENDS[0] else f"-{protocol.backend}"
-    place = folder / f"{'-'.join(protocol.stems)}-{corpus_fingerprint(tracks)[:8]}{by}"
+    place = folder / file_name("-".join(protocol.stems), f"-{corpus_fingerprint(tracks)[:8]}{by}")
     work = [
         SongScoring(list(systems), track, protocol, place, device, spectral)
         for track in processes.share(tracks)
@@ -113,7 +114,8 @@ class SongScoring:
         return self.track.time / self.track.sample_rate if missing else 0.0
 
     def path(self, system: System) -> Path:
-        return self.folder / system.name / self.track.subset / f"{self.track.name}.json"
+        folder = self.folder / file_name(system.name) / self.track.subset
+        return folder / file_name(self.track.name, ".json")
 
     def there(self, system: System) -> SongScores | None:
         """The scores that were found before."""

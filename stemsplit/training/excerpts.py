@@ -16,7 +16,7 @@ from stemsplit.data.activity import block_length
 from stemsplit.data.datamodule import StemDataModule
 from stemsplit.data.stored import StoredTrack
 from stemsplit.errors import InputError
-from stemsplit.files import replacing
+from stemsplit.files import file_name, replacing
 from stemsplit.spectrograms import spectrogram_comparison
 from stemsplit.training.module import SeparationModule, signal_to_distortion
 
@@ -118,7 +118,7 @@ class Excerpts(L.Callback):
             files = {"mixture": self.folder / index[number]["mixture"]}
             for stem, reference in excerpt.stems.items():
                 estimate = found[stem].numpy()
-                audio_file = self.folder / f"{number}/{stem}-epoch-{epoch:04}.mp3"
+                audio_file = self.folder / str(number) / file_name(stem, f"-epoch-{epoch:04}.mp3")
                 picture = audio_file.with_suffix(".png")
                 write_mp3(audio_file, estimate, rate)
                 spectrogram_comparison(
@@ -179,7 +179,10 @@ class Excerpts(L.Callback):
                 "seconds": round(excerpt.mixture.shape[1] / rate, 3),
                 "mixture": f"{number}/mixture.mp3",
                 "stems": {
-                    stem: {"reference": f"{number}/{stem}-reference.mp3", "estimates": []}
+                    stem: {
+                        "reference": f"{number}/{file_name(stem, '-reference.mp3')}",
+                        "estimates": [],
+                    }
                     for stem in excerpt.stems
                 },
             }

@@ -1,6 +1,7 @@
 """Evaluations: of every system by the same measure, gone on with, and shared by processes."""
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -316,6 +317,26 @@ def test_estimates_with_numbers_that_are_none_are_named(
 def test_another_backend_is_refused() -> None:
     with pytest.raises(InputError, match=r"backend=nonsense is none of \('stemsplit', 'museval'\)"):
         replace(PROTOCOL, backend="nonsense")
+
+
+@pytest.mark.parametrize("name", ["x" * 252, "日本" * 42 + "x", "caf\udce9 " * 60])
+def test_a_song_with_the_longest_name_is_scored(
+    name: str, tmp_path: Path, tracks: list[StoredTrack]
+) -> None:
+    """Two of them that differ at the end, and museval reads their files."""
+    longest = [
+        replace(track, name=f"{name}{end}") for track, end in zip(tracks, "ab", strict=False)
+    ]
+    folder = tmp_path / "museval"
+    found = evaluate([Mixture()], longest, PROTOCOL, folder)
+    assert [song.track for song in found["mixture"]] == [track.name for track in longest]
+    files = list(folder.glob("*/mixture/test/*.json"))
+    assert len(files) == 2
+    assert all(len(os.fsencode(file.name)) <= 255 for file in files)
+    np.testing.assert_equal(evaluate([Mixture()], longest, PROTOCOL, folder), found)
+    store = museval.EvalStore()
+    store.add_eval_dir(files[0].parents[1])
+    assert set(store.df["track"]) == {file.stem for file in files}
 
 
 def test_systems_need_names_of_their_own(tmp_path: Path, tracks: list[StoredTrack]) -> None:
