@@ -10,6 +10,7 @@ from stemsplit.evaluation.intervals import FEW, Interval
 from stemsplit.evaluation.protocol import Protocol
 from stemsplit.evaluation.scores import METRICS
 from stemsplit.evaluation.tables import GAIN, Differences, Row, Rows, Score, Spreads
+from stemsplit.printed_tables import print_table
 
 
 def print_scores(rows: Rows, protocol: Protocol, title: str) -> None:
@@ -32,7 +33,7 @@ def print_scores(rows: Rows, protocol: Protocol, title: str) -> None:
             table.add_row(name_and_counts, *cells)
         table.add_section()
     console = Console()
-    console.print(table)
+    print_table(table, console)
     few = min((row.songs for row in rows.values()), default=FEW)
     if few < FEW:
         console.print(f"intervals are of fewer than {FEW} songs: no more than their range")
@@ -78,7 +79,7 @@ def print_whole_songs(rows: Rows) -> None:
             ]
             table.add_row(Text(f"  {stem}"), gain, *others)
         table.add_section()
-    Console().print(table)
+    print_table(table)
 
 
 def print_differences(differences: Differences) -> None:
@@ -94,7 +95,7 @@ def print_differences(differences: Differences) -> None:
             p = "–" if found.p is None else f"{found.p:.2g}"
             numbers = (str(found.frames), str(found.songs))
             table.add_row(Text(pair), Text(stem), cell(found.interval), p, *numbers)
-    Console().print(table)
+    print_table(table)
 
 
 def print_spreads(spreads: Spreads) -> None:
@@ -104,12 +105,12 @@ def print_spreads(spreads: Spreads) -> None:
     for model, stems in spreads.items():
         for stem, metrics in stems.items():
             cells = [
-                f"{metrics[m].mean:.2f} ± {metrics[m].deviation:.2f}" if m in metrics else "–"
+                f"{metrics[m].mean:.2f}\n± {metrics[m].deviation:.2f}" if m in metrics else "–"
                 for m in METRICS
             ]
             trainings = str(max((spread.trainings for spread in metrics.values()), default=0))
             table.add_row(Text(model), Text(stem), *cells, trainings)
-    Console().print(table)
+    print_table(table)
 
 
 def cell(found: Interval | Score, beside: Score | None = None) -> str:
