@@ -29,6 +29,7 @@ from stemsplit.data.headers import Header, Headers, headers_of, sources
 from stemsplit.data.official import STEMS, layout, other_corpus
 from stemsplit.data.tracks import all_stems, check_targets, found_stems, with_validation
 from stemsplit.errors import InputError, one_line_errors
+from stemsplit.printed_tables import print_table
 
 configuration.register_resolvers()
 
@@ -145,7 +146,7 @@ def print_report(report: dict[str, Any]) -> None:
             *(", ".join(facts[name]) for name in ("rates", "channels", "codecs")),
             "–" if match is None else f"{match:.1f}",
         )
-    console.print(table)
+    print_table(table, console)
     for severity, style in (("faults", "red"), ("notes", "yellow")):
         for (check, text), songs in by_text(report[severity]).items():
             # Not wrapped: a line a finding can be searched and counted.

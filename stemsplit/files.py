@@ -11,6 +11,7 @@ from tempfile import TemporaryFile
 
 from stemsplit.errors import InputError
 
+READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 LONGEST_NAME = 255  # bytes, of almost every file system
 PROBE = b"\0" * 2**20
 
@@ -21,7 +22,7 @@ def where_writable() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
+        if error.errno not in READ_ONLY:
             raise
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 from hydra.core.override_parser.types import Transformer
 from optuna.trial import FrozenTrial
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -18,6 +17,7 @@ from stemsplit.checkpoint import read
 from stemsplit.errors import InputError
 from stemsplit.evaluation.intervals import rank_correlation
 from stemsplit.files import replacing
+from stemsplit.printed_tables import print_table
 from stemsplit.reporting.page import write
 from stemsplit.reporting.run_records import read_metrics
 from stemsplit.reporting.sweep import page_of, shown
@@ -44,7 +44,9 @@ def ranking(sweep: Path, count: int, overrides: Sequence[str]) -> None:
     monitor = configuration.saved(sweep / str(chosen[0].number)).callbacks.trial.monitor
     shared = study.user_attrs[ASKED_FOR]["words"]
     for_all(sweep / "full", overrides)
-    table = Table("trial", *chosen[0].params, "downsampled", "full")
+    table = Table("trial", *(escape(name) for name in chosen[0].params))
+    for figure in ("downsampled", "full"):
+        table.add_column(figure, justify="right")
     table.title = escape(f"{sweep}: {monitor} in dB")
     rows = []
     for trial in chosen:
@@ -60,7 +62,7 @@ def ranking(sweep: Path, count: int, overrides: Sequence[str]) -> None:
     with replacing(sweep / "ranking.json") as partial:
         content = {"monitor": monitor, "kendall": found._asdict(), "trials": rows}
         partial.write_text(json.dumps(content, indent=2))
-    Console().print(table)
+    print_table(table)
     if found.tau is None:
         print("no ranking: one of them has only ties")
     else:

@@ -10,14 +10,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from stemsplit.errors import InputError, one_line_errors
+from stemsplit.files import READ_ONLY
 from stemsplit.reporting.page import comparison_page, run_page, write
 from stemsplit.reporting.run_records import read_run
+
+SWEEP = "study.journal"  # the file that makes a folder a sweep's
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     given = list(sys.argv[1:] if arguments is None else arguments)
     with one_line_errors():
-        if given[:1] == ["ranking"]:
+        if asks_for_ranking(given):
             known = ranking_parser().parse_intermixed_args(given[1:])
             with extra_needed(known.sweep):
                 from stemsplit.ranking import ranking
@@ -28,11 +31,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print(page(known.runs, known.output))
 
 
+def asks_for_ranking(words: Sequence[str]) -> bool:
+    """Whether ``ranking`` is the command: not where it is the folder of a run or of a sweep.
+
+    Beside such a folder the command still ranks a sweep; ``./ranking`` is always the folder.
+    """
+    if list(words[:1]) != ["ranking"]:
+        return False
+    is_folder = any((Path("ranking") / name).is_file() for name in ("config.yaml", SWEEP))
+    return not is_folder or any((Path(word) / SWEEP).is_file() for word in words[1:])
+
+
 def page_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m stemsplit.report",
         description="Write one self-contained HTML file, and print its path. (Another command: "
-        "`python -m stemsplit.report ranking --help`.)",
+        "`python -m stemsplit.report ranking --help`; a run called so is ./ranking.)",
     )
     parser.add_argument(
         "runs",
@@ -71,7 +85,7 @@ def ranking_parser() -> argparse.ArgumentParser:
 
 def page(folders: Sequence[Path], output: Path | None = None) -> Path:
     """Write the page of a run, of several, or of a sweep; returns where it lies."""
-    sweeps = [folder for folder in folders if (folder / "study.journal").is_file()]
+    sweeps = [folder for folder in folders if (folder / SWEEP).is_file()]
     if sweeps and len(folders) > 1:
         raise InputError(f"{sweeps[0]}: a sweep has a page of its own: report it alone")
     if sweeps:
@@ -87,7 +101,12 @@ def page(folders: Sequence[Path], output: Path | None = None) -> Path:
         ]
         path, text = Path("report.html"), comparison_page(records)
     path = output or path
-    write(path, text)
+    try:
+        write(path, text)
+    except OSError as error:
+        if error.errno not in READ_ONLY:
+            raise
+        raise InputError(f"{path}: {error.strerror}; say --output FILE") from None
     return path
 
 

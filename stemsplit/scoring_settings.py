@@ -78,6 +78,12 @@ def with_settings(run: DictConfig, config: DictConfig, asked: Collection[str]) -
             OmegaConf.update(run, name, OmegaConf.select(config, name), force_add=True)
     if {"sample_rate", "data.sample_rate"} & set(asked) and "data.downsample.rate" not in asked:
         OmegaConf.update(run, "data.downsample.rate", 1.0, force_add=True)
+    if "data.root" in asked and not Path(str(run.data.root)).expanduser().is_dir():
+        # A lister that writes or downloads songs would do so there.
+        raise InputError(
+            f"data.root={run.data.root}: there is no such folder; it must name the {run.corpus} "
+            "songs to score"
+        )
     move_cache(run, config, asked)
     return run
 

@@ -1,5 +1,6 @@
 """What Weights & Biases gets to see of a training, read back from its offline files."""
 
+import importlib
 import json
 import os
 import re
@@ -20,6 +21,7 @@ from wandb_server import StandIn
 
 from stemsplit import audio
 from stemsplit.errors import InputError
+from stemsplit.reporting.workspace_view import SWEPT, specification, workspace
 from stemsplit.train import train
 from stemsplit.training.weights_and_biases import (
     Record,
@@ -27,7 +29,7 @@ from stemsplit.training.weights_and_biases import (
     finish,
     weights_and_biases,
 )
-from stemsplit.workspace import SWEPT, main, specification, workspace
+from stemsplit.workspace import main
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 SMALL = ["model=mlp", "callbacks.excerpts.every=1", "callbacks.excerpts.seconds=0.5", "group=sweep"]
@@ -199,6 +201,20 @@ def test_the_dashboard_as_code_shows_what_a_training_logs(runs: list[OfflineRun]
         for part in setting.split("."):
             place = place[part]
         assert isinstance(place, float)
+
+
+def test_a_missing_extra_is_one_line_of_the_command_and_ends_no_import(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delitem(sys.modules, "stemsplit.reporting.workspace_view")
+    monkeypatch.setitem(sys.modules, "wandb_workspaces", None)
+    importlib.reload(sys.modules["stemsplit.workspace"])  # as a notebook would import it
+    with pytest.raises(SystemExit) as ended:
+        main(["--entity", "me", "--dry-run"])
+    assert ended.value.code == 1
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: wandb_workspaces")
+    assert line.endswith("is not there: pip install 'stemsplit[dashboard]'")
 
 
 def test_the_specification_can_be_printed(capsys: pytest.CaptureFixture[str]) -> None:

@@ -218,7 +218,7 @@ def test_after_a_corpus_has_moved_the_advice_of_the_error_helps(
         scoring(f"checkpoint={run}")
     found = scoring(f"checkpoint={run}", f"data.root={tmp_path / 'elsewhere'}")
     assert [track.name for track in found.tracks] == ["d"]
-    with pytest.raises(InputError, match=r"/does/not/exist: there is no such folder"):
+    with pytest.raises(InputError, match=r"data.root=/does/not/exist: there is no such folder"):
         scoring(f"checkpoint={run}", "data.root=/does/not/exist")
 
 

@@ -5,13 +5,13 @@ import os
 import sys
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from stemsplit.data.store import size
 from stemsplit.data.upkeep import clean, entries, verify
 from stemsplit.errors import InputError, one_line_errors
+from stemsplit.printed_tables import print_table
 
 
 def main() -> None:
@@ -59,8 +59,10 @@ def show(cache: Path) -> None:
     found = entries(cache)
     total = sum(entry.size for entry in found)
     table = Table(title=Text(f"{cache}: {len(found)} songs, {size(total)}"))
-    for column in ("song", "decoded from", "rate [Hz]", "size", "unused [days]"):
-        table.add_column(column, overflow="fold")
+    for column in ("song", "decoded from"):
+        table.add_column(column)
+    for column in (r"rate \[Hz]", "size", r"unused \[days]"):
+        table.add_column(column, justify="right")
     for entry in found:
         table.add_row(
             Text(entry.name),
@@ -69,7 +71,7 @@ def show(cache: Path) -> None:
             size(entry.size),
             f"{entry.unused_days:.0f}",
         )
-    Console().print(table)
+    print_table(table)
 
 
 def report(cache: Path) -> None:

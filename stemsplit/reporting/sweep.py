@@ -16,6 +16,7 @@ from rich.table import Column, Table
 
 from stemsplit.errors import InputError
 from stemsplit.files import replacing
+from stemsplit.printed_tables import print_table
 from stemsplit.reporting.charts import COLOURS
 from stemsplit.reporting.documents import RANKING, read_json
 from stemsplit.reporting.page import decibels, sweep_page, write
@@ -34,8 +35,13 @@ def report(study: optuna.Study, folder: Path) -> None:
     """
     trials = study.trials
     names = settings_in(trials)
-    columns = [Column(escape(name), overflow="fold") for name in names]
-    table = Table("trial", *columns, "validation SDR", "", title=escape(str(folder)))
+    table = Table(
+        Column("trial", justify="right"),
+        *(escape(name) for name in names),
+        Column("validation SDR", justify="right"),
+        "",
+        title=escape(str(folder)),
+    )
     best = best_of(trials)
     rows: list[list[object]] = []
     for trial in trials:
@@ -50,7 +56,7 @@ def report(study: optuna.Study, folder: Path) -> None:
         )
         rows.append([trial.number, *settings, value, state_of(trial)])
     console = Console()
-    console.print(table)
+    print_table(table, console)
     with replacing(folder / "trials.csv") as partial, partial.open("w", newline="") as file:
         csv.writer(file).writerows([["trial", *names, "validation_sdr", "state"], *rows])
     if best is None:
