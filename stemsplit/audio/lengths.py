@@ -2,7 +2,7 @@
 
 import struct
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import av
 
@@ -15,24 +15,49 @@ MATROSKA = "matroska,webm"
 EXACT_LENGTH = {*EXACT_TO_THE_SAMPLE, MP4, "wav"}
 # Containers whose time starts at 0. In others it may start anywhere.
 STARTS_AT_ZERO = {MP4, MATROSKA}
+LONGEST_DELAY_SECONDS = 0.2  # of a decoder, before its first frame
 LATEST_START_SECONDS = 60.0  # what starts later is a piece of a longer recording
 OGG_TAIL = 2**18  # bytes; an Ogg page has at most 65,307
 MP3_HEAD = 2**12
 
 
-def start_seconds(container: av.container.InputContainer, stream: av.AudioStream) -> float:
-    """When a stream starts: 0 where it starts with its file."""
+class Clock(NamedTuple):
+    """The time stamps, in seconds, at which a file and one of its streams start."""
+
+    zero: float
+    start: float
+    tick: float
+    may_start_late: bool
+
+    def start_with(self, first_stamp: float) -> float:
+        """The start of the stream, given the time stamp of its first frame.
+
+        FFmpeg takes a stream that starts after the first seconds of a file to start with the file;
+        then the first frame tells.
+        """
+        is_late = self.may_start_late and first_stamp - self.start > LONGEST_DELAY_SECONDS
+        return first_stamp if is_late else self.start
+
+    def late_seconds(self, start: float) -> float:
+        """How much later than its file the stream starts."""
+        late = start - self.zero
+        return late if late > 2 * self.tick else 0.0  # time stamps may be rounded to coarse ticks
+
+
+def clock_of(container: av.container.InputContainer, stream: av.AudioStream) -> Clock:
     tick = float(stream.time_base or 0)
-    start = (stream.start_time or 0) * tick - _zero_seconds(container)
-    return start if start > 2 * tick else 0.0  # time stamps may be rounded to coarse ticks
+    starts_at_zero = container.format.name in STARTS_AT_ZERO
+    zero = (container.start_time or 0) / av.time_base
+    if starts_at_zero and zero < LATEST_START_SECONDS:
+        zero = 0.0
+    may_start_late = starts_at_zero or not _is_alone(container)
+    return Clock(zero, (stream.start_time or 0) * tick, tick, may_start_late)
 
 
-def _zero_seconds(container: av.container.InputContainer) -> float:
-    """The time stamp at which a file starts. (A coder's delay is no late start.)"""
-    start = (container.start_time or 0) / av.time_base
-    if container.format.name in STARTS_AT_ZERO and start < LATEST_START_SECONDS:
-        return 0.0
-    return start
+def late_seconds(container: av.container.InputContainer, stream: av.AudioStream) -> float:
+    """How much later than its file a stream starts, as far as the header tells."""
+    clock = clock_of(container, stream)
+    return clock.late_seconds(clock.start)
 
 
 def declared_seconds(
@@ -44,13 +69,18 @@ def declared_seconds(
         is_pcm = stream.codec_context.name.startswith("pcm_")
         return declared_pcm_seconds(path, name) if is_pcm else None
     if name == MATROSKA and _is_alone(container) and container.duration:
-        return container.duration / av.time_base - start_seconds(container, stream)
+        return container.duration / av.time_base - late_seconds(container, stream)
     if stream.duration is None or stream.time_base is None:
         return None
     seconds = float(stream.duration * stream.time_base)
     if name == "mp3" and not _counts_its_frames(path, seconds, stream.codec_context):
         return None
     return seconds if name in EXACT_LENGTH | {"mp3", "ogg"} else None
+
+
+def slack_seconds(container: av.container.InputContainer) -> float:
+    """How inexact the declared length is, where the container rounds it."""
+    return 2e-3 if container.format.name in STARTS_AT_ZERO else 0.0
 
 
 def _is_alone(container: av.container.InputContainer) -> bool:
@@ -64,7 +94,7 @@ def _counts_its_frames(path: Path, seconds: float, codec: av.AudioCodecContext) 
         _skip_id3(file)
         head = file.read(MP3_HEAD)
     for tag, skipped in ((b"Xing", 8), (b"Info", 8), (b"VBRI", 14)):
-        if (place := head.find(tag)) >= 0:
+        if 0 <= (place := head.find(tag)) <= len(head) - 18:
             flags, frames = struct.unpack_from(">4xI", head, place)[0], place + skipped
             counted = int.from_bytes(head[frames : frames + 4], "big")
             samples = counted * (codec.frame_size or 1152)

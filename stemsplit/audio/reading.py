@@ -9,9 +9,10 @@ import numpy as np
 
 from stemsplit.audio.forms import Audio
 from stemsplit.audio.lengths import (
+    clock_of,
     declared_seconds,
     lacks_its_last_page,
-    start_seconds,
+    slack_seconds,
 )
 from stemsplit.audio.timeline import Timeline
 from stemsplit.errors import InputError
@@ -101,10 +102,10 @@ def _timeline(
         # Without this the decoder ignores a wrong checksum.
         stream.codec_context.options = {"err_detect": "crccheck+explode"}
     return Timeline(
-        start_seconds(container, stream),
+        clock_of(container, stream),
         declared_seconds(path, container, stream),
-        (stream.start_time or 0) * float(stream.time_base or 0),
         is_lossless(stream.codec_context.name),
+        slack_seconds(container),
     )
 
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from stemsplit.audio.channels import to_layout
 from stemsplit.audio.forms import Samples
+from stemsplit.audio.lengths import Clock
 from stemsplit.audio.resampling import resample
 
 MOST_SECONDS_AT_ONCE = 600.0  # upper bound on preallocation; the length in a header may be wrong
@@ -23,17 +24,18 @@ class Gap(NamedTuple):
 class Timeline:
     """The frames of one stream. A gap becomes silence, so that what follows does not move.
 
-    `declared_seconds` is how long the file says that the stream is (None: unknown), and
-    `start_seconds` is how late it starts.
+    `declared_seconds` is how long the file says that the stream is (None: unknown), give or take
+    `slack_seconds`. A lossless stream is expected to be `exact`: no sample may be missing.
     """
 
     def __init__(
-        self, start_seconds: float, declared_seconds: float | None, first_stamp: float, exact: bool
+        self, clock: Clock, declared_seconds: float | None, exact: bool, slack_seconds: float
     ) -> None:
-        self.start_seconds = start_seconds
+        self.clock = clock
+        self.late_seconds = clock.late_seconds(clock.start)
         self.declared_seconds = declared_seconds
-        self.first_stamp = first_stamp
         self.exact = exact
+        self.slack_seconds = slack_seconds
         self.parts: list[Part] = []
         self.gaps: list[Gap] = []
         self.failed: list[float] = []
@@ -48,16 +50,18 @@ class Timeline:
 
     def fail(self) -> None:
         """A packet cannot be decoded."""
-        self.failed.append(self.seconds if self.parts else self.start_seconds)
+        self.failed.append(self.seconds if self.parts else self.late_seconds)
         self._failed_before = True
 
     def add(self, frame: av.AudioFrame) -> None:
-        seconds = frame.samples / frame.sample_rate
-        stamp = self._expected()
-        if frame.pts is not None and frame.time_base is not None:
-            stamp = frame.pts * float(frame.time_base)
+        if not frame.samples:
+            return
         part = self._part(frame)
-        if gap := self._gap(stamp, frame):
+        seconds = frame.samples / part.rate
+        stamp = self._expected() if frame.pts is None else frame.pts * part.tick
+        if self._stamp is None:
+            self._begin(stamp, part)
+        if gap := self._gap(stamp, seconds, part):
             self.gaps.append(Gap(self.seconds, gap / part.rate))
             part.add_silence(gap)
         part.add(frame)
@@ -65,26 +69,28 @@ class Timeline:
         self._failed_before = False
         self.longest_frame_seconds = max(self.longest_frame_seconds, seconds)
 
+    def _begin(self, first_stamp: float, part: "Part") -> None:
+        """Fill the time before a stream that starts late."""
+        lost = self._failed_before  # then the time before the first frame is a gap
+        start = self.clock.start if lost else self.clock.start_with(first_stamp)
+        self.late_seconds = self.clock.late_seconds(start)
+        part.add_silence(round(self.late_seconds * part.rate))
+        # A lossy decoder may keep its first frame back, which is no loss.
+        self._stamp = start if lost or self.exact else first_stamp
+
     def _expected(self) -> float:
-        return self.first_stamp if self._stamp is None else self._stamp
+        return self.clock.start if self._stamp is None else self._stamp
 
     def _part(self, frame: av.AudioFrame) -> "Part":
         if not self.parts or not self.parts[-1].takes(frame):
-            seconds = 0.0 if self.parts else self.start_seconds + (self.declared_seconds or 0.0)
-            part = Part(frame, min(seconds, MOST_SECONDS_AT_ONCE))
-            if not self.parts:
-                part.add_silence(round(self.start_seconds * part.rate))
-            self.parts.append(part)
+            seconds = 0.0 if self.parts else self.late_seconds + (self.declared_seconds or 0.0)
+            self.parts.append(Part(frame, min(seconds, MOST_SECONDS_AT_ONCE)))
         return self.parts[-1]
 
-    def _gap(self, stamp: float, frame: av.AudioFrame) -> int:
-        """How many samples are missing before a frame."""
-        if self._stamp is None and not self._failed_before and not self.exact:
-            return 0  # a lossy decoder may keep its first frame back
+    def _gap(self, stamp: float, seconds: float, part: "Part") -> int:
+        """How many samples are missing before a frame of `seconds` with this time stamp."""
         missing = stamp - self._expected()
-        seconds = frame.samples / frame.sample_rate
-        tick = float(frame.time_base or 0)
-        tolerance = 2 * tick  # time stamps may be rounded to milliseconds
+        tolerance = 2 * part.tick  # time stamps may be rounded to milliseconds
         if not self.exact and not self._failed_before:
             # Those of lossy streams may jitter; a loss there is a whole frame or more.
             tolerance = max(tolerance, self.longest_frame_seconds / 2)
@@ -93,24 +99,23 @@ class Timeline:
         if missing <= tolerance or not self._is_plausible(missing, stamp + seconds):
             return 0
         whole_frames = round(missing / seconds) * seconds
-        if tick * frame.sample_rate > 1 and abs(missing - whole_frames) <= 2 * tick:
+        if part.tick * part.rate > 1 and abs(missing - whole_frames) <= 2 * part.tick:
             missing = whole_frames
-        return round(missing * frame.sample_rate)
+        return round(missing * part.rate)
 
     def _is_plausible(self, missing: float, end_stamp: float) -> bool:
         if self.declared_seconds is None:
             return missing <= LONGEST_GAP_SECONDS
-        return end_stamp <= self.first_stamp + self.declared_seconds + 1
+        return end_stamp <= self.clock.start + self.declared_seconds + 1
 
     def missing_seconds(self) -> float:
         """How much shorter the stream is than its file declares."""
         if self.declared_seconds is None:
             return 0.0
-        missing = self.start_seconds + self.declared_seconds - self.seconds
-        if self.exact:
-            return missing if round(missing * self.parts[0].rate) > 0 else 0.0
+        missing = self.late_seconds + self.declared_seconds - self.seconds
         # A lossy decoder may trim its delay at either end.
-        return missing if missing > 2 * self.longest_frame_seconds else 0.0
+        tolerance = 0.5 / self.parts[0].rate if self.exact else 2 * self.longest_frame_seconds
+        return missing if missing > tolerance + self.slack_seconds else 0.0
 
     def samples(self) -> Samples:
         """All parts, in the form of the first."""
@@ -131,6 +136,7 @@ class Part:
         self.rate = frame.sample_rate
         self.layout = frame.layout.name
         self.format = frame.format.name
+        self.tick = float(frame.time_base or 0)  # seconds that a time stamp counts in
         self.time = 0
         channels = frame.layout.nb_channels
         self.buffer = np.empty((channels, round(seconds * self.rate)), np.float32)

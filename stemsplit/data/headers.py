@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import av
 
-from stemsplit.audio.lengths import EXACT_LENGTH, start_seconds
+from stemsplit.audio.lengths import EXACT_LENGTH, late_seconds
 from stemsplit.audio.reading import fits_sixteen_bits, is_lossless
 from stemsplit.data.entries import unreadable
 from stemsplit.data.tracks import AudioSource, Track
@@ -62,7 +62,8 @@ def read_headers(path: Path) -> list[Header]:
 def _header(stream: av.AudioStream, container: av.container.InputContainer) -> Header:
     if stream.duration is not None and stream.time_base is not None:
         exact = container.format.name in EXACT_LENGTH
-        declared = start_seconds(container, stream) + float(stream.duration * stream.time_base)
+        late = late_seconds(container, stream)
+        declared = late + float(stream.duration * stream.time_base)
     else:
         exact = False
         declared = (container.duration or 0) / av.time_base
