@@ -5,7 +5,6 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from stemsplit.checkpoint import load, save
 from stemsplit.errors import InputError, one_line_errors
 from stemsplit.files import make_writable_folder
 
@@ -31,8 +30,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         metavar="CLASS",
         help="an architecture outside stemsplit that the checkpoints may use",
     )
-    options = parser.parse_args(arguments)
     with one_line_errors():
+        options = parser.parse_args(arguments)
+        from stemsplit.checkpoint import load, save  # torch, which --help does without
+
         if options.output.is_dir():
             raise InputError(f"{options.output}: is a folder; name the file to write in it")
         make_writable_folder(options.output.parent)

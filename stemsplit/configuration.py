@@ -19,10 +19,7 @@ from stemsplit.data.downsample import scaled
 from stemsplit.errors import InputError
 from stemsplit.files import replacing
 from stemsplit.training.precision import default_precision
-
-PACKAGE = Path(__file__).resolve().parent
-# In a wheel conf/ lies inside the package, in a checkout beside it.
-CONF = str(next(path for path in (PACKAGE / "conf", PACKAGE.parent / "conf") if path.is_dir()))
+from stemsplit.usage import CONF
 
 # A configuration may come from a stranger's run: it makes nothing but these. (By name: a package
 # would let in all that its modules import.)

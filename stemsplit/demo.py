@@ -6,6 +6,11 @@ network is four times as wide and reads excerpts of six seconds:
 ``python -m stemsplit.train model=mel_blstm``.
 """
 
+from stemsplit.usage import begin
+
+begin(__name__, "demo")  # before the imports that take seconds
+
+
 import shlex
 import subprocess
 import sys

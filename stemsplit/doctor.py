@@ -3,6 +3,10 @@
 Ends with exit code 1 where something must be fixed. Nothing is written.
 """
 
+from stemsplit.usage import begin
+
+begin(__name__, "doctor")  # before the imports that take seconds
+
 import json
 import sys
 from collections import Counter

@@ -5,6 +5,10 @@ share; DIR holds what any tool separated, SUBSET/TRACK/STEM.wav. ``estimates={NA
 the row of a table.
 """
 
+from stemsplit.usage import begin
+
+begin(__name__, "evaluate")  # before the imports that take seconds
+
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path

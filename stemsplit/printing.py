@@ -22,9 +22,11 @@ def unfailing_output() -> Iterator[None]:
     sys.stdout, sys.stderr = (unfailing(stream) for stream in before)
     try:
         yield
-        flush()
     finally:
-        sys.stdout, sys.stderr = before
+        try:
+            flush()  # also before an exit, as of `--help`
+        finally:
+            sys.stdout, sys.stderr = before
 
 
 def flush() -> None:

@@ -11,8 +11,6 @@ from pathlib import Path
 
 from stemsplit.errors import InputError, one_line_errors
 from stemsplit.files import READ_ONLY
-from stemsplit.reporting.page import comparison_page, run_page, write
-from stemsplit.reporting.run_records import read_run
 
 SWEEP = "study.journal"  # the file that makes a folder a sweep's
 
@@ -85,6 +83,10 @@ def ranking_parser() -> argparse.ArgumentParser:
 
 def page(folders: Sequence[Path], output: Path | None = None) -> Path:
     """Write the page of a run, of several, or of a sweep; returns where it lies."""
+    # Only here: matplotlib and torch take seconds, which --help does without.
+    from stemsplit.reporting.page import comparison_page, run_page, write
+    from stemsplit.reporting.run_records import read_run
+
     sweeps = [folder for folder in folders if (folder / SWEEP).is_file()]
     if sweeps and len(folders) > 1:
         raise InputError(f"{sweeps[0]}: a sweep has a page of its own: report it alone")

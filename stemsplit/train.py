@@ -1,5 +1,9 @@
 """``python -m stemsplit.train``: train a separator, score it, keep all of it in a run's folder."""
 
+from stemsplit.usage import begin
+
+begin(__name__, "train")  # before the imports that take seconds
+
 import logging
 import os
 import signal
