@@ -14,6 +14,7 @@ from stemsplit import processes
 from stemsplit.losses import SILENT
 from stemsplit.separator import Separator
 from stemsplit.shapes import Batch, Estimate, Stems
+from stemsplit.training import schedules
 from stemsplit.training.random_states import random_states, restore
 
 
@@ -21,9 +22,9 @@ class SeparationModule(L.LightningModule):
     """Trains a separator on batches of a `StemDataModule`.
 
     `optimizer` makes an optimiser of the parameters, `scheduler` (or None) a scheduler of the
-    optimiser, which sees ``validation/loss`` where it asks for a figure. With `normalise` the
-    inputs' statistics are put into the network before training; with `compile` the network is
-    compiled, in place.
+    optimiser, which sees ``validation/loss`` if it needs one; `schedules` says when it steps. With
+    `normalise` the inputs' statistics are put into the network before training; with `compile` the
+    network is compiled, in place.
 
     Only the network runs in the trainer's precision: spectra and losses are float32. Checkpoints
     hold the random states and the running mean of the loss beside what Lightning keeps, so that a
@@ -57,6 +58,7 @@ class SeparationModule(L.LightningModule):
             _ = self.separator.description  # raises now if no checkpoint of it can be made
 
     def on_train_start(self) -> None:
+        schedules.check_length(self.trainer)
         # Dropout of its own for every process; a resumed one has its state.
         if self.trainer.world_size > 1 and self._random_states is None:
             torch.manual_seed(torch.initial_seed() + self.trainer.global_rank)
@@ -109,6 +111,8 @@ class SeparationModule(L.LightningModule):
         # Here, not when Lightning would: it writes the epoch's checkpoint before that, and a
         # resumed run would lose a step of the scheduler.
         for configured in self.trainer.lr_scheduler_configs:
+            if configured.interval == "step":
+                continue
             if not isinstance(configured.scheduler, ReduceLROnPlateau):
                 configured.scheduler.step()
             elif (loss := self.trainer.callback_metrics.get("validation/loss")) is not None:
@@ -126,13 +130,16 @@ class SeparationModule(L.LightningModule):
             logger.log_metrics({**metrics, **epoch}, self.trainer.global_step - 1)
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
-        """Nothing: the step is taken in `on_train_epoch_end`."""
+        """Step schedulers of optimiser steps; `on_train_epoch_end` steps those of epochs."""
+        (configured,) = self.trainer.lr_scheduler_configs
+        if configured.interval == "step":
+            scheduler.step()
 
     def configure_optimizers(self) -> Any:
         optimizer = self.optimizer(self.parameters())
         if self.scheduler is None:
             return optimizer
-        scheduler = {"scheduler": self.scheduler(optimizer), "monitor": "validation/loss"}
+        scheduler = schedules.configured(self.scheduler, optimizer, self.trainer)
         return {"optimizer": optimizer, "lr_scheduler": scheduler}
 
     def configure_gradient_clipping(
