@@ -6,10 +6,15 @@
 
 from typing import TYPE_CHECKING, Any
 
+from stemsplit.caches import use_temporary_caches_without_home
+
 if TYPE_CHECKING:
     from stemsplit.checkpoint import load as load
 
 __all__ = ["load"]
+
+# Here, since torch, numba and matplotlib look for their folders when they are imported.
+use_temporary_caches_without_home()
 
 
 def __getattr__(name: str) -> Any:

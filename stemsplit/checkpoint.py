@@ -15,6 +15,8 @@ from stemsplit.features import VIEWS, FrontEnd
 from stemsplit.files import replacing
 from stemsplit.separator import Description, Separator
 
+TOO_LITTLE_MEMORY = (MemoryError, torch.OutOfMemoryError)
+
 
 def build(
     front_end: Description,
@@ -96,8 +98,12 @@ def checkpoint_of(run_or_checkpoint: Path) -> Path:
 
 def read(path: Path) -> dict[str, Any]:
     """The content of a checkpoint: tensors and plain values, nothing else is unpickled."""
+    with path.open("rb"):  # an error of opening is none of the content
+        pass
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
+    except TOO_LITTLE_MEMORY:
+        raise
     # What a damaged or a stranger's file can bring about is open; it means the same to its user.
     except Exception as error:
         # (torch's own text advises to unpickle it after all.)
@@ -151,6 +157,8 @@ def _load(path: Path, allow: Sequence[str]) -> Separator:
         separator.load_state_dict(weights)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
+    except (OSError, *TOO_LITTLE_MEMORY):  # of the machine, not of the checkpoint
+        raise
     except Exception as error:  # as open as above
         raise InputError(f"{path}: not a checkpoint of stemsplit ({reason(error)})") from error
     return separator

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 
-import librosa
 import torch
 import torchaudio
 from jaxtyping import Complex, Float
@@ -23,8 +22,8 @@ class FrontEnd(nn.Module):
     open-unmix has them). Views of a spectrum, each `(batch, channel, band, frame)`:
 
     - ``magnitude``: absolute value of the spectrum, one band per frequency;
-    - ``mel``: magnitudes summed by `librosa.filters.mel` (Slaney's scale and norm) up to
-      `mel_hertz`;
+    - ``mel``: magnitudes summed by mel filters (Slaney's scale and norm, as librosa has them) up
+      to `mel_hertz`;
     - ``complex``: real parts of the spectrum, then imaginary parts, two bands per frequency;
     - ``mfcc``: the first `mfccs` cosine-transform coefficients of the mel power spectrum in dB.
       Its logarithm has a fixed floor of `floor` and no ``top_db``: a limit relative to the
@@ -64,16 +63,18 @@ class FrontEnd(nn.Module):
         self.hop = hop
         self.floor = floor
         self.settings = (sample_rate, window, hop, mel_bands, mel_hertz, mfccs, floor)
-        filters = librosa.filters.mel(
-            sr=sample_rate,
-            n_fft=window,
+        # (Not librosa's own: numba, which it imports, fails where it finds no folder for a cache.)
+        filters = torchaudio.functional.melscale_fbanks(
+            window // 2 + 1,
+            f_min=0.0,
+            f_max=min(mel_hertz, sample_rate / 2),
             n_mels=mel_bands,
-            fmax=min(mel_hertz, sample_rate / 2),
-            htk=False,
+            sample_rate=sample_rate,
             norm="slaney",
-        )
+            mel_scale="slaney",
+        ).T.contiguous()
         self.register_buffer("window_function", torch.hann_window(window), persistent=False)
-        self.register_buffer("mel_filters", torch.from_numpy(filters), persistent=False)
+        self.register_buffer("mel_filters", filters, persistent=False)
         cosines = torchaudio.functional.create_dct(mfccs, mel_bands, norm="ortho")
         self.register_buffer("cosines", cosines, persistent=False)
 

@@ -4,15 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import librosa
-import matplotlib
 import numpy as np
 from jaxtyping import Float
+from matplotlib.figure import Figure
 
 from stemsplit.files import replacing
-
-matplotlib.use("Agg")  # before pyplot: there may be no screen
-from matplotlib import pyplot
-from matplotlib.figure import Figure
 
 WINDOW = 2048
 RANGE_DECIBELS = 80
@@ -25,18 +21,18 @@ def spectrogram_comparison(
     title: str,
     dpi: int = 80,
 ) -> None:
-    """Spectrograms side by side as a PNG: one scale of loudness, 0 dB at the loudest of all."""
-    magnitudes = {
-        name: np.abs(librosa.stft(samples.mean(axis=0), n_fft=WINDOW))
-        for name, samples in signals.items()
-    }
-    loudest = max(float(magnitude.max()) for magnitude in magnitudes.values()) or 1.0
-    figure, axes = pyplot.subplots(
-        1, len(signals), figsize=(5 * len(signals), 4.2), sharey=True, layout="constrained"
-    )
-    for axis, (name, magnitude) in zip(np.atleast_1d(axes), magnitudes.items(), strict=True):
+    """Spectrograms side by side as a PNG: one scale of loudness, 0 dB at the loudest of all.
+
+    Samples that are NaN or infinite are drawn as silence.
+    """
+    magnitudes = {name: magnitude(samples) for name, samples in signals.items()}
+    loudest = max(float(found.max()) for found in magnitudes.values()) or 1.0
+    # Not pyplot's: that has one backend for all of a program, a notebook's too.
+    figure = Figure(figsize=(5 * len(signals), 4.2), layout="constrained")
+    axes = figure.subplots(1, len(signals), sharey=True, squeeze=False)[0]
+    for axis, (name, frequencies) in zip(axes, magnitudes.items(), strict=True):
         image = librosa.display.specshow(
-            librosa.amplitude_to_db(magnitude, ref=loudest, top_db=None),
+            librosa.amplitude_to_db(frequencies, ref=loudest, top_db=None),
             sr=sample_rate,
             hop_length=WINDOW // 4,
             x_axis="time",
@@ -46,17 +42,22 @@ def spectrogram_comparison(
             vmax=0,
             ax=axis,
         )
-        axis.set(title=name, xlabel="time (s)", ylabel="frequency (Hz)", ylim=(50, sample_rate / 2))
+        axis.set_title(name, parse_math=False)  # a stem's name may hold dollar signs
+        axis.set(xlabel="time (s)", ylabel="frequency (Hz)", ylim=(50, sample_rate / 2))
         axis.label_outer()
     figure.colorbar(image, ax=axes, format="%+.0f dB")
-    figure.suptitle(title)
+    figure.suptitle(title, parse_math=False)
     write_figure(figure, path, dpi)
 
 
+def magnitude(samples: Float[np.ndarray, "channel time"]) -> Float[np.ndarray, "freq frame"]:
+    """Of the mean of the channels; in double precision, where no square of a sample overflows."""
+    mono = np.nan_to_num(samples.astype(np.float64), posinf=0, neginf=0).mean(axis=0)
+    padded = np.pad(mono, (0, max(0, WINDOW - len(mono))))
+    return np.abs(librosa.stft(padded, n_fft=WINDOW))
+
+
 def write_figure(figure: Figure, path: Path, dpi: int = 80) -> None:
-    """As a PNG; the figure is closed."""
-    try:
-        with replacing(path) as partial:
-            figure.savefig(partial, format="png", dpi=dpi)
-    finally:
-        pyplot.close(figure)
+    """As a PNG."""
+    with replacing(path) as partial:
+        figure.savefig(partial, format="png", dpi=dpi)

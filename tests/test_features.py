@@ -34,19 +34,6 @@ def test_the_inverse_gives_the_waveform_back(channel: int, time: int, hop: int) 
     torch.testing.assert_close(back, waveform, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("time", [2047, 2048 * 3 + 2047])
-def test_half_overlapping_windows_are_refused_or_have_an_inverse_to_the_last_sample(
-    time: int,
-) -> None:
-    try:
-        front_end = FrontEnd(44100, 4096, 2048)
-    except InputError:
-        return
-    waveform = noise(1, time)
-    back = front_end.inverse(front_end(waveform), time)
-    torch.testing.assert_close(back, waveform, rtol=0, atol=1e-6)
-
-
 def librosas(waveform: np.ndarray) -> dict[str, np.ndarray]:
     """The spectrum and its views as librosa makes them of a waveform `(channel, time)`."""
     spectrum = librosa.stft(waveform, n_fft=WINDOW, hop_length=HOP, pad_mode="reflect")
@@ -107,6 +94,8 @@ def test_nothing_is_saved(front_end: FrontEnd) -> None:
     ("settings", "way_out"),
     [
         ({"window": 512, "hop": 100}, r"100 .* 512 .*choose one of \[.*128"),
+        # Half-overlapping windows: the last samples of some lengths could not be inverted.
+        ({"window": 4096, "hop": 2048}, r"2048 .* 4096 .*choose one of \[.*1024\]"),
         ({"window": 512, "hop": 512}, r"512 .*choose one of \[.*128"),
         ({"window": 512, "hop": 0}, r"choose one of \[.*128"),
         ({"mel_bands": 32, "mfccs": 40}, "40 MFCCs .* 32 mel bands"),

@@ -453,3 +453,18 @@ def refused_by_name(path: Path) -> None:
     with pytest.raises(InputError) as refused:
         stemsplit.load(path)
     assert str(path) in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "error", [PermissionError(13, "Permission denied", "cache"), MemoryError()]
+)
+def test_an_error_of_the_machine_is_not_blamed_on_the_checkpoint(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(**settings: Any) -> None:
+        raise error
+
+    torch.save({"separator": {}, "state_dict": {}}, tmp_path / "best.ckpt")
+    monkeypatch.setattr("stemsplit.checkpoint.build", failing)
+    with pytest.raises(type(error)):
+        stemsplit.load(tmp_path / "best.ckpt")

@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import matplotlib
-
-matplotlib.use("Agg")  # before pyplot: there may be no screen
-from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
+from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import NullFormatter
 
@@ -64,14 +63,13 @@ def heat_maps(maps: Sequence[HeatMap], path: Path, title: str) -> None:
 
     The best is framed, what was pruned is small.
     """
-    figure, axes = pyplot.subplots(
-        1, len(maps), figsize=(5.2 * len(maps) + 1, 4.6), layout="constrained", squeeze=False
-    )
+    figure = Figure(figsize=(5.2 * len(maps) + 1, 4.6), layout="constrained")
+    axes = figure.subplots(1, len(maps), squeeze=False)
     figures = [cell.decibels for one in maps for cell in one.cells]
     scale = Normalize(min(figures), max(figures))
     for axis, one in zip(axes[0], maps, strict=True):
         draw(axis, one, scale)
-    colours = pyplot.cm.ScalarMappable(scale, "viridis")
+    colours = ScalarMappable(scale, "viridis")
     figure.colorbar(colours, ax=axes, label="SDR on the validation excerpts (dB)")
     figure.suptitle(title, parse_math=False)
     write_figure(figure, path)
@@ -97,7 +95,7 @@ def draw(axis: Axes, shown: HeatMap, scale: Normalize) -> None:
         )
         axis.margins(0.1)
         return
-    colour = pyplot.get_cmap("viridis")
+    colour = matplotlib.colormaps["viridis"]
     for cell, across, down in zip(cells, x, y, strict=True):
         side = 0.94 if cell.finished else 0.6
         corner = (across - side / 2, down - side / 2)

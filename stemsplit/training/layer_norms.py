@@ -104,7 +104,10 @@ class LayerNorms(L.Callback):
     def on_exception(
         self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
     ) -> None:
-        self._end(trainer)
+        try:
+            self._end(trainer)
+        except Exception as error:  # `exception` is the one to report
+            log.warning(f"{self.path} could not be drawn ({type(error).__name__}: {error})")
 
     def _end(self, trainer: L.Trainer) -> None:
         if self._probe is not None:

@@ -6,10 +6,11 @@ from typing import Any
 
 import lightning as L
 import pytest
-from matplotlib import image, pyplot
+from matplotlib import image
 
+from stemsplit.training import layer_norms
 from stemsplit.training.layer_norms import LayerNorms
-from stemsplit.training.layer_plot import NAMED, PANELS, draw
+from stemsplit.training.layer_plot import NAMED, PANELS, draw, layers_figure
 from stemsplit.training.module import SeparationModule
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec", "ignore:.*no `val_dataloader`")
@@ -29,20 +30,41 @@ def test_also_of_a_training_that_fails(
     assert picture[..., :3].std() > 0.05
 
 
+def test_error_of_a_training_is_not_replaced_by_one_of_drawing(
+    module: SeparationModule,
+    songs: Any,
+    trainer: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def failing(*args: Any) -> None:
+        raise ValueError("cannot be log-scaled")
+
+    monkeypatch.setattr(layer_norms, "draw", failing)
+    with pytest.raises(KeyError, match="planted"):
+        trainer(LayerNorms(str(tmp_path)), Failing()).fit(module, songs(2))
+    assert "layers.png could not be drawn (ValueError: cannot be log-scaled)" in caplog.text
+
+
+@pytest.mark.parametrize("value", [0.0, math.inf])
+def test_values_that_a_logarithm_cannot_show_are_drawn(value: float, tmp_path: Path) -> None:
+    history = {quantity: {"norm": [(0, value)]} for quantity in PANELS}
+    draw(history, {"norm": (0, "activation/in")}, tmp_path / "layers.png")
+    assert image.imread(tmp_path / "layers.png")[..., :3].std() > 0.02
+
+
 @pytest.fixture
-def figure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Of many layers, with figures that a logarithm has no place for."""
+def figure() -> Any:
+    """Of many layers, with values that a logarithmic axis cannot show."""
     values = [1.0, 0.0, math.nan, math.inf, 2.0]
     history = {
         quantity: {f"layer{number}": list(enumerate(values)) for number in range(100)}
         for quantity in PANELS
     }
-    monkeypatch.setattr(pyplot, "close", lambda figure: None)
-    draw(history, {"layer3": (2, "gradient")}, tmp_path / "layers.png")
-    figure = pyplot.gcf()
-    monkeypatch.undo()
-    yield figure
-    pyplot.close(figure)
+    figure = layers_figure(history, {"layer3": (2, "gradient")})
+    figure.draw_without_rendering()
+    return figure
 
 
 def test_every_quantity_has_a_panel_and_every_layer_a_line(figure: Any) -> None:
