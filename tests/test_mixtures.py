@@ -10,8 +10,8 @@ from torch import nn
 
 from stemsplit import audio
 from stemsplit.features import FrontEnd
-from stemsplit.separate import separate
 from stemsplit.separator import Separator
+from stemsplit.songs import separate
 
 RATE = 8000
 HALF = 0.7071
