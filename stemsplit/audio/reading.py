@@ -127,7 +127,7 @@ def _fill(
         try:
             frames = cast(list[av.AudioFrame], packet.decode())
         except av.FFmpegError:
-            timeline.fail()
+            timeline.fail(bytes(packet))
             continue
         for frame in frames:
             timeline.add(frame)
@@ -181,8 +181,11 @@ def _damage(
     first, *others = [f"{rate} Hz {layout}" for rate, layout in timeline.forms()]
     if others:
         losses.append(f"it changes from {first} to {', '.join(others)}: it is converted to {first}")
-    if timeline.jumps:
-        oddities.append(f"its time stamps jump back at {timeline.jumps[0]:.2f} s: parts are joined")
+    if timeline.joints:
+        end = timeline.joints[0]
+        losses.append(f"several files are joined in it; the first ends at {end:.2f} s")
+    if timeline.ends_in_padding:
+        oddities.append("a tag or padding follows its last frame")
     return losses, oddities
 
 

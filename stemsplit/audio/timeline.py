@@ -12,6 +12,8 @@ from stemsplit.audio.resampling import resample
 
 MOST_SECONDS_AT_ONCE = 600.0  # upper bound on preallocation; the length in a header may be wrong
 LONGEST_GAP_SECONDS = 600.0  # a longer one is a wrong time stamp, where the length is unknown
+# What a packet between or after the frames of an MP3 or AAC file may hold.
+TAGS = (b"ID3", b"TAG", b"APETAGEX", b"LYRICSBEGIN")
 
 
 class Gap(NamedTuple):
@@ -39,19 +41,30 @@ class Timeline:
         self.parts: list[Part] = []
         self.gaps: list[Gap] = []
         self.failed: list[float] = []
-        self.jumps: list[float] = []
+        self.joints: list[float] = []
         self.longest_frame_seconds = 0.0
         self._stamp: float | None = None  # at which the next frame is expected
         self._failed_before = False  # the next frame
+        self._in_tag = False
+        self._padding: list[float] = []
 
     @property
     def seconds(self) -> float:
         return sum(part.time / part.rate for part in self.parts)
 
-    def fail(self) -> None:
-        """A packet cannot be decoded."""
-        self.failed.append(self.seconds if self.parts else self.late_seconds)
-        self._failed_before = True
+    def fail(self, packet: bytes) -> None:
+        """Take note of a packet that cannot be decoded. A tag is no audio, and takes no time."""
+        self._in_tag = self._in_tag or packet.startswith(TAGS)
+        if not self._in_tag:
+            self._failed_before = True
+            # Zeros are padding after the last frame, and a loss before any other.
+            place = self.seconds if self.parts else self.late_seconds
+            (self.failed if any(packet) else self._padding).append(place)
+
+    @property
+    def ends_in_padding(self) -> bool:
+        """Whether a tag or zeros follow the last frame."""
+        return self._in_tag or bool(self._padding)
 
     def add(self, frame: av.AudioFrame) -> None:
         if not frame.samples:
@@ -61,12 +74,18 @@ class Timeline:
         stamp = self._expected() if frame.pts is None else frame.pts * part.tick
         if self._stamp is None:
             self._begin(stamp, part)
+        elif self._in_tag or stamp < self._stamp - self._tolerance(part):
+            # A part that was joined on may count from its own start.
+            self.joints.append(self.seconds)
+            self._stamp = stamp
         if gap := self._gap(stamp, seconds, part):
             self.gaps.append(Gap(self.seconds, gap / part.rate))
             part.add_silence(gap)
         part.add(frame)
+        self.failed += self._padding
+        self._padding = []
         self._stamp = stamp + seconds
-        self._failed_before = False
+        self._failed_before = self._in_tag = False
         self.longest_frame_seconds = max(self.longest_frame_seconds, seconds)
 
     def _begin(self, first_stamp: float, part: "Part") -> None:
@@ -90,18 +109,20 @@ class Timeline:
     def _gap(self, stamp: float, seconds: float, part: "Part") -> int:
         """How many samples are missing before a frame of `seconds` with this time stamp."""
         missing = stamp - self._expected()
-        tolerance = 2 * part.tick  # time stamps may be rounded to milliseconds
-        if not self.exact and not self._failed_before:
-            # Those of lossy streams may jitter; a loss there is a whole frame or more.
-            tolerance = max(tolerance, self.longest_frame_seconds / 2)
-        if missing < -tolerance:
-            self.jumps.append(self.seconds)  # a part that was joined on counts from its own start
-        if missing <= tolerance or not self._is_plausible(missing, stamp + seconds):
+        if missing <= self._tolerance(part) or not self._is_plausible(missing, stamp + seconds):
             return 0
         whole_frames = round(missing / seconds) * seconds
         if part.tick * part.rate > 1 and abs(missing - whole_frames) <= 2 * part.tick:
             missing = whole_frames
         return round(missing * part.rate)
+
+    def _tolerance(self, part: "Part") -> float:
+        """How far a time stamp may be off, in seconds."""
+        rounding = 2 * part.tick
+        if self.exact or self._failed_before:
+            return rounding
+        # Time stamps of lossy streams may jitter; a loss there is a whole frame or more.
+        return max(rounding, self.longest_frame_seconds / 2)
 
     def _is_plausible(self, missing: float, end_stamp: float) -> bool:
         if self.declared_seconds is None:
