@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from stemsplit import report
 from stemsplit.errors import InputError
 from stemsplit.report import asks_for_ranking, main, page
+from stemsplit.reporting import page as written
 
 
 @pytest.fixture
@@ -59,14 +59,14 @@ def test_a_run_that_may_only_be_read_is_reported_elsewhere(
     number: int, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = a_run(here / "run")
-    real = report.write
+    real = written.write
 
     def write(path: Path, text: str) -> None:
         if path.parent == run:
             raise OSError(number, "not writable", str(path))
         real(path, text)
 
-    monkeypatch.setattr(report, "write", write)
+    monkeypatch.setattr(written, "write", write)
     with pytest.raises(InputError, match=r"report\.html: not writable; say --output FILE"):
         page([run])
     assert page([run], here / "here.html").is_file()
