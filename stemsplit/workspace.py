@@ -13,15 +13,16 @@ from stemsplit.errors import InputError, one_line_errors
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
-        description="Save the Weights & Biases view of stemsplit's trainings."
+        prog="python -m stemsplit.workspace",
+        description="Save the Weights & Biases view of stemsplit's trainings.",
     )
     parser.add_argument("--entity", required=True, help="whose project it is")
     parser.add_argument("--project", default="stemsplit")
     parser.add_argument("--stems", nargs="+", default=["vocals"], help="targets of the trainings")
     parser.add_argument("--excerpts", type=int, default=2, help="callbacks.excerpts.count")
     parser.add_argument("--dry-run", action="store_true", help="print the specification only")
-    options = parser.parse_args(arguments)
     with one_line_errors():
+        options = parser.parse_args(arguments)
         show(options)
 
 

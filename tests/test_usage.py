@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from stemsplit import configuration, usage
 
 CONFIGURED = ["train", "evaluate", "doctor"]
-COMMANDS = [*CONFIGURED, "demo", "combine", "separate", "report", "data"]
+COMMANDS = [*CONFIGURED, "demo", "separate", "combine", "report", "data", "workspace"]
 HELP_WITHOUT_TORCH = """
 import runpy, sys
 sys.argv = ["command", *{words!r}]

@@ -34,8 +34,8 @@ def main() -> None:
         metavar="DAYS",
         help="also what was not used for so long; 0 removes all",
     )
-    given = parser.parse_args()
     with one_line_errors():
+        given = parser.parse_args()
         cache = given.cache.expanduser()
         if not cache.is_dir():
             raise InputError(f"{cache}: there is no such folder; --cache must name the store's")
