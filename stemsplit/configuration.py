@@ -49,6 +49,7 @@ MAKES = [
     "stemsplit.training.metrics_csv.MetricsCsv",
     "stemsplit.training.module.SeparationModule",
     "stemsplit.training.not_finite.StopWhenNotFinite",
+    "stemsplit.training.progress.Progress",
     "stemsplit.training.silence.ReportSilence",
     "stemsplit.training.timing.Timing",
     "stemsplit.training.trials.ReportTrial",

@@ -6,6 +6,7 @@ begin(__name__, "train")  # before the imports that take seconds
 
 import logging
 import os
+import shlex
 import signal
 import sys
 import warnings
@@ -17,6 +18,7 @@ import hydra
 import lightning as L
 from filelock import FileLock, Timeout
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.types import Transformer
 from hydra.types import RunMode
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import SIGTERMException
@@ -62,13 +64,22 @@ def composed(config: DictConfig) -> None:
             raise InputError("a sweep's jobs have one process each: trainer.devices=1, no ddp")
         trial(config)  # Hydra notes what fails, and goes on with the next job
         return
-    with one_line_errors():
+    with one_line_errors(lambda: how_to_go_on(config)):
         try:
             train(config if config.resume is None else resumed_configuration(config))
         finally:
             run = Path(config.run_dir)
             if is_first() and not any(run.iterdir()):
                 run.rmdir()  # nothing came of it: Hydra made the folder beforehand
+
+
+def how_to_go_on(config: DictConfig) -> str:
+    """The line that Ctrl-C ends a training with."""
+    run = Path(config.resume or config.run_dir)
+    if not (run / "last.ckpt").is_file():
+        return "interrupted before the first checkpoint; start the training anew"
+    setting = f"resume={Transformer.str(configuration.quoted(str(run)))}"
+    return f"interrupted; go on with: python -m stemsplit.train {shlex.quote(setting)}"
 
 
 def trial(config: DictConfig) -> None:
@@ -199,7 +210,12 @@ def fit(
             logger.forget_from(kept_steps)
     if is_first():  # only now: a run that cannot be resumed so keeps what it had
         configuration.save(config, Path(config.run_dir))
-    trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
+    try:
+        trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
+    except SystemExit as ended:
+        if isinstance(ended.__context__, KeyboardInterrupt):  # Lightning makes it exit code 1
+            raise KeyboardInterrupt from None
+        raise
     return trainer
 
 

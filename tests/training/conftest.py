@@ -97,11 +97,15 @@ def songs() -> Callable[..., Songs]:
 @pytest.fixture
 def trainer(tmp_path: Path) -> Callable[..., L.Trainer]:
     def made(*callbacks: L.Callback, **how: Any) -> L.Trainer:
-        how = {"logger": False, "enable_checkpointing": False, "max_epochs": 1} | how
+        how = {
+            "logger": False,
+            "enable_checkpointing": False,
+            "enable_progress_bar": False,
+            "max_epochs": 1,
+        } | how
         return L.Trainer(
             default_root_dir=tmp_path,
             accelerator="cpu",
-            enable_progress_bar=False,
             enable_model_summary=False,
             callbacks=list(callbacks),
             **how,
