@@ -116,6 +116,10 @@ def test_what_follows_the_last_frame_is_no_loss(tail: bytes, mp3: bytes, tmp_pat
         song.audio.samples[:, : time - 1152], plain.audio.samples[:, :-1152]
     )
     assert song.losses == plain.losses == []
+
+
+def test_corpus_refuses_what_follows_the_last_frame(mp3: bytes, tmp_path: Path) -> None:
+    (tmp_path / "tail.mp3").write_bytes(mp3 + LYRICS3)
     refused(tmp_path / "tail.mp3", "follows its last frame")
 
 
