@@ -2,9 +2,12 @@
 
 import errno
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
 
 from stemsplit.printing import flush, unfailing_output
 
@@ -24,20 +27,48 @@ def one_line_errors(interrupted: Callable[[], str] = lambda: "interrupted") -> I
     with 130 and the line that `interrupted` makes. Printing inside never fails, see `printing`.
     With HYDRA_FULL_ERROR=1 the traceback is shown.
     """
-    with unfailing_output():
+    with unfailing_output(), remembered_interrupts() as interrupts:
         try:
             yield
             flush()
-        except KeyboardInterrupt:
-            if os.environ.get("HYDRA_FULL_ERROR") == "1":
+        except BaseException as error:
+            if isinstance(error, SystemExit) and error.code in (None, 0, INTERRUPTED):
                 raise
-            print(interrupted(), file=sys.stderr)
-            sys.exit(INTERRUPTED)
-        except (InputError, OSError) as error:
-            if os.environ.get("HYDRA_FULL_ERROR") == "1" or (line := one_line(error)) is None:
+            line: str | None
+            if interrupts or isinstance(error, KeyboardInterrupt):
+                line, code = interrupted(), INTERRUPTED
+            else:
+                line, code = one_line(error), 1
+            if line is None:
                 raise
-            print(f"error: {line}", file=sys.stderr)
-            sys.exit(1)
+            if os.environ.get("HYDRA_FULL_ERROR") == "1" and not isinstance(error, SystemExit):
+                raise
+            print(line if code == INTERRUPTED else f"error: {line}", file=sys.stderr)
+            sys.exit(code)
+
+
+@contextmanager
+def remembered_interrupts() -> Iterator[list[int]]:
+    """Note each Ctrl-C besides raising `KeyboardInterrupt`.
+
+    A library may answer it with an error of its own: Lightning exits with code 1, and imports of
+    torch go on without the module that was interrupted, which fails later.
+    """
+    noted: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        noted.append(number)
+        signal.default_int_handler(number, frame)
+
+    here = threading.current_thread() is threading.main_thread()
+    if not here or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield noted
+        return
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield noted
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def one_line(error: BaseException) -> str | None:

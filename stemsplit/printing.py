@@ -67,9 +67,9 @@ class Unfailing:
         try:
             yield
         except OSError as error:
-            if error.errno not in NOBODY_READS:
-                raise
             # What is buffered goes there too, so that the interpreter can end without an error.
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, self.stream.fileno())
             os.close(nowhere)
+            if error.errno not in NOBODY_READS:
+                raise

@@ -3,6 +3,7 @@
 import errno
 import io
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,6 +50,38 @@ def test_line_of_an_interrupted_command_is_its_own(capsys: pytest.CaptureFixture
     assert capsys.readouterr().err == "go on with resume=RUN\n"
 
 
+@pytest.mark.parametrize("answer", [AttributeError("numpy has no void"), SystemExit(1)])
+def test_interrupt_that_a_library_answers_with_its_own_error_is_one_line(
+    answer: BaseException, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def library() -> None:
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            raise answer from None
+
+    with pytest.raises(SystemExit) as ended, one_line_errors():
+        library()
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "interrupted\n"
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_nested_entry_points_print_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended, one_line_errors(), one_line_errors(lambda: "inner"):
+        signal.raise_signal(signal.SIGINT)
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "inner\n"
+
+
+@pytest.mark.parametrize("code", [None, 0, 1, 2])
+def test_other_exits_stay_as_they_are(code: int | None, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended, one_line_errors():
+        sys.exit(code)
+    assert ended.value.code == code
+    assert capsys.readouterr().err == ""
+
+
 def test_error_of_the_program_itself_keeps_its_traceback() -> None:
     with pytest.raises(ZeroDivisionError), one_line_errors():
         print(1 / 0)
@@ -86,8 +119,8 @@ def test_program_goes_on_when_nobody_reads(
 def test_output_to_a_full_disk_is_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    stream = open("/dev/full", "w")  # noqa: SIM115 (its closing fails)
     with (
+        open("/dev/full", "w") as stream,
         stdout_as(stream, monkeypatch),
         pytest.raises(SystemExit) as ended,
         one_line_errors(),
@@ -95,8 +128,6 @@ def test_output_to_a_full_disk_is_one_line(
         print("scores")
     assert ended.value.code == 1
     assert "the disk is full" in capsys.readouterr().err
-    with pytest.raises(OSError, match="No space"):
-        stream.close()
 
 
 @pytest.mark.parametrize(
