@@ -7,17 +7,15 @@ from typing import NamedTuple, cast
 import av
 import numpy as np
 
+from stemsplit.audio.damage import damage_of
 from stemsplit.audio.forms import Audio
 from stemsplit.audio.lengths import (
     clock_of,
     declared_seconds,
-    lacks_its_last_page,
     slack_seconds,
 )
 from stemsplit.audio.timeline import Timeline
 from stemsplit.errors import InputError
-
-MOST_PLACES = 3  # gaps that are listed one by one
 
 
 class Song(NamedTuple):
@@ -153,53 +151,7 @@ def _decoded(
         timeline.parts[0].layout,
     )
     _check_finite(path, audio)
-    return Decoded(audio, *_damage(path, container, timeline, ends_early))
-
-
-def _damage(
-    path: Path, container: av.container.InputContainer, timeline: Timeline, ends_early: bool
-) -> tuple[list[str], list[str]]:
-    """What was lost, and what only a corpus must not have."""
-    losses: list[str] = []
-    oddities: list[str] = []
-    if timeline.gaps:
-        losses.append(_gaps_text(timeline))
-    is_cut = container.format.name == "ogg" and lacks_its_last_page(path)
-    if (missing := timeline.missing_seconds()) and not is_cut:
-        end, declared = timeline.seconds, timeline.seconds + missing
-        losses.append(
-            f"it is truncated: it ends after {end:.2f} s of the {declared:.2f} s that it declares"
-        )
-    elif is_cut:
-        losses.append(f"it is cut off after {timeline.seconds:.2f} s: its last page is missing")
-    elif ends_early:
-        losses.append(f"it cannot be read beyond {timeline.seconds:.2f} s")
-    if failed := timeline.failed:
-        text = f"{_count(len(failed), 'packet')} cannot be decoded, the first at {failed[0]:.2f} s"
-        told = losses or timeline.declared_seconds is not None
-        (oddities if told else losses).append(text)
-    first, *others = [f"{rate} Hz {layout}" for rate, layout in timeline.forms()]
-    if others:
-        losses.append(f"it changes from {first} to {', '.join(others)}: it is converted to {first}")
-    if timeline.joints:
-        end = timeline.joints[0]
-        losses.append(f"several files are joined in it; the first ends at {end:.2f} s")
-    if timeline.ends_in_padding:
-        oddities.append("a tag or padding follows its last frame")
-    return losses, oddities
-
-
-def _gaps_text(timeline: Timeline) -> str:
-    gaps = timeline.gaps
-    total = sum(gap.seconds for gap in gaps)
-    samples = sum(round(gap.seconds * timeline.parts[0].rate) for gap in gaps)
-    places = ", ".join(f"{gap.at_seconds:.2f} s" for gap in gaps[:MOST_PLACES])
-    more = f" and {len(gaps) - MOST_PLACES} more places" if len(gaps) > MOST_PLACES else ""
-    return f"{total:.3f} s ({samples:,} samples) are missing at {places}{more}"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+    return Decoded(audio, *damage_of(path, container, timeline, ends_early))
 
 
 def _check_finite(path: Path, audio: Audio) -> None:
