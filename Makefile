@@ -10,38 +10,53 @@ READY := $(VENV)/.ready
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(READY)  ## make .venv with all that is needed; nothing to do the second time
+setup: $(READY)  ## make .venv with all that is needed; a second time there is nothing to do
 
+# A .ready that is older than the files above it, or missing, means that the environment is not whole.
 $(READY): pyproject.toml constraints.txt
 	@command -v ffmpeg >/dev/null || $(MAKE) --no-print-directory ffmpeg
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "stemsplit needs Python 3.11 or newer: make setup PYTHON=python3.12"; exit 1; }
+	@rm -f $@
 	@$(PYTHON) -m venv $(VENV) 2>/dev/null || $(PYTHON) -m virtualenv $(VENV) 2>/dev/null \
 		|| { rm -rf $(VENV); $(PYTHON) -m pip install --user --quiet virtualenv \
 		&& $(PYTHON) -m virtualenv $(VENV); }
-	$(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
-		--editable '.[dev,sweeps]'
+	@.ci/install $(RUN)
 	@touch $@
+
+# `$(call system_package,NAME)`: install a package of the system. apt needs root, so it asks before
+# it calls sudo, and where nobody can answer it says the command and fails.
+define system_package
+	@if command -v apt-get >/dev/null; then \
+		install="apt-get update -qq && apt-get install -y -qq $(1)"; \
+		if [ "$$(id -u)" = 0 ]; then sh -c "$$install" >/dev/null; exit; fi; \
+		answer=no; \
+		if [ -t 0 ] && command -v sudo >/dev/null; then \
+			printf '%s' "$(1) is missing. Install it with sudo apt-get install $(1)? [y/N] "; \
+			read -r answer; \
+		fi; \
+		case "$$answer" in \
+			[yY]*) sudo sh -c "$$install" >/dev/null;; \
+			*) echo "$(1) is missing: say sudo apt-get install $(1), then make $(2) again"; exit 1;; \
+		esac; \
+	elif command -v brew >/dev/null; then brew install --quiet $(3) $(1); \
+	else echo "$(1) is missing, and neither apt nor brew is here to install it:" \
+		"install it, then say make $(2) again"; exit 1; fi
+endef
 
 # musdb's import asks for the program ffmpeg.
 .PHONY: ffmpeg
 ffmpeg:
-	@if command -v apt-get >/dev/null && { [ "$$(id -u)" = 0 ] || command -v sudo >/dev/null; }; then \
-		sudo=$$([ "$$(id -u)" = 0 ] || echo sudo); \
-		$$sudo apt-get update -qq && $$sudo apt-get install -y -qq ffmpeg >/dev/null; \
-	elif command -v brew >/dev/null; then brew install --quiet ffmpeg; \
-	else echo "ffmpeg is missing and can be installed here by neither apt nor brew:" \
-		"install it, then say make setup again"; exit 1; fi
+	$(call system_package,ffmpeg,setup)
 
 # The report's tests open it in a browser; without one they are skipped.
-.PHONY: browser screenshot
+.PHONY: browser chromium screenshot
 browser:  ## chromium, which the tests of the report and `make screenshot` open it in
-	@if command -v chromium chromium-browser google-chrome >/dev/null; then :; \
-	elif command -v apt-get >/dev/null && { [ "$$(id -u)" = 0 ] || command -v sudo >/dev/null; }; then \
-		sudo=$$([ "$$(id -u)" = 0 ] || echo sudo); \
-		$$sudo apt-get update -qq && $$sudo apt-get install -y -qq chromium >/dev/null; \
-	elif command -v brew >/dev/null; then brew install --quiet --cask chromium; \
-	else echo "no chromium, and neither apt nor brew to install it"; exit 1; fi
+	@{ command -v chromium || command -v chromium-browser || command -v google-chrome; } >/dev/null \
+		|| $(MAKE) --no-print-directory chromium
+
+chromium:
+	$(call system_package,chromium,browser,--cask)
 
 screenshot: setup browser  ## the README's picture of a report: make screenshot OF=path/to/a/run
 	@test -n "$(OF)" || { echo "which run? make screenshot OF=path/to/a/run"; exit 1; }
