@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from preloaded import COMMANDS, Command
+
 TINY = [
     "model.separator.network.hidden=16",
     "window=1024",
@@ -19,12 +21,14 @@ TINY = [
 ]
 
 
-def start(place: Path, module: str, *arguments: str) -> subprocess.Popen[str]:
-    environment = os.environ | {"STEMSPLIT_CACHE": str(place / "cache"), "OMP_NUM_THREADS": "1"}
+def start(place: Path, module: str, *arguments: str) -> Command | subprocess.Popen[str]:
+    environment = {"STEMSPLIT_CACHE": str(place / "cache"), "OMP_NUM_THREADS": "1"}
+    if sys.platform == "linux" and module in COMMANDS:
+        return Command(module, list(arguments), place, environment)
     return subprocess.Popen(
         [sys.executable, "-m", f"stemsplit.{module}", *arguments],
         cwd=place,
-        env=environment,
+        env=os.environ | environment,
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

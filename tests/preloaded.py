@@ -1,0 +1,155 @@
+"""Commands in processes of their own that need not import torch and Lightning first.
+
+The import takes more processor time than most commands. A template process imports the modules
+once, computes nothing, and forks for each command: like an interpreter that is started for it,
+the copy has its own memory, folder and environment, and can be killed.
+"""
+
+import atexit
+import importlib
+import json
+import os
+import runpy
+import select
+import socket
+import subprocess
+import sys
+import threading
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+
+COMMANDS = ("train", "evaluate", "separate", "report")
+
+
+class Command:
+    """A running command, with the part of `subprocess.Popen` that the tests use."""
+
+    def __init__(
+        self, module: str, arguments: list[str], folder: Path, environment: dict[str, str]
+    ) -> None:
+        output, errors, status = os.pipe(), os.pipe(), os.pipe()
+        request = {
+            "module": f"stemsplit.{module}",
+            "arguments": arguments,
+            "folder": str(folder),
+            "environment": os.environ | environment,
+        }
+        with socket.socket(socket.AF_UNIX) as channel:
+            channel.connect(template()[0])
+            ends = [output[1], errors[1], status[1]]
+            socket.send_fds(channel, [b"."], ends)
+            channel.sendall(json.dumps(request).encode())
+        for end in ends:
+            os.close(end)
+        self._status = os.fdopen(status[0])
+        self.pid = int(self._status.readline())
+        self.returncode: int | None = None
+        self._texts: dict[str, str] = {}
+        self._readers = [
+            threading.Thread(target=self._read, args=(name, end), daemon=True)
+            for name, end in (("output", output[0]), ("errors", errors[0]))
+        ]
+        for reader in self._readers:
+            reader.start()
+        self._waiter = threading.Thread(target=self._wait, daemon=True)
+        self._waiter.start()
+
+    def _read(self, name: str, end: int) -> None:
+        with os.fdopen(end, errors="replace") as file:
+            self._texts[name] = file.read()
+
+    def _wait(self) -> None:
+        with self._status:
+            self.returncode = int(self._status.readline())
+
+    def poll(self) -> int | None:
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        if self.returncode is None:
+            os.kill(self.pid, number)
+
+    def communicate(self, timeout: float = 300) -> tuple[str, str]:
+        for thread in (self._waiter, *self._readers):
+            thread.join(timeout)
+            if thread.is_alive():
+                raise subprocess.TimeoutExpired(str(self.pid), timeout)
+        return self._texts["output"], self._texts["errors"]
+
+
+@cache
+def template() -> tuple[str, subprocess.Popen[bytes]]:
+    """Start the template process; return its socket's address. It ends when its input closes."""
+    name = f"stemsplit-tests-{os.getpid()}"
+    # What an import asks about CUDA must not initialise it, since that does not survive a fork.
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
+    process = subprocess.Popen(
+        [sys.executable, __file__, name],
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"ready\n"
+    atexit.register(process.communicate)  # which closes its input
+    return f"\0{name}", process  # Linux keeps such an address out of the file system
+
+
+def serve(name: str) -> None:
+    for command in COMMANDS:
+        importlib.import_module(f"stemsplit.{command}")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(f"\0{name}")
+        server.listen()
+        print("ready", flush=True)
+        while True:
+            readable, _, _ = select.select([0, server], [], [])
+            reap()
+            if 0 in readable:  # the tests have ended
+                return
+            channel, _ = server.accept()
+            with channel, channel.makefile("rb") as stream:
+                _, ends, _, _ = socket.recv_fds(channel, 1, 3)
+                request = json.loads(stream.read())
+            if os.fork() == 0:
+                break
+            for end in ends:
+                os.close(end)
+    output, errors, status = ends
+    child = os.fork()
+    if child == 0:
+        for end, standard in ((os.open(os.devnull, os.O_RDONLY), 0), (output, 1), (errors, 2)):
+            os.dup2(end, standard)
+            os.close(end)
+        os.close(status)
+        execute(**request)
+        return
+    for end in (output, errors, 0, 1, 2):
+        os.close(end)
+    os.write(status, f"{child}\n".encode())
+    _, ended = os.waitpid(child, 0)
+    os.write(status, f"{os.waitstatus_to_exitcode(ended)}\n".encode())
+    os._exit(0)
+
+
+def reap() -> None:
+    """Take the exit codes of the waiters that have ended."""
+    with suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+
+
+def execute(module: str, arguments: list[str], folder: str, environment: dict[str, str]) -> None:
+    """Do what ``python -m MODULE`` does in a new process."""
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.path[0] = folder
+    sys.argv[1:] = arguments
+    del sys.modules[module]
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    serve(sys.argv[1])
