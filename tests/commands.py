@@ -20,8 +20,10 @@ TINY = [
     "callbacks.excerpts=null",
 ]
 
+Process = Command | subprocess.Popen[str]
 
-def start(place: Path, module: str, *arguments: str) -> Command | subprocess.Popen[str]:
+
+def start(place: Path, module: str, *arguments: str) -> Process:
     environment = {"STEMSPLIT_CACHE": str(place / "cache"), "OMP_NUM_THREADS": "1"}
     if sys.platform == "linux" and module in COMMANDS:
         return Command(module, list(arguments), place, environment)

@@ -19,7 +19,7 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
-COMMANDS = ("train", "evaluate", "separate", "report")
+COMMANDS = ("train", "evaluate", "separate", "report", "doctor")
 
 
 class Command:

@@ -2,14 +2,13 @@
 
 import json
 import re
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from commands import start
 from hydra import compose, initialize_config_dir
 
 from stemsplit.configuration import CONF, register_resolvers
@@ -117,16 +116,15 @@ NOTES = [
 @pytest.fixture(scope="module")
 def report(planted: Path) -> dict:
     """What a person gets who asks for JSON, from the command line."""
-    ended = subprocess.run(
-        [
-            *(sys.executable, "-m", "stemsplit.doctor", "--json", "data=musdb18hq"),
-            *(f"data.root={planted}", "data.validation_tracks=[validation,Nobody]"),
-        ],
-        capture_output=True,
-        text=True,
+    process = start(
+        planted.parent,
+        "doctor",
+        *("--json", "data=musdb18hq", f"data.root={planted}"),
+        "data.validation_tracks=[validation,Nobody]",
     )
-    assert ended.returncode == 1, ended.stderr
-    return json.loads(ended.stdout)
+    output, errors = process.communicate(timeout=300)
+    assert process.returncode == 1, errors
+    return json.loads(output)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from commands import TINY, epochs, rows, run, start
+from commands import TINY, Process, epochs, rows, run, start
 
 from stemsplit.checkpoint import build, save
 
@@ -74,7 +74,7 @@ def test_a_training_that_was_killed_ends_as_one_that_was_not(
     whole, killed = place / "whole", place / "killed"
     run(place, "train", *settings, f"hydra.run.dir={whole}")
 
-    def kill(process: subprocess.Popen[str], step: int) -> None:
+    def kill(process: Process, step: int) -> None:
         deadline = time.monotonic() + 240
         last = killed / "last.ckpt"
         while not last.is_file() or content(last)["global_step"] < step:

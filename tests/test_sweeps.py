@@ -3,13 +3,12 @@
 import csv
 import json
 import signal
-import subprocess
 import time
 from pathlib import Path
 
 import pytest
 import torch
-from commands import TINY, epochs, rows, run, start
+from commands import TINY, Process, epochs, rows, run, start
 from filelock import FileLock
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
@@ -36,7 +35,7 @@ def grid(corpus: list[str], name: str, rates: str, factors: str) -> list[str]:
     ]
 
 
-def kill_in(trial: Path, process: subprocess.Popen[str]) -> None:
+def kill_in(trial: Path, process: Process) -> None:
     deadline = time.monotonic() + 240
     while not (trial / "metrics.csv").is_file() or not epochs(trial):
         assert process.poll() is None, process.communicate()
