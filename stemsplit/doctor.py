@@ -27,6 +27,7 @@ from stemsplit import configuration
 from stemsplit.configuration import CONF, make
 from stemsplit.data.combined import Corpus, combined
 from stemsplit.data.diagnosis import listing_findings
+from stemsplit.data.errata import excused, known_errata
 from stemsplit.data.examination import Examination, duplicates, examine_all
 from stemsplit.data.findings import Finding, song_of
 from stemsplit.data.headers import Header, Headers, headers_of, sources
@@ -44,7 +45,7 @@ def main(config: DictConfig) -> None:
         with redirect_stdout(sys.stderr):  # stdout is the report's alone
             report = examine_corpus(config)
         if config.json:
-            print(json.dumps(report, indent=2))
+            print(json.dumps(report, indent=2, allow_nan=False))
         else:
             print_report(report)
         if report["faults"]:
@@ -79,11 +80,14 @@ def examine_corpus(config: DictConfig) -> dict[str, Any]:
     if names is not None:
         tracks = with_validation(tracks, [name for name in names if name in known])
     findings += other_corpus(root, tracks)
+    if kind is not None:
+        findings += known_errata(tracks)
     parts = STEMS if kind else None
     with Progress(console=Console(stderr=True)) as progress:
         bar = progress.add_task("examining songs", total=len(tracks) + len(beside))
         songs = examine_all([*tracks, *beside], headers, parts, lambda: progress.advance(bar))
-    findings += [finding for song in songs for finding in song.findings]
+    for song in songs:
+        findings += song.findings if kind is None else excused(song)
     findings += duplicates(songs)
     return {
         "corpus": config.corpus,

@@ -137,11 +137,14 @@ def song_path(root: Path, name: str) -> Path:
     return root / ("train" if name in TRAIN_SONGS else "test") / f"{name}.stem.mp4"
 
 
-def write_song(path: Path, stems: dict[str, np.ndarray]) -> None:
-    """Code the mixture and the stems as one MP4 file, which appears under its name when whole."""
+def write_song(path: Path, stems: dict[str, np.ndarray], mixture: np.ndarray | None = None) -> None:
+    """Code a song as one MP4 file, which appears under its name when it is whole.
+
+    Without a mixture, that is the sum of the stems.
+    """
     sounds = [stems[name] for name in STEMS]
     with replacing(path) as partial:
-        _encode(partial, [np.sum(sounds, axis=0), *sounds])
+        _encode(partial, [np.sum(sounds, axis=0) if mixture is None else mixture, *sounds])
 
 
 def _encode(path: Path, sounds: list[np.ndarray]) -> None:

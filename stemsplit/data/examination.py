@@ -13,6 +13,7 @@ from stemsplit.data.diagnosis import is_exact, length_text
 from stemsplit.data.findings import Finding, song_of
 from stemsplit.data.fingerprint import PARTLY, SAME, Bits, agreements, fingerprint
 from stemsplit.data.headers import Headers, sources
+from stemsplit.data.loudness import loud_text
 from stemsplit.data.tracks import AudioSource, Track
 from stemsplit.errors import InputError
 
@@ -27,12 +28,17 @@ LOSSLESS_MATCH_DB = 45.0
 
 @dataclass
 class Examination:
-    """Of one song. `match_db` is the mixture's level over what it differs from the stems' sum by;
-    None where either is not there, or unreadable."""
+    """What was found out about a song.
+
+    `match_db` is the mixture's level over that of its difference from the stems' sum; None where
+    either is missing or unreadable. `match_db_of_channels` is the same for each channel, where it
+    has a level.
+    """
 
     track: Track
     seconds: float = 0.0
     match_db: float | None = None
+    match_db_of_channels: list[float | None] = field(default_factory=list)
     bits: Bits | None = None
     findings: list[Finding] = field(default_factory=list)
 
@@ -73,7 +79,7 @@ def examine(track: Track, headers: Headers, parts: Collection[str] | None) -> Ex
     complete = set(parts or ()) <= set(sources(track))
     for name, source in sources(track).items():  # the mixture first
         header = headers[source]
-        if isinstance(header, str) or (decoded := _decode(song, source)) is None:
+        if isinstance(header, str) or (decoded := _decode(song, name, source)) is None:
             complete = False
             continue
         lossless = lossless and header.lossless
@@ -93,15 +99,18 @@ def examine(track: Track, headers: Headers, parts: Collection[str] | None) -> Ex
     return song
 
 
-def _decode(song: Examination, source: AudioSource) -> audio.Audio | None:
+def _decode(song: Examination, name: str, source: AudioSource) -> audio.Audio | None:
     try:
         decoded = audio.read(source.path, source.stream)
     except InputError as error:
         song.find("fault", "damaged", str(error))
         return None
-    if source.channel is None:
-        return decoded
-    return decoded._replace(samples=decoded.samples[[source.channel]])
+    if source.channel is not None:
+        decoded = decoded._replace(samples=decoded.samples[[source.channel]])
+    if (text := loud_text(decoded.samples, decoded.sample_rate)) is not None:
+        song.find("fault", "loud", f"{name} {text}")
+        return None
+    return decoded
 
 
 def _converted(stem: audio.Audio, like: audio.Audio) -> audio.Audio:
@@ -177,19 +186,38 @@ def _check_match(
     rest = mixture.samples.copy()
     time = min(rest.shape[1], total.samples.shape[1])
     rest[:, :time] -= total.samples[:, :time]
-    signal, error = (
-        float(np.mean(np.square(samples), dtype=np.float64)) for samples in (mixture.samples, rest)
-    )
-    if signal < 10 ** (SILENT_DB / 10):
+    powers = [
+        [float(np.mean(np.square(row), dtype=np.float64)) for row in channel]
+        for channel in zip(mixture.samples, rest, strict=True)
+    ]
+    song.match_db_of_channels = [_ratio_db(*channel) for channel in powers]
+    song.match_db = _ratio_db(*np.mean(powers, axis=0))
+    if song.match_db is None:
         return
-    song.match_db = float(10 * np.log10(signal / (error + 1e-15 * signal)))
     text = f"the mixture meets the sum of its stems at {song.match_db:.1f} dB"
     if song.match_db < LEAST_MATCH_DB:
+        text += _by_channel(song.match_db_of_channels)
         text += ": it is of other stems, or of more, or shifted, or at another level"
         song.find("fault" if must else "note", "mixture", text)
     elif lossless and song.match_db < LOSSLESS_MATCH_DB:
         text += ", as after lossy coding, though the files are lossless"
         song.find("note", "mixture", text)
+
+
+def _by_channel(matches: Sequence[float | None]) -> str:
+    """Empty where the channels meet alike."""
+    known = [match for match in matches if match is not None]
+    if len(known) < 2 or max(known) < LEAST_MATCH_DB:
+        return ""
+    channels = ("silent" if match is None else f"{match:.1f} dB" for match in matches)
+    return f" ({', '.join(f'channel {n}: {text}' for n, text in enumerate(channels, 1))})"
+
+
+def _ratio_db(signal: float, error: float) -> float | None:
+    """None for a signal that is silent."""
+    if signal < 10 ** (SILENT_DB / 10):
+        return None
+    return float(10 * np.log10(signal / (error + 1e-15 * signal)))
 
 
 def duplicates(songs: Sequence[Examination]) -> Iterator[Finding]:

@@ -29,6 +29,7 @@ from stemsplit.allocator import keep_freed_memory
 from stemsplit.data.decoding import Decoded, decode
 from stemsplit.data.entries import unreadable
 from stemsplit.data.headers import Header, headers_of, sources
+from stemsplit.data.loudness import refuse_loud
 from stemsplit.data.stored import StoredTrack, digest_of
 from stemsplit.data.tracks import Track
 from stemsplit.errors import DISK_FULL, InputError
@@ -142,6 +143,8 @@ class Store:
 
     def _decode(self, folder: Path, track: Track) -> None:
         decoded = decode(track, self.sample_rate, self.channels)
+        unit = decoded.scale / 32768 if decoded.samples.dtype == np.int16 else 1.0
+        refuse_loud(track, decoded.samples, unit, self.sample_rate)
         facts = {
             "name": track.name,
             "path": str(track.path),

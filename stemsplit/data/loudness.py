@@ -1,0 +1,40 @@
+"""Samples far above full scale: a broken sample, or integers that were written as floats."""
+
+import numpy as np
+from jaxtyping import Float, Int16
+
+from stemsplit.data.tracks import Track
+from stemsplit.errors import InputError
+
+# Full scale is 1. Music that was mixed in floats, or decoded from a lossy file, stays far below.
+LOUDEST = 100.0
+INTEGERS = (2**7, 2**15, 2**23, 2**31)  # full scale of signed integers
+
+Samples = Float[np.ndarray, "channel time"] | Int16[np.ndarray, "channel time"]
+
+
+def loud_text(samples: Samples, sample_rate: int, unit: float = 1.0) -> str | None:
+    """Where the loudest sample lies and what it is; None where all are within `LOUDEST`.
+
+    A stored 1 stands for `unit`.
+    """
+    highest, lowest = float(samples.max(initial=0)), float(samples.min(initial=0))
+    peak = max(highest, -lowest) * unit
+    if peak <= LOUDEST:
+        return None
+    extreme = highest if highest >= -lowest else lowest
+    seconds = int(np.argmax((samples == extreme).any(axis=0))) / sample_rate
+    place = f"reaches {extreme * unit:g} at {seconds:.2f} s, where full scale is 1"
+    sounding = np.abs(samples[samples != 0].astype(np.float64)) * unit
+    full_scale = next((limit for limit in INTEGERS if peak <= limit), None)
+    if full_scale is not None and np.median(sounding) > 1:
+        return f"{place}: these are integers written as floats; divide them by {full_scale}"
+    return f"{place}: the file is damaged there; export it again, or remove it"
+
+
+def refuse_loud(track: Track, samples: np.ndarray, unit: float, sample_rate: int) -> None:
+    """Raise `InputError` for a stream of a decoded track, which trainings would end in NaN with."""
+    streams = {**({"mixture": track.mixture} if track.mixture else {}), **track.stems}
+    for source, row in zip(streams.values(), samples, strict=True):
+        if source is not None and (text := loud_text(row, sample_rate, unit)) is not None:
+            raise InputError(f"{source.path}: {text}")
