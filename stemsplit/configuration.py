@@ -147,6 +147,7 @@ def save(config: DictConfig, run: Path) -> None:
     """
     config = config.copy()
     config.resume = None
+    config.allow_changed_corpus = False  # for the one resumption that says so
     for key in (
         "run_dir",
         "name",
@@ -206,6 +207,7 @@ def saved(run: Path) -> DictConfig:
     if not isinstance(config, DictConfig) or "run_dir" not in config:
         raise InputError(f"{path}: not the configuration of a run")
     config.run_dir = str(run.absolute())
+    config.setdefault("allow_changed_corpus", False)  # which runs of older versions lack
     return config
 
 
@@ -213,6 +215,7 @@ def saved(run: Path) -> DictConfig:
 CHANGEABLE = (
     *("epochs", "patience", "checkpoint_minutes", "evaluate_test", "data.root", "data.cache"),
     *("data.workers", "data.validation_chunks", "trainer", "callbacks", "logger"),
+    "allow_changed_corpus",
 )
 
 

@@ -8,6 +8,7 @@ from stemsplit.usage import begin
 begin(__name__, "doctor")  # before the imports that take seconds
 
 import json
+import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -59,7 +60,7 @@ def examine_corpus(config: DictConfig) -> dict[str, Any]:
         raise InputError("say which corpus to examine: data=musdb18 data.root=/path/to/musdb18")
     if data.root is None:
         raise InputError("data.root is not set: say data.root=/path/to/the/corpus")
-    root = Path(data.root).expanduser().resolve()
+    root = Path(os.path.realpath(Path(data.root).expanduser()))
     tracks = make(data.lister)(root)
     try:
         beside = combined(tracks, [Corpus(**make(corpus)) for corpus in data.also])[len(tracks) :]

@@ -1,13 +1,16 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and folders that one process at a time works on."""
 
 import errno
 import hashlib
 import os
+import sys
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryFile
+
+from filelock import FileLock, Timeout
 
 from stemsplit.errors import InputError
 
@@ -115,3 +118,24 @@ def _raise_if_full(partial: Path, cause: Exception) -> None:
             os.fsync(file.fileno())
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(partial)) from cause
+
+
+@contextmanager
+def one_at_a_time(folder: Path, what: str) -> Iterator[None]:
+    """Let one process at a time into the block, of all that name this folder.
+
+    The others say what they wait for. A process that is killed leaves no lock behind. Where nothing
+    can be locked (in a folder that may only be read), nobody waits.
+    """
+    lock = FileLock(folder / ".lock")
+    with suppress(OSError, NotImplementedError):
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            print(f"{folder}: another process {what}, waiting for it", file=sys.stderr)
+            lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()

@@ -34,7 +34,10 @@ ASKED_FOR = "asked for"  # the attribute of a study that says what it tries
 INSTEAD = "instead of"  # … of a trial, which says of the failed one whose place it takes
 MOST = 5  # differences between two sweeps that an error names
 # What a command that goes on with a sweep may say otherwise: it changes no trial's figure.
-FREE = ("tuned", "logger", "checkpoint_minutes", "data.workers", "data.cache")
+FREE = (
+    *("tuned", "logger", "checkpoint_minutes", "data.workers", "data.cache"),
+    "allow_changed_corpus",
+)
 
 
 class TrialSweeper(Sweeper):

@@ -31,6 +31,7 @@ from stemsplit.configuration import CONF, make, settings_at_fault
 from stemsplit.data.datamodule import StemDataModule
 from stemsplit.data.diagnosis import listing_findings
 from stemsplit.data.tracks import Subset
+from stemsplit.data.trained_songs import changed_at, check_songs, remember_songs
 from stemsplit.errors import InputError, one_line_errors
 from stemsplit.evaluation.protocol import Protocol
 from stemsplit.evaluation.runner import evaluate
@@ -140,7 +141,12 @@ def train(config: DictConfig) -> None:
         )
     # What is wrong with the songs shows here, before hours are spent.
     subsets: list[Subset] = ["valid", "test"] if config.evaluate_test else ["valid"]
-    data.tracks("train", *subsets)
+    data.prepare_data()
+    data.tracks(*subsets)
+    if config.resume:
+        note = check_songs(run, data.contents(), config.allow_changed_corpus)
+        if note and is_first():
+            print(f"data: {note}", file=sys.stderr)
     if is_first():
         songs = [track for track in data.listing() if not track.corpus]  # those of data.also apart
         for finding in listing_findings(data.root, songs, data.stems, data.store.channels):
@@ -210,6 +216,7 @@ def fit(
             logger.forget_from(kept_steps)
     if is_first():  # only now: a run that cannot be resumed so keeps what it had
         configuration.save(config, Path(config.run_dir))
+        remember_songs(Path(config.run_dir), data.contents(), kept_steps)
     try:
         trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
     except SystemExit as ended:
@@ -246,7 +253,7 @@ def score(
         model=config.name,
         corpus=config.corpus,
         subset=subset,
-        trained_on=data.trained_on(),
+        trained_on=data.trained_on() | {"songs_changed_at_steps": changed_at(run)},
         seed=config.seed,
         steps=trainer.global_step,
         targets=list(config.targets),

@@ -1,5 +1,6 @@
 """The LightningDataModule: a corpus, its chunks and the front end, up to a `Batch`."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -15,7 +16,10 @@ from stemsplit.data.augment import Augment
 from stemsplit.data.chunks import Chunk, FixedChunks, Key, RandomChunks, as_it_is
 from stemsplit.data.combined import Corpus, combined
 from stemsplit.data.downsample import Downsample, scaled
+from stemsplit.data.entries import normal
+from stemsplit.data.findings import song_of
 from stemsplit.data.sampling import EpochSampler, ResumableLoader, SharedBatches
+from stemsplit.data.shared_memory import workers_that_fit
 from stemsplit.data.statistics import cached_statistics
 from stemsplit.data.store import Store
 from stemsplit.data.stored import StoredTrack, corpus_fingerprint
@@ -32,6 +36,8 @@ from stemsplit.data.tracks import (
 from stemsplit.errors import InputError
 from stemsplit.features import FrontEnd
 from stemsplit.shapes import Batch, Stems, Waveform
+
+SILENT_POWER = 1e-9  # mean square: 16 bits end at -90 dB
 
 
 class StemDataModule(L.LightningDataModule):
@@ -75,8 +81,10 @@ class StemDataModule(L.LightningDataModule):
         super().__init__()
         if root is None:
             raise InputError("data.root is not set: say data.root=/path/to/the/corpus")
-        self.root = Path(root).expanduser().resolve()
+        self.root = Path(os.path.realpath(Path(root).expanduser()))
+        targets = list(map(normal, targets))
         if stems is not None:
+            stems = list(map(normal, stems))
             check_targets(targets, stems)
         if len(set(targets)) < max(1, len(targets)):
             raise InputError(f"targets {list(targets)} must name one stem or more, each once")
@@ -103,8 +111,8 @@ class StemDataModule(L.LightningDataModule):
             raise InputError(f"data.sounding {sounding} must be a probability, from 0 to 1")
         self.lister = lister
         self.also = [Corpus(**corpus) for corpus in also]
-        self._stems = None if stems is None else list(stems)
-        self.targets = list(targets)
+        self._stems = stems
+        self.targets = targets
         self.seed = seed
         self.chunks_per_track = self.downsample.chunks_of(chunks_per_track)
         self.sounding = sounding
@@ -161,7 +169,22 @@ class StemDataModule(L.LightningDataModule):
         return self.downsample.songs_of(self.tracks("train"), self.targets)
 
     def prepare_data(self) -> None:
+        """Decode the songs that are not decoded yet; of a node's processes one does, once.
+
+        Raises `InputError` where there is nothing to learn from them.
+        """
         self.tracks("train", "valid")
+        check_sound(self.training_tracks(), self.targets, self.root)
+
+    def contents(self) -> dict[str, str]:
+        """Of every song that is trained or validated on, what names the content of its files."""
+        return {
+            song_of(track) + (f" (data.also {track.corpus})" if track.corpus else ""): (
+                self.store.content(track)
+            )
+            for track in self.listing()
+            if track.subset != "test"
+        }
 
     def setup(self, stage: str) -> None:
         self.train_tracks = self.training_tracks()
@@ -219,8 +242,12 @@ class StemDataModule(L.LightningDataModule):
     def train_dataloader(self) -> ResumableLoader:
         positions = len(self.train_tracks) * self.chunks_per_track
         sampler = EpochSampler(positions, self.seed, **self._processes())
+        chunks = self._random_chunks()
         loader = ResumableLoader(
-            self._random_chunks(), sampler, batch_size=self.batch_size, **self._how_to_load()
+            chunks,
+            sampler,
+            batch_size=self.batch_size,
+            **self._how_to_load("training", self.train_tracks, self.batch_size, chunks.chunk),
         )
         if self._loader_state is not None:
             loader.load_state_dict(self._loader_state)
@@ -232,13 +259,21 @@ class StemDataModule(L.LightningDataModule):
         # Whole songs differ in length, so they come one by one.
         size = 1 if self.validation_chunks is None else self.batch_size
         batches = SharedBatches(len(chunks), size, **self._processes())
-        return DataLoader(chunks, batch_sampler=batches, **self._how_to_load())
+        longest = max(time for _, _, time in chunks.places)
+        how = self._how_to_load("validation", self.valid_tracks, size, longest)
+        return DataLoader(chunks, batch_sampler=batches, **how)
 
-    def _how_to_load(self) -> dict[str, Any]:
+    def _how_to_load(
+        self, batches: str, tracks: Sequence[StoredTrack], batch_size: int, time: int
+    ) -> dict[str, Any]:
+        item_bytes = max(track.samples.itemsize for track in tracks)
+        batch_bytes = batch_size * len(self.stems) * self.store.channels * time * item_bytes
+        ranks = self._processes()["ranks"]
+        workers = workers_that_fit(self.workers, batch_bytes, ranks, batches)
         return {
             "generator": torch.Generator(),  # of workers' seeds: the global one is the networks'
-            "num_workers": self.workers,
-            "persistent_workers": self.workers > 0,
+            "num_workers": workers,
+            "persistent_workers": workers > 0,
             "pin_memory": torch.cuda.is_available(),
             "collate_fn": as_it_is,
         }
@@ -264,6 +299,20 @@ def refuse_shared(store: Store, tracks: Sequence[Track]) -> None:
             raise InputError(
                 f"{other.path}: is the same as {one.path}, a {one.subset} song; remove one of them "
                 "(python -m stemsplit.doctor finds also what only sounds the same)"
+            )
+
+
+def check_sound(tracks: Sequence[StoredTrack], targets: Sequence[str], root: Path) -> None:
+    """Raise `InputError` for a target that is silent in all training songs."""
+    for target in targets:
+        loudest = max(
+            (track.levels[track.stems.index(target)].max(initial=0.0) for track in tracks),
+            default=0.0,
+        )
+        if loudest < SILENT_POWER:
+            raise InputError(
+                f"{root}: {target} is silent in all {len(tracks)} training songs, so there is "
+                "nothing to learn; mend their files, or name other targets"
             )
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from stemsplit.data.stored import StoredTrack, check_split, corpus_fingerprint
 from stemsplit.features import FrontEnd
-from stemsplit.files import replacing, where_writable
+from stemsplit.files import one_at_a_time, replacing, where_writable
 from stemsplit.shapes import View
 
 Statistics = dict[str, tuple[Tensor, Tensor]]
@@ -66,14 +66,17 @@ def cached_statistics(
     path = cache / "statistics" / f"{key.hexdigest()}.npz"
     if (kept := _read(path, views)) is not None:
         return kept
-    found = statistics(tracks, front_end, views)
-    arrays = {
-        f"{view}_{name}": values.numpy()
-        for view, pair in found.items()
-        for name, values in zip(("mean", "scale"), pair, strict=True)
-    }
-    with where_writable(), replacing(path) as partial, partial.open("wb") as file:
-        np.savez(file, allow_pickle=False, **arrays)
+    with one_at_a_time(cache, "computes the statistics"):
+        if (kept := _read(path, views)) is not None:
+            return kept
+        found = statistics(tracks, front_end, views)
+        arrays = {
+            f"{view}_{name}": values.numpy()
+            for view, pair in found.items()
+            for name, values in zip(("mean", "scale"), pair, strict=True)
+        }
+        with where_writable(), replacing(path) as partial, partial.open("wb") as file:
+            np.savez(file, allow_pickle=False, **arrays)
     return found
 
 

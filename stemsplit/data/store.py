@@ -33,7 +33,7 @@ from stemsplit.data.loudness import refuse_loud
 from stemsplit.data.stored import StoredTrack, digest_of
 from stemsplit.data.tracks import Track
 from stemsplit.errors import DISK_FULL, InputError
-from stemsplit.files import replacing, where_writable
+from stemsplit.files import one_at_a_time, replacing, where_writable
 
 DAY = 24 * 60 * 60  # seconds
 FORMAT = "4"  # Part of every key: change it when what is stored changes.
@@ -54,17 +54,22 @@ class Store:
         self.channels = channels
 
     def tracks(self, tracks: Sequence[Track]) -> list[StoredTrack]:
-        """The tracks, decoded where they are not yet: in parallel, with a progress bar."""
+        """The tracks, decoded where they are not yet: in parallel, with a progress bar.
+
+        Of several processes (a distributed training's, a sweep's) one decodes; the others wait.
+        """
         self._fingerprint_all(tracks)
         folders = [self.cache / "tracks" / self._key(track) for track in tracks]
-        missing = {
-            folder: track
-            for folder, track in zip(folders, tracks, strict=True)
-            if not is_whole(folder)
-        }
-        if missing:
-            sweep(self.cache)
-            self._decode_all(missing)
+        if not all(map(is_whole, folders)):
+            with one_at_a_time(self.cache, "decodes songs"):
+                missing = {
+                    folder: track
+                    for folder, track in zip(folders, tracks, strict=True)
+                    if not is_whole(folder)
+                }
+                if missing:  # else the process that was waited for decoded them
+                    sweep(self.cache)
+                    self._decode_all(missing)
         return [self._open(*pair) for pair in zip(folders, tracks, strict=True)]
 
     def repeated(self, tracks: Sequence[Track]) -> list[tuple[Track, Track]]:
@@ -197,44 +202,64 @@ class Store:
             facts["scale"],
             track.weight,
             track.corpus,
+            (folder / "samples.npy").stat().st_ctime_ns,
         )
 
     def _key(self, track: Track) -> str:
-        parts = [FORMAT, str(self.sample_rate), str(self.channels)]
+        form = [FORMAT, str(self.sample_rate), str(self.channels)]
+        return digest_of("\n".join([*form, *self._sources(track)]).encode())
+
+    def content(self, track: Track) -> str:
+        """Names what a song's files hold, whatever they are called and however they are stored."""
+        return digest_of("\n".join(self._sources(track)).encode())
+
+    def _sources(self, track: Track) -> list[str]:
+        parts = []
         for stem, source in [("mixture", track.mixture), *track.stems.items()]:
             parts.append(stem)
             if source is not None:
                 parts += [self._fingerprint(source.path), str(source.stream)]
                 if source.channel is not None:
                     parts.append(f"channel {source.channel}")
-        return digest_of("\n".join(parts).encode())
+        return parts
 
     def _fingerprint_all(self, tracks: Sequence[Track]) -> None:
         """Read the files that were not read before, several at a time."""
-        paths = {source.path for track in tracks for source in sources(track).values()}
+        paths = sorted({source.path for track in tracks for source in sources(track).values()})
         with ThreadPoolExecutor() as pool:
-            list(pool.map(self._fingerprint, sorted(paths)))
+            if all(pool.map(self._kept_fingerprint, paths)):
+                return
+            with one_at_a_time(self.cache, "reads songs"):
+                list(pool.map(self._fingerprint, paths))
 
     def _fingerprint(self, path: Path) -> str:
-        """A digest of a file's content; taken once for as long as nothing touches the file.
-
-        (Its time of modification can be set back, by a copy for instance; that of the last change
-        of anything about it cannot.)
-        """
-        if (reason := unreadable(path)) is not None:
-            raise InputError(reason)
-        stat = path.stat()
-        times = f"{stat.st_mtime_ns}\n{stat.st_ctime_ns}"
-        identity = f"{path.resolve()}\n{stat.st_ino}\n{stat.st_size}\n{times}"
-        memo = self.cache / "fingerprints" / digest_of(os.fsencode(identity))
-        kept = memo.read_text(errors="replace") if memo.is_file() else ""
-        if DIGEST.fullmatch(kept):
+        """A digest of a file's content; taken once for as long as nothing touches the file."""
+        if (kept := self._kept_fingerprint(path)) is not None:
             return kept
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "blake2b").hexdigest()
-        with where_writable(), replacing(memo) as partial:
+        with where_writable(), replacing(self._memo(path)) as partial:
             partial.write_text(digest)
         return digest
+
+    def _kept_fingerprint(self, path: Path) -> str | None:
+        """None where the file was not read since it was last touched."""
+        if (reason := unreadable(path)) is not None:
+            raise InputError(reason)
+        memo = self._memo(path)
+        kept = memo.read_text(errors="replace") if memo.is_file() else ""
+        return kept if DIGEST.fullmatch(kept) else None
+
+    def _memo(self, path: Path) -> Path:
+        """Where the digest of a file is kept.
+
+        (A file's time of modification can be set back, by a copy for instance; that of the last
+        change of anything about it cannot.)
+        """
+        stat = path.stat()
+        times = f"{stat.st_mtime_ns}\n{stat.st_ctime_ns}"
+        identity = f"{path.resolve()}\n{stat.st_ino}\n{stat.st_size}\n{times}"
+        return self.cache / "fingerprints" / digest_of(os.fsencode(identity))
 
 
 def checksum(samples: np.ndarray, levels: np.ndarray) -> int:

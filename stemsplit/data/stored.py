@@ -1,9 +1,11 @@
 """A decoded track, read where it lies."""
 
 import hashlib
+import resource
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import _lru_cache_wrapper, cache, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,8 @@ from jaxtyping import Float32
 
 from stemsplit.data.tracks import Subset
 from stemsplit.errors import InputError
+
+MOST_MAPS = 4096  # songs that are mapped at a time, where the system allows as many open files
 
 
 @dataclass(frozen=True)
@@ -25,22 +29,21 @@ class StoredTrack:
     scale: float
     weight: float = 1.0  # of its training excerpts, beside those of the other tracks
     corpus: int = 0  # of those that are combined, the number
+    # When its samples were written, in ns: after damage they are decoded, and mapped, anew.
+    written: int = field(default=0, compare=False)
 
     @property
     def key(self) -> str:
         return self.folder.name
 
-    @cached_property
+    @property
     def samples(self) -> np.ndarray:
-        return np.load(self.folder / "samples.npy", mmap_mode="r", allow_pickle=False)
+        return _maps()(self.folder / "samples.npy", self.written)
 
     @property
     def levels(self) -> Float32[np.ndarray, "stem block"]:
         """The silence map: mean squares of the stems' blocks."""
         return np.load(self.folder / "levels.npy", allow_pickle=False)
-
-    def __getstate__(self) -> dict[str, object]:
-        return {name: value for name, value in self.__dict__.items() if name != "samples"}
 
     @property
     def time(self) -> int:
@@ -72,6 +75,33 @@ class StoredTrack:
 
     def _scaled(self, stored: np.ndarray) -> Float32[np.ndarray, "channel time"]:
         return stored.astype(np.float32) * np.float32(self.unit)
+
+
+@cache
+def _maps() -> "_lru_cache_wrapper[np.ndarray]":
+    """Map a file of samples; of many, the least used are closed.
+
+    Every map holds a file open, and a process may open so many (often 1,024).
+    """
+    return lru_cache(maxsize=min(MOST_MAPS, open_files() // 2))(_map)
+
+
+def _map(path: Path, written: int) -> np.ndarray:
+    samples: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+    return samples
+
+
+def open_files() -> int:
+    """How many files this process may open, after raising that as far as the system lets it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 4 * MOST_MAPS if hard == resource.RLIM_INFINITY else min(hard, 4 * MOST_MAPS)
+    if soft == resource.RLIM_INFINITY:
+        return wanted
+    if soft < wanted:
+        with suppress(OSError, ValueError):  # macOS has a second limit, which it does not tell
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+            return wanted
+    return soft
 
 
 def check_split(tracks: Sequence[StoredTrack]) -> None:

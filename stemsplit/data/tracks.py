@@ -24,6 +24,7 @@ from stemsplit.data.entries import (
     visible,
 )
 from stemsplit.errors import InputError
+from stemsplit.files import one_at_a_time
 
 Subset = Literal["train", "valid", "test"]
 
@@ -73,21 +74,27 @@ def musdb18hq(root: Path) -> list[Track]:
 def musdb7(root: Path) -> list[Track]:
     """The first 7 s of every song of MUSDB18, which musdb downloads where `root` holds nothing."""
     if not root.is_dir() or not any(root.iterdir()):
-        # Unpacked beside it: a download that is killed leaves nothing that looks whole.
-        partial = root.with_name(f".{root.name}.partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        try:
-            _import_musdb().DB(root=str(partial), download=True, subsets=[])
-            if root.is_dir():
-                root.rmdir()
-            partial.rename(root)
-        except (OSError, RuntimeError, BadZipFile) as error:
-            raise InputError(
-                f"{root}: the 7 s previews of MUSDB18 cannot be downloaded ({error}); where there "
-                f'is a network, run python -c \'import musdb; musdb.DB(root="musdb7", '
-                "download=True)', copy that folder here, and say data.root=/path/to/musdb7"
-            ) from None
+        with one_at_a_time(root.parent, "downloads the previews of MUSDB18"):
+            if not root.is_dir() or not any(root.iterdir()):
+                _download_previews(root)
     return musdb18(root)
+
+
+def _download_previews(root: Path) -> None:
+    # Unpacked beside it: a download that is killed leaves nothing that looks whole.
+    partial = root.with_name(f".{root.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        _import_musdb().DB(root=str(partial), download=True, subsets=[])
+        if root.is_dir():
+            root.rmdir()
+        partial.rename(root)
+    except (OSError, RuntimeError, BadZipFile) as error:
+        raise InputError(
+            f"{root}: the 7 s previews of MUSDB18 cannot be downloaded ({error}); where there "
+            f'is a network, run python -c \'import musdb; musdb.DB(root="musdb7", '
+            "download=True)', copy that folder here, and say data.root=/path/to/musdb7"
+        ) from None
 
 
 def demo(root: Path) -> list[Track]:

@@ -93,11 +93,13 @@ def _facts(folder: Path) -> dict[str, Any]:
 
 def _entry(folder: Path) -> Entry:
     facts = _facts(folder)
+    # A clock that was ahead leaves times of the future.
+    unused = max(0.0, clock.time() - (folder / "track.json").stat().st_mtime)
     return Entry(
         folder,
         facts["name"],
         facts["path"],
         facts["sample_rate"],
         sum(file.stat().st_size for file in folder.iterdir()),
-        (clock.time() - (folder / "track.json").stat().st_mtime) / DAY,
+        unused / DAY,
     )

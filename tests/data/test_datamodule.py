@@ -6,7 +6,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import lightning as L
+import numpy as np
 import pytest
+import soundfile
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
@@ -394,3 +396,61 @@ def test_what_only_test_songs_have_is_no_part_of_training(
     assert fingerprint(data) == before
     [tested] = data.tracks("test")
     assert "choir" in tested.stems
+
+
+def test_songs_in_which_a_target_never_sounds_are_refused(
+    build: Callable[..., StemDataModule], tmp_path: Path
+) -> None:
+    """… and not trained on until something is NaN."""
+    for song in ("train/A", "train/B", "valid/C"):
+        (tmp_path / song).mkdir(parents=True)
+        noise = np.random.default_rng(0).uniform(-0.1, 0.1, (RATE, 2))
+        noise *= not song.startswith("train")
+        for stem in ("drums", "vocals"):
+            soundfile.write(tmp_path / song / f"{stem}.wav", noise, RATE)
+    own = {"lister": folder, "root": str(tmp_path), "stems": None, "validation_tracks": None}
+    with pytest.raises(InputError, match="vocals is silent in all 2 training songs"):
+        build(**own).prepare_data()
+    soundfile.write(tmp_path / "train/A/drums.wav", noise + 0.1, RATE)
+    with pytest.raises(InputError, match="vocals is silent in all 2 training songs"):
+        build(**own).prepare_data()
+    build(**own, targets=["drums"]).prepare_data()  # which sounds in one
+
+
+def test_contents_name_the_songs_that_are_trained_on(
+    build: Callable[..., StemDataModule], wav_corpus: Path, tmp_path: Path
+) -> None:
+    moved = tmp_path / "moved"
+    shutil.copytree(wav_corpus, moved)
+    before = build().contents()
+    assert set(before) == {
+        "train/Tamsin Vole - Two Left Feet",
+        f"train/{OTHER_VALIDATION}",
+        f"valid/{VALIDATION}",
+    }
+    own = {"lister": musdb18hq, "root": str(moved)}
+    assert build(**own).contents() == before
+    assert build(**own, sample_rate=16000, front_end=None).contents() == before
+    (moved / "train" / OTHER_VALIDATION / "drums.wav").unlink()
+    shutil.copy(
+        moved / "train" / OTHER_VALIDATION / "bass.wav",
+        moved / "train" / OTHER_VALIDATION / "drums.wav",
+    )
+    after = build(**own).contents()
+    assert {song for song in before if before[song] != after[song]} == {f"train/{OTHER_VALIDATION}"}
+
+
+def test_names_of_stems_are_taken_in_any_unicode_form(
+    build: Callable[..., StemDataModule],
+) -> None:
+    composed, decomposed = "b\u00e4sse", "ba\u0308sse"
+    data = build(stems=[decomposed, "vocals"], targets=[decomposed])
+    assert data.targets == [composed]
+
+
+def test_a_folder_that_links_to_itself_is_one_line(
+    build: Callable[..., StemDataModule], tmp_path: Path
+) -> None:
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    with pytest.raises(InputError, match=r"loop: is a link to .*loop, which leads nowhere"):
+        build(lister=musdb18hq, root=str(tmp_path / "loop")).prepare_data()

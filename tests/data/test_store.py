@@ -1,5 +1,6 @@
 """The store: musdb's own samples, decoded once, and whatever is damaged decoded anew."""
 
+import hashlib
 import json
 import pickle
 import shutil
@@ -8,8 +9,10 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from typing import IO
 
 import musdb
 import numpy as np
@@ -18,6 +21,7 @@ import soundfile
 
 from stemsplit import audio
 from stemsplit.data import store as store_module
+from stemsplit.data.decoding import Decoded
 from stemsplit.data.demo_songs import write_song
 from stemsplit.data.store import Store
 from stemsplit.data.stored import StoredTrack, corpus_fingerprint
@@ -346,6 +350,12 @@ def test_a_stored_track_travels_light(track: Track, cache: Path) -> None:
     np.testing.assert_array_equal(arrived.read("vocals"), vocals)
 
 
+@pytest.fixture
+def no_locks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A drive on which files cannot be locked, so that processes do not wait for each other."""
+    monkeypatch.setattr(store_module, "one_at_a_time", lambda *_: nullcontext())
+
+
 def in_two_threads(decode: Callable[[], StoredTrack]) -> None:
     with ThreadPoolExecutor(2) as pool:
         first, second = (job.result() for job in [pool.submit(decode) for _ in range(2)])
@@ -354,7 +364,7 @@ def in_two_threads(decode: Callable[[], StoredTrack]) -> None:
 
 
 def test_two_threads_decode_at_once(
-    track: Track, cache: Path, monkeypatch: pytest.MonkeyPatch
+    no_locks: None, track: Track, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Store(cache, 4000, 1).tracks([track])  # the sources' digests are taken here
     both_have_read = threading.Barrier(2, timeout=20)
@@ -370,7 +380,7 @@ def test_two_threads_decode_at_once(
 
 
 def test_two_threads_look_at_new_sources_at_once(
-    track: Track, cache: Path, monkeypatch: pytest.MonkeyPatch
+    no_locks: None, track: Track, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     both_have_looked = threading.Barrier(2, timeout=20)
     file_digest = store_module.hashlib.file_digest
@@ -386,7 +396,7 @@ def test_two_threads_look_at_new_sources_at_once(
 
 
 def test_the_slower_one_leaves_the_quicker_ones_work(
-    track: Track, cache: Path, monkeypatch: pytest.MonkeyPatch
+    no_locks: None, track: Track, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who has opened a track must find it there whenever a worker process maps it."""
     reading, decoded = threading.Event(), threading.Event()
@@ -473,3 +483,45 @@ def test_a_song_with_too_many_channels_is_named(cache: Path, tmp_path: Path) -> 
     track = wav_track(tmp_path / "s", {"mixture": samples, "vocals": samples}, RATE, "PCM_16")
     with pytest.raises(InputError, match=r"mixture\.wav: audio of 6 channels cannot be made 2"):
         Store(cache, RATE, 2).tracks([track])
+
+
+def test_of_processes_that_start_together_one_decodes(
+    wav_tracks: list[Track], cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As those of torchrun do. (Locks of files part threads as they part processes.)"""
+    decoded: list[str] = []
+    read: list[str] = []
+    started = threading.Barrier(3)
+
+    def decode(track: Track, sample_rate: int, channels: int) -> Decoded:
+        decoded.append(track.name)
+        return original(track, sample_rate, channels)
+
+    def digest(file: IO[bytes], algorithm: str) -> "hashlib._Hash":
+        read.append(file.name)
+        return file_digest(file, algorithm)
+
+    def start(_: int) -> list[StoredTrack]:
+        started.wait()
+        return Store(cache, 8000, 1).tracks(wav_tracks)
+
+    original, file_digest = store_module.decode, hashlib.file_digest
+    monkeypatch.setattr(store_module, "decode", decode)
+    monkeypatch.setattr(store_module.hashlib, "file_digest", digest)
+    with ThreadPoolExecutor(3) as pool:
+        found = list(pool.map(start, range(3)))
+    assert sorted(decoded) == sorted(track.name for track in wav_tracks)
+    assert len(read) == len(set(read)) == 5 * len(wav_tracks)
+    assert found[0] == found[1] == found[2]
+
+
+def test_a_store_that_may_only_be_read_needs_no_lock(
+    wav_tracks: list[Track], cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    before = Store(cache, 8000, 1).tracks(wav_tracks)
+    monkeypatch.setattr("filelock.FileLock.acquire", refuse)
+    assert Store(cache, 8000, 1).tracks(wav_tracks) == before
+    assert Store(cache, 4000, 1).tracks(wav_tracks)

@@ -135,3 +135,13 @@ def test_days_are_a_number(days: str, cache: Path) -> None:
     asked = run("clean", cache, "--unused-days", days)
     assert asked.returncode == 2
     assert "invalid days value" in asked.stderr
+
+
+def test_a_clock_that_was_ahead_leaves_nothing_unused_for_less_than_no_time(
+    store: Store, listed: list[Track], cache: Path
+) -> None:
+    [track] = store.tracks(listed[:1])
+    ahead = time.time() + 1496 * DAY
+    os.utime(track.folder / "track.json", (ahead, ahead))
+    assert [entry.unused_days for entry in entries(cache)] == [0]
+    assert [reason for _, reason in clean(cache, 0)] == ["was not used for 0 days"]
