@@ -160,6 +160,8 @@ def check(config: DictConfig) -> None:
     # (True is a number to Python.)
     if config.workers is not None and (type(config.workers) is not int or config.workers < 1):
         raise InputError(f"workers={config.workers}: a number of processes, at least one")
+    if not isinstance(config.targets, str | ListConfig | None):
+        raise InputError(f"targets={config.targets} names no stems: say targets=[STEM,STEM]")
     for name in ("oracles", "stages", "spectral"):
         if not isinstance(config.evaluation[name], bool):
             raise InputError(f"evaluation.{name}={config.evaluation[name]}: say true or false")

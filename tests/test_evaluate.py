@@ -222,6 +222,8 @@ def test_results_of_other_songs_or_stems_are_not_overwritten(corpus: Path, tmp_p
         ("evaluation.oracles=maybe", "evaluation.oracles=maybe: say true or false"),
         ("evaluation.stages=1", "evaluation.stages=1: say true or false"),
         ("subset=train", "subset=train is none of"),
+        ("targets=5", "targets=5 names no stems"),
+        ("targets={a: b}", "names no stems"),
     ],
 )
 def test_a_setting_that_means_nothing_is_refused(

@@ -8,6 +8,7 @@ import pytest
 from stemsplit.errors import InputError
 from stemsplit.report import asks_for_ranking, main, page
 from stemsplit.reporting import page as written
+from stemsplit.reporting.run_records import read_run
 
 
 @pytest.fixture
@@ -70,3 +71,14 @@ def test_a_run_that_may_only_be_read_is_reported_elsewhere(
     with pytest.raises(InputError, match=r"report\.html: not writable; say --output FILE"):
         page([run])
     assert page([run], here / "here.html").is_file()
+
+
+def test_one_target_is_a_name_and_not_its_letters(here: Path) -> None:
+    run = a_run(here / "run")
+    (run / "config.yaml").write_text("targets: vocals\n")
+    assert read_run(run).targets == ["vocals"]
+
+
+def test_a_run_whose_name_is_no_utf8_is_reported(here: Path) -> None:
+    a_run(here / "caf\udce9")
+    assert r"caf\udce9" in page([Path("caf\udce9")]).read_text(encoding="utf-8")

@@ -53,5 +53,6 @@ def read(path: Path, identity: str, stems: Sequence[str]) -> SongScores | None:
             dict(facts["dropped"]),
             dict(facts["notes"]),
         )
-    except (ValueError, KeyError, TypeError, AttributeError):  # no JSON, or not ours
+    # No JSON, or not ours.
+    except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
         return None

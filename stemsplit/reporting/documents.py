@@ -51,7 +51,7 @@ def read_json(path: Path, shape: dict[str, Shape]) -> dict[str, Any]:
     """A mapping; raises `InputError` where it is not what `shape` says."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: is damaged ({error})") from None
     if not isinstance(content, dict):
         raise InputError(f"{path}: is damaged: it holds no mapping")

@@ -105,7 +105,8 @@ def sweep_page(
 
 def write(path: Path, page: str) -> None:
     with replacing(path) as partial:
-        partial.write_text(page, encoding="utf-8")
+        # A folder's name may be no UTF-8.
+        partial.write_text(page, encoding="utf-8", errors="backslashreplace")
 
 
 def _render(**content: Any) -> str:

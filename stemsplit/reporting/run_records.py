@@ -35,7 +35,8 @@ class RunRecord:
 
     @property
     def targets(self) -> list[str]:
-        return list(self.config.get("targets") or ["vocals"])
+        targets = self.config.get("targets") or ["vocals"]
+        return [targets] if isinstance(targets, str) else targets
 
     def layers(self, kind: str, end: str = "") -> dict[str, Points]:
         """Sizes by layer, of ``norm/KIND/LAYER`` + `end`."""
@@ -60,6 +61,8 @@ def read_run(folder: Path, name: str | None = None) -> RunRecord:
         raise InputError(f"{place}: is damaged ({str(error).splitlines()[0]})") from None
     if not isinstance(config, dict):
         raise InputError(f"{place}: is damaged: it holds no settings")
+    if not isinstance(config.get("targets"), list | str | None):
+        raise InputError(f"{place}: is damaged: targets={config['targets']} names no stems")
     metrics, epochs = read_metrics(folder / "metrics.csv")
     results = {}
     for label, path in {

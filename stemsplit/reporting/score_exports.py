@@ -63,7 +63,10 @@ def write_spreads_csv(path: Path, spreads: Spreads, protocol: Protocol) -> None:
 
 
 def _write_csv(path: Path, columns: Sequence[str], lines: Iterator[Sequence[Any]]) -> None:
-    with replacing(path) as partial, partial.open("w", newline="") as file:
+    with (
+        replacing(path) as partial,
+        partial.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file,
+    ):
         table = csv.writer(file)
         table.writerow(columns)
         table.writerows(lines)
@@ -128,7 +131,8 @@ def write_latex(
             ],
         )
     with replacing(path) as partial:
-        partial.write_text("\n".join([*lines, ""]))
+        text = "\n".join([*lines, ""])
+        partial.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def _latex_table(columns: Sequence[str], sections: Sequence[Sequence[Sequence[str]]]) -> list[str]:

@@ -196,10 +196,12 @@ def test_what_is_no_run_or_is_damaged_is_named(
         (
             ("config.yaml", "a: [", "config.yaml: is damaged"),
             ("config.yaml", "3", "config.yaml: is damaged: it holds no settings"),
+            ("config.yaml", "targets: 3", "config.yaml: is damaged: targets=3"),
             ("metrics.csv", "step,epoch,lr\n1,0,x\n", "metrics.csv: line 2 is damaged"),
             ("metrics.csv", "a,b\n1,0\n", "metrics.csv: line 2 is damaged"),
             ("result.json", "{", "result.json: is damaged"),
             ("result.json", "[]", "result.json: is damaged"),
+            ("result.json", "[" * 100_000, "result.json: is damaged"),
             ("result.json", '{"scores": []}', "result.json: is damaged: `scores`"),
             ("result.json", '{"scores": {"mlp": {"vocals": {"SDR": 3}}}}', "damaged: `scores`"),
             ("excerpts/index.json", "{", "index.json: is damaged"),
