@@ -1,5 +1,7 @@
 """Every architecture goes the whole way of a training, in this process."""
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,8 @@ from omegaconf import DictConfig
 
 import stemsplit
 from stemsplit import audio
-from stemsplit.configuration import CONF, register_resolvers
+from stemsplit.configuration import CONF, register_resolvers, saved
+from stemsplit.errors import InputError
 from stemsplit.train import train
 from stemsplit.training.excerpts import read_index, sdr
 
@@ -100,3 +103,23 @@ def test_two_trainings_of_one_seed_are_the_same(
         torch.rand(7)
     assert found[0] == found[1]
     assert len(found[0]) > 2
+
+
+def test_a_resumed_run_asks_before_it_goes_on_with_other_songs(
+    wav_corpus: Path, tmp_path: Path
+) -> None:
+    corpus, run = tmp_path / "corpus", tmp_path / "run"
+    shutil.copytree(wav_corpus, corpus)
+    cache = tmp_path / "cache"
+    train(configuration(run, cache, corpus, "model=mlp", "epochs=1"))
+    shutil.rmtree(corpus / "train" / "The Low Kettles - Ash And Ember")
+    resumed = configuration(run, cache, corpus, "model=mlp", "epochs=2", f"resume={run}")
+    with pytest.raises(InputError, match=r"removed: train/The Low Kettles.*allow_changed_corpus"):
+        train(resumed)
+    allowed = resumed.copy()
+    allowed.allow_changed_corpus = True
+    train(allowed)
+    result = json.loads((run / "result.json").read_text())
+    assert result["trained_on"]["songs"] == 1
+    assert result["trained_on"]["songs_changed_at_steps"] == [4]  # 2 songs, 4 excerpts, 2 a batch
+    assert not saved(run).allow_changed_corpus  # it was said for that time
