@@ -10,6 +10,8 @@ import shlex
 import signal
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from multiprocessing import current_process
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,6 @@ import hydra
 import lightning as L
 from filelock import FileLock, Timeout
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.types import Transformer
 from hydra.types import RunMode
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import SIGTERMException
@@ -79,8 +80,18 @@ def how_to_go_on(config: DictConfig) -> str:
     run = Path(config.resume or config.run_dir)
     if not (run / "last.ckpt").is_file():
         return "interrupted before the first checkpoint; start the training anew"
-    setting = f"resume={Transformer.str(configuration.quoted(str(run)))}"
-    return f"interrupted; go on with: python -m stemsplit.train {shlex.quote(setting)}"
+    return f"interrupted; go on with: python -m stemsplit.train {shlex.quote(f'resume={run}')}"
+
+
+@contextmanager
+def interrupts() -> Iterator[None]:
+    """Around Lightning's loops, which end with exit code 1 after Ctrl-C: raise it again."""
+    try:
+        yield
+    except SystemExit as ended:
+        if isinstance(ended.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from None
+        raise
 
 
 def trial(config: DictConfig) -> None:
@@ -217,12 +228,8 @@ def fit(
     if is_first():  # only now: a run that cannot be resumed so keeps what it had
         configuration.save(config, Path(config.run_dir))
         remember_songs(Path(config.run_dir), data.contents(), kept_steps)
-    try:
+    with interrupts():
         trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
-    except SystemExit as ended:
-        if isinstance(ended.__context__, KeyboardInterrupt):  # Lightning makes it exit code 1
-            raise KeyboardInterrupt from None
-        raise
     return trainer
 
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ import stemsplit
 from stemsplit import audio
 from stemsplit.configuration import CONF, register_resolvers, saved
 from stemsplit.errors import InputError
-from stemsplit.train import train
+from stemsplit.train import how_to_go_on, interrupts, train
 from stemsplit.training.excerpts import read_index, sdr
 
 MODELS = sorted(
@@ -123,3 +124,36 @@ def test_a_resumed_run_asks_before_it_goes_on_with_other_songs(
     assert result["trained_on"]["songs"] == 1
     assert result["trained_on"]["songs_changed_at_steps"] == [4]  # 2 songs, 4 excerpts, 2 a batch
     assert not saved(run).allow_changed_corpus  # it was said for that time
+
+
+def test_one_cycle_lasts_for_the_whole_training(wav_corpus: Path, tmp_path: Path) -> None:
+    config = configuration(
+        tmp_path / "run",
+        tmp_path / "cache",
+        wav_corpus,
+        *("model=mlp", "scheduler=one_cycle", "optimizer.lr=0.01", "epochs=2"),
+    )
+    train(config)
+    last = torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)
+    (scheduler,) = last["lr_schedulers"]
+    assert scheduler["total_steps"] == last["global_step"] == scheduler["last_epoch"] > 2
+    assert scheduler["_last_lr"][0] < 1e-6
+
+
+def test_ctrl_c_that_lightning_made_an_exit_code_is_an_interrupt_again() -> None:
+    with pytest.raises(KeyboardInterrupt), interrupts():
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            sys.exit(1)
+    with pytest.raises(SystemExit), interrupts():
+        sys.exit(1)
+
+
+def test_an_interrupted_training_says_how_to_go_on(tmp_path: Path) -> None:
+    config = DictConfig({"resume": None, "run_dir": str(tmp_path / "my run")})
+    assert how_to_go_on(config).startswith("interrupted before the first checkpoint")
+    (tmp_path / "my run").mkdir()
+    (tmp_path / "my run" / "last.ckpt").touch()
+    quoted = f"'resume={tmp_path}/my run'"
+    assert how_to_go_on(config) == f"interrupted; go on with: python -m stemsplit.train {quoted}"
