@@ -137,15 +137,17 @@ def test_one_cycle_lasts_for_the_whole_training(wav_corpus: Path, tmp_path: Path
     last = torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)
     (scheduler,) = last["lr_schedulers"]
     assert scheduler["total_steps"] == last["global_step"] == scheduler["last_epoch"] > 2
-    assert scheduler["_last_lr"][0] < 1e-6
 
 
 def test_ctrl_c_that_lightning_made_an_exit_code_is_an_interrupt_again() -> None:
-    with pytest.raises(KeyboardInterrupt), interrupts():
+    def as_lightning_does() -> None:
         try:
             raise KeyboardInterrupt
         except KeyboardInterrupt:
             sys.exit(1)
+
+    with pytest.raises(KeyboardInterrupt), interrupts():
+        as_lightning_does()
     with pytest.raises(SystemExit), interrupts():
         sys.exit(1)
 
