@@ -9,7 +9,6 @@ from typing import Any
 import torch
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Quote, QuotedString, Transformer
 from hydra.utils import instantiate
 from lightning.pytorch import callbacks
 from omegaconf import DictConfig, OmegaConf
@@ -76,6 +75,11 @@ def residual(targets: Sequence[str], stems: Sequence[str] | None) -> str | None:
     return "accompaniment" if list(targets) == ["vocals"] else "residual"
 
 
+def environment(name: str, default: str | None) -> str | None:
+    """``${environment:NAME,default}``: a variable of the environment; an empty one is unset."""
+    return os.environ.get(name) or default
+
+
 def on_gpu(accelerator: str) -> bool:
     """``${on_gpu:${trainer.accelerator}}``: whether a training runs on CUDA devices."""
     return accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
@@ -104,6 +108,7 @@ def loader_workers(accelerator: str) -> int:
 
 
 def register_resolvers() -> None:
+    OmegaConf.register_resolver("environment", environment, replace=True)
     OmegaConf.register_resolver("first", first, replace=True)
     OmegaConf.register_resolver("residual", residual, replace=True)
     # ${scaled:${window},${data.downsample.rate}}
@@ -162,39 +167,6 @@ def save(config: DictConfig, run: Path) -> None:
         OmegaConf.save(config, partial)
 
 
-def tuned(arguments: list[str]) -> list[str]:
-    """A command line with the settings of ``tuned=FILE`` (a sweep's ``best.yaml``) put in front.
-
-    So what is said beside it has the last word, and Hydra looks at them as at all others.
-    """
-    others = [word for word in arguments if not word.startswith("tuned=")]
-    files = [word.partition("=")[2].strip("'\"") for word in arguments if word not in others]
-    if not files or files[-1] == "null":
-        return arguments
-    path = Path(files[-1])
-    try:
-        found = OmegaConf.load(path)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        why = error.strerror if isinstance(error, OSError) else f"is damaged ({error!s})"
-        line = " ".join(str(why).split())
-        raise InputError(f"{path}: {line}; tuned= takes a sweep's best.yaml") from None
-    if not isinstance(found, DictConfig) or not found:
-        raise InputError(f"{path}: holds no settings; tuned= takes a sweep's best.yaml")
-    settings: Any = OmegaConf.to_container(found)
-    words = [f"{name}={Transformer.str(quoted(value))}" for name, value in settings.items()]
-    print(f"{path}: {' '.join(words)}")
-    first = next(
-        (place for place, word in enumerate(others) if "=" in word and word[0] != "-"), len(others)
-    )
-    file = f"tuned={Transformer.str(quoted(str(path)))}"
-    return [*others[:first], *words, *others[first:], file]
-
-
-def quoted(value: Any) -> Any:
-    """As Hydra's grammar has it, which would read a string of digits as a number."""
-    return QuotedString(value, Quote.single) if isinstance(value, str) else value
-
-
 def saved(run: Path) -> DictConfig:
     """The configuration that a run was started with; its paths follow where the run was moved."""
     path = run / "config.yaml"
@@ -211,6 +183,17 @@ def saved(run: Path) -> DictConfig:
     return config
 
 
+def resumed(folder: str, words: Sequence[str]) -> DictConfig:
+    """The configuration of the run to resume, with the settings of the command line put in."""
+    run = Path(folder).absolute()
+    config = saved(run)
+    override(config, [word for word in words if not word.startswith(("resume=", "hydra."))])
+    if not (run / "last.ckpt").is_file():
+        raise InputError(f"{run}: has no last.ckpt yet; start it anew")
+    config.resume = str(run)
+    return config
+
+
 # What a resumed run can be given anew; all else is in its weights, its optimiser, its chunks.
 CHANGEABLE = (
     *("epochs", "patience", "checkpoint_minutes", "evaluate_test", "data.root", "data.cache"),
@@ -219,13 +202,13 @@ CHANGEABLE = (
 )
 
 
-def override(config: DictConfig, overrides: list[str]) -> None:
+def override(config: DictConfig, overrides: Sequence[str]) -> None:
     """Put values of the command line in place of a saved configuration's own.
 
     A saved configuration is complete, so single values of `CHANGEABLE` are exchanged: neither whole
     groups (``trainer=…``) nor settings that it does not have.
     """
-    for given in OverridesParser.create().parse_overrides(overrides):
+    for given in OverridesParser.create().parse_overrides(list(overrides)):
         name = given.key_or_group
         if given.is_delete() or given.is_add() or not known(config, name):
             raise InputError(f"{given.input_line}: a resumed run has no such setting to change")

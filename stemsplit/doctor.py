@@ -25,6 +25,7 @@ from rich.table import Table
 from rich.text import Text
 
 from stemsplit import configuration
+from stemsplit.command_line import prepared
 from stemsplit.configuration import CONF, make
 from stemsplit.data.combined import Corpus, combined
 from stemsplit.data.diagnosis import listing_findings
@@ -36,13 +37,22 @@ from stemsplit.data.official import STEMS, layout, other_corpus
 from stemsplit.data.tracks import all_stems, check_targets, found_stems, with_validation
 from stemsplit.errors import InputError, one_line_errors
 from stemsplit.printed_tables import print_table
+from stemsplit.settings.check import check as check_settings
 
 configuration.register_resolvers()
 
 
-@hydra.main(config_path=CONF, config_name="doctor")
-def main(config: DictConfig) -> None:
+def main() -> None:
+    arguments = ["json=true" if word == "--json" else word for word in sys.argv[1:]]
     with one_line_errors():
+        sys.argv[1:] = prepared("doctor", arguments).arguments
+    composed()
+
+
+@hydra.main(config_path=CONF, config_name="doctor")
+def composed(config: DictConfig) -> None:
+    with one_line_errors():
+        check_settings(config, "doctor")
         with redirect_stdout(sys.stderr):  # stdout is the report's alone
             report = examine_corpus(config)
         if config.json:
@@ -179,5 +189,4 @@ def by_text(findings: Sequence[dict[str, str]]) -> dict[tuple[str, str], list[st
 
 
 if __name__ == "__main__":
-    sys.argv = ["json=true" if word == "--json" else word for word in sys.argv]
     main()

@@ -9,6 +9,7 @@ from stemsplit.usage import begin
 
 begin(__name__, "evaluate")  # before the imports that take seconds
 
+import sys
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
@@ -20,6 +21,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from stemsplit import configuration, processes
 from stemsplit.checkpoint import checkpoint_of
+from stemsplit.command_line import prepared
 from stemsplit.configuration import CONF, make
 from stemsplit.data.datamodule import StemDataModule
 from stemsplit.data.stored import corpus_fingerprint
@@ -51,8 +53,7 @@ from stemsplit.reporting.score_tables import (
     print_whole_songs,
 )
 from stemsplit.scoring_settings import asked_for, described
-
-SUBSETS = ("valid", "test")
+from stemsplit.settings.check import check
 
 configuration.register_resolvers()
 
@@ -69,8 +70,14 @@ class Given(NamedTuple):
         return self.path.stem if self.run is None else str(self.run.name)
 
 
+def main() -> None:
+    with one_line_errors():
+        sys.argv[1:] = prepared("evaluate", sys.argv[1:]).arguments
+    composed()
+
+
 @hydra.main(config_path=CONF, config_name="evaluate")
-def main(config: DictConfig) -> None:
+def composed(config: DictConfig) -> None:
     with one_line_errors(), processes.joined():
         evaluate_systems(config, HydraConfig.get().overrides.task)
 
@@ -81,7 +88,7 @@ def evaluate_systems(config: DictConfig, words: Sequence[str] = ()) -> None:
     `words` are the settings on the command line: they win over those of a run that is scored.
     """
     asked = asked_for(words)
-    check(config)
+    check(config, "evaluate")
     checkpoints = [given(path, name) for name, path in listed(config.checkpoint)]
     folders = [Folder(path, name) for name, path in listed(config.estimates)]
     if not checkpoints and not folders:
@@ -151,20 +158,6 @@ def evaluate_systems(config: DictConfig, words: Sequence[str] = ()) -> None:
                 if count is None
                 else f"{run}: scored on the test songs of {corpus} {times} by now"
             )
-
-
-def check(config: DictConfig) -> None:
-    """Raise `InputError` for a setting that means nothing."""
-    if config.subset not in SUBSETS:
-        raise InputError(f"subset={config.subset} is none of {SUBSETS}")
-    # (True is a number to Python.)
-    if config.workers is not None and (type(config.workers) is not int or config.workers < 1):
-        raise InputError(f"workers={config.workers}: a number of processes, at least one")
-    if not isinstance(config.targets, str | ListConfig | None):
-        raise InputError(f"targets={config.targets} names no stems: say targets=[STEM,STEM]")
-    for name in ("oracles", "stages", "spectral"):
-        if not isinstance(config.evaluation[name], bool):
-            raise InputError(f"evaluation.{name}={config.evaluation[name]}: say true or false")
 
 
 def listed(several: Any) -> list[tuple[str | None, Path]]:

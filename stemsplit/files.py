@@ -139,3 +139,26 @@ def one_at_a_time(folder: Path, what: str) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def check_writable(folder: Path, setting: str) -> None:
+    """Raise `InputError` if a folder cannot be made or written; `setting` chooses another."""
+    place = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
+    if not place.is_dir():
+        raise InputError(f"{place}: is not a folder; choose another one with {setting}=FOLDER")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise InputError(f"{place}: may not be written; choose another one with {setting}=FOLDER")
+
+
+@contextmanager
+def removed_if_empty(folder: Path | None) -> Iterator[None]:
+    """At the end, remove `folder` and its parents if they are new and empty."""
+    missing = [] if folder is None else [folder, *folder.parents]
+    missing = [path for path in missing if not path.exists()]
+    try:
+        yield
+    finally:
+        for path in missing:
+            if not path.is_dir() or any(path.iterdir()):
+                break
+            path.rmdir()

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from hydra.core.override_parser.types import Transformer
 from optuna.trial import FrozenTrial
 from rich.markup import escape
 from rich.table import Table
@@ -17,6 +16,7 @@ from stemsplit.checkpoint import read
 from stemsplit.errors import InputError
 from stemsplit.evaluation.intervals import rank_correlation
 from stemsplit.files import replacing
+from stemsplit.path_settings import quote
 from stemsplit.printed_tables import print_table
 from stemsplit.reporting.page import write
 from stemsplit.reporting.run_records import read_metrics
@@ -101,7 +101,7 @@ def trained(run: Path, words: Sequence[str]) -> Path:
     """The folder of a training, gone on with where it was broken off, done where it is not."""
     if (run / "result.json").is_file():
         return run
-    place = Transformer.str(configuration.quoted(str(run)))
+    place = quote(str(run))
     begun = (run / "last.ckpt").is_file()
     command = [f"resume={place}"] if begun else [*words, f"hydra.run.dir={place}"]
     ended = subprocess.run([sys.executable, "-m", "stemsplit.train", *command])

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import IntervalSweep, Transformer
+from hydra.core.override_parser.types import IntervalSweep
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.sweeper import Sweeper
@@ -210,11 +210,9 @@ class TrialSweeper(Sweeper):
 
     def _words(self, number: int, settings: Mapping[str, Any], fixed: Sequence[str]) -> list[str]:
         """A job's command line. The folder's name may hang on what is tried: it is written out."""
-        from stemsplit.configuration import quoted
+        from stemsplit.path_settings import quote
 
-        folder, name = (
-            Transformer.str(quoted(text)) for text in (str(self.folder), self.base.sweep.name)
-        )
+        folder, name = quote(str(self.folder)), quote(str(self.base.sweep.name))
         of_sweep = [f"hydra.sweep.dir={folder}", f"sweep.name={name}", f"sweep.trial={number}"]
         return [*fixed, *words_of(settings), *of_sweep]
 

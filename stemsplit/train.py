@@ -28,6 +28,7 @@ from omegaconf import DictConfig, OmegaConf
 from stemsplit import configuration, processes
 from stemsplit.allocator import keep_freed_memory
 from stemsplit.checkpoint import read
+from stemsplit.command_line import prepared
 from stemsplit.configuration import CONF, make, settings_at_fault
 from stemsplit.data.datamodule import StemDataModule
 from stemsplit.data.diagnosis import listing_findings
@@ -38,8 +39,10 @@ from stemsplit.evaluation.protocol import Protocol
 from stemsplit.evaluation.runner import evaluate
 from stemsplit.evaluation.systems import Mixture, System, Trained
 from stemsplit.evaluation.tables import rows_of
+from stemsplit.files import make_writable_folder, removed_if_empty
 from stemsplit.reporting.results import count_test_scoring, counted_as, write_result
 from stemsplit.reporting.score_tables import print_scores
+from stemsplit.settings.check import check
 from stemsplit.training.metrics_csv import MetricsCsv
 from stemsplit.training.module import SeparationModule
 from stemsplit.training.precision import check_precision
@@ -50,9 +53,13 @@ configuration.register_resolvers()
 
 def main() -> None:
     with one_line_errors():
-        sys.argv[1:] = configuration.tuned(sys.argv[1:])
+        sys.argv[1:], folder = prepared("train", sys.argv[1:])
     try:
-        composed()
+        with removed_if_empty(folder if is_first() else None):
+            if folder is not None and is_first():
+                with one_line_errors():
+                    make_writable_folder(folder)
+            composed()
     except SIGTERMException:  # would be an exit without an error, as of what has ended
         sys.exit(128 + signal.SIGTERM)
 
@@ -64,15 +71,14 @@ def composed(config: DictConfig) -> None:
         if (config.trainer.devices, config.trainer.num_nodes) != (1, 1):
             # Each process starts the others with its own command line: the whole sweep.
             raise InputError("a sweep's jobs have one process each: trainer.devices=1, no ddp")
+        check(config, "train")
         trial(config)  # Hydra notes what fails, and goes on with the next job
         return
     with one_line_errors(lambda: how_to_go_on(config)):
-        try:
-            train(config if config.resume is None else resumed_configuration(config))
-        finally:
-            run = Path(config.run_dir)
-            if is_first() and not any(run.iterdir()):
-                run.rmdir()  # nothing came of it: Hydra made the folder beforehand
+        check(config, "train")
+        if config.resume is not None:
+            config = configuration.resumed(config.resume, HydraConfig.get().overrides.task)
+        train(config)
 
 
 def how_to_go_on(config: DictConfig) -> str:
@@ -121,18 +127,6 @@ def trial(config: DictConfig) -> None:
 def is_first() -> bool:
     """Whether this is the process that a person started; a distributed training starts others."""
     return getattr(rank_zero_only, "rank", 0) == 0 and os.environ.get("NODE_RANK", "0") == "0"
-
-
-def resumed_configuration(config: DictConfig) -> DictConfig:
-    """The run's own configuration; what the command line says beside ``resume=`` wins."""
-    run = Path(config.resume).absolute()
-    saved = configuration.saved(run)
-    given = HydraConfig.get().overrides.task
-    configuration.override(saved, [word for word in given if not word.startswith("resume=")])
-    if not (run / "last.ckpt").is_file():
-        raise InputError(f"{run}: has no last.ckpt yet; start it anew")
-    saved.resume = str(run)
-    return saved
 
 
 def train(config: DictConfig) -> None:

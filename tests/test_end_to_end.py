@@ -118,11 +118,11 @@ def test_offline_wandb_run_is_finished_after_an_error(place: Path, corpus: list[
     folder = place / "fails"
     overrides = [name for name in TINY if name != "logger=csv"]
     process = start(
-        place, "train", *corpus, *overrides, "optimizer.lr=-1", f"hydra.run.dir={folder}"
+        place, "train", *corpus, *overrides, "+optimizer.eps=-1", f"hydra.run.dir={folder}"
     )
     output, errors = process.communicate(timeout=240)
     assert process.returncode == 1
-    assert "Invalid learning rate" in output + errors
+    assert "Invalid epsilon value" in output + errors
     [recorded] = folder.glob("wandb/offline-run-*/run-*.wandb")
     assert recorded.stat().st_size > 0
 

@@ -19,7 +19,7 @@ def main() -> None:
     parser.add_argument(
         "--cache",
         type=Path,
-        default=Path(os.environ.get("STEMSPLIT_CACHE", "~/.cache/stemsplit")),
+        default=Path(os.environ.get("STEMSPLIT_CACHE") or "~/.cache/stemsplit"),
         help="the store's folder, as data.cache names it (default: %(default)s)",
     )
     commands = parser.add_subparsers(dest="command", required=True)

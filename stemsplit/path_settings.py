@@ -1,0 +1,109 @@
+"""Settings that are paths, quoted so that Hydra's grammar reads any name of a file as it is."""
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Quote, QuotedString, Transformer
+from hydra.errors import HydraException
+
+PATHS = {
+    *("data.root", "data.cache", "resume", "tuned", "output", "run_dir"),
+    *("hydra.run.dir", "hydra.sweep.dir", "trainer.default_root_dir"),
+}
+COLLECTIONS = {"checkpoint", "estimates"}  # a path, [PATH,PATH] or {NAME: PATH}
+# What stands between two commas: a quoted text as a whole, or whatever holds no comma.
+QUOTED = r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*\""""
+ITEM = re.compile(rf"\s*(?:({QUOTED})\s*(?=,|$)|[^,]+)")
+PAIR = re.compile(rf"\s*([^:,]+?)\s*:\s*({QUOTED}(?=\s*(?:,|$))|[^,]+)(?:,|$)")
+
+
+def quote_paths(arguments: Sequence[str], sweeping: bool = False) -> list[str]:
+    """The arguments of a command, each path among them in quotes.
+
+    A file or folder of exactly the given name wins over Hydra's grammar. Else ``null``, quoted
+    values and, of `COLLECTIONS`, lists and mappings keep their meaning; a sweep's commas too.
+    """
+    return [quote_argument(word, sweeping) for word in arguments]
+
+
+def quote_argument(word: str, sweeping: bool) -> str:
+    setting, equals, value = word.partition("=")
+    name = setting.lstrip("+")
+    group = name.partition(".")[0]
+    if not equals or not value or not (name in PATHS or group in COLLECTIONS):
+        return word
+    if not exists(value):
+        if name in COLLECTIONS and (collection := quote_collection(value)) is not None:
+            return f"{setting}={collection}"
+        if sweeping and "," in value:
+            if is_function(value):
+                return word
+            return f"{setting}={','.join(map(quote_path, items_of(value)))}"
+    return f"{setting}={quote_path(value)}"
+
+
+def quote_path(text: str) -> str:
+    """One path in quotes, ``~`` expanded. ``${…}`` is a reference unless a file has that name."""
+    if exists(text):
+        return quote(literal(str(Path(text).absolute()) if text.startswith("~") else text))
+    if text == "null":
+        return text
+    return quote(os.path.expanduser(unquoted(text)))
+
+
+def quote_collection(text: str) -> str | None:
+    """A list or mapping of paths with all of them in quotes; None if the text is neither."""
+    inside = text[1:-1]
+    if text[0] == "[" and text[-1] == "]":
+        return f"[{','.join(map(quote_path, items_of(inside)))}]"
+    if text[0] == "{" and text[-1] == "}":
+        pairs = PAIR.findall(inside)
+        if pairs or not inside.strip():
+            return f"{{{','.join(f'{name}: {quote_path(path.strip())}' for name, path in pairs)}}}"
+    return None
+
+
+def items_of(text: str) -> list[str]:
+    return [found.group().strip() for found in ITEM.finditer(text)]
+
+
+def exists(text: str) -> bool:
+    try:
+        return os.path.lexists(text)
+    except ValueError:  # a NUL byte
+        return False
+
+
+def quote(text: str) -> str:
+    return str(Transformer.str(QuotedString(text, Quote.single)))
+
+
+def literal(text: str) -> str:
+    """A text that OmegaConf does not take for a reference."""
+    return text.replace("${", r"\${")
+
+
+def unquoted(text: str) -> str:
+    """The content of a text that is one quoted string of Hydra's grammar, else the text itself."""
+    if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
+        value = value_of(text)
+        if isinstance(value, QuotedString):
+            return str(value.text)
+    return text
+
+
+def is_function(text: str) -> bool:
+    """Whether Hydra reads a sweep's values from a function, as ``choice(a,b)``."""
+    return re.fullmatch(r"\w+\(.*\)", text) is not None and value_of(text) is not None
+
+
+def value_of(text: str) -> object:
+    """A value as Hydra's grammar has it; None where it has none."""
+    try:
+        [override] = OverridesParser.create().parse_overrides([f"x={text}"])
+    except HydraException:
+        return None
+    return override._value
