@@ -48,6 +48,7 @@ def train(wav_corpus: Path, tmp_path: Path) -> Callable[..., dict[str, Any]]:
         accumulate: int = 1,
         patience: int = 5,
         least_improvement: float = 0.0,
+        max_steps: int = -1,
     ) -> dict[str, Any]:
         L.seed_everything(1, verbose=False)
         separator = build(
@@ -89,6 +90,7 @@ def train(wav_corpus: Path, tmp_path: Path) -> Callable[..., dict[str, Any]]:
             default_root_dir=folder,
             accelerator="cpu",
             max_epochs=EPOCHS,
+            max_steps=max_steps,
             gradient_clip_val=5.0,
             accumulate_grad_batches=accumulate,
             logger=False,
@@ -160,3 +162,27 @@ def test_one_that_stopped_early_trains_no_further(
     assert not differences(stopped, train(tmp_path / "stopped", last, **never_better))
     # … unless it is given more patience.
     assert train(tmp_path / "stopped", last)["global_step"] == EPOCHS * STEPS
+
+
+def test_training_that_ends_in_mid_epoch_is_validated_and_goes_on(
+    train: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    ended = train(tmp_path / "run", max_steps=STEPS + 2)
+    assert ended["global_step"] == STEPS + 2
+    best = torch.load(tmp_path / "run/best.ckpt", weights_only=True)
+    [scored] = [
+        state
+        for name, state in best["callbacks"].items()
+        if "validation/loss" in name and "best_model_score" in state
+    ]
+    assert scored["best_model_score"] > 0
+    resumed = train(tmp_path / "run", tmp_path / "run/last.ckpt")
+    assert resumed["global_step"] > STEPS + 2
+
+
+def test_training_that_ends_before_its_first_epoch_does_has_a_best_checkpoint(
+    train: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    train(tmp_path, max_steps=2)
+    assert torch.load(tmp_path / "best.ckpt", weights_only=True)["global_step"] == 2
+    assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == 2

@@ -74,6 +74,12 @@ class SeparationModule(L.LightningModule):
         self.train_loss.add(loss, len(batch.keys))
         return loss
 
+    def on_train_batch_end(self, outputs: Any, batch: Batch, index: int) -> None:
+        # Training may end in the middle of an epoch. With this flag Lightning validates there as
+        # at the end of an epoch, so that the last weights are scored and can become the best ones.
+        if self.trainer.global_step == self.trainer.max_steps:
+            self.trainer.should_stop = True
+
     def _loss(self, estimate: Estimate, batch: Batch) -> Tensor:
         with torch.autocast(batch.mixture.device.type, enabled=False):
             return self.loss(estimate, batch)
