@@ -140,6 +140,11 @@ def train(config: DictConfig) -> None:
     check_precision(
         str(config.trainer.precision), module, configuration.on_cpu(config.trainer.accelerator)
     )
+    trainer: L.Trainer = make(
+        config.trainer,
+        callbacks=[found for found in make(config.callbacks).values() if found is not None],
+        logger=False,
+    )
     with settings_at_fault():
         data: StemDataModule = make(config.data, _partial_=True)(
             front_end=separator.front_end, views=separator.network.views
@@ -166,7 +171,7 @@ def train(config: DictConfig) -> None:
     try:
         for dashboard in dashboards:
             dashboard.add_tag(f"data-{data.trained_on()['fingerprint'][:8]}")
-        trainer = fit(config, module, data, loggers)
+        fit(config, trainer, module, data, loggers)
         run = common_run(run, trainer)
         config.run_dir = str(run)
         if was_pruned(trainer):
@@ -197,13 +202,14 @@ def common_run(run: Path, trainer: L.Trainer) -> Path:
 
 
 def fit(
-    config: DictConfig, module: SeparationModule, data: StemDataModule, loggers: list[Any]
-) -> L.Trainer:
-    trainer: L.Trainer = make(
-        config.trainer,
-        callbacks=[found for found in make(config.callbacks).values() if found is not None],
-        logger=loggers,
-    )
+    config: DictConfig,
+    trainer: L.Trainer,
+    module: SeparationModule,
+    data: StemDataModule,
+    loggers: list[Any],
+) -> None:
+    if not config.trainer.fast_dev_run:
+        trainer.loggers = loggers
     for logger in loggers:
         logger.log_hyperparams(OmegaConf.to_container(config, resolve=True))
     checkpoint, kept_steps = None, 0
@@ -224,7 +230,6 @@ def fit(
         remember_songs(Path(config.run_dir), data.contents(), kept_steps)
     with interrupts():
         trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
-    return trainer
 
 
 def score(

@@ -63,6 +63,9 @@ def test_a_bad_setting_is_one_line(command: str, words: str, says: str, folder: 
 @pytest.mark.parametrize(
     ("words", "says"),
     [
+        (["+trainer.nonsense=1"], "nonsense"),
+        (["trainer.strategy=fsdp", "trainer.accelerator=cpu"], "fsdp"),
+        (["+callbacks.timing.nonsense=1"], "nonsense"),
         (["hop=1000"], "hop 1000 does not divide window 4096"),
         (["resume=a/b"], "a/b: not the folder of a run"),
         (["data=folder", "data.root=12345"], "12345"),
@@ -89,6 +92,7 @@ def test_a_refused_training_leaves_no_folder(
     assert line.startswith("error: ")
     assert says in line
     assert {path.name for path in folder.rglob("*")} == {"new", "file"}
+    assert not (folder.parent / "cache").exists()
 
 
 def test_a_cache_that_cannot_be_written_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
