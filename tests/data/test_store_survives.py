@@ -15,6 +15,7 @@ import pytest
 import soundfile
 
 from stemsplit.data import store as store_module
+from stemsplit.data import stored
 from stemsplit.data.statistics import cached_statistics
 from stemsplit.data.store import Store, is_whole, size
 from stemsplit.data.tracks import AudioSource, Track, musdb18, musdb18hq
@@ -112,6 +113,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     if os.getuid() != 0 or subprocess.run(mount, capture_output=True).returncode:
         pytest.skip("only root may mount a small file system")
     yield folder
+    stored._maps.cache_clear()  # a mapped song keeps its file system busy
     subprocess.run(["umount", str(folder)], check=True)
 
 
@@ -196,7 +198,7 @@ def test_a_cache_that_may_only_be_read_serves(
     tracks = musdb18hq(wav_corpus)
     store = Store(cache, 8000, 1)
     expected = store.tracks(tracks)
-    monkeypatch.setattr(os, "access", lambda *_: False)
+    monkeypatch.setattr(os, "access", lambda path, mode, **_: not mode & os.W_OK)
     monkeypatch.setattr(os, "utime", lambda *_: (_ for _ in ()).throw(PermissionError()))
     assert store.tracks(tracks) == expected
 
