@@ -15,7 +15,7 @@ import pytest
 import soundfile
 
 from stemsplit.data import store as store_module
-from stemsplit.data import stored
+from stemsplit.data import stored as stored_module
 from stemsplit.data.statistics import cached_statistics
 from stemsplit.data.store import Store, is_whole, size
 from stemsplit.data.tracks import AudioSource, Track, musdb18, musdb18hq
@@ -113,7 +113,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     if os.getuid() != 0 or subprocess.run(mount, capture_output=True).returncode:
         pytest.skip("only root may mount a small file system")
     yield folder
-    stored._maps.cache_clear()  # a mapped song keeps its file system busy
+    stored_module._maps.cache_clear()  # a mapped song keeps its file system busy
     subprocess.run(["umount", str(folder)], check=True)
 
 
