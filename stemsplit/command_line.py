@@ -63,7 +63,7 @@ def prepared(command: str, arguments: Sequence[str]) -> Prepared:
         if command != "train":
             return Prepared(words)
         if config.resume is not None:
-            configuration.resumed(config.resume, settings)
+            configuration.resumed(config.resume, settings, config.data.cache)
         check_writable(Path(config.data.cache).expanduser(), "data.cache")
     words = [word for word in words if not word.startswith("hydra.run.dir=")]
     return Prepared([*words, f"hydra.run.dir={quote(str(folder))}"], folder)

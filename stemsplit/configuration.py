@@ -1,7 +1,7 @@
 """Where the configuration lies, what its resolvers compute, and how a run keeps its own."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -183,11 +183,15 @@ def saved(run: Path) -> DictConfig:
     return config
 
 
-def resumed(folder: str, words: Sequence[str]) -> DictConfig:
-    """The configuration of the run to resume, with the settings of the command line put in."""
+def resumed(folder: str, words: Sequence[str], cache: str) -> DictConfig:
+    """The configuration of the run to resume, with the settings of the command line put in.
+
+    `cache` is this machine's: see `move_cache`.
+    """
     run = Path(folder).absolute()
     config = saved(run)
-    override(config, [word for word in words if not word.startswith(("resume=", "hydra."))])
+    names = override(config, [word for word in words if not word.startswith(("resume=", "hydra."))])
+    move_cache(config, cache, names)
     if not (run / "last.ckpt").is_file():
         raise InputError(f"{run}: has no last.ckpt yet; start it anew")
     config.resume = str(run)
@@ -202,14 +206,33 @@ CHANGEABLE = (
 )
 
 
-def override(config: DictConfig, overrides: Sequence[str]) -> None:
-    """Put values of the command line in place of a saved configuration's own.
+def move_cache(config: DictConfig, cache: str, asked: Collection[str]) -> None:
+    """Give the configuration of a run the cache of this machine, in place.
+
+    `cache` is the one on the command line or in STEMSPLIT_CACHE; without them, it is the default,
+    and the run keeps its own if that is on this machine. A corpus that lies in a cache (the demo
+    songs) follows. `asked` names the settings of the command line.
+    """
+    before = Path(config.data.cache).expanduser().resolve()
+    chosen = "data.cache" in asked or bool(os.environ.get("STEMSPLIT_CACHE"))
+    if not chosen and before.is_dir():
+        return
+    config.data.cache = cache
+    root = Path(config.data.root)
+    if "data.root" not in asked and not root.is_dir() and root.is_relative_to(before):
+        config.data.root = str(Path(cache).expanduser() / root.relative_to(before))
+
+
+def override(config: DictConfig, overrides: Sequence[str]) -> list[str]:
+    """Put values of the command line in place of a saved configuration's own; return their names.
 
     A saved configuration is complete, so single values of `CHANGEABLE` are exchanged: neither whole
     groups (``trainer=…``) nor settings that it does not have.
     """
+    names = []
     for given in OverridesParser.create().parse_overrides(list(overrides)):
         name = given.key_or_group
+        names.append(name)
         if given.is_delete() or given.is_add() or not known(config, name):
             raise InputError(f"{given.input_line}: a resumed run has no such setting to change")
         if not any(name == key or name.startswith(f"{key}.") for key in CHANGEABLE):
@@ -223,6 +246,7 @@ def override(config: DictConfig, overrides: Sequence[str]) -> None:
                 f"changed ({name}.KEY=VALUE)"
             )
         OmegaConf.update(config, name, given.value())
+    return names
 
 
 def known(config: DictConfig, name: str) -> bool:

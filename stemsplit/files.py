@@ -3,7 +3,9 @@
 import errno
 import hashlib
 import os
+import signal
 import sys
+import threading
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -80,7 +82,8 @@ def replacing_together() -> Iterator[Callable[[Path], Path]]:
 
     try:
         try:
-            yield partial
+            with exit_at_sigterm():
+                yield partial
         except OSError:
             raise
         except Exception as error:
@@ -102,6 +105,23 @@ def replacing_together() -> Iterator[Callable[[Path], Path]]:
     finally:
         for written in partials.values():
             written.unlink(missing_ok=True)
+
+
+@contextmanager
+def exit_at_sigterm() -> Iterator[None]:
+    """Inside, SIGTERM raises `SystemExit`, so that temporary files are removed.
+
+    A program's own handler, as Lightning has one while it trains, stays.
+    """
+    here = threading.current_thread() is threading.main_thread()
+    if not here or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _raise_if_full(partial: Path, cause: Exception) -> None:

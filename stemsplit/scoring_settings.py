@@ -4,13 +4,13 @@ A run keeps its corpus in its configuration, so that ``evaluate checkpoint=RUN``
 setting beside it takes the place of the run's own; one that scores do not depend on is refused.
 """
 
-import os
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
+from stemsplit.configuration import move_cache
 from stemsplit.errors import InputError
 
 # Settings of conf/corpus.yaml that decide what is scored, and what the ideal masks are made of.
@@ -84,21 +84,5 @@ def with_settings(run: DictConfig, config: DictConfig, asked: Collection[str]) -
             f"data.root={run.data.root}: there is no such folder; it must name the {run.corpus} "
             "songs to score"
         )
-    move_cache(run, config, asked)
+    move_cache(run, config.data.cache, asked)
     return run
-
-
-def move_cache(run: DictConfig, config: DictConfig, asked: Collection[str]) -> None:
-    """Give a run the cache of this machine, in place.
-
-    That is the one on the command line or in STEMSPLIT_CACHE, else the one that the run had if it
-    is on this machine, else the default. A corpus that lies in a cache (the demo songs) follows.
-    """
-    before = Path(run.data.cache).expanduser().resolve()
-    chosen = "data.cache" in asked or bool(os.environ.get("STEMSPLIT_CACHE"))
-    if not chosen and before.is_dir():
-        return
-    run.data.cache = config.data.cache
-    root = Path(run.data.root)
-    if "data.root" not in asked and not root.is_dir() and root.is_relative_to(before):
-        run.data.root = str(Path(config.data.cache).expanduser() / root.relative_to(before))

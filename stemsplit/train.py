@@ -77,7 +77,8 @@ def composed(config: DictConfig) -> None:
     with one_line_errors(lambda: how_to_go_on(config)):
         check(config, "train")
         if config.resume is not None:
-            config = configuration.resumed(config.resume, HydraConfig.get().overrides.task)
+            words = HydraConfig.get().overrides.task
+            config = configuration.resumed(config.resume, words, config.data.cache)
         train(config)
 
 

@@ -72,3 +72,25 @@ def test_another_file_is_not_taken_for_a_configuration(tmp_path: Path, text: str
     (tmp_path / "config.yaml").write_text(text)
     with pytest.raises(InputError, match=str(tmp_path)):
         configuration.saved(tmp_path)
+
+
+def test_a_resumed_run_takes_the_cache_of_this_machine(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (run / "last.ckpt").touch()
+    there, here = tmp_path / "there", str(tmp_path / "here")
+    config = configuration.saved(run)
+    config.data.cache, config.data.root = str(there), str(there / "demo")
+    configuration.save(config, run)
+
+    def resumed(*words: str) -> tuple[str, str]:
+        config = configuration.resumed(str(run), words, here)
+        return config.data.cache, config.data.root
+
+    monkeypatch.delenv("STEMSPLIT_CACHE", raising=False)
+    assert resumed() == (here, f"{here}/demo")  # the run comes from another machine
+    (there / "demo").mkdir(parents=True)
+    assert resumed() == (str(there), str(there / "demo"))
+    assert resumed(f"data.cache={here}") == (here, str(there / "demo"))
+    monkeypatch.setenv("STEMSPLIT_CACHE", here)
+    assert resumed() == (here, str(there / "demo"))

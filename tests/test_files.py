@@ -1,6 +1,8 @@
 """Files appear whole or not at all, whatever ends their writing."""
 
 import errno
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -134,3 +136,17 @@ def test_a_long_file_name_fits_and_stays_one_of_its_own(name: str) -> None:
 @pytest.mark.parametrize("name", ["x" * 250, "é" * 125, "caf\udce9"])
 def test_a_short_file_name_stays_as_it_is(name: str) -> None:
     assert file_name(name, ".json") == f"{name}.json"
+
+
+def test_sigterm_during_a_write_leaves_no_file(tmp_path: Path) -> None:
+    def write_half() -> None:
+        with replacing(tmp_path / "stem.wav") as partial:
+            partial.write_bytes(b"half")
+            os.kill(os.getpid(), signal.SIGTERM)
+            pytest.fail("the signal did not end the write")
+
+    with pytest.raises(SystemExit) as ended:
+        write_half()
+    assert ended.value.code == 143
+    assert list(tmp_path.iterdir()) == []
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
