@@ -64,7 +64,9 @@ def prepared(command: str, arguments: Sequence[str]) -> Prepared:
             return Prepared(words)
         if config.resume is not None:
             configuration.resumed(config.resume, settings, config.data.cache)
-        check_writable(Path(config.data.cache).expanduser(), "data.cache")
+        cache = Path(config.data.cache).expanduser()
+        if not cache.is_dir():  # one that may only be read can hold all songs already
+            check_writable(cache, "data.cache")
     words = [word for word in words if not word.startswith("hydra.run.dir=")]
     return Prepared([*words, f"hydra.run.dir={quote(str(folder))}"], folder)
 

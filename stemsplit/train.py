@@ -147,6 +147,7 @@ def train(config: DictConfig) -> None:
         logger=False,
     )
     with settings_at_fault():
+        module.optimizer(module.parameters())  # only to refuse its settings before data is touched
         data: StemDataModule = make(config.data, _partial_=True)(
             front_end=separator.front_end, views=separator.network.views
         )

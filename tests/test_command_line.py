@@ -66,6 +66,8 @@ def test_a_bad_setting_is_one_line(command: str, words: str, says: str, folder: 
         (["+trainer.nonsense=1"], "nonsense"),
         (["trainer.strategy=fsdp", "trainer.accelerator=cpu"], "fsdp"),
         (["+callbacks.timing.nonsense=1"], "nonsense"),
+        (["+optimizer.nonsense=1"], "nonsense"),
+        (["+optimizer.betas=[5,5]"], "beta"),
         (["hop=1000"], "hop 1000 does not divide window 4096"),
         (["resume=a/b"], "a/b: not the folder of a run"),
         (["data=folder", "data.root=12345"], "12345"),
@@ -101,6 +103,14 @@ def test_a_cache_that_cannot_be_written_is_one_line(monkeypatch: pytest.MonkeyPa
         InputError, match=r"may not be written; choose another one with data\.cache="
     ):
         prepared("train", ["data=musdb18"])
+
+
+def test_a_cache_that_may_only_be_read_is_accepted(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder.parent / "cache").mkdir()  # it may hold all songs already
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    assert prepared("train", ["data=musdb18"]).arguments[0] == "data=musdb18"
 
 
 def test_the_folder_of_a_run_is_decided_once(folder: Path) -> None:

@@ -117,12 +117,11 @@ def content(checkpoint: Path) -> dict[str, Any]:
 def test_offline_wandb_run_is_finished_after_an_error(place: Path, corpus: list[str]) -> None:
     folder = place / "fails"
     overrides = [name for name in TINY if name != "logger=csv"]
-    process = start(
-        place, "train", *corpus, *overrides, "+optimizer.eps=-1", f"hydra.run.dir={folder}"
-    )
+    failing = ["callbacks.early_stopping.monitor=nothing", f"hydra.run.dir={folder}"]
+    process = start(place, "train", *corpus, *overrides, *failing)
     output, errors = process.communicate(timeout=240)
     assert process.returncode == 1
-    assert "Invalid epsilon value" in output + errors
+    assert "`nothing` which is not available" in output + errors
     [recorded] = folder.glob("wandb/offline-run-*/run-*.wandb")
     assert recorded.stat().st_size > 0
 
