@@ -1,5 +1,6 @@
 """Two tiny corpora of the same four songs, in the layouts of MUSDB18 and of MUSDB18-HQ."""
 
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ from stemsplit.data.demo_songs import write_song
 
 # Small networks on several threads wait for each other more than they compute.
 torch.set_num_threads(1)
+# A shell starts its background processes with Ctrl-C ignored, and their children inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SAMPLE_RATE = 44100
 SECONDS = {  # every song is shorter than the 6 s of a training excerpt
