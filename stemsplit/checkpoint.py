@@ -98,7 +98,7 @@ def checkpoint_of(run_or_checkpoint: Path) -> Path:
 
 def read(path: Path) -> dict[str, Any]:
     """The content of a checkpoint: tensors and plain values, nothing else is unpickled."""
-    with path.open("rb"):  # an error of opening is none of the content
+    with path.open("rb"):  # its error is the system's, not the content's
         pass
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)

@@ -1,4 +1,4 @@
-"""Settings that are paths, quoted so that Hydra's grammar reads any name of a file as it is."""
+"""Quote settings that are paths, so that Hydra's grammar accepts every file name."""
 
 import os
 import re

@@ -92,7 +92,7 @@ def loaded(checkpoint: Path, digest: str, device: str) -> Separator:
     """The separator of a checkpoint with this content, loaded once in a process.
 
     A training that goes on replaces its checkpoints, so the path alone does not name the weights.
-    Raises `InputError` where the file has another content by now.
+    Raises `InputError` if the file's content has changed since.
     """
     separator = load(checkpoint, device=device)
     if digest_of_file(checkpoint) != digest:
