@@ -36,7 +36,13 @@ def test_it_is_one_file_and_one_yaml() -> None:
     assert len(COMMANDS) == 2
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize(
+    "command",
+    [
+        pytest.param(command, marks=pytest.mark.slow if "pytest" in command else ())
+        for command in COMMANDS
+    ],
+)
 def test_its_commands_end_well(command: str, checkout: Path, wav_corpus: Path) -> None:
     words = command.split()
     if "stemsplit.train" in words:  # on songs that are there already

@@ -213,6 +213,7 @@ def test_processes_draw_disjoint_chunks_and_share_the_scoring(
     assert not torch.equal(first["torch"], second["torch"])  # each drops out other features
 
 
+@pytest.mark.slow
 def test_processes_of_torchrun_share_songs(
     place: Path, stem_corpus: Path, corpus: list[str]
 ) -> None:

@@ -55,13 +55,27 @@ def configuration(
     return config
 
 
-@pytest.mark.parametrize("targets", ["[vocals]", "[vocals,drums,bass,other]"])
+FOUR = "[vocals,drums,bass,other]"
+
+
+def is_slow(model: str, targets: str) -> bool:
+    return model in LARGE or (targets == FOUR and model != "mlp")
+
+
 @pytest.mark.parametrize(
-    "model",
+    ("model", "targets"),
     [
-        # (Of the large ones there are small ones.)
-        pytest.param(model, marks=pytest.mark.slow if model in LARGE else ())
+        # Each large model has a small one. Four stems differ in the network alone, which
+        # test_all_models checks for every model.
+        pytest.param(
+            model,
+            targets,
+            marks=pytest.mark.slow
+            if model in LARGE or (targets == FOUR and model != "mlp")
+            else (),
+        )
         for model in MODELS
+        for targets in ("[vocals]", FOUR)
     ],
 )
 def test_fast_dev_run_ends_cleanly(
