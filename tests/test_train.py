@@ -67,13 +67,7 @@ def is_slow(model: str, targets: str) -> bool:
     [
         # Each large model has a small one. Four stems differ in the network alone, which
         # test_all_models checks for every model.
-        pytest.param(
-            model,
-            targets,
-            marks=pytest.mark.slow
-            if model in LARGE or (targets == FOUR and model != "mlp")
-            else (),
-        )
+        pytest.param(model, targets, marks=[pytest.mark.slow] * is_slow(model, targets))
         for model in MODELS
         for targets in ("[vocals]", FOUR)
     ],
