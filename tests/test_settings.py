@@ -116,7 +116,7 @@ def test_every_setting_refuses_a_bad_value(setting: str) -> None:
         ("model.separator.wiener_iterations", [0, 2], [-1, 0.5]),
         ("model.separator.overlap_seconds", [2.0], [0, -1]),
         ("trainer.devices", [1, -1, "auto", [0, 1], "0,1"], [0, -2, "many", [], True]),
-        ("trainer.precision", ["bf16-mixed", 32, "32"], ["half", 8]),
+        ("trainer.precision", ["bf16-mixed", 32, "32"], ["half", 8, "16-true", "bf16-true"]),
         ("trainer.accelerator", ["auto", "cpu", "gpu", "cuda"], ["quantum", 1]),
         ("trainer.strategy", ["auto", "ddp"], ["dpp", None]),
         ("trainer.gradient_clip_val", [None, 0, 5.0], [-1]),

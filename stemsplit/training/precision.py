@@ -8,7 +8,6 @@ from torch import nn
 from stemsplit.errors import InputError
 
 HALF = {"bf16-mixed", "bf16", "16-mixed", "16"}  # on a CPU, Lightning takes bfloat16 for all four
-UNMIXED_HALF = {"bf16-true", "16-true", "transformer-engine", "transformer-engine-float16"}
 
 
 def default_precision(on_gpu: bool, on_cpu: bool) -> str:
@@ -26,11 +25,6 @@ def default_precision(on_gpu: bool, on_cpu: bool) -> str:
 
 def check_precision(precision: str, network: nn.Module, on_cpu: bool) -> None:
     """Raise `InputError` where `network` cannot train in `precision` on this machine."""
-    if precision in UNMIXED_HALF:
-        raise InputError(
-            f"trainer.precision={precision}: spectra and losses are float32, which a network "
-            "in half precision cannot take; choose 32-true, bf16-mixed or, on a GPU, 16-mixed"
-        )
     recurrent = any(isinstance(layer, nn.RNNBase) for layer in network.modules())
     if on_cpu and precision in HALF and recurrent and not cpu_runs_lstm_in_bfloat16():
         raise InputError(

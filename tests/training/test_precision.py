@@ -56,12 +56,6 @@ def test_a_missing_lstm_is_refused_by_name(name: str, monkeypatch: pytest.Monkey
     check_precision(name, nn.LSTM(2, 2), on_cpu=True)
 
 
-@pytest.mark.parametrize("name", ["bf16-true", "16-true"])
-def test_a_network_of_half_precision_weights_is_refused(name: str) -> None:
-    with pytest.raises(InputError, match="choose 32-true"):
-        check_precision(name, nn.Linear(2, 2), on_cpu=True)
-
-
 def test_the_try_draws_no_random_numbers() -> None:
     torch.manual_seed(0)
     expected = torch.rand(3)
