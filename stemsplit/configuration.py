@@ -218,8 +218,10 @@ def move_cache(config: DictConfig, cache: str, asked: Collection[str]) -> None:
     if not chosen and before.is_dir():
         return
     config.data.cache = cache
+    if "data.root" in asked or config.data.root is None:
+        return
     root = Path(config.data.root)
-    if "data.root" not in asked and not root.is_dir() and root.is_relative_to(before):
+    if not root.is_dir() and root.is_relative_to(before):
         config.data.root = str(Path(cache).expanduser() / root.relative_to(before))
 
 

@@ -83,7 +83,7 @@ def test_a_resumed_run_takes_the_cache_of_this_machine(
     config.data.cache, config.data.root = str(there), str(there / "demo")
     configuration.save(config, run)
 
-    def resumed(*words: str) -> tuple[str, str]:
+    def resumed(*words: str) -> tuple[str, str | None]:
         config = configuration.resumed(str(run), words, here)
         return config.data.cache, config.data.root
 
@@ -92,5 +92,6 @@ def test_a_resumed_run_takes_the_cache_of_this_machine(
     (there / "demo").mkdir(parents=True)
     assert resumed() == (str(there), str(there / "demo"))
     assert resumed(f"data.cache={here}") == (here, str(there / "demo"))
+    assert resumed(f"data.cache={here}", "data.root=null") == (here, None)
     monkeypatch.setenv("STEMSPLIT_CACHE", here)
     assert resumed() == (here, str(there / "demo"))
