@@ -80,31 +80,31 @@ def replacing_together() -> Iterator[Callable[[Path], Path]]:
         path.parent.mkdir(parents=True, exist_ok=True)
         return partials.setdefault(path, path.with_name(f".{uuid.uuid4().hex}.partial"))
 
-    try:
+    with exit_at_sigterm():
         try:
-            with exit_at_sigterm():
+            try:
                 yield partial
-        except OSError:
+            except OSError:
+                raise
+            except Exception as error:
+                if partials:
+                    _raise_if_full(list(partials.values())[-1], error)
+                raise
+            for written in partials.values():
+                with written.open("rb") as file:
+                    os.fsync(file.fileno())
+            for path, written in partials.items():
+                os.replace(written, path)
+        except OSError as error:
+            names = {str(written): str(path) for path, written in partials.items()}
+            if error.errno and error.filename is None and len(names) == 1:
+                (error.filename,) = names.values()
+            elif str(error.filename) in names:
+                error.filename = names[str(error.filename)]
             raise
-        except Exception as error:
-            if partials:
-                _raise_if_full(list(partials.values())[-1], error)
-            raise
-        for written in partials.values():
-            with written.open("rb") as file:
-                os.fsync(file.fileno())
-        for path, written in partials.items():
-            os.replace(written, path)
-    except OSError as error:
-        names = {str(written): str(path) for path, written in partials.items()}
-        if error.errno and error.filename is None and len(names) == 1:
-            (error.filename,) = names.values()
-        elif str(error.filename) in names:
-            error.filename = names[str(error.filename)]
-        raise
-    finally:
-        for written in partials.values():
-            written.unlink(missing_ok=True)
+        finally:
+            for written in partials.values():
+                written.unlink(missing_ok=True)
 
 
 @contextmanager

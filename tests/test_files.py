@@ -150,3 +150,13 @@ def test_sigterm_during_a_write_leaves_no_file(tmp_path: Path) -> None:
     assert ended.value.code == 143
     assert list(tmp_path.iterdir()) == []
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_sigterm_while_a_file_is_put_in_place_leaves_no_temporary_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "fsync", lambda file: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(SystemExit) as ended, replacing(tmp_path / "stem.wav") as partial:
+        partial.write_bytes(b"whole")
+    assert ended.value.code == 143
+    assert list(tmp_path.iterdir()) == []
