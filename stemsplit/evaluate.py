@@ -156,7 +156,7 @@ def evaluate_systems(config: DictConfig, words: Sequence[str] = ()) -> None:
             print(
                 f"{run}: may only be read, so it does not count this scoring of the test songs"
                 if count is None
-                else f"{run}: scored on the test songs of {corpus} {times} by now"
+                else f"{run}: scored on the test songs of {corpus} {times} so far"
             )
 
 

@@ -184,6 +184,8 @@ def train(config: DictConfig) -> None:
                 score(config, data, subset, trainer, loggers)
             for dashboard in dashboards:
                 dashboard.log_checkpoint(run / "best.ckpt")
+        elif is_first() and not config.trainer.fast_dev_run:
+            print(f"{run}: holds no best.ckpt, so nothing is scored", file=sys.stderr)
     except BaseException:
         finish(loggers, failed=True)
         raise

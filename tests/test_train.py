@@ -167,3 +167,13 @@ def test_an_interrupted_training_says_how_to_go_on(tmp_path: Path) -> None:
     (tmp_path / "my run" / "last.ckpt").touch()
     quoted = f"'resume={tmp_path}/my run'"
     assert how_to_go_on(config) == f"interrupted; go on with: python -m stemsplit.train {quoted}"
+
+
+def test_a_training_that_keeps_no_best_checkpoint_says_that_nothing_is_scored(
+    tmp_path: Path, wav_corpus: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    overrides = ["model=mlp", "epochs=1", "chunks_per_track=1", "callbacks.best=null"]
+    train(configuration(run, tmp_path / "cache", wav_corpus, *overrides, "logger=csv"))
+    assert f"{run}: holds no best.ckpt, so nothing is scored" in capsys.readouterr().err
+    assert not (run / "result.json").exists()

@@ -1,4 +1,4 @@
-"""What a corpus's folders hold, and what is said of links, permissions, pipes and names."""
+"""The files of a corpus: links, permissions, pipes, suffixes and names."""
 
 import os
 import shutil
