@@ -21,8 +21,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from stemsplit import configuration
-from stemsplit.configuration import CONF, settings_at_fault
-from stemsplit.errors import InputError
+from stemsplit.configuration import CONF
+from stemsplit.errors import InputError, settings_at_fault
 from stemsplit.files import check_writable
 from stemsplit.path_settings import quote, quote_paths, unquoted
 from stemsplit.settings.check import check, near
@@ -30,6 +30,25 @@ from stemsplit.settings.tables import COMMANDS
 
 SWEEP = {"-m", "--multirun"}
 RUN = {"-r", "--run"}
+OPTIONS = (
+    SWEEP
+    | RUN
+    | {
+        *(
+            "-h",
+            "--help",
+            "--hydra-help",
+            "--version",
+            "-c",
+            "--cfg",
+            "--resolve",
+            "-p",
+            "--package",
+        ),
+        *("-cp", "--config-path", "-cn", "--config-name", "-cd", "--config-dir", "-i", "--info"),
+        *("-sc", "--shell-completion", "--experimental-rerun"),
+    }
+)
 
 
 class Prepared(NamedTuple):
@@ -45,6 +64,9 @@ def prepared(command: str, arguments: Sequence[str]) -> Prepared:
     Every job of a sweep is checked. Hydra's own options (``--cfg``, ``--info``) are left to Hydra.
     """
     flags = {word for word in arguments if word.startswith("-")}
+    for flag in sorted(flags):
+        if (name := flag.partition("=")[0]) not in OPTIONS:
+            raise InputError(f"{flag}: there is no such option{near(name, OPTIONS)}")
     sweeping = bool(flags & SWEEP)
     words = quote_paths(arguments, sweeping)
     if command == "train":
@@ -104,7 +126,8 @@ def composition(command: str, settings: Sequence[str]) -> DictConfig:
             f"{group}={choice}: there is no such choice; choose one of {', '.join(error.options)}"
         ) from None
     except (HydraException, OmegaConfBaseException) as error:
-        raise InputError(unknown(command, settings) or one_line(error)) from None
+        cause = f": {one_line(error.__cause__)}" if error.__cause__ is not None else ""
+        raise InputError(unknown(command, settings) or one_line(error) + cause) from None
 
 
 def unknown(command: str, settings: Sequence[str]) -> str | None:
@@ -124,10 +147,18 @@ def one_line(error: BaseException) -> str:
 
 
 def check_choices(settings: Sequence[str]) -> None:
-    """Raise `InputError` for a group that is set to no name (``data=null``, ``optimizer=5``)."""
+    """Raise `InputError` for a group without a name, and for several values of one training.
+
+    Of the groups, a training can do without ``scheduler`` only.
+    """
     for override in parsed(settings):
+        if override.is_sweep_override():
+            raise InputError(f"{override.input_line}: several values make a sweep: say -m as well")
         files = sorted(Path(CONF, override.key_or_group).glob("*.yaml"))
-        if files and not override.is_delete() and not isinstance(override.value(), str | list):
+        is_named = override.is_delete() or isinstance(override.value(), str | list)
+        if override.is_delete() and override.key_or_group != "scheduler":
+            is_named = False
+        if files and not is_named:
             names = ", ".join(path.stem for path in files)
             raise InputError(f"{override.input_line}: choose one of {names}")
 

@@ -1,8 +1,7 @@
 """Where the configuration lies, what its resolvers compute, and how a run keeps its own."""
 
 import os
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import optim
 
 from stemsplit.data.downsample import scaled
-from stemsplit.errors import InputError
+from stemsplit.errors import InputError, settings_at_fault
 from stemsplit.files import replacing
 from stemsplit.training.precision import default_precision
 from stemsplit.usage import CONF
@@ -120,27 +119,10 @@ def register_resolvers() -> None:
     OmegaConf.register_resolver("checkout", lambda: str(Path(CONF).parent), replace=True)
 
 
-def make(config: DictConfig, **arguments: Any) -> Any:
-    """What a configuration describes: an object of `MAKES`; a setting it refuses is named."""
-    with settings_at_fault():
+def make(config: DictConfig, group: str = "", **arguments: Any) -> Any:
+    """What the settings of a group describe: an object of `MAKES`; what it refuses is named."""
+    with settings_at_fault(group):
         return instantiate(config, _execution_whitelist_=MAKES, **arguments)
-
-
-@contextmanager
-def settings_at_fault() -> Iterator[None]:
-    """Whatever fails inside, fails because of a setting: say so in one line."""
-    try:
-        yield
-    except InputError:
-        raise
-    except Exception as error:
-        packed: BaseException | None = error
-        while packed is not None:  # OmegaConf packs what a resolver says
-            if isinstance(packed, InputError):
-                raise packed from None
-            packed = packed.__cause__ or packed.__context__
-        text = " ".join(str(error).split())
-        raise InputError(f"a setting cannot be used: {text or type(error).__name__}") from error
 
 
 def save(config: DictConfig, run: Path) -> None:

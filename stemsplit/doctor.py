@@ -71,9 +71,11 @@ def examine_corpus(config: DictConfig) -> dict[str, Any]:
     if data.root is None:
         raise InputError("data.root is not set: say data.root=/path/to/the/corpus")
     root = Path(os.path.realpath(Path(data.root).expanduser()))
-    tracks = make(data.lister)(root)
+    tracks = make(data.lister, "data.lister")(root)
     try:
-        beside = combined(tracks, [Corpus(**make(corpus)) for corpus in data.also])[len(tracks) :]
+        beside = combined(tracks, [Corpus(**make(corpus, "data.also")) for corpus in data.also])[
+            len(tracks) :
+        ]
         refusals = []
     except InputError as error:
         beside, refusals = [], [Finding("fault", "data.also", "", str(error))]

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import signal
 import sys
 import threading
@@ -17,6 +18,28 @@ INTERRUPTED = 130  # the exit code that shells use for a program that Ctrl-C has
 
 class InputError(ValueError):
     """A file or a setting cannot be used; the text says which, and what to do."""
+
+
+@contextmanager
+def settings_at_fault(group: str = "") -> Iterator[None]:
+    """Raise `InputError` for whatever fails inside, because it fails by a setting (of `group`)."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        packed: BaseException | None = error
+        while packed is not None:  # OmegaConf packs what a resolver says
+            if isinstance(packed, InputError):
+                raise packed from None
+            packed = packed.__cause__ or packed.__context__
+        text = " ".join(str(error).split())
+        place = re.search(r" ?full_key: (\S+)( object_type=\S+)?$", text)  # Hydra's and OmegaConf's
+        name = group
+        if place is not None:
+            text, name = text[: place.start()], place[1]
+        what = f"{name}: cannot be used" if name else "a setting cannot be used"
+        raise InputError(f"{what}: {text or type(error).__name__}") from error
 
 
 @contextmanager

@@ -99,7 +99,7 @@ def evaluate_systems(config: DictConfig, words: Sequence[str] = ()) -> None:
     corpus = source.corpus
     targets, stems = scenario(config.targets, source.data.stems, trained)
     # The corpora that were trained on besides are not needed to score.
-    data: StemDataModule = make(source.data, targets=list(targets), also=[])
+    data: StemDataModule = make(source.data, "data", targets=list(targets), also=[])
     tracks = data.tracks(config.subset)
     protocol = Protocol(
         *(corpus, config.subset, stems, data.store.sample_rate, data.store.channels),

@@ -1,6 +1,7 @@
 """Waveform ↔ spectrum, and the views of a spectrum that networks read."""
 
 import math
+import warnings
 from collections.abc import Sequence
 
 import torch
@@ -56,6 +57,11 @@ class FrontEnd(nn.Module):
                 f"hop {hop} does not divide window {window} three times or more: "
                 f"choose one of {divisors[-8:]}"
             )
+        if mel_bands > window // 2 + 1:
+            raise InputError(
+                f"{mel_bands} mel bands cannot be made of the {window // 2 + 1} frequencies of a "
+                f"window of {window}: choose fewer bands or a longer window"
+            )
         if mfccs > mel_bands:
             raise InputError(f"{mfccs} MFCCs cannot be made of {mel_bands} mel bands")
         self.sample_rate = sample_rate
@@ -64,15 +70,18 @@ class FrontEnd(nn.Module):
         self.floor = floor
         self.settings = (sample_rate, window, hop, mel_bands, mel_hertz, mfccs, floor)
         # (Not librosa's own: numba, which it imports, fails where it finds no folder for a cache.)
-        filters = torchaudio.functional.melscale_fbanks(
-            window // 2 + 1,
-            f_min=0.0,
-            f_max=min(mel_hertz, sample_rate / 2),
-            n_mels=mel_bands,
-            sample_rate=sample_rate,
-            norm="slaney",
-            mel_scale="slaney",
-        ).T.contiguous()
+        with warnings.catch_warnings():
+            # Low bands narrower than a frequency of the window are empty; librosa's are as well.
+            warnings.filterwarnings("ignore", "At least one mel filterbank has all zero values")
+            filters = torchaudio.functional.melscale_fbanks(
+                window // 2 + 1,
+                f_min=0.0,
+                f_max=min(mel_hertz, sample_rate / 2),
+                n_mels=mel_bands,
+                sample_rate=sample_rate,
+                norm="slaney",
+                mel_scale="slaney",
+            ).T.contiguous()
         self.register_buffer("window_function", torch.hann_window(window), persistent=False)
         self.register_buffer("mel_filters", filters, persistent=False)
         cosines = torchaudio.functional.create_dct(mfccs, mel_bands, norm="ortho")

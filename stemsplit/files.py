@@ -124,6 +124,19 @@ def exit_at_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
+@contextmanager
+def default_sigterm() -> Iterator[None]:
+    """Inside `exit_at_sigterm`, give SIGTERM back its default for a library's own handler."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handler = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+
+
 def _raise_if_full(partial: Path, cause: Exception) -> None:
     """Raise the system's error if nothing can be added to a file.
 

@@ -45,6 +45,13 @@ def quote_argument(word: str, sweeping: bool) -> str:
     return f"{setting}={quote_path(value)}"
 
 
+def without_quotes(word: str) -> str:
+    """An argument as a person types it: without the quotes that `quote_argument` would add."""
+    setting, equals, value = word.partition("=")
+    typed = f"{setting}{equals}{unquoted(value)}"
+    return typed if quote_argument(typed, sweeping=False) == word else word
+
+
 def quote_path(text: str) -> str:
     """One path in quotes, ``~`` expanded. ``${…}`` is a reference unless a file has that name."""
     if exists(text):

@@ -1,5 +1,6 @@
 """Spectrograms side by side, on one scale."""
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -58,6 +59,7 @@ def magnitude(samples: Float[np.ndarray, "channel time"]) -> Float[np.ndarray, "
 
 
 def write_figure(figure: Figure, path: Path, dpi: int = 80) -> None:
-    """As a PNG."""
-    with replacing(path) as partial:
+    """As a PNG. Characters that no font of this machine has are drawn as boxes, without a word."""
+    with replacing(path) as partial, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
         figure.savefig(partial, format="png", dpi=dpi)

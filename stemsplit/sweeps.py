@@ -75,21 +75,23 @@ class TrialSweeper(Sweeper):
         from filelock import FileLock, Timeout
 
         with one_line_errors():
+            axes, fixed = self._space(arguments)
+            settings = self._settings(axes, fixed)
             self.folder.mkdir(parents=True, exist_ok=True)
             try:
                 with FileLock(self.folder / ".sweep.lock", timeout=0):
-                    self._sweep(arguments)
+                    self._sweep(axes, fixed, settings)
             except Timeout:
                 raise InputError(f"{self.folder}: another process is at this sweep") from None
 
-    def _sweep(self, arguments: list[str]) -> None:
+    def _sweep(
+        self, axes: Mapping[str, Any], fixed: Sequence[str], settings: Mapping[str, str]
+    ) -> None:
         from optuna.samplers import TPESampler
 
         from stemsplit.reporting.sweep import report
         from stemsplit.training.trials import ERROR, begin
 
-        axes, fixed = self._space(arguments)
-        settings = self._settings(axes, fixed)
         study = begin(self.folder)
         # With the same numbers after every start it would propose again what it had proposed;
         # trials that run at a time are to differ.
@@ -302,6 +304,7 @@ def write_best(study: "optuna.Study", path: Path, space: Sequence[str]) -> None:
     import yaml
 
     from stemsplit.files import replacing
+    from stemsplit.path_settings import without_quotes
     from stemsplit.reporting.sweep import best_of
 
     best = best_of(study.trials)
@@ -313,7 +316,9 @@ def write_best(study: "optuna.Study", path: Path, space: Sequence[str]) -> None:
     settings = {override.get_key_element(): override.value() for override in parsed}
     sweeps = ("sweep=", "sweep.", "callbacks.trial", "data.downsample", "tuned=")
     shared = [
-        word for word in words if word not in fixed and not word.lstrip("+").startswith(sweeps)
+        without_quotes(word)
+        for word in words
+        if word not in fixed and not word.lstrip("+").startswith(sweeps)
     ]
     command = shlex.join(["python", "-m", "stemsplit.train", *shared, f"tuned={path}"])
     with replacing(path) as partial:

@@ -29,20 +29,21 @@ from stemsplit import configuration, processes
 from stemsplit.allocator import keep_freed_memory
 from stemsplit.checkpoint import read
 from stemsplit.command_line import prepared
-from stemsplit.configuration import CONF, make, settings_at_fault
+from stemsplit.configuration import CONF, make
 from stemsplit.data.datamodule import StemDataModule
 from stemsplit.data.diagnosis import listing_findings
 from stemsplit.data.tracks import Subset
 from stemsplit.data.trained_songs import changed_at, check_songs, remember_songs
-from stemsplit.errors import InputError, one_line_errors
+from stemsplit.errors import InputError, one_line_errors, settings_at_fault
 from stemsplit.evaluation.protocol import Protocol
 from stemsplit.evaluation.runner import evaluate
 from stemsplit.evaluation.systems import Mixture, System, Trained
 from stemsplit.evaluation.tables import rows_of
-from stemsplit.files import make_writable_folder, removed_if_empty
+from stemsplit.files import default_sigterm, exit_at_sigterm, make_writable_folder, removed_if_empty
 from stemsplit.reporting.results import count_test_scoring, counted_as, write_result
 from stemsplit.reporting.score_tables import print_scores
 from stemsplit.settings.check import check
+from stemsplit.training.checks import check_callbacks, check_parts, check_processes
 from stemsplit.training.metrics_csv import MetricsCsv
 from stemsplit.training.module import SeparationModule
 from stemsplit.training.precision import check_precision
@@ -55,7 +56,7 @@ def main() -> None:
     with one_line_errors():
         sys.argv[1:], folder = prepared("train", sys.argv[1:])
     try:
-        with removed_if_empty(folder if is_first() else None):
+        with removed_if_empty(folder if is_first() else None), exit_at_sigterm():
             if folder is not None and is_first():
                 with one_line_errors():
                     make_writable_folder(folder)
@@ -91,14 +92,19 @@ def how_to_go_on(config: DictConfig) -> str:
 
 
 @contextmanager
-def interrupts() -> Iterator[None]:
-    """Around Lightning's loops, which end with exit code 1 after Ctrl-C: raise it again."""
-    try:
-        yield
-    except SystemExit as ended:
-        if isinstance(ended.__context__, KeyboardInterrupt):
-            raise KeyboardInterrupt from None
-        raise
+def lightning_signals() -> Iterator[None]:
+    """Leave the signals to Lightning's loops.
+
+    Lightning handles SIGTERM only where the program does not. After Ctrl-C it exits with code 1:
+    here `KeyboardInterrupt` is raised again.
+    """
+    with default_sigterm():
+        try:
+            yield
+        except SystemExit as ended:
+            if isinstance(ended.__context__, KeyboardInterrupt):
+                raise KeyboardInterrupt from None
+            raise
 
 
 def trial(config: DictConfig) -> None:
@@ -136,19 +142,29 @@ def train(config: DictConfig) -> None:
     keep_freed_memory()
     with settings_at_fault():
         L.seed_everything(config.seed, workers=True, verbose=False)
-    module: SeparationModule = make(config.model)
+    module: SeparationModule = make(config.model, "model")
     separator = module.separator
-    check_precision(
-        str(config.trainer.precision), module, configuration.on_cpu(config.trainer.accelerator)
-    )
+    on_cpu = configuration.on_cpu(config.trainer.accelerator)
+    check_precision(str(config.trainer.precision), module, on_cpu)
+    if on_cpu:
+        check_processes(config.trainer.devices)
+    made = make(config.callbacks, "callbacks")
+    callbacks = {name: callback for name, callback in made.items() if callback is not None}
     trainer: L.Trainer = make(
         config.trainer,
-        callbacks=[found for found in make(config.callbacks).values() if found is not None],
+        "trainer",
+        callbacks=list(callbacks.values()),
         logger=False,
     )
+    check_parts(module, trainer)
+    check_callbacks(callbacks, module, run)
+    if "best" not in callbacks and is_first():
+        print(
+            "callbacks.best=null: no best.ckpt will be kept, so nothing will be scored",
+            file=sys.stderr,
+        )
     with settings_at_fault():
-        module.optimizer(module.parameters())  # only to refuse its settings before data is touched
-        data: StemDataModule = make(config.data, _partial_=True)(
+        data: StemDataModule = make(config.data, "data", _partial_=True)(
             front_end=separator.front_end, views=separator.network.views
         )
     # What is wrong with the songs shows here, before hours are spent.
@@ -168,7 +184,7 @@ def train(config: DictConfig) -> None:
         config.data.also[place].root = str(Path(corpus.root).expanduser().resolve())
     if module.normalise and separator.network.views and not config.resume:
         separator.network.set_statistics(data.statistics())
-    loggers = list(make(config.logger).values()) if is_first() else []
+    loggers = list(make(config.logger, "logger").values()) if is_first() else []
     dashboards = [logger for logger in loggers if isinstance(logger, WeightsAndBiases)]
     try:
         for dashboard in dashboards:
@@ -226,13 +242,18 @@ def fit(
                 "more"
             )
         kept_steps = content["global_step"]
+        if 0 <= trainer.max_steps < kept_steps:
+            raise InputError(
+                f"{checkpoint}: is of step {kept_steps} already; say trainer.max_steps= as many "
+                "or more"
+            )
     for logger in loggers:
         if isinstance(logger, MetricsCsv):  # a trial can have been killed before its checkpoint
             logger.forget_from(kept_steps)
     if is_first():  # only now: a run that cannot be resumed so keeps what it had
         configuration.save(config, Path(config.run_dir))
         remember_songs(Path(config.run_dir), data.contents(), kept_steps)
-    with interrupts():
+    with lightning_signals():
         trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
 
 

@@ -3,12 +3,14 @@
 import os
 import re
 import shlex
+import signal
 from pathlib import Path
 
 import pytest
 
 from stemsplit import configuration, train
 from stemsplit.command_line import composed, prepared
+from stemsplit.data.datamodule import StemDataModule
 from stemsplit.errors import InputError
 
 configuration.register_resolvers()
@@ -37,12 +39,29 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("train", "+nonsense=1", "nonsense=1: there is no such setting"),
         ("train", "optimizer=5", "optimizer=5: choose one of adam, adamw"),
         ("train", "data=null", "data=null: choose one of demo, folder, "),
+        ("train", "~model", "~model: choose one of band_split, "),
+        ("train", "model=mlp,lstm", "model=mlp,lstm: several values make a sweep: say -m as well"),
+        ("train", "seed=1,2", "seed=1,2: several values make a sweep: say -m as well"),
+        ("train", "data.lister=5", "data.lister=5: choose a corpus by data=NAME"),
+        ("train", "data.root=''", "data.root=: choose a path (digits alone go in quotes)"),
+        ("train", "hydra.run.dir=null", "hydra.run.dir=null: field 'hydra.run.dir' is not Option"),
+        ("train", "callbacks.best.filename=a/b", "callbacks.best.filename=a/b: choose best, the "),
+        (
+            "train",
+            "--multirunn",
+            "--multirunn: there is no such option; do you mean --multirun or --run?",
+        ),
+        ("train", "-x seed=1", "-x: there is no such option"),
         ("train", "epochs", "epochs: is not a setting; say SETTING=VALUE"),
         ("train", "name=a=b", "name=a=b: cannot be read; put a value with special characters in"),
         ("train", "resume=a/b", "a/b: not the folder of a run"),
         ("train", "resume=a/b epochs=x", "epochs=x: choose a whole number"),
         ("train", "tuned=a/b.yaml", "a/b.yaml: No such file"),
-        ("train", "seed='${nowhere}'", "Interpolation key 'nowhere' not found"),
+        (
+            "train",
+            "seed='${nowhere}'",
+            "seed: cannot be used: Interpolation key 'nowhere' not found",
+        ),
         ("train", "data.downsample.rate=0.3", "data.downsample.rate 0.3 leaves"),
         ("train", "-m optimizer.lr=1e-3,x", "optimizer.lr=x: choose a number above 0"),
         ("train", "-m model=mlp,xyz", "model=xyz: there is no such choice"),
@@ -63,11 +82,24 @@ def test_a_bad_setting_is_one_line(command: str, words: str, says: str, folder: 
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["+trainer.nonsense=1"], "nonsense"),
+        (["+trainer.nonsense=1"], "trainer: cannot be used: Trainer.__init__() got an unexp"),
         (["trainer.strategy=fsdp", "trainer.accelerator=cpu"], "fsdp"),
         (["+callbacks.timing.nonsense=1"], "nonsense"),
+        (["loss._target_=null"], "loss: cannot be used: "),
+        (["trainer.devices=9999", "trainer.accelerator=cpu"], "trainer.devices=9999: this proc"),
+        (["chunk_seconds=0.001"], "chunk_seconds 0.001 are 44 samples, fewer than the window"),
+        (["model.separator.front_end.mel_bands=5000"], "5000 mel bands cannot be made of the 2049"),
         (["+optimizer.nonsense=1"], "nonsense"),
         (["+optimizer.betas=[5,5]"], "beta"),
+        (["+scheduler.nonsense=1"], "scheduler: "),
+        (["+scheduler.threshold=abc"], "scheduler: "),
+        (["scheduler=one_cycle", "+scheduler.div_factor=0"], "scheduler: "),
+        (["scheduler=one_cycle", "epochs=-1"], "scheduler: OneCycleLR needs to know the end"),
+        (["+loss.function.nonsense=1"], "loss: "),
+        (["loss=multi_resolution_stft", "loss.function.hop=5000"], "hop 5000 does not suit"),
+        (["callbacks.best.monitor=foo"], "callbacks.best.monitor=foo: a training has no such fig"),
+        (["callbacks.early_stopping.monitor=validation/sdr/drums"], "choose one of train/loss, "),
+        (["callbacks.best.dirpath=elsewhere"], "checkpoints lie in their run's folder"),
         (["hop=1000"], "hop 1000 does not divide window 4096"),
         (["resume=a/b"], "a/b: not the folder of a run"),
         (["data=folder", "data.root=12345"], "12345"),
@@ -95,6 +127,21 @@ def test_a_refused_training_leaves_no_folder(
     assert says in line
     assert {path.name for path in folder.rglob("*")} == {"new", "file"}
     assert not (folder.parent / "cache").exists()
+
+
+def test_sigterm_before_the_first_step_leaves_no_folder(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def decode(data: StemDataModule) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(StemDataModule, "prepare_data", decode)
+    monkeypatch.setattr("sys.argv", ["train", "model=mlp", "model.separator.network.hidden=8"])
+    with pytest.raises(SystemExit) as ended:
+        train.main()
+    assert ended.value.code == 128 + signal.SIGTERM
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert not list(folder.iterdir())
 
 
 def test_a_cache_that_cannot_be_written_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,8 @@ from commands import TINY, Process, epochs, rows, run, start
 
 from stemsplit.checkpoint import build, save
 
+needs_two_cores = pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="needs two cores")
+
 
 def test_train_is_killed_resumed_evaluated_and_separates(
     place: Path, corpus: list[str], stem_corpus: Path
@@ -117,11 +119,11 @@ def content(checkpoint: Path) -> dict[str, Any]:
 def test_offline_wandb_run_is_finished_after_an_error(place: Path, corpus: list[str]) -> None:
     folder = place / "fails"
     overrides = [name for name in TINY if name != "logger=csv"]
-    failing = ["callbacks.early_stopping.monitor=nothing", f"hydra.run.dir={folder}"]
+    failing = ["optimizer.lr=1e38", f"hydra.run.dir={folder}"]
     process = start(place, "train", *corpus, *overrides, *failing)
     output, errors = process.communicate(timeout=240)
     assert process.returncode == 1
-    assert "`nothing` which is not available" in output + errors
+    assert "no step was taken; there is no checkpoint yet" in output + errors
     [recorded] = folder.glob("wandb/offline-run-*/run-*.wandb")
     assert recorded.stat().st_size > 0
 
@@ -169,6 +171,7 @@ def test_bad_input_is_one_line(place: Path, command: str, named: str) -> None:
     assert not (place / "nowhere").exists()
 
 
+@needs_two_cores
 def test_two_processes_take_the_gradients_of_one_with_twice_the_batch(
     place: Path, corpus: list[str]
 ) -> None:
@@ -196,6 +199,7 @@ def test_two_processes_take_the_gradients_of_one_with_twice_the_batch(
         torch.testing.assert_close(weights[1][name], value, rtol=0, atol=1e-6)
 
 
+@needs_two_cores
 def test_processes_draw_disjoint_chunks_and_share_the_scoring(
     place: Path, corpus: list[str]
 ) -> None:

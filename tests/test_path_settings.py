@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from stemsplit.path_settings import PATHS, quote_paths
+from stemsplit.path_settings import PATHS, quote_paths, without_quotes
 
 NAMES = [
     *("日本", "a=b", "a b", "a,b", "[x]", "{y}", "a#b", "it's", 'say "hi"', "$x", "a(b)", "c:d"),
@@ -28,6 +28,9 @@ def value(word: str, sweeping: bool = False) -> Any:
 def test_any_name_reaches_the_program(name: str) -> None:
     for setting in sorted(PATHS):
         assert value(f"{setting}={name}") == name
+        [quoted] = quote_paths([f"{setting}={name}"])
+        assert quote_paths([without_quotes(quoted)]) == [quoted]
+    assert without_quotes("data.root='my songs'") == "data.root=my songs"
     assert value(f"checkpoint.mine={name}") == name
     assert value(f"+estimates.mine=/runs/{name}") == f"/runs/{name}"
 

@@ -16,7 +16,7 @@ import stemsplit
 from stemsplit import audio
 from stemsplit.configuration import CONF, register_resolvers, saved
 from stemsplit.errors import InputError
-from stemsplit.train import how_to_go_on, interrupts, train
+from stemsplit.train import how_to_go_on, lightning_signals, train
 from stemsplit.training.excerpts import read_index, sdr
 
 MODELS = sorted(
@@ -132,6 +132,10 @@ def test_a_resumed_run_asks_before_it_goes_on_with_other_songs(
     assert result["trained_on"]["songs"] == 1
     assert result["trained_on"]["songs_changed_at_steps"] == [4]  # 2 songs, 4 excerpts, 2 a batch
     assert not saved(run).allow_changed_corpus  # it was said for that time
+    allowed.trainer.max_steps = 3  # of at least 4 that it has
+    with pytest.raises(InputError, match=r"is of step \d+ already; say trainer.max_steps= as many"):
+        train(allowed)
+    assert saved(run).trainer.max_steps == -1
 
 
 def test_one_cycle_lasts_for_the_whole_training(wav_corpus: Path, tmp_path: Path) -> None:
@@ -154,9 +158,9 @@ def test_ctrl_c_that_lightning_made_an_exit_code_is_an_interrupt_again() -> None
         except KeyboardInterrupt:
             sys.exit(1)
 
-    with pytest.raises(KeyboardInterrupt), interrupts():
+    with pytest.raises(KeyboardInterrupt), lightning_signals():
         as_lightning_does()
-    with pytest.raises(SystemExit), interrupts():
+    with pytest.raises(SystemExit), lightning_signals():
         sys.exit(1)
 
 
@@ -175,5 +179,7 @@ def test_a_training_that_keeps_no_best_checkpoint_says_that_nothing_is_scored(
     run = tmp_path / "run"
     overrides = ["model=mlp", "epochs=1", "chunks_per_track=1", "callbacks.best=null"]
     train(configuration(run, tmp_path / "cache", wav_corpus, *overrides, "logger=csv"))
-    assert f"{run}: holds no best.ckpt, so nothing is scored" in capsys.readouterr().err
+    errors = capsys.readouterr().err
+    assert "callbacks.best=null: no best.ckpt will be kept, so nothing will be scored" in errors
+    assert f"{run}: holds no best.ckpt, so nothing is scored" in errors
     assert not (run / "result.json").exists()

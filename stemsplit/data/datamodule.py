@@ -96,6 +96,11 @@ class StemDataModule(L.LightningDataModule):
                 f"{sample_rate} Hz, which sample_rate and data.downsample.rate make"
             )
         self.chunk = round(float(chunk_seconds) * sample_rate)
+        if front_end is not None and self.chunk < front_end.window:
+            raise InputError(
+                f"chunk_seconds {chunk_seconds} are {self.chunk} samples, fewer than the window of "
+                f"{front_end.window}: choose longer chunks or a shorter window"
+            )
         counts = {
             f"chunk_seconds {chunk_seconds}": self.chunk,
             f"chunks_per_track {chunks_per_track}": chunks_per_track,

@@ -26,6 +26,10 @@ def choice(*names: str) -> Kind:
     return Kind(Literal[names], " or ".join([", ".join(names[:-1]), names[-1]]))
 
 
+def only(name: str) -> Kind:
+    return Kind(Literal[name], f"{name}, the name by which a run's checkpoint is found")
+
+
 def interval(least: float, most: float | None = None) -> Kind:
     def ordered(pair: list[float]) -> list[float]:
         if pair[0] > pair[1]:
@@ -94,6 +98,7 @@ PROBABILITY = number("a probability from 0 to 1", ge=0, le=1)
 SHARE = number("a share above 0, at most 1", gt=0, le=1)
 DROPOUT = number("a number from 0 to below 1", ge=0, lt=1)
 COUNT = whole(1)
+SAMPLE_RATE = whole(1000)
 END = Kind(COUNT.type | Literal[-1], f"{COUNT.allowed}, or -1 for no end")
 SEED = whole(0, 2**32 - 1)
 NotEmpty = Annotated[str, Field(min_length=1)]

@@ -18,6 +18,7 @@ from stemsplit.settings.kinds import (
     POSITIVE,
     PRECISION,
     PROBABILITY,
+    SAMPLE_RATE,
     SEED,
     SHARE,
     TEXT,
@@ -27,17 +28,19 @@ from stemsplit.settings.kinds import (
     either,
     interval,
     number,
+    only,
     optional,
     registered,
     several,
     whole,
 )
 
-LISTER = Kind(dict[str, Any], "chosen with a corpus, data=NAME")
+LISTER = Kind(dict[str, Any], "a corpus by data=NAME")
+ROOT = Kind(optional(PATH).type, PATH.allowed)  # null is refused where songs are needed
 FACTS = {
     "corpus": optional(TEXT),
     "seed": SEED,
-    "sample_rate": COUNT,
+    "sample_rate": SAMPLE_RATE,
     "channels": COUNT,
     "window": whole(3),
     "hop": COUNT,
@@ -52,11 +55,11 @@ FACTS = {
 }
 DATA = {
     "lister": optional(LISTER),
-    "root": optional(PATH),
+    "root": ROOT,
     "also": MAPPINGS,
     "stems": optional(NAMES),
     "targets": NAMES,
-    "sample_rate": COUNT,
+    "sample_rate": SAMPLE_RATE,
     "channels": COUNT,
     "seed": SEED,
     "chunk_seconds": POSITIVE,
@@ -71,7 +74,7 @@ DATA = {
     "downsample.songs": SHARE,
     "downsample.rate": SHARE,
     "augment.seed": SEED,
-    "augment.sample_rate": COUNT,
+    "augment.sample_rate": SAMPLE_RATE,
     "augment.remix": FLAG,
     "augment.gain": interval(0, 10),
     "augment.swap_channels": FLAG,
@@ -102,7 +105,7 @@ SEPARATOR = {
     "wiener_iterations": whole(0),
     "chunk_seconds": POSITIVE,
     "overlap_seconds": POSITIVE,
-    "front_end.sample_rate": COUNT,
+    "front_end.sample_rate": SAMPLE_RATE,
     "front_end.window": whole(3),
     "front_end.hop": COUNT,
     "front_end.mel_bands": COUNT,
@@ -127,15 +130,17 @@ SEPARATOR = {
 }
 CHECKPOINT = {
     "dirpath": PATH,
-    "filename": TEXT,
     "monitor": TEXT,
     "enable_version_counter": FLAG,
     "every_n_epochs": COUNT,
     "every_minutes": POSITIVE,
 }
 CALLBACKS = {
-    **{f"{one}.{name}": CHECKPOINT[name] for one in ("best", "last", "last_in_epoch")
-       for name in CHECKPOINT},
+    **{f"{one}.{name}": kind for one in ("best", "last", "last_in_epoch")
+       for name, kind in CHECKPOINT.items()},
+    "best.filename": only("best"),
+    "last.filename": only("last"),
+    "last_in_epoch.filename": only("last"),
     "early_stopping.monitor": TEXT,
     "early_stopping.patience": whole(0),
     "layers.folder": PATH,

@@ -1,6 +1,7 @@
 """The one LightningModule: a separator, a loss, an optimiser. Architectures are the separator's."""
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from statistics import median
 from typing import Any, cast
 
@@ -16,6 +17,8 @@ from stemsplit.separator import Separator
 from stemsplit.shapes import Batch, Estimate, Stems
 from stemsplit.training import schedules
 from stemsplit.training.random_states import random_states, restore
+
+SCORES = ("sdr", "gain")  # of a target in the validation excerpts
 
 
 class SeparationModule(L.LightningModule):
@@ -52,6 +55,12 @@ class SeparationModule(L.LightningModule):
         self._random_states: list[dict[str, Any]] | None = None
         if compile:
             cast(nn.Module, separator.network).compile()
+
+    @property
+    def logged(self) -> list[str]:
+        """The names of the figures that a training has after every validation."""
+        scores = [f"{score}/{target}" for target in self.separator.targets for score in SCORES]
+        return ["train/loss", "validation/loss", *(f"validation/{score}" for score in scores)]
 
     def on_fit_start(self) -> None:
         if self.trainer.checkpoint_callbacks:
@@ -94,7 +103,7 @@ class SeparationModule(L.LightningModule):
             mixture = batch.mixture[:, None].expand_as(batch.stems)
             gain = sdr - signal_to_distortion(batch.stems, mixture)[:count]
         sounds = batch.stems[:count].square().mean(dim=(2, 3)) > SILENT
-        for score, ratios in (("sdr", sdr), ("gain", gain)):
+        for score, ratios in zip(SCORES, (sdr, gain), strict=True):
             for stem, target in enumerate(self.separator.targets):
                 found = ratios[sounds[:, stem], stem].tolist()
                 self.validation_scores.setdefault(f"{score}/{target}", []).extend(found)
@@ -105,7 +114,7 @@ class SeparationModule(L.LightningModule):
         Medians over the excerpts in which the stem sounds.
         """
         self.log("validation/loss", self.validation_loss.take(), prog_bar=True)
-        for score in ("sdr", "gain"):
+        for score in SCORES:
             for target in self.separator.targets:
                 name = f"{score}/{target}"
                 if ratios := processes.gather(self.validation_scores.pop(name, [])):
@@ -145,7 +154,8 @@ class SeparationModule(L.LightningModule):
         optimizer = self.optimizer(self.parameters())
         if self.scheduler is None:
             return optimizer
-        scheduler = schedules.configured(self.scheduler, optimizer, self.trainer)
+        length = partial(schedules.length, self.trainer)
+        scheduler = schedules.configured(self.scheduler, optimizer, length)
         return {"optimizer": optimizer, "lr_scheduler": scheduler}
 
     def configure_gradient_clipping(

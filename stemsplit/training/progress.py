@@ -140,9 +140,8 @@ class Progress(ProgressBar):
         if self._live is None:
             self._print([self._epoch(), *parts])
         else:
-            # Non-breaking blanks inside a part: a narrow terminal wraps between parts only.
-            words = [part.replace(" ", "\N{NO-BREAK SPACE}") for part in (self._epoch(), *parts)]
-            self._live.update(Text("  ".join(words)), refresh=True)
+            status = in_lines([self._epoch(), *parts], self._live.console.width)
+            self._live.update(Text(status, no_wrap=True, overflow="crop"), refresh=True)
 
     def _print(self, parts: list[str]) -> None:
         self._console().print(Text(", ".join(parts)), soft_wrap=self._live is None)
@@ -157,6 +156,21 @@ class Progress(ProgressBar):
             return [f"{name} {done}"]
         left = (monotonic() - self._began) / max(1, done - first) * (total - done)
         return [f"{name} {done}/{int(total)}", f"{duration(left)} left"]
+
+
+def in_lines(parts: list[str], width: int) -> str:
+    """Parts with two blanks between them, broken into lines between parts only.
+
+    (Rich breaks at any blank, no-break spaces too.)
+    """
+    lines = [""]
+    for part in parts:
+        longer = f"{lines[-1]}  {part}" if lines[-1] else part
+        if len(longer) <= width or not lines[-1]:
+            lines[-1] = longer
+        else:
+            lines.append(part)
+    return "\n".join(lines)
 
 
 def losses(module: L.LightningModule) -> list[str]:

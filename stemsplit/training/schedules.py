@@ -1,6 +1,7 @@
 """Learning rate schedulers: when they step, and how many steps they are made for."""
 
 import math
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -13,13 +14,15 @@ from stemsplit.errors import InputError
 PER_STEP = (OneCycleLR, CyclicLR)  # torch documents both for a step after every batch
 
 
-def configured(scheduler: Any, optimizer: Optimizer, trainer: L.Trainer) -> dict[str, Any]:
+def configured(
+    scheduler: Any, optimizer: Optimizer, length: Callable[[str], int]
+) -> dict[str, Any]:
     """A scheduler as Lightning's `configure_optimizers` returns it.
 
     `scheduler` is a class, or a partial of it with settings. The setting ``interval`` is ours:
     ``step`` steps the scheduler after every optimiser step, ``epoch`` after every epoch. Without
     it, `PER_STEP` step after every optimiser step and others after every epoch. `OneCycleLR`
-    without a length has that of the training.
+    without a length has that of the training, which `length` gives for an interval.
     """
     made, settings = (
         (scheduler.func, dict(scheduler.keywords))
@@ -35,21 +38,26 @@ def configured(scheduler: Any, optimizer: Optimizer, trainer: L.Trainer) -> dict
             "once an epoch; choose epoch"
         )
     if made is OneCycleLR and not (settings.get("total_steps") or settings.get("epochs")):
-        settings["total_steps"] = length(trainer, interval)
+        settings["total_steps"] = length(interval)
     try:
         scheduler = made(optimizer, **settings)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, ArithmeticError) as error:
         raise InputError(f"scheduler: {error}") from error
     return {"scheduler": scheduler, "interval": interval, "monitor": "validation/loss"}
 
 
 def length(trainer: L.Trainer, interval: str) -> int:
     """How often a scheduler steps until the end of a training."""
-    if trainer.max_epochs == -1 and (interval == "epoch" or trainer.max_steps == -1):
-        raise InputError("scheduler: OneCycleLR needs to know the end of the training: say epochs=")
+    check_end(trainer, interval)
     steps = trainer.estimated_stepping_batches if interval == "step" else trainer.max_epochs
     assert steps is not None
     return math.ceil(steps)
+
+
+def check_end(trainer: L.Trainer, interval: str) -> None:
+    """Raise `InputError` if a training has no end."""
+    if trainer.max_epochs == -1 and (interval == "epoch" or trainer.max_steps == -1):
+        raise InputError("scheduler: OneCycleLR needs to know the end of the training: say epochs=")
 
 
 def check_length(trainer: L.Trainer) -> None:
