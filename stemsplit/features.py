@@ -57,16 +57,12 @@ class FrontEnd(nn.Module):
                 f"hop {hop} does not divide window {window} three times or more: "
                 f"choose one of {divisors[-8:]}"
             )
-        if mel_bands > window // 2 + 1:
-            raise InputError(
-                f"{mel_bands} mel bands cannot be made of the {window // 2 + 1} frequencies of a "
-                f"window of {window}: choose fewer bands or a longer window"
-            )
         if mfccs > mel_bands:
             raise InputError(f"{mfccs} MFCCs cannot be made of {mel_bands} mel bands")
         self.sample_rate = sample_rate
         self.window = window
         self.hop = hop
+        self.mel_bands = mel_bands
         self.floor = floor
         self.settings = (sample_rate, window, hop, mel_bands, mel_hertz, mfccs, floor)
         # (Not librosa's own: numba, which it imports, fails where it finds no folder for a cache.)

@@ -16,6 +16,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from stemsplit.errors import InputError, settings_at_fault
+from stemsplit.separator import Separator
 from stemsplit.shapes import Batch, Estimate
 from stemsplit.training import schedules
 from stemsplit.training.module import SeparationModule
@@ -25,12 +26,24 @@ STEPS = 100  # of the training that the scheduler is tried for
 
 def check_parts(module: SeparationModule, trainer: L.Trainer) -> None:
     """Try the optimiser, the scheduler and the loss; raise `InputError` where one fails."""
+    check_mel_bands(module.separator)
     with settings_at_fault("optimizer"):
         optimizer = module.optimizer(module.parameters())
     with settings_at_fault("scheduler"):
         check_scheduler(module.scheduler, optimizer, trainer)
     with settings_at_fault("loss"):
         check_loss(module)
+
+
+def check_mel_bands(separator: Separator) -> None:
+    """Raise `InputError` if a network reads more mel bands than its spectrum has frequencies."""
+    front_end = separator.front_end
+    freqs = front_end.window // 2 + 1
+    if front_end.mel_bands > freqs and {"mel", "mfcc"} & set(separator.network.views):
+        raise InputError(
+            f"{front_end.mel_bands} mel bands cannot be made of the {freqs} frequencies of a "
+            f"window of {front_end.window}: choose fewer bands or a longer window"
+        )
 
 
 def check_scheduler(scheduler: Any, optimizer: torch.optim.Optimizer, trainer: L.Trainer) -> None:

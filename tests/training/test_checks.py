@@ -1,0 +1,20 @@
+"""Settings that cannot train are refused; those that can pass."""
+
+import pytest
+
+from stemsplit.checkpoint import build
+from stemsplit.errors import InputError
+from stemsplit.training.checks import check_mel_bands
+
+
+@pytest.mark.parametrize("views", [["mel"], ["magnitude", "mfcc"], ["magnitude"]])
+def test_only_networks_that_read_mel_bands_need_them(views: list[str]) -> None:
+    network = {"class": "stemsplit.models.blstm.Blstm", "hidden": 4, "layers": 1, "views": views}
+    for bands, fits in ((17, True), (18, False)):
+        front_end = {"sample_rate": 8000, "window": 32, "hop": 8, "mel_bands": bands, "mfccs": 4}
+        separator = build(front_end, network, ["vocals"], "rest", channels=1)
+        if fits or views == ["magnitude"]:
+            check_mel_bands(separator)
+        else:
+            with pytest.raises(InputError, match="18 mel bands cannot be made of the 17 frequenc"):
+                check_mel_bands(separator)
