@@ -6,10 +6,10 @@
 
 from typing import TYPE_CHECKING, Any
 
-from stemsplit.caches import use_temporary_caches_without_home
+from stemsplit.machine.caches import use_temporary_caches_without_home
 
 if TYPE_CHECKING:
-    from stemsplit.checkpoint import load as load
+    from stemsplit.separation.checkpoint import load as load
 
 __all__ = ["load"]
 
@@ -20,7 +20,7 @@ use_temporary_caches_without_home()
 def __getattr__(name: str) -> Any:
     # torch is imported when a separator is asked for, not by processes that only score.
     if name == "load":
-        from stemsplit.checkpoint import load
+        from stemsplit.separation.checkpoint import load
 
         return load
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

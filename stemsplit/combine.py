@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     with one_line_errors():
         options = parser.parse_args(arguments)
-        from stemsplit.checkpoint import load, save  # torch, which --help does without
+        from stemsplit.separation.checkpoint import load, save  # torch, which --help does without
 
         if options.output.is_dir():
             raise InputError(f"{options.output}: is a folder; name the file to write in it")

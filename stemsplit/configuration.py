@@ -13,45 +13,46 @@ from lightning.pytorch import callbacks
 from omegaconf import DictConfig, OmegaConf
 from torch import optim
 
-from stemsplit.data.downsample import scaled
+from stemsplit.data.excerpts.downsample import scaled
 from stemsplit.errors import InputError, settings_at_fault
 from stemsplit.files import replacing
+from stemsplit.settings.help import CONF
+from stemsplit.settings.moved import renamed
 from stemsplit.training.precision import default_precision
-from stemsplit.usage import CONF
 
 # A configuration may come from a stranger's run: it makes nothing but these. (By name: a package
 # would let in all that its modules import.)
 MAKES = [
-    "stemsplit.checkpoint.build",
-    "stemsplit.data.augment.Augment",
+    "stemsplit.separation.checkpoint.build",
+    "stemsplit.data.augment.augment.Augment",
     "stemsplit.data.datamodule.StemDataModule",
-    "stemsplit.data.folders.folder",
-    "stemsplit.data.mir1k.mir1k",
-    "stemsplit.data.tracks.demo",
-    "stemsplit.data.tracks.musdb18",
-    "stemsplit.data.tracks.musdb18hq",
-    "stemsplit.data.tracks.musdb7",
-    "stemsplit.losses.Loss",
-    "stemsplit.losses.complex_l1",
-    "stemsplit.losses.l1",
-    "stemsplit.losses.magnitude_mse",
-    "stemsplit.losses.multi_resolution_stft",
-    "stemsplit.losses.si_sdr",
-    "stemsplit.separator.Separator",  # what `build` returns
-    "stemsplit.training.averaging.MovingAverage",
-    "stemsplit.training.checkpoints.AtomicCheckpointIO",
-    "stemsplit.training.checkpoints.RunCheckpoint",
-    "stemsplit.training.early_stopping.RunEarlyStopping",
-    "stemsplit.training.excerpts.Excerpts",
-    "stemsplit.training.layer_norms.LayerNorms",
-    "stemsplit.training.metrics_csv.MetricsCsv",
+    "stemsplit.data.corpora.folders.folder",
+    "stemsplit.data.corpora.mir1k.mir1k",
+    "stemsplit.data.corpora.demo.demo",
+    "stemsplit.data.corpora.musdb.musdb18",
+    "stemsplit.data.corpora.musdb.musdb18hq",
+    "stemsplit.data.corpora.musdb.musdb7",
+    "stemsplit.training.losses.Loss",
+    "stemsplit.training.losses.complex_l1",
+    "stemsplit.training.losses.l1",
+    "stemsplit.training.losses.magnitude_mse",
+    "stemsplit.training.losses.multi_resolution_stft",
+    "stemsplit.training.losses.si_sdr",
+    "stemsplit.separation.separator.Separator",  # what `build` returns
+    "stemsplit.training.callbacks.averaging.MovingAverage",
+    "stemsplit.training.callbacks.checkpoints.AtomicCheckpointIO",
+    "stemsplit.training.callbacks.checkpoints.RunCheckpoint",
+    "stemsplit.training.callbacks.early_stopping.RunEarlyStopping",
+    "stemsplit.training.callbacks.excerpts.Excerpts",
+    "stemsplit.training.layers.norms.LayerNorms",
+    "stemsplit.training.loggers.metrics_csv.MetricsCsv",
     "stemsplit.training.module.SeparationModule",
-    "stemsplit.training.not_finite.StopWhenNotFinite",
-    "stemsplit.training.progress.Progress",
-    "stemsplit.training.silence.ReportSilence",
-    "stemsplit.training.timing.Timing",
-    "stemsplit.training.trials.ReportTrial",
-    "stemsplit.training.weights_and_biases.weights_and_biases",
+    "stemsplit.training.callbacks.not_finite.StopWhenNotFinite",
+    "stemsplit.training.callbacks.progress.Progress",
+    "stemsplit.training.callbacks.silence.ReportSilence",
+    "stemsplit.training.callbacks.timing.Timing",
+    "stemsplit.sweeps.trials.ReportTrial",
+    "stemsplit.training.loggers.weights_and_biases.weights_and_biases",
     "lightning.Trainer",
     *(f"lightning.pytorch.callbacks.{name}" for name in callbacks.__all__),
     *(f"torch.optim.{name}" for name in optim.__all__ if name[0].isupper()),
@@ -160,6 +161,7 @@ def saved(run: Path) -> DictConfig:
         raise InputError(f"{path}: is damaged ({str(error).splitlines()[0]})") from None
     if not isinstance(config, DictConfig) or "run_dir" not in config:
         raise InputError(f"{path}: not the configuration of a run")
+    config = OmegaConf.create(renamed(OmegaConf.to_container(config)))
     config.run_dir = str(run.absolute())
     config.setdefault("allow_changed_corpus", False)  # which runs of older versions lack
     return config

@@ -6,7 +6,7 @@ network is four times as wide and reads excerpts of six seconds:
 ``python -m stemsplit.train model=mel_blstm``.
 """
 
-from stemsplit.usage import begin
+from stemsplit.settings.help import begin
 
 begin(__name__, "demo")  # before the imports that take seconds
 
@@ -22,8 +22,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from stemsplit import audio, configuration
+from stemsplit.evaluation.spectrograms import spectrogram_comparison
 from stemsplit.report import page
-from stemsplit.spectrograms import spectrogram_comparison
 
 SMALL = ["model.separator.network.hidden=128", "chunk_seconds=3.0"]
 VOCALS = 4  # the audio stream of a *.stem.mp4 that holds them

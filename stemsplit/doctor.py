@@ -3,7 +3,7 @@
 Ends with exit code 1 where something must be fixed. Nothing is written.
 """
 
-from stemsplit.usage import begin
+from stemsplit.settings.help import begin
 
 begin(__name__, "doctor")  # before the imports that take seconds
 
@@ -25,19 +25,19 @@ from rich.table import Table
 from rich.text import Text
 
 from stemsplit import configuration
-from stemsplit.command_line import prepared
+from stemsplit.command_line.prepared import prepared
 from stemsplit.configuration import CONF, make
 from stemsplit.data.combined import Corpus, combined
-from stemsplit.data.diagnosis import listing_findings
-from stemsplit.data.errata import excused, known_errata
-from stemsplit.data.examination import Examination, duplicates, examine_all
-from stemsplit.data.findings import Finding, song_of
+from stemsplit.data.doctor.diagnosis import listing_findings
+from stemsplit.data.doctor.errata import excused, known_errata
+from stemsplit.data.doctor.examination import Examination, duplicates, examine_all
+from stemsplit.data.doctor.findings import Finding
+from stemsplit.data.doctor.official import STEMS, layout, other_corpus
 from stemsplit.data.headers import Header, Headers, headers_of, sources
-from stemsplit.data.official import STEMS, layout, other_corpus
-from stemsplit.data.tracks import all_stems, check_targets, found_stems, with_validation
+from stemsplit.data.tracks import all_stems, check_targets, found_stems, song_of, with_validation
 from stemsplit.errors import InputError, one_line_errors
-from stemsplit.printed_tables import print_table
 from stemsplit.settings.check import check as check_settings
+from stemsplit.terminal.tables import print_table
 
 configuration.register_resolvers()
 

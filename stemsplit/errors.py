@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from stemsplit.printing import flush, unfailing_output
+from stemsplit.terminal.streams import flush, unfailing_output
 
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
 INTERRUPTED = 130  # the exit code that shells use for a program that Ctrl-C has ended

@@ -5,7 +5,7 @@ share; DIR holds what any tool separated, SUBSET/TRACK/STEM.wav. ``estimates={NA
 the row of a table.
 """
 
-from stemsplit.usage import begin
+from stemsplit.settings.help import begin
 
 begin(__name__, "evaluate")  # before the imports that take seconds
 
@@ -20,18 +20,17 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from stemsplit import configuration, processes
-from stemsplit.checkpoint import checkpoint_of
-from stemsplit.command_line import prepared
+from stemsplit.command_line.prepared import prepared
+from stemsplit.command_line.scoring import asked_for, described
 from stemsplit.configuration import CONF, make
 from stemsplit.data.datamodule import StemDataModule
-from stemsplit.data.stored import corpus_fingerprint
+from stemsplit.data.store.stored import corpus_fingerprint
 from stemsplit.errors import InputError, one_line_errors
 from stemsplit.evaluation.oracles import ORACLES, scaled_transform
 from stemsplit.evaluation.protocol import Protocol
 from stemsplit.evaluation.runner import evaluate
 from stemsplit.evaluation.systems import Folder, Mixture, Oracle, Resampled, System, Trained
 from stemsplit.evaluation.tables import Row, Rows, Spread, compare, rows_of, spread
-from stemsplit.features import FrontEnd
 from stemsplit.files import make_writable_folder, where_writable
 from stemsplit.reporting.results import (
     check_result,
@@ -52,7 +51,8 @@ from stemsplit.reporting.score_tables import (
     print_spreads,
     print_whole_songs,
 )
-from stemsplit.scoring_settings import asked_for, described
+from stemsplit.separation.checkpoint import checkpoint_of
+from stemsplit.separation.front_end import FrontEnd
 from stemsplit.settings.check import check
 
 configuration.register_resolvers()

@@ -21,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if asks_for_ranking(given):
             known = ranking_parser().parse_intermixed_args(given[1:])
             with extra_needed(known.sweep):
-                from stemsplit.ranking import ranking
+                from stemsplit.sweeps.ranking import ranking
 
             ranking(known.sweep, known.trials, known.overrides)
         else:
@@ -92,7 +92,7 @@ def page(folders: Sequence[Path], output: Path | None = None) -> Path:
         raise InputError(f"{sweeps[0]}: a sweep has a page of its own: report it alone")
     if sweeps:
         with extra_needed(sweeps[0]):
-            from stemsplit.reporting.sweep import page_of
+            from stemsplit.sweeps.report import page_of
 
         path, text = folders[0] / "report.html", page_of(folders[0])
     elif len(folders) == 1:

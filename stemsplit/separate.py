@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with one_line_errors():
         options = parser.parse_args(arguments)
         make_writable_folder(options.output)  # before a model is loaded and work is done
-        from stemsplit.songs import separate_songs  # torch, which --help does without
+        from stemsplit.separation.songs import separate_songs  # torch, which --help does without
 
         separate_songs(
             options.songs, options.output, options.checkpoint, options.allow, options.device

@@ -1,6 +1,6 @@
 """``python -m stemsplit.train``: train a separator, score it, keep all of it in a run's folder."""
 
-from stemsplit.usage import begin
+from stemsplit.settings.help import begin
 
 begin(__name__, "train")  # before the imports that take seconds
 
@@ -26,12 +26,10 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import DictConfig, OmegaConf
 
 from stemsplit import configuration, processes
-from stemsplit.allocator import keep_freed_memory
-from stemsplit.checkpoint import read
-from stemsplit.command_line import prepared
+from stemsplit.command_line.prepared import prepared
 from stemsplit.configuration import CONF, make
 from stemsplit.data.datamodule import StemDataModule
-from stemsplit.data.diagnosis import listing_findings
+from stemsplit.data.doctor.diagnosis import listing_findings
 from stemsplit.data.tracks import Subset
 from stemsplit.data.trained_songs import changed_at, check_songs, remember_songs
 from stemsplit.errors import InputError, one_line_errors, settings_at_fault
@@ -40,14 +38,16 @@ from stemsplit.evaluation.runner import evaluate
 from stemsplit.evaluation.systems import Mixture, System, Trained
 from stemsplit.evaluation.tables import rows_of
 from stemsplit.files import default_sigterm, exit_at_sigterm, make_writable_folder, removed_if_empty
+from stemsplit.machine.allocator import keep_freed_memory
 from stemsplit.reporting.results import count_test_scoring, counted_as, write_result
 from stemsplit.reporting.score_tables import print_scores
+from stemsplit.separation.checkpoint import read
 from stemsplit.settings.check import check
 from stemsplit.training.checks import check_callbacks, check_parts, check_processes
-from stemsplit.training.metrics_csv import MetricsCsv
+from stemsplit.training.loggers.metrics_csv import MetricsCsv
+from stemsplit.training.loggers.weights_and_biases import WeightsAndBiases, finish
 from stemsplit.training.module import SeparationModule
 from stemsplit.training.precision import check_precision
-from stemsplit.training.weights_and_biases import WeightsAndBiases, finish
 
 configuration.register_resolvers()
 

@@ -8,7 +8,7 @@ import pytest
 import soundfile
 import torch
 
-from stemsplit.data.demo_songs import write_song
+from stemsplit.data.corpora.demo_songs import write_song
 
 # Small networks on several threads wait for each other more than they compute.
 torch.set_num_threads(1)

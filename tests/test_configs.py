@@ -11,8 +11,8 @@ from stemsplit import configuration
 from stemsplit.configuration import CONF, make
 from stemsplit.data.datamodule import StemDataModule
 from stemsplit.errors import InputError
+from stemsplit.sweeps.trials import ReportTrial, begin
 from stemsplit.training.module import SeparationModule
-from stemsplit.training.trials import ReportTrial, begin
 
 configuration.register_resolvers()
 
@@ -74,15 +74,15 @@ def test_a_model_chooses_its_loss_and_its_optimizer_and_the_command_line_wins(
     tmp_path: Path,
 ) -> None:
     config = composed(tmp_path, "model=band_split")
-    assert config.loss.function._target_ == "stemsplit.losses.multi_resolution_stft"
+    assert config.loss.function._target_ == "stemsplit.training.losses.multi_resolution_stft"
     assert config.optimizer._target_ == "torch.optim.AdamW"
     # A preset chooses as the model it is a preset of, unless it says otherwise.
     preset = composed(tmp_path, "model=band_split_small")
-    assert preset.loss.function._target_ == "stemsplit.losses.complex_l1"
+    assert preset.loss.function._target_ == "stemsplit.training.losses.complex_l1"
     assert preset.optimizer == config.optimizer
     assert composed(tmp_path, "model=band_split_large").loss == config.loss
     given = composed(tmp_path, "model=band_split", "loss=l1", "optimizer=adam", "optimizer.lr=1")
-    assert given.loss.function._target_ == "stemsplit.losses.l1"
+    assert given.loss.function._target_ == "stemsplit.training.losses.l1"
     assert (given.optimizer._target_, given.optimizer.lr) == ("torch.optim.Adam", 1)
     assert given.model.separator.wiener_iterations == 0
 

@@ -23,7 +23,7 @@ from stemsplit import audio
 from stemsplit.errors import InputError
 from stemsplit.reporting.workspace_view import SWEPT, specification, workspace
 from stemsplit.train import train
-from stemsplit.training.weights_and_biases import (
+from stemsplit.training.loggers.weights_and_biases import (
     Record,
     WeightsAndBiases,
     finish,

@@ -13,9 +13,9 @@ from commands import start
 from hydra import compose, initialize_config_dir
 
 from stemsplit.configuration import CONF, register_resolvers
-from stemsplit.data.demo_songs import SONGS, STEMS, synthesise_song, write_song
-from stemsplit.data.errata import ERRATA, excused
-from stemsplit.data.examination import Examination
+from stemsplit.data.corpora.demo_songs import SONGS, STEMS, synthesise_song, write_song
+from stemsplit.data.doctor.errata import ERRATA, excused
+from stemsplit.data.doctor.examination import Examination
 from stemsplit.data.tracks import Track
 from stemsplit.doctor import examine_corpus, print_report
 from stemsplit.errors import InputError
@@ -245,7 +245,7 @@ def test_other_corpora_of_the_training_are_examined_too(
 ) -> None:
     softer = {name: 0.5 * stem for name, stem in songs[2].items()}  # a test song of the first
     write(tmp_path / "also/train/leak", softer)
-    lister = "{_target_: stemsplit.data.folders.folder, _partial_: true}"
+    lister = "{_target_: stemsplit.data.corpora.folders.folder, _partial_: true}"
     given = [
         *("data=musdb18hq", "data.validation_tracks=[validation]"),
         f"data.also=[{{lister: {lister}, root: {tmp_path}/also}}]",

@@ -15,7 +15,7 @@ import soundfile
 import torch
 from commands import TINY, Process, epochs, rows, run, start
 
-from stemsplit.checkpoint import build, save
+from stemsplit.separation.checkpoint import build, save
 
 needs_two_cores = pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="needs two cores")
 

@@ -12,11 +12,11 @@ import soundfile
 import yaml
 from hydra import compose, initialize_config_dir
 
-from stemsplit.checkpoint import build, save
 from stemsplit.configuration import CONF, register_resolvers
 from stemsplit.errors import InputError
 from stemsplit.evaluate import evaluate_systems
 from stemsplit.reporting import results
+from stemsplit.separation.checkpoint import build, save
 
 RATE = 4000
 STEMS = ("vocals", "bass", "drums")
@@ -145,7 +145,9 @@ def test_oracles_leave_the_separator_as_it_is(
     """On an accelerator a front end moved to the CPU would no longer separate there."""
     file = checkpoint(tmp_path / "one.ckpt", "vocals")
     moved: list[object] = []
-    monkeypatch.setattr("stemsplit.features.FrontEnd.cpu", lambda self: moved.append(self) or self)
+    monkeypatch.setattr(
+        "stemsplit.separation.front_end.FrontEnd.cpu", lambda self: moved.append(self) or self
+    )
     found = evaluated(corpus, tmp_path / "out", f"checkpoint={file}", "evaluation.oracles=true")
     assert not moved
     assert found["oracles"] == {"window": 256, "hop": 64}

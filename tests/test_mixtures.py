@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from stemsplit import audio
-from stemsplit.features import FrontEnd
-from stemsplit.separator import Separator
-from stemsplit.songs import separate
+from stemsplit.separation.front_end import FrontEnd
+from stemsplit.separation.separator import Separator
+from stemsplit.separation.songs import separate
 
 RATE = 8000
 HALF = 0.7071

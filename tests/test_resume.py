@@ -9,14 +9,14 @@ import lightning as L
 import pytest
 import torch
 
-from stemsplit.checkpoint import build
-from stemsplit.data.augment import Augment
+from stemsplit.data.augment.augment import Augment
+from stemsplit.data.corpora.musdb import musdb18hq
 from stemsplit.data.datamodule import StemDataModule
-from stemsplit.data.tracks import musdb18hq
-from stemsplit.losses import magnitude_mse
-from stemsplit.training.averaging import MovingAverage
-from stemsplit.training.checkpoints import AtomicCheckpointIO, RunCheckpoint
-from stemsplit.training.early_stopping import RunEarlyStopping
+from stemsplit.separation.checkpoint import build
+from stemsplit.training.callbacks.averaging import MovingAverage
+from stemsplit.training.callbacks.checkpoints import AtomicCheckpointIO, RunCheckpoint
+from stemsplit.training.callbacks.early_stopping import RunEarlyStopping
+from stemsplit.training.losses import magnitude_mse
 from stemsplit.training.module import SeparationModule
 
 EPOCHS, STEPS = 3, 4  # an epoch has as many steps

@@ -11,8 +11,8 @@ import torch
 from full_disk import no_file_larger_than
 
 from stemsplit import audio, combine, separate
-from stemsplit.checkpoint import build, save
-from stemsplit.songs import folder_name
+from stemsplit.separation.checkpoint import build, save
+from stemsplit.separation.songs import folder_name
 
 RATE = 8000
 FRONT_END = {"sample_rate": RATE, "window": 256, "hop": 64, "mel_bands": 16, "mfccs": 4}

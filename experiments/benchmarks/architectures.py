@@ -22,7 +22,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from stemsplit.configuration import CONF, make, register_resolvers
-from stemsplit.separator import Separator
+from stemsplit.separation.separator import Separator
 
 SECONDS = 20  # a chunk of the separator: what it works on at a time
 

@@ -19,8 +19,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from stemsplit.allocator import keep_freed_memory
-from stemsplit.data.augment import Augment
+from stemsplit.data.augment.augment import Augment
+from stemsplit.machine.allocator import keep_freed_memory
 
 RATE, STEMS, CHANNELS = 44100, 4, 2
 ALONE: dict[str, dict[str, Any]] = {

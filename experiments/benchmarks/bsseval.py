@@ -1,4 +1,4 @@
-"""How much faster is `stemsplit.evaluation.bsseval` than museval, whose scores it gives?
+"""How much faster is `stemsplit.evaluation.bss_eval.bss_eval` than museval, whose scores it gives?
 
     python experiments/benchmarks/bsseval.py [--repetitions 3] [--systems 7]
 
@@ -42,21 +42,21 @@ def material(stems: int, seconds: int, systems: int) -> tuple[Signals, list[Sign
 def by_museval(references: Signals, systems: list[Signals]) -> Scores:
     import museval
 
-    from stemsplit.evaluation.museval_backend import names_of_numpy_1
+    from stemsplit.evaluation.bss_eval.museval_backend import names_of_numpy_1
 
     with names_of_numpy_1():
         return list(museval.evaluate(references, systems[0], win=RATE, hop=RATE))
 
 
 def by_ours(references: Signals, systems: list[Signals]) -> Scores:
-    from stemsplit.evaluation.bsseval import bss_eval
+    from stemsplit.evaluation.bss_eval.bss_eval import bss_eval
 
     found = bss_eval(references, systems[0], RATE, RATE)
     return [found.sdr, found.isr, found.sir, found.sar]
 
 
 def by_ours_all(references: Signals, systems: list[Signals]) -> Scores:
-    from stemsplit.evaluation.bsseval import bss_eval_systems
+    from stemsplit.evaluation.bss_eval.bss_eval import bss_eval_systems
 
     bss_eval_systems(references, systems, RATE, RATE)
     return None
@@ -64,8 +64,8 @@ def by_ours_all(references: Signals, systems: list[Signals]) -> Scores:
 
 def limit(references: Signals, systems: list[Signals]) -> Scores:
     """The method's transforms and factorisations alone; none of what makes correlations exact."""
-    from stemsplit.evaluation.bsseval import WINDOWS
-    from stemsplit.evaluation.projection import TAPS, TRANSFORM, on_threads
+    from stemsplit.evaluation.bss_eval.bss_eval import WINDOWS
+    from stemsplit.evaluation.bss_eval.projection import TAPS, TRANSFORM, on_threads
 
     stems, time, channels = references.shape
     signals = 2 * stems * channels

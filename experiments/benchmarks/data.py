@@ -53,14 +53,14 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from stemsplit import audio
-from stemsplit.allocator import keep_freed_memory
-from stemsplit.data.augment import Augment
-from stemsplit.data.chunks import Chunk, RandomChunks, as_it_is
-from stemsplit.data.demo_songs import SONGS, synthesise_song, write_song
-from stemsplit.data.sampling import EpochSampler, ResumableLoader
-from stemsplit.data.store import Store
-from stemsplit.data.stored import StoredTrack
-from stemsplit.data.tracks import musdb18
+from stemsplit.data.augment.augment import Augment
+from stemsplit.data.corpora.demo_songs import SONGS, synthesise_song, write_song
+from stemsplit.data.corpora.musdb import musdb18
+from stemsplit.data.excerpts.chunks import Chunk, RandomChunks, as_it_is
+from stemsplit.data.excerpts.sampling import EpochSampler, ResumableLoader
+from stemsplit.data.store.store import Store
+from stemsplit.data.store.stored import StoredTrack
+from stemsplit.machine.allocator import keep_freed_memory
 
 RATE, SECONDS, BATCH = 44100, 6.0, 16
 CHUNK = round(SECONDS * RATE)

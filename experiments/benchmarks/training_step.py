@@ -25,10 +25,10 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-from stemsplit.allocator import keep_freed_memory
 from stemsplit.configuration import precision
-from stemsplit.data.augment import Augment
+from stemsplit.data.augment.augment import Augment
 from stemsplit.data.datamodule import make_batch
+from stemsplit.machine.allocator import keep_freed_memory
 
 RATE, STEMS, CHANNELS = 44100, 4, 2
 Step = Callable[[], Tensor]
@@ -59,8 +59,8 @@ def theirs(stems: Tensor, bf16: bool) -> Step:
 
 def ours(stems: Tensor, bf16: bool) -> Step:
     """The step of `SeparationModule` on a batch of `StemDataModule`, with the settings of conf/."""
-    from stemsplit.checkpoint import build
-    from stemsplit.losses import magnitude_mse
+    from stemsplit.separation.checkpoint import build
+    from stemsplit.training.losses import magnitude_mse
 
     separator = build(
         {"sample_rate": RATE, "window": 4096, "hop": 1024},

@@ -1,4 +1,4 @@
-"""How much faster is `stemsplit.wiener` than open-unmix's multichannel Wiener filter?
+"""How much faster is `stemsplit.separation.wiener` than open-unmix's multichannel Wiener filter?
 
     python experiments/benchmarks/wiener.py [--repetitions 7] [--frames 300]
 
@@ -19,7 +19,7 @@ from openunmix import filtering
 from rich.console import Console
 from rich.table import Table
 
-from stemsplit.wiener import wiener
+from stemsplit.separation.wiener import wiener
 
 FREQUENCIES = 2049
 

@@ -6,7 +6,7 @@ from typing import BinaryIO, NamedTuple
 
 import av
 
-from stemsplit.audio.chunks import LAYOUTS, declared_pcm_seconds
+from stemsplit.audio.pcm_headers import LAYOUTS, declared_pcm_seconds
 
 # Containers whose headers state the number of samples exactly.
 EXACT_TO_THE_SAMPLE = {"flac", "aiff", "au", "tta", "wv", "ape"}

@@ -8,10 +8,10 @@ from pathlib import Path
 from rich.table import Table
 from rich.text import Text
 
-from stemsplit.data.store import size
-from stemsplit.data.upkeep import clean, entries, verify
+from stemsplit.data.store.store import size
+from stemsplit.data.store.upkeep import clean, entries, verify
 from stemsplit.errors import InputError, one_line_errors
-from stemsplit.printed_tables import print_table
+from stemsplit.terminal.tables import print_table
 
 
 def main() -> None:

@@ -12,17 +12,16 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from stemsplit.data.augment import Augment
-from stemsplit.data.chunks import Chunk, FixedChunks, Key, RandomChunks, as_it_is
+from stemsplit.audio.entries import normal
+from stemsplit.data.augment.augment import Augment
 from stemsplit.data.combined import Corpus, combined
-from stemsplit.data.downsample import Downsample, scaled
-from stemsplit.data.entries import normal
-from stemsplit.data.findings import song_of
-from stemsplit.data.sampling import EpochSampler, ResumableLoader, SharedBatches
-from stemsplit.data.shared_memory import workers_that_fit
+from stemsplit.data.excerpts.chunks import Chunk, FixedChunks, Key, RandomChunks, as_it_is
+from stemsplit.data.excerpts.downsample import Downsample, scaled
+from stemsplit.data.excerpts.sampling import EpochSampler, ResumableLoader, SharedBatches
 from stemsplit.data.statistics import cached_statistics
-from stemsplit.data.store import Store
-from stemsplit.data.stored import StoredTrack, corpus_fingerprint
+from stemsplit.data.store.shared_memory import workers_that_fit
+from stemsplit.data.store.store import Store
+from stemsplit.data.store.stored import StoredTrack, corpus_fingerprint
 from stemsplit.data.tracks import (
     Subset,
     Track,
@@ -30,12 +29,13 @@ from stemsplit.data.tracks import (
     check_targets,
     found_stems,
     of_subset,
+    song_of,
     with_stems,
     with_validation,
 )
 from stemsplit.errors import InputError
-from stemsplit.features import FrontEnd
-from stemsplit.shapes import Batch, Stems, Waveform
+from stemsplit.models.shapes import Batch, Stems, Waveform
+from stemsplit.separation.front_end import FrontEnd
 
 SILENT_POWER = 1e-9  # mean square: 16 bits end at -90 dB
 

@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import av
 
+from stemsplit.audio.entries import unreadable
 from stemsplit.audio.lengths import EXACT_LENGTH, late_seconds
 from stemsplit.audio.reading import fits_sixteen_bits, is_lossless
-from stemsplit.data.entries import unreadable
 from stemsplit.data.tracks import AudioSource, Track
 from stemsplit.errors import InputError
 

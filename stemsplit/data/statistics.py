@@ -11,10 +11,10 @@ from jaxtyping import Float
 from rich.progress import track as progress
 from torch import Tensor
 
-from stemsplit.data.stored import StoredTrack, check_split, corpus_fingerprint
-from stemsplit.features import FrontEnd
+from stemsplit.data.store.stored import StoredTrack, check_split, corpus_fingerprint
 from stemsplit.files import one_at_a_time, replacing, where_writable
-from stemsplit.shapes import View
+from stemsplit.models.shapes import View
+from stemsplit.separation.front_end import FrontEnd
 
 Statistics = dict[str, tuple[Tensor, Tensor]]
 PIECE_SECONDS = 30  # Songs are transformed in pieces of this length, so that memory stays bounded.

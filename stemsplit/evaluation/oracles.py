@@ -10,10 +10,10 @@ from collections.abc import Callable
 
 import torch
 
-from stemsplit.features import FrontEnd
-from stemsplit.separator import crossfades
-from stemsplit.shapes import Spectrum, StemMagnitudes, Stems, StemSpectra, Waveform
-from stemsplit.wiener import wiener
+from stemsplit.models.shapes import Spectrum, StemMagnitudes, Stems, StemSpectra, Waveform
+from stemsplit.separation.front_end import FrontEnd
+from stemsplit.separation.separator import crossfades
+from stemsplit.separation.wiener import wiener
 
 CHUNK_SECONDS, OVERLAP_SECONDS = 30.0, 2.0
 

@@ -11,14 +11,14 @@ from joblib.externals.loky import get_reusable_executor
 from rich.progress import Progress
 
 from stemsplit import processes
-from stemsplit.allocator import keep_freed_memory
-from stemsplit.data.stored import StoredTrack, corpus_fingerprint
+from stemsplit.data.store.stored import StoredTrack, corpus_fingerprint
 from stemsplit.errors import InputError
 from stemsplit.evaluation import score_files
 from stemsplit.evaluation.protocol import BACKENDS, Protocol
 from stemsplit.evaluation.scores import SongScores, score
 from stemsplit.evaluation.systems import System, references_of
 from stemsplit.files import file_name
+from stemsplit.machine.allocator import keep_freed_memory
 
 FORMAT = "3"  # Part of every identity: change it when scores change.
 WORKER_PAYS = 60.0  # seconds of songs that take a process longer than being started

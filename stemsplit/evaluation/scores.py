@@ -10,12 +10,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from stemsplit.errors import InputError
-from stemsplit.evaluation.bsseval import bss_eval_systems
-from stemsplit.evaluation.frames import dropped
+from stemsplit.evaluation.bss_eval.bss_eval import bss_eval_systems
+from stemsplit.evaluation.bss_eval.frames import dropped
+from stemsplit.evaluation.bss_eval.museval_backend import museval_scores
 from stemsplit.evaluation.matching import Estimates, Samples, Song, fitted, sounding
-from stemsplit.evaluation.museval_backend import museval_scores
 from stemsplit.evaluation.protocol import Protocol
-from stemsplit.evaluation.whole import whole_song
+from stemsplit.evaluation.song_metrics import whole_song
 
 METRICS = ("SDR", "SIR", "ISR", "SAR")
 NAN = float("nan")

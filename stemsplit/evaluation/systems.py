@@ -12,15 +12,15 @@ import numpy as np
 import torch
 
 from stemsplit import audio
-from stemsplit.checkpoint import checkpoint_of, load
 from stemsplit.data.headers import read_headers
-from stemsplit.data.stored import StoredTrack
+from stemsplit.data.store.stored import StoredTrack
 from stemsplit.errors import InputError
 from stemsplit.evaluation import oracles
 from stemsplit.evaluation.matching import Estimates, Song
 from stemsplit.evaluation.protocol import for_scenario, residual_of
-from stemsplit.features import FrontEnd
-from stemsplit.separator import Separator
+from stemsplit.separation.checkpoint import checkpoint_of, load
+from stemsplit.separation.front_end import FrontEnd
+from stemsplit.separation.separator import Separator
 
 
 @runtime_checkable

@@ -11,8 +11,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from stemsplit.sequences import sequence_layer
-from stemsplit.shapes import Mask, Views
+from stemsplit.models.blocks.sequences import sequence_layer
+from stemsplit.models.shapes import Mask, Views
 
 # Up to so many Hz, bands so many Hz wide: fine where voices and chords have their partials.
 WIDTHS = ((1000, 100), (4000, 250), (8000, 500), (16000, 1000), (20000, 2000))

@@ -14,8 +14,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from stemsplit.errors import InputError
-from stemsplit.layers import InputNorm, bands_below
-from stemsplit.shapes import Mask, View, Views
+from stemsplit.models.blocks.layers import InputNorm, bands_below
+from stemsplit.models.shapes import Mask, View, Views
 
 
 class Branch(nn.Module):

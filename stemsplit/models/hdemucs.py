@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from stemsplit.errors import InputError
-from stemsplit.shapes import Stems, Waveform
+from stemsplit.models.shapes import Stems, Waveform
 
 WINDOWS = (1024, 2048, 4096)  # for which a frame is as long as the waveform's U-Net strides
 SILENT = 1e-8

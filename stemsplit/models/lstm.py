@@ -2,8 +2,8 @@
 
 from torch import Tensor, nn
 
-from stemsplit.layers import DenseMask, InputNorm, bands_below
-from stemsplit.shapes import Mask, Views
+from stemsplit.models.blocks.layers import DenseMask, InputNorm, bands_below
+from stemsplit.models.shapes import Mask, Views
 
 State = tuple[Tensor, Tensor]
 

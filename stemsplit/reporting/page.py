@@ -12,7 +12,7 @@ from stemsplit.evaluation.scores import METRICS
 from stemsplit.evaluation.tables import GAIN
 from stemsplit.files import replacing
 from stemsplit.reporting.charts import Chart, Series, embedded, line_chart, number, strips
-from stemsplit.reporting.heard import excerpts, side_by_side
+from stemsplit.reporting.excerpts import excerpts, side_by_side
 from stemsplit.reporting.run_records import RunRecord, differing
 
 SHOWN = (*METRICS, GAIN)

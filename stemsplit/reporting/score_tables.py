@@ -10,7 +10,7 @@ from stemsplit.evaluation.intervals import FEW, Interval
 from stemsplit.evaluation.protocol import Protocol
 from stemsplit.evaluation.scores import METRICS
 from stemsplit.evaluation.tables import GAIN, Differences, Row, Rows, Score, Spreads
-from stemsplit.printed_tables import print_table
+from stemsplit.terminal.tables import print_table
 
 
 def print_scores(rows: Rows, protocol: Protocol, title: str) -> None:

@@ -16,8 +16,8 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from stemsplit.errors import InputError, settings_at_fault
-from stemsplit.separator import Separator
-from stemsplit.shapes import Batch, Estimate
+from stemsplit.models.shapes import Batch, Estimate
+from stemsplit.separation.separator import Separator
 from stemsplit.training import schedules
 from stemsplit.training.module import SeparationModule
 

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from stemsplit import processes
-from stemsplit.losses import SILENT
-from stemsplit.separator import Separator
-from stemsplit.shapes import Batch, Estimate, Stems
+from stemsplit.models.shapes import Batch, Estimate, Stems
+from stemsplit.separation.separator import Separator
 from stemsplit.training import schedules
+from stemsplit.training.losses import SILENT
 from stemsplit.training.random_states import random_states, restore
 
 SCORES = ("sdr", "gain")  # of a target in the validation excerpts

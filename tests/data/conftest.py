@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from stemsplit.data.stored import StoredTrack
+from stemsplit.data.store.stored import StoredTrack
 
 STEMS = ("drums", "bass", "other", "vocals")
 LENGTHS = (900, 1100, 1300, 1500)

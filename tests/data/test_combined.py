@@ -7,8 +7,8 @@ import pytest
 import soundfile
 
 from stemsplit.data.combined import Corpus, combined
+from stemsplit.data.corpora.folders import folder
 from stemsplit.data.datamodule import StemDataModule
-from stemsplit.data.folders import folder
 from stemsplit.errors import InputError
 
 RATE = 8000

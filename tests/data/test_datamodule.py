@@ -14,15 +14,16 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 
 from stemsplit import audio
-from stemsplit.data.augment import Augment
-from stemsplit.data.chunks import Chunk
+from stemsplit.data.augment.augment import Augment
+from stemsplit.data.corpora.folders import folder
+from stemsplit.data.corpora.musdb import musdb18hq
 from stemsplit.data.datamodule import StemDataModule
-from stemsplit.data.folders import folder
-from stemsplit.data.stored import corpus_fingerprint
-from stemsplit.data.tracks import Track, musdb18hq
+from stemsplit.data.excerpts.chunks import Chunk
+from stemsplit.data.store.stored import corpus_fingerprint
+from stemsplit.data.tracks import Track
 from stemsplit.errors import InputError
-from stemsplit.features import FrontEnd
-from stemsplit.shapes import Batch
+from stemsplit.models.shapes import Batch
+from stemsplit.separation.front_end import FrontEnd
 
 STEMS = ["drums", "bass", "other", "vocals"]
 VALIDATION = "Pell Orrin - Wire Garden"

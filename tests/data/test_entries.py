@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 import soundfile
 
-from stemsplit.data.diagnosis import listing_findings
-from stemsplit.data.entries import unreadable, visible
-from stemsplit.data.folders import folder
+from stemsplit.audio.entries import unreadable, visible
+from stemsplit.data.corpora.folders import folder
+from stemsplit.data.corpora.mir1k import mir1k
+from stemsplit.data.corpora.musdb import musdb18, musdb18hq
+from stemsplit.data.doctor.diagnosis import listing_findings
 from stemsplit.data.headers import headers_of
-from stemsplit.data.mir1k import mir1k
-from stemsplit.data.store import Store
-from stemsplit.data.tracks import Track, musdb18, musdb18hq, with_stems, with_validation
+from stemsplit.data.store.store import Store
+from stemsplit.data.tracks import Track, with_stems, with_validation
 from stemsplit.errors import InputError
 
 STEMS = ("bass", "drums", "other", "vocals")

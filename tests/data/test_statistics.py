@@ -9,8 +9,8 @@ import torch
 
 from stemsplit.data import statistics as statistics_module
 from stemsplit.data.statistics import Moments, cached_statistics, statistics
-from stemsplit.data.stored import StoredTrack
-from stemsplit.features import VIEWS, FrontEnd
+from stemsplit.data.store.stored import StoredTrack
+from stemsplit.separation.front_end import VIEWS, FrontEnd
 
 RATE = 8000
 

@@ -8,17 +8,9 @@ from urllib.error import URLError
 
 import pytest
 
-from stemsplit.data.store import Store
-from stemsplit.data.tracks import (
-    AudioSource,
-    Track,
-    musdb7,
-    musdb18,
-    musdb18hq,
-    of_subset,
-    with_stems,
-    with_validation,
-)
+from stemsplit.data.corpora.musdb import musdb7, musdb18, musdb18hq
+from stemsplit.data.store.store import Store
+from stemsplit.data.tracks import AudioSource, Track, of_subset, with_stems, with_validation
 from stemsplit.errors import InputError
 
 STEMS = ["drums", "bass", "other", "vocals"]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from stemsplit.data.stored import StoredTrack
+from stemsplit.data.store.stored import StoredTrack
 from stemsplit.errors import InputError
 from stemsplit.evaluation.systems import Folder
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from stemsplit.evaluation import oracles
 from stemsplit.evaluation.oracles import ORACLES, separate
-from stemsplit.features import FrontEnd
+from stemsplit.separation.front_end import FrontEnd
 
 RATE = 8000
 FRONT_END = FrontEnd(RATE, 512, 128, mel_bands=16, mfccs=4)

@@ -12,8 +12,7 @@ import pytest
 import soundfile
 import torch
 
-from stemsplit.checkpoint import build, save
-from stemsplit.data.stored import StoredTrack
+from stemsplit.data.store.stored import StoredTrack
 from stemsplit.errors import InputError
 from stemsplit.evaluation import runner
 from stemsplit.evaluation.oracles import ORACLES
@@ -31,7 +30,8 @@ from stemsplit.evaluation.systems import (
     references_of,
 )
 from stemsplit.evaluation.tables import rows_of
-from stemsplit.features import FrontEnd
+from stemsplit.separation.checkpoint import build, save
+from stemsplit.separation.front_end import FrontEnd
 
 RATE = 4000
 OTHER = "accompaniment"

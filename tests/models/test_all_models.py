@@ -11,7 +11,7 @@ from torch import Tensor
 import stemsplit
 from stemsplit.configuration import CONF, make, register_resolvers
 from stemsplit.data.datamodule import make_batch
-from stemsplit.shapes import Batch
+from stemsplit.models.shapes import Batch
 from stemsplit.training.module import SeparationModule
 
 RATE = 8000

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from stemsplit.errors import InputError
-from stemsplit.features import FrontEnd
 from stemsplit.models.band_split import BandEncoder, BandSplit, band_groups
-from stemsplit.sequences import attention, rotate, sequence_layer
-from stemsplit.shapes import Views
+from stemsplit.models.blocks.sequences import attention, rotate, sequence_layer
+from stemsplit.models.shapes import Views
+from stemsplit.separation.front_end import FrontEnd
 from stemsplit.training.precision import cpu_runs_lstm_in_bfloat16
 
 RATE = 8000

@@ -7,9 +7,9 @@ from openunmix.utils import bandwidth_to_max_bin
 from torch import Tensor, nn
 
 from stemsplit.errors import InputError
-from stemsplit.layers import bands_below
+from stemsplit.models.blocks.layers import bands_below
 from stemsplit.models.blstm import Blstm
-from stemsplit.open_unmix import renamed
+from stemsplit.separation.open_unmix import renamed
 
 RATE, WINDOW, HERTZ, HIDDEN, LAYERS = 8000, 256, 2500.0, 16, 3
 FREQS = WINDOW // 2 + 1

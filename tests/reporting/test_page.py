@@ -20,15 +20,15 @@ from PIL import Image
 from stemsplit.errors import InputError
 from stemsplit.evaluation.protocol import Protocol
 from stemsplit.evaluation.scores import METRICS, SongScores
+from stemsplit.evaluation.spectrograms import spectrogram_comparison
 from stemsplit.evaluation.tables import compare, rows_of, spread
 from stemsplit.report import main, page
 from stemsplit.reporting.charts import Axis, Series, line_chart, number, strips
 from stemsplit.reporting.page import curves, overlaid
 from stemsplit.reporting.results import write_result
 from stemsplit.reporting.run_records import differing, read_run
-from stemsplit.spectrograms import spectrogram_comparison
-from stemsplit.training.excerpts import write_mp3
-from stemsplit.training.trials import begin
+from stemsplit.sweeps.trials import begin
+from stemsplit.training.callbacks.excerpts import write_mp3
 
 RATE = 8000
 PROTOCOL = Protocol("corpus", "valid", ("vocals", "accompaniment"), 44100, 2)
@@ -311,7 +311,7 @@ def test_a_sweeps_page_without_optuna_names_the_extra(
 ) -> None:
     sweep = a_sweep(tmp_path / "sweep")
     monkeypatch.setitem(sys.modules, "optuna", None)
-    monkeypatch.delitem(sys.modules, "stemsplit.reporting.sweep", raising=False)
+    monkeypatch.delitem(sys.modules, "stemsplit.sweeps.report", raising=False)
     with pytest.raises(InputError, match=r"needs optuna, of the extra `sweeps`"):
         page([sweep])
 

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from stemsplit.data.datamodule import make_batch
-from stemsplit.features import FrontEnd
-from stemsplit.losses import magnitude_mse
-from stemsplit.separator import Separator
-from stemsplit.shapes import Batch, Mask, Views
+from stemsplit.models.shapes import Batch, Mask, Views
+from stemsplit.separation.front_end import FrontEnd
+from stemsplit.separation.separator import Separator
+from stemsplit.training.losses import magnitude_mse
 from stemsplit.training.module import SeparationModule
 
 FREQS = 17

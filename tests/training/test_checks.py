@@ -2,8 +2,8 @@
 
 import pytest
 
-from stemsplit.checkpoint import build
 from stemsplit.errors import InputError
+from stemsplit.separation.checkpoint import build
 from stemsplit.training.checks import check_mel_bands
 
 

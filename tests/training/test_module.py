@@ -12,13 +12,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 import stemsplit
-from stemsplit.checkpoint import build
 from stemsplit.data.datamodule import make_batch
 from stemsplit.errors import InputError
-from stemsplit.losses import magnitude_mse
-from stemsplit.separator import Separator
-from stemsplit.shapes import Batch
-from stemsplit.training.checkpoints import AtomicCheckpointIO, RunCheckpoint
+from stemsplit.models.shapes import Batch
+from stemsplit.separation.checkpoint import build
+from stemsplit.separation.separator import Separator
+from stemsplit.training.callbacks.checkpoints import AtomicCheckpointIO, RunCheckpoint
+from stemsplit.training.losses import magnitude_mse
 from stemsplit.training.module import SeparationModule, signal_to_distortion
 
 TARGETS = ["vocals", "bass"]

@@ -11,7 +11,7 @@ import torch
 from torch.optim import lr_scheduler
 
 from stemsplit.errors import InputError
-from stemsplit.training.checkpoints import RunCheckpoint
+from stemsplit.training.callbacks.checkpoints import RunCheckpoint
 from stemsplit.training.module import SeparationModule
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec", "ignore:.*no `val_dataloader`")

@@ -1,0 +1,1 @@
+"""Augmentation of excerpts on the device."""

@@ -1,0 +1,1 @@
+"""Listers: one function for each layout of a corpus."""

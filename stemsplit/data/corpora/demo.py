@@ -1,0 +1,25 @@
+"""The demo songs, which stemsplit synthesises."""
+
+from pathlib import Path
+
+from rich.progress import Progress
+
+from stemsplit.data.corpora.musdb import musdb18
+from stemsplit.data.tracks import Track, with_validation
+
+
+def demo(root: Path) -> list[Track]:
+    """The synthesised songs that stemsplit brings along, written at the first use."""
+    # Late: what plays them takes longer to import than all else that decodes songs.
+    from stemsplit.data.corpora.demo_songs import VALIDATION_TRACKS, write_demo_corpus
+
+    with Progress() as progress:
+        bar = progress.add_task("writing the demo songs", visible=False)
+
+        def report(done: int, songs: int) -> None:
+            progress.update(bar, completed=done, total=songs)
+            if done < songs:
+                progress.update(bar, visible=True)
+
+        write_demo_corpus(root, report=report)
+    return with_validation(musdb18(root), VALIDATION_TRACKS)

@@ -1,0 +1,102 @@
+"""MUSDB18, MUSDB18-HQ, and the 7 s previews of MUSDB18."""
+
+import os
+import shutil
+from pathlib import Path
+from types import ModuleType
+from zipfile import BadZipFile
+
+from stemsplit.audio.entries import check_links, normal, subset_folders, visible
+from stemsplit.data.tracks import AudioSource, Subset, Track, check_folder
+from stemsplit.errors import InputError
+from stemsplit.files import one_at_a_time
+
+
+def musdb18(root: Path) -> list[Track]:
+    """MUSDB18: ``train/`` and ``test/`` of ``*.stem.mp4``, its 14 validation songs by name."""
+    return _musdb(root, is_wav=False)
+
+
+def musdb18hq(root: Path) -> list[Track]:
+    """MUSDB18-HQ: ``train/`` and ``test/``, a folder a song with ``mixture.wav`` and stems."""
+    return _musdb(root, is_wav=True)
+
+
+def musdb7(root: Path) -> list[Track]:
+    """The first 7 s of every song of MUSDB18, which musdb downloads where `root` holds nothing."""
+    if not root.is_dir() or not any(root.iterdir()):
+        with one_at_a_time(root.parent, "downloads the previews of MUSDB18"):
+            if not root.is_dir() or not any(root.iterdir()):
+                _download_previews(root)
+    return musdb18(root)
+
+
+def _download_previews(root: Path) -> None:
+    # Unpacked beside it: a download that is killed leaves nothing that looks whole.
+    partial = root.with_name(f".{root.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        _import_musdb().DB(root=str(partial), download=True, subsets=[])
+        if root.is_dir():
+            root.rmdir()
+        partial.rename(root)
+    except (OSError, RuntimeError, BadZipFile) as error:
+        raise InputError(
+            f"{root}: the 7 s previews of MUSDB18 cannot be downloaded ({error}); where there "
+            f'is a network, run python -c \'import musdb; musdb.DB(root="musdb7", '
+            "download=True)', copy that folder here, and say data.root=/path/to/musdb7"
+        ) from None
+
+
+def _import_musdb() -> ModuleType:
+    try:
+        import musdb
+    except RuntimeError as error:  # stempeg, which musdb imports, asks for the program
+        raise InputError(f"musdb needs the program ffmpeg: run `make setup` ({error})") from None
+    return musdb
+
+
+def _musdb(root: Path, is_wav: bool) -> list[Track]:
+    check_folder(root)
+    subsets: tuple[Subset, ...] = ("train", "test")
+    folders = subset_folders(root, subsets)
+    if not folders:
+        raise InputError(
+            f"{root}: has neither a train nor a test folder; "
+            "data.root must name the folder that holds them"
+        )
+    # Of musdb: which stream or file is which stem, and who validates. It would list the songs too,
+    # but asks ffprobe about each, and stops at the first damaged one without naming it.
+    layout = _import_musdb().DB(root=str(root), subsets=[]).setup
+    official = set(layout["validation_tracks"])
+    tracks = []
+    seen: dict[str, Path] = {}
+    stems: dict[str, AudioSource | None]
+    for folder in folders:
+        entries = visible(root / folder)
+        if is_wav:
+            check_links(entries)
+        for entry in entries:
+            if is_wav:
+                name, mixture = normal(entry.name), entry / layout["mixture"]
+                if not (entry.is_dir() and visible(entry) and os.path.lexists(mixture)):
+                    continue
+                files = {stem: entry / file for stem, file in layout["sources"].items()}
+                stems = {s: AudioSource(path) for s, path in files.items() if os.path.lexists(path)}
+            else:
+                if not entry.name.endswith(".stem.mp4"):
+                    continue
+                name, mixture = normal(entry.name.removesuffix(".stem.mp4")), entry
+                streams = layout["stem_ids"]
+                stems = {stem: AudioSource(mixture, streams[stem]) for stem in layout["sources"]}
+            if (other := seen.setdefault(name, mixture)) != mixture:
+                raise InputError(f"{mixture}: {other} has the same name; rename or remove one")
+            subset: Subset = "valid" if folder == "train" and name in official else folder
+            tracks.append(Track(name, subset, AudioSource(mixture), stems))
+    if not tracks:
+        wanted = "folders with mixture.wav" if is_wav else "*.stem.mp4 files"
+        raise InputError(
+            f"{root}: no songs in {' or '.join(folders)}; {wanted} belong there"
+            + ("" if is_wav else " (for wav folders say data=musdb18hq)")
+        )
+    return tracks

@@ -1,0 +1,177 @@
+"""What is wrong with a corpus, as far as its listing and the headers of its files tell."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from stemsplit.audio.entries import is_audio, misnamed, normal, unreadable, visible
+from stemsplit.data.doctor.findings import Finding
+from stemsplit.data.doctor.official import STEMS, foreign_codecs, layout, wrong_counts
+from stemsplit.data.headers import Header, Headers, headers_of, sources
+from stemsplit.data.tracks import Subset, Track, of_subset, song_of, with_stems, with_validation
+from stemsplit.errors import InputError
+
+LENGTH_SECONDS = 0.1  # a coder's delay and padding are shorter than this
+
+
+def listing_findings(
+    root: Path,
+    tracks: Sequence[Track],
+    stems: Sequence[str],
+    channels: int,
+    validation_tracks: Sequence[str] | None = None,
+    headers: Headers | None = None,
+) -> list[Finding]:
+    """What can be told in moments, because nothing is decoded; training runs this too.
+
+    `tracks` are as the corpus lists them; `stems`, `channels` and `validation_tracks` are what
+    training will ask of them. `headers` are read unless they are given.
+    """
+    headers = headers_of(tracks) if headers is None else headers
+    return [
+        *_refusals(root, tracks, stems, validation_tracks),
+        *_unlisted(root, tracks),
+        *_misnamed(root, tracks),
+        *wrong_counts(root, tracks, headers),
+        *foreign_codecs(root, tracks, headers),
+        *_headers_missing(tracks, headers),
+        *_forms_differ(tracks, headers, channels),
+        *_lengths_differ(tracks, headers),
+    ]
+
+
+def _refusals(
+    root: Path,
+    tracks: Sequence[Track],
+    stems: Sequence[str],
+    validation_tracks: Sequence[str] | None,
+) -> Iterator[Finding]:
+    """What training itself would refuse, in its own words."""
+    for track in tracks:
+        try:
+            with_stems([track], stems)
+        except InputError as error:
+            yield Finding("fault", "missing stem", song_of(track), str(error))
+        for stem in stems:
+            if stem in track.stems and track.stems[stem] is None:
+                yield Finding("note", "missing stem", song_of(track), f"{stem} is taken as silence")
+    try:
+        if validation_tracks is not None:
+            tracks = with_validation(tracks, validation_tracks)
+    except InputError as error:
+        yield Finding("fault", "validation songs", "", str(error))
+        return
+    songs: dict[Subset, str] = {"train": "training", "valid": "validation", "test": "test"}
+    for subset, name in songs.items():
+        try:
+            of_subset(tracks, subset, root)
+        except InputError as error:
+            # One may only score, or only train; but a training needs validation songs.
+            trains = any(track.subset == "train" for track in tracks)
+            must = subset == "valid" and trains
+            yield Finding("fault" if must else "note", f"{name} songs", "", str(error))
+
+
+def _unlisted(root: Path, tracks: Sequence[Track]) -> Iterator[Finding]:
+    """What lies among the songs and holds audio like them, but was not listed."""
+    paths = {source.path for track in tracks for source in sources(track).values()}
+    listed = paths | {path.parent for path in paths}
+    for folder in (root / "train", root / "valid", root / "test"):
+        entries = visible(folder) if folder.is_dir() else []
+        as_folders = {entry.is_dir() for entry in entries if entry in listed}
+        for entry in entries:
+            if entry not in listed and entry.is_dir() in as_folders and _holds_audio(entry):
+                text = f"{entry} holds audio, but no song is listed from it"
+                if entry.is_dir() and layout(root, tracks) == "MUSDB18-HQ":
+                    text += ": mixture.wav is missing"
+                    for file in misnamed(entry, "mixture.wav"):
+                        text += f" ({file.name} lies there instead)"
+                song = f"{folder.name}/{normal(entry.name)}"
+                yield Finding("fault", "not listed", song, text)
+
+
+def _misnamed(root: Path, tracks: Sequence[Track]) -> Iterator[Finding]:
+    """Files of MUSDB18-HQ's layout that look like a stem, but for the name's case or suffix."""
+    if layout(root, tracks) != "MUSDB18-HQ":
+        return
+    for track in tracks:
+        for stem in ("mixture", *sorted(STEMS)):
+            for file in misnamed(track.path.parent, f"{stem}.wav"):
+                text = f"{file.name} is not read: {stem}.wav is the {stem}"
+                yield Finding("note", "not listed", song_of(track), text)
+
+
+def _holds_audio(entry: Path) -> bool:
+    return any(map(is_audio, visible(entry) if entry.is_dir() else [entry]))
+
+
+def _headers_missing(tracks: Sequence[Track], headers: Headers) -> Iterator[Finding]:
+    for track in tracks:
+        reasons = {
+            reason: "damaged" if unreadable(source.path) is None else "unreadable"
+            for source in sources(track).values()
+            if isinstance(reason := headers[source], str)
+        }
+        for reason, check in reasons.items():
+            yield Finding("fault", check, song_of(track), reason)
+
+
+def _forms_differ(tracks: Sequence[Track], headers: Headers, channels: int) -> Iterator[Finding]:
+    """Rates and channels, between the songs and within each."""
+    forms: dict[tuple[int, int], list[str]] = {}
+    for track in tracks:
+        own = {
+            stem: (header.sample_rate, header.channels)
+            for stem, source in sources(track).items()
+            if isinstance(header := headers[source], Header)
+        }
+        if not own:
+            continue
+        usual = Counter(own.values()).most_common(1)[0][0]
+        forms.setdefault(usual, []).append(song_of(track))
+        for stem, form in own.items():
+            if form != usual:
+                text = f"{stem} has {_form(form)}, the other streams {_form(usual)}"
+                yield Finding("note", "rate or channels", song_of(track), text)
+            if form[1] not in (1, channels) and channels != 1:
+                text = f"{stem} has {form[1]} channels and cannot be made {channels}: mix it down"
+                yield Finding("fault", "rate or channels", song_of(track), text)
+    if len(forms) > 1:
+        usual = max(forms, key=lambda form: len(forms[form]))
+        rest = [
+            f"{', '.join(songs[:3])}{', …' if len(songs) > 3 else ''}: {_form(form)}"
+            for form, songs in forms.items()
+            if form != usual
+        ]
+        text = f"{len(forms[usual])} songs have {_form(usual)}, but {'; '.join(rest)}"
+        yield Finding("note", "rate or channels", "", f"{text} (converted when decoded)")
+
+
+def _form(form: tuple[int, int]) -> str:
+    return f"{form[0]} Hz and {form[1]} channel{'s' if form[1] != 1 else ''}"
+
+
+def _lengths_differ(tracks: Sequence[Track], headers: Headers) -> Iterator[Finding]:
+    for track in tracks:
+        exact = {
+            name: header.seconds
+            for name, source in sources(track).items()
+            if isinstance(header := headers[source], Header) and header.seconds is not None
+        }
+        if "mixture" in exact:
+            mixture = exact.pop("mixture")
+            for stem, seconds in exact.items():
+                if text := length_text(stem, seconds - mixture, "mixture"):
+                    yield Finding("note", "length", song_of(track), text)
+
+
+def is_exact(header: Header | str) -> bool:
+    return isinstance(header, Header) and header.seconds is not None
+
+
+def length_text(stem: str, longer: float, against: str) -> str | None:
+    """None where the lengths agree but for a coder's delay and padding."""
+    if abs(longer) <= LENGTH_SECONDS:
+        return None
+    comparison = "longer" if longer > 0 else "shorter"
+    return f"{stem} is {abs(longer):.2f} s {comparison} than the {against}"

@@ -1,0 +1,1 @@
+"""Which excerpts an epoch takes, and where they are cut."""

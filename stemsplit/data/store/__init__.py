@@ -1,0 +1,1 @@
+"""Songs decoded once, and read from memory-mapped arrays."""

@@ -1,0 +1,85 @@
+"""What architectures have in common: the normalisation of a view, and dense layers to a mask."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from stemsplit.errors import InputError
+from stemsplit.models.shapes import View
+
+Frames = Float[Tensor, "frame batch feature"]
+
+
+class InputNorm(nn.Module):
+    """The first `bands` bands of a view, shifted and scaled band by band, as frames of features.
+
+    It starts from the statistics of the training set and is then trained, as in open-unmix.
+    """
+
+    def __init__(self, bands: int) -> None:
+        super().__init__()
+        self.bands = bands
+        self.mean = nn.Parameter(torch.zeros(bands))
+        self.scale = nn.Parameter(torch.ones(bands))
+
+    @torch.no_grad()
+    def start_from(self, mean: Float[Tensor, " band"], scale: Float[Tensor, " band"]) -> None:
+        """Give inputs of this mean and scale a mean of zero and a scale of one."""
+        self.mean.copy_(-mean[: self.bands])
+        self.scale.copy_(1 / scale[: self.bands])
+
+    def forward(self, view: View) -> Frames:
+        bands = view[:, :, : self.bands].permute(3, 0, 1, 2)
+        return ((bands + self.mean) * self.scale).flatten(2)
+
+
+class DenseMask(nn.Module):
+    """Three dense layers with ReLU, frame by frame: features → a mask ≥ 0.
+
+    With `batch_norm` the two hidden layers are normalised before their ReLU; `dropout` follows
+    them. The mask starts from about one: everything passes.
+    """
+
+    def __init__(
+        self,
+        features: int,
+        hidden: int,
+        stems: int,
+        channels: int,
+        freqs: int,
+        batch_norm: bool,
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        self.shape = (stems, channels, freqs)
+        self.first = HiddenLayer(features, hidden, batch_norm, dropout)
+        self.second = HiddenLayer(hidden, hidden, batch_norm, dropout)
+        self.third = nn.Linear(hidden, stems * channels * freqs)
+        # With a bias near zero, half of the ReLUs would start shut and never learn.
+        nn.init.ones_(self.third.bias)
+
+    def forward(self, frames: Frames) -> Float[Tensor, "batch stem channel freq frame"]:
+        mask = torch.relu(self.third(self.second(self.first(frames))))
+        return mask.unflatten(2, self.shape).permute(1, 2, 3, 4, 0)
+
+
+class HiddenLayer(nn.Module):
+    """A dense layer with ReLU."""
+
+    def __init__(self, features: int, hidden: int, batch_norm: bool, dropout: float) -> None:
+        super().__init__()
+        self.linear = nn.Linear(features, hidden, bias=not batch_norm)
+        self.norm = nn.BatchNorm1d(hidden) if batch_norm else nn.Identity()
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, frames: Frames) -> Float[Tensor, "frame batch hidden"]:
+        frame, batch, _ = frames.shape
+        normed = self.norm(self.linear(frames.flatten(0, 1)))
+        return self.dropout(torch.relu(normed)).reshape(frame, batch, -1)
+
+
+def bands_below(hertz: float, sample_rate: int, freqs: int) -> int:
+    """How many of `freqs` frequencies, from 0 to half the sample rate, lie at or below `hertz`."""
+    if hertz <= 0:
+        raise InputError(f"a bandwidth of {hertz} Hz leaves nothing to read")
+    return min(freqs, int(hertz * 2 * (freqs - 1) / sample_rate) + 1)

@@ -1,0 +1,287 @@
+"""A mixture in, its stems out: front end, network, mask, Wiener filter, inverse, cross-fade."""
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Protocol, cast
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from stemsplit.audio import resample
+from stemsplit.errors import InputError
+from stemsplit.models.shapes import (
+    Batch,
+    Estimate,
+    Mask,
+    Spectrum,
+    StemMagnitudes,
+    Stems,
+    StemSpectra,
+    Views,
+    Waveform,
+)
+from stemsplit.separation.front_end import FrontEnd
+from stemsplit.separation.wiener import scale_below, wiener
+
+Description = Mapping[str, Any]
+
+# Louder chunks are scaled down to this and their stems up again: beyond it, squares and products
+# of spectra leave the range of float32. Samples are in ±1; integer-scaled ones stay below it too.
+LOUDEST = 2.0**16
+
+
+class Network(Protocol):
+    """What a separator asks of an architecture, which is a `torch.nn.Module` besides.
+
+    One that names no views reads the mixture's waveform in place of them, and gives the stems'
+    waveforms in place of a mask.
+    """
+
+    views: tuple[str, ...]
+
+    def __call__(self, views: Any) -> Mask | Stems: ...
+
+    def set_statistics(self, statistics: dict[str, tuple[Tensor, Tensor]]) -> None:
+        """Normalise the inputs by the mean and the scale of every band of every view."""
+
+
+class Separator(nn.Module):
+    """A front end, a network that makes masks of its views, and what turns masks into stems.
+
+    `targets` are the stems that the network estimates, in its order. `residual` names what is left
+    of the mixture; None where the targets are all there is: then what the Wiener filter leaves goes
+    to all stems equally. Either way the stems of `separate` sum to the mixture.
+
+    `wiener_iterations`, `chunk` and `overlap` (in samples) can be changed later; a checkpoint that
+    is saved then has the new values. Checkpoints need `network_description`, see
+    `checkpoint.build`, which gives it.
+    """
+
+    def __init__(
+        self,
+        front_end: FrontEnd,
+        network: nn.Module,
+        targets: Sequence[str],
+        residual: str | None,
+        channels: int,
+        wiener_iterations: int = 1,
+        chunk_seconds: float = 20.0,
+        overlap_seconds: float = 2.0,
+        network_description: Description | Sequence[Description] | None = None,
+    ) -> None:
+        super().__init__()
+        for stem in targets if residual is None else (*targets, residual):
+            if stem in ("", ".", "..") or {"/", "\\", "\0"} & set(stem):
+                raise InputError(f"stem {stem!r}: its name must be the name of a file too")
+        if residual in targets:
+            raise InputError(f"the residual {residual!r} is a target too; name it otherwise")
+        if channels < 1:
+            raise InputError(f"a separator works on 1 channel or more, not {channels}")
+        if not 0 < 2 * overlap_seconds <= chunk_seconds:
+            raise InputError(
+                f"chunks of {chunk_seconds} s cannot overlap by {overlap_seconds} s: "
+                "more than nothing, and at most half"
+            )
+        self.front_end = front_end
+        self.network = cast(Network, network)
+        self.targets = tuple(targets)
+        self.residual = residual
+        self.channels = channels
+        self.wiener_iterations = wiener_iterations
+        self.chunk = round(chunk_seconds * front_end.sample_rate)
+        # At most half a chunk, after rounding too: the weights of a sample sum to one.
+        self.overlap = min(round(overlap_seconds * front_end.sample_rate), self.chunk // 2)
+        if not self.overlap:
+            raise InputError(f"an overlap of {overlap_seconds} s is less than a sample")
+        self.network_description = network_description
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """The arguments with which `checkpoint.build` makes this separator, as it is now."""
+        if self.network_description is None:
+            raise InputError(
+                "this separator cannot be saved, since nothing says how to make its network again: "
+                "make it with stemsplit.separation.checkpoint.build, or give Separator a "
+                "network_description"
+            )
+        return {
+            "front_end": self.front_end_settings,
+            "network": self.network_description,
+            "targets": list(self.targets),
+            "residual": self.residual,
+            "channels": self.channels,
+            "wiener_iterations": self.wiener_iterations,
+            "chunk_seconds": self.chunk / self.sample_rate,
+            "overlap_seconds": self.overlap / self.sample_rate,
+        }
+
+    @property
+    def front_end_settings(self) -> dict[str, Any]:
+        names = inspect.signature(FrontEnd).parameters
+        return dict(zip(names, self.front_end.settings, strict=True))
+
+    @property
+    def sample_rate(self) -> int:
+        return self.front_end.sample_rate
+
+    @property
+    def stems(self) -> tuple[str, ...]:
+        """The names of all that comes out: the targets, then the residual."""
+        return self.targets if self.residual is None else (*self.targets, self.residual)
+
+    def estimate(self, batch: Batch) -> Estimate:
+        """The targets of a batch as the network gives them, for training: no Wiener filter."""
+        return self._estimate(batch.mixture, batch.spectrum, batch.views)
+
+    def _estimate(self, mixture: Waveform, spectrum: Spectrum, views: Views) -> Estimate:
+        """In float32, whatever precision the network runs in."""
+        if not self.network.views:
+            stems = self.network(mixture).float()
+            return Estimate(lambda: self.front_end(stems), lambda: stems)
+        mask: Mask = self.network(views)
+        if not mask.is_complex():
+            mask = mask.float()
+
+        def spectra() -> StemSpectra:
+            return mask * spectrum[:, None]
+
+        def waveforms() -> Stems:
+            return self.front_end.inverse(spectra(), mixture.shape[-1])
+
+        def magnitudes() -> StemMagnitudes:
+            magnitude = views["magnitude"] if "magnitude" in views else spectrum.abs()
+            return mask.abs() * magnitude[:, None]
+
+        return Estimate(spectra, waveforms, magnitudes)
+
+    def forward(self, mixture: Waveform) -> Stems:
+        """All stems of an excerpt at the separator's own rate and channels; they sum to it."""
+        scale = scale_below(LOUDEST, mixture.abs().amax(dim=(1, 2), keepdim=True))
+        mixture = mixture * scale
+        spectrum = self.front_end(mixture)
+        views = self.front_end.views(spectrum, self.network.views)
+        estimate = self._estimate(mixture, spectrum, views)
+        if self.wiener_iterations:
+            filtered = self._filter(estimate.spectra, spectrum)
+            targets = self.front_end.inverse(filtered, mixture.shape[-1])
+        else:
+            targets = estimate.waveforms
+        return self.complete(targets, mixture) / scale[:, None]
+
+    def _filter(self, spectra: StemSpectra, mixture: Spectrum) -> StemSpectra:
+        """The targets' spectra after the Wiener filter, which the residual takes part in."""
+        if self.residual is not None:
+            rest = mixture[:, None] - spectra.sum(dim=1, keepdim=True)
+            spectra = torch.cat([spectra, rest], dim=1)
+        return wiener(spectra, mixture, self.wiener_iterations)[:, : len(self.targets)]
+
+    def complete(
+        self, targets: Stems, mixture: Waveform
+    ) -> Float[Tensor, "batch all channel time"]:
+        """What the targets leave of the mixture: to the residual, or to all of them equally."""
+        rest = (mixture - targets.sum(dim=1))[:, None]
+        if self.residual is None:
+            return targets + rest / len(self.targets)
+        return torch.cat([targets, rest], dim=1)
+
+    @torch.inference_mode()
+    def separate(
+        self,
+        waveform: Float[Tensor, "channel time"],
+        sample_rate: int,
+        progress: Callable[[float], None] | None = None,
+    ) -> dict[str, Float[Tensor, "channel time"]]:
+        """The stems of a whole song, each with the song's channels, rate and exact length.
+
+        Overlapping chunks are separated one by one and cross-faded, so that memory holds the song,
+        its stems and a chunk; where the separator has another rate, the song and its targets at
+        that rate too. `progress` is told the share that is done. A mono song is given to a stereo
+        separator twice; a stereo song is given to a mono separator channel by channel.
+        """
+        channel, time = waveform.shape
+        if not time:
+            raise InputError("the song has no samples")
+        waveform = waveform.cpu().float()
+        if not waveform.isfinite().all():
+            raise InputError("the song holds samples that are not finite numbers")
+        if self.channels not in (1, channel) and channel != 1:
+            raise InputError(
+                f"this separator works on {self.channels} channels, the song has {channel}: "
+                "mix it down first"
+            )
+        song = torch.from_numpy(resample(waveform.numpy(), sample_rate, self.sample_rate))
+        if not song.shape[1]:  # resampling leaves nothing of a few samples
+            song = song.new_zeros(channel, 1)
+        # One batch item for each channel of a mono separator, else one for the song.
+        song = song[:, None] if self.channels == 1 else song.expand(self.channels, -1)[None]
+        training = self.training
+        try:
+            stems = self.eval()._overlap_add(song, progress)
+        finally:
+            self.train(training)
+        del song
+        if channel == 1:
+            stems = stems.mean(dim=2, keepdim=True)
+        stems = stems.reshape(len(self.stems), channel, -1)
+        targets = len(self.targets)
+        if sample_rate != self.sample_rate:
+            there, stems = stems, torch.empty(len(self.stems), channel, time)
+            for place in range(targets):
+                back = resample(there[place].numpy(), self.sample_rate, sample_rate)
+                stems[place] = fit(torch.from_numpy(back), time)
+        # What resampling takes away (and changes in length) is part of what is left. Block by
+        # block, since intermediate results of a whole song would take more memory than its stems.
+        for start in range(0, time, self.chunk):
+            block = slice(start, start + self.chunk)
+            mixture = waveform[None, :, block]
+            stems[..., block] = self.complete(stems[None, :targets, :, block], mixture)[0]
+            check_finite(stems[..., block], mixture, start / sample_rate)
+        return dict(zip(self.stems, stems, strict=True))
+
+    def _overlap_add(
+        self, song: Waveform, progress: Callable[[float], None] | None
+    ) -> Float[Tensor, "all batch channel time"]:
+        """The targets of a whole song, from overlapping chunks; a residual's place is empty."""
+        device = self.front_end.window_function.device
+        targets = len(self.targets)
+        stems = torch.zeros(len(self.stems), *song.shape)
+        time = song.shape[-1]
+        for start, weight in crossfades(time, self.chunk, self.overlap):
+            place = slice(start, start + len(weight))
+            chunk = self(song[..., place].to(device))[:, :targets].cpu()
+            check_finite(chunk, song[..., place], start / self.sample_rate)
+            stems[:targets, ..., place] += chunk.transpose(0, 1) * weight
+            if progress is not None:
+                progress((start + len(weight)) / time)
+        return stems
+
+
+def check_finite(stems: Tensor, mixture: Tensor, start_seconds: float) -> None:
+    """Raise `InputError` if stems of a piece of a song hold NaN or infinity."""
+    if not stems.isfinite().all():
+        raise InputError(
+            f"the separator makes NaN or infinity of the piece that starts at {start_seconds:.2f} "
+            f"s, whose samples reach {mixture.abs().max():.3g}: if these are in ±1, the checkpoint "
+            "is damaged or its training diverged; else scale the song down first"
+        )
+
+
+def crossfades(
+    time: int, chunk: int, overlap: int
+) -> Iterator[tuple[int, Float[Tensor, " sample"]]]:
+    """Where each chunk starts, and its weights: at every sample of the song they sum to one."""
+    ramp = (torch.arange(overlap) + 0.5) / overlap
+    for start in range(0, max(1, time - overlap), chunk - overlap):
+        weight = torch.ones(min(chunk, time - start))
+        if start > 0:
+            weight[:overlap] = ramp
+        if start + chunk < time:
+            weight[-overlap:] = 1 - ramp
+        yield start, weight
+
+
+def fit(samples: Float[Tensor, "channel any"], time: int) -> Float[Tensor, "channel time"]:
+    """Cut, or filled up with silence, to `time` samples."""
+    samples = samples[:, :time]
+    return nn.functional.pad(samples, (0, time - samples.shape[1]))

@@ -1,0 +1,1 @@
+"""Hydra sweeps as Optuna studies: search space, trials, ranking, report."""

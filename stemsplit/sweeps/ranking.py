@@ -1,0 +1,120 @@
+"""Does a small training set rank settings as the full one does?"""
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from optuna.trial import FrozenTrial
+from rich.markup import escape
+from rich.table import Table
+
+from stemsplit import configuration
+from stemsplit.errors import InputError
+from stemsplit.evaluation.intervals import rank_correlation
+from stemsplit.files import replacing
+from stemsplit.reporting.page import write
+from stemsplit.reporting.run_records import read_metrics
+from stemsplit.separation.checkpoint import read
+from stemsplit.settings.paths import quote
+from stemsplit.sweeps.report import page_of, shown
+from stemsplit.sweeps.search_space import words_of
+from stemsplit.sweeps.sweeper import ASKED_FOR, trials_in
+from stemsplit.sweeps.trials import study_in
+from stemsplit.terminal.tables import print_table
+
+LEAST = 3
+# What makes a training of the sweep a full one of its own; all else is as the trial had it.
+FULL = (
+    *("callbacks.trial=null", "tuned=null"),
+    *("data.downsample.chunks=1", "data.downsample.songs=1", "data.downsample.rate=1"),
+)
+
+
+def ranking(sweep: Path, count: int, overrides: Sequence[str]) -> None:
+    """Train, print the figures and Kendall's rank correlation, and write SWEEP/ranking.json.
+
+    Both figures of a setting are what the sweep looked for (``callbacks.trial.monitor``), at the
+    best checkpoint of the small training and of the full one.
+    """
+    study = study_in(sweep)
+    chosen = spread_over(trials_in(study, "COMPLETE"), count, sweep)
+    monitor = configuration.saved(sweep / str(chosen[0].number)).callbacks.trial.monitor
+    shared = study.user_attrs[ASKED_FOR]["words"]
+    for_all(sweep / "full", overrides)
+    table = Table("trial", *(escape(name) for name in chosen[0].params))
+    for figure in ("downsampled", "full"):
+        table.add_column(figure, justify="right")
+    table.title = escape(f"{sweep}: {monitor} in dB")
+    rows = []
+    for trial in chosen:
+        run = sweep / "full" / str(trial.number)
+        words = [*shared, *words_of(trial.params), *FULL, *overrides]
+        full = monitored_in(trained(run, words), monitor)
+        rows.append(
+            {"trial": trial.number, **trial.params, "downsampled": trial.value, "full": full}
+        )
+        settings = (escape(shown(value)) for value in trial.params.values())
+        table.add_row(str(trial.number), *settings, f"{trial.value:.2f}", f"{full:.2f}")
+    found = rank_correlation([row["downsampled"] for row in rows], [row["full"] for row in rows])
+    with replacing(sweep / "ranking.json") as partial:
+        content = {"monitor": monitor, "kendall": found._asdict(), "trials": rows}
+        partial.write_text(json.dumps(content, indent=2))
+    print_table(table)
+    if found.tau is None:
+        print("no ranking: one of them has only ties")
+    else:
+        interval = f"[{found.low:.2f}, {found.high:.2f}]"
+        print(f"Kendall's tau [95 % interval]: {found.tau:.2f} {interval}, p {found.p:.2g}")
+    write(sweep / "report.html", page_of(sweep))
+    print(f"report: {sweep / 'report.html'}")
+
+
+def spread_over(trials: Sequence[FrozenTrial], count: int, sweep: Path) -> list[FrozenTrial]:
+    """So many of the trials, evenly from the best to the worst."""
+    if not LEAST <= count <= len(trials):
+        raise InputError(
+            f"--trials {count}: {sweep} has {len(trials)} finished trials, and a ranking takes at "
+            f"least {LEAST}"
+        )
+    ranked = sorted(trials, key=lambda trial: -trial.values[0])
+    places = np.linspace(0, len(ranked) - 1, count).round().astype(int)
+    return [ranked[place] for place in places]
+
+
+def for_all(folder: Path, overrides: Sequence[str]) -> None:
+    """Refuse full trainings of other settings than those that lie in the folder."""
+    settings = folder / "settings.json"
+    if not settings.is_file():
+        with replacing(settings) as partial:
+            partial.write_text(json.dumps(list(overrides)))
+    elif (before := json.loads(settings.read_text())) != list(overrides):
+        raise InputError(
+            f"{folder}: holds trainings with [{' '.join(before)}], not with "
+            f"[{' '.join(overrides)}]: say the same, or move the folder away"
+        )
+
+
+def trained(run: Path, words: Sequence[str]) -> Path:
+    """The folder of a training, gone on with where it was broken off, done where it is not."""
+    if (run / "result.json").is_file():
+        return run
+    place = quote(str(run))
+    begun = (run / "last.ckpt").is_file()
+    command = [f"resume={place}"] if begun else [*words, f"hydra.run.dir={place}"]
+    ended = subprocess.run([sys.executable, "-m", "stemsplit.train", *command])
+    if ended.returncode:
+        raise InputError(f"{run}: the training failed, see above; the same command goes on")
+    return run
+
+
+def monitored_in(run: Path, monitor: str) -> float:
+    """What the best checkpoint's validation gave; of a full training, which reports to no study."""
+    steps = read(run / "best.ckpt")["global_step"]
+    points = read_metrics(run / "metrics.csv")[0].get(monitor, [])
+    figures = [figure for step, figure in points if step < steps]  # rows count steps from 0
+    if not figures:
+        raise InputError(f"{run / 'metrics.csv'}: has no {monitor} of best.ckpt; log with csv")
+    return figures[-1]

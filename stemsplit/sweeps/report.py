@@ -1,0 +1,199 @@
+"""What a sweep found: a table of its trials, a heat map, a page."""
+
+import csv
+import math
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.trial import FrozenTrial, TrialState
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Column, Table
+
+from stemsplit.errors import InputError
+from stemsplit.files import replacing
+from stemsplit.reporting.charts import COLOURS
+from stemsplit.reporting.documents import RANKING, read_json
+from stemsplit.reporting.page import decibels, sweep_page, write
+from stemsplit.reporting.run_records import read_run
+from stemsplit.sweeps.plots import Cell, HeatMap, Scale, heat_maps
+from stemsplit.sweeps.trials import ERROR, PRUNED, study_in
+from stemsplit.terminal.tables import print_table
+
+ENOUGH = 8  # finished trials without which nothing can be said of a setting's importance
+
+
+def report(study: optuna.Study, folder: Path) -> None:
+    """Print the trials, and write ``trials.csv``, ``heat_map.png`` and ``report.html``.
+
+    Heat maps show the learning rate (or the first setting that was tried with several values)
+    against each of the others: of the trials that share both values, the best.
+    """
+    trials = study.trials
+    names = settings_in(trials)
+    table = Table(
+        Column("trial", justify="right"),
+        *(escape(name) for name in names),
+        Column("validation SDR", justify="right"),
+        "",
+        title=escape(str(folder)),
+    )
+    best = best_of(trials)
+    rows: list[list[object]] = []
+    for trial in trials:
+        value = value_of(trial)
+        settings = [settings_of(trial).get(name, "") for name in names]
+        table.add_row(
+            str(trial.number),
+            *(escape(shown(given)) for given in settings),
+            "" if value is None else f"{value:.2f}",
+            escape(state_of(trial)),
+            style="bold" if best is not None and trial.number == best.number else "",
+        )
+        rows.append([trial.number, *settings, value, state_of(trial)])
+    console = Console()
+    print_table(table, console)
+    with replacing(folder / "trials.csv") as partial, partial.open("w", newline="") as file:
+        csv.writer(file).writerows([["trial", *names, "validation_sdr", "state"], *rows])
+    if best is None:
+        print("best: none, no trial has finished")
+    else:
+        print(f"best: trial {best.number}, {best.value:.2f} dB; tuned={folder / 'best.yaml'}")
+    tried = tried_in(trials)
+    maps = [heat_map(trials, tried[0], name) for name in tried[1:]]
+    if maps := [one for one in maps if one.cells]:
+        heat_maps(maps, folder / "heat_map.png", f"{folder.name}, {len(trials)} trials")
+    if shares := importance_in(study):
+        console.print(
+            "importance: " + ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
+        )
+    write(folder / "report.html", page_of(folder))
+    print(f"report: {folder / 'report.html'}")
+
+
+def page_of(folder: Path) -> str:
+    """The page of a sweep's folder, whether it has ended or not."""
+    study = study_in(folder)
+    if not study.trials:
+        raise InputError(f"{folder}: holds no trial yet")
+    best = best_of(study.trials)
+    scored = [(value, trial) for trial in study.trials if (value := value_of(trial)) is not None]
+    scored.sort(key=lambda pair: -pair[0])
+    records = [
+        read_run(folder / str(trial.number), f"trial {trial.number}")
+        for _, trial in scored[:COLOURS]
+        if (folder / str(trial.number) / "config.yaml").is_file()
+    ]
+    ranking = folder / "ranking.json"
+    states = Counter(trial.state.name.lower() for trial in study.trials)
+    known = {"trials": str(len(study.trials))}
+    known |= {state: str(count) for state, count in states.items()}
+    if best is not None:
+        known["best"] = f"{decibels(best.value)} dB (trial {best.number})"
+    if records:
+        known |= {"model": records[0].model, "corpus": str(records[0].config.get("corpus", "–"))}
+    return sweep_page(
+        folder.resolve().name,
+        known,
+        records,
+        [
+            {
+                "number": trial.number,
+                "settings": settings_of(trial),
+                "value": value_of(trial),
+                "state": state_of(trial),
+                "best": best is not None and trial.number == best.number,
+            }
+            for trial in study.trials
+        ],
+        folder / "heat_map.png",
+        (folder / "best.yaml").read_text() if (folder / "best.yaml").is_file() else None,
+        importance_in(study),
+        read_json(ranking, RANKING) if ranking.is_file() else None,
+    )
+
+
+def settings_in(trials: Sequence[FrozenTrial]) -> list[str]:
+    """In the order in which they were given."""
+    return list(dict.fromkeys(name for trial in trials for name in settings_of(trial)))
+
+
+def settings_of(trial: FrozenTrial) -> dict[str, Any]:
+    """What it tries, or is to try once it begins."""
+    return trial.params or trial.system_attrs.get("fixed_params", {})
+
+
+def shown(setting: Any) -> str:
+    if setting is None:
+        return "null"
+    return f"{setting:.3g}" if isinstance(setting, float) else str(setting)
+
+
+def tried_in(trials: Sequence[FrozenTrial]) -> list[str]:
+    """The settings of which there were several values, the learning rate first."""
+    found = [
+        name
+        for name in settings_in(trials)
+        if len({settings_of(trial).get(name) for trial in trials}) > 1
+    ]
+    return sorted(found, key=lambda name: name != "optimizer.lr")
+
+
+def importance_in(study: optuna.Study) -> dict[str, float]:
+    """What share of the difference between trials each setting makes; none of too few trials."""
+    trials = study.trials
+    tried = tried_in(trials)
+    finished = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    if not tried or len(finished) < ENOUGH or len({trial.value for trial in finished}) == 1:
+        return {}
+    return optuna.importance.get_param_importances(
+        study, params=tried, evaluator=optuna.importance.FanovaImportanceEvaluator(seed=0)
+    )
+
+
+def state_of(trial: FrozenTrial) -> str:
+    """How a trial ended, and why where it did so before its time."""
+    why = trial.user_attrs.get(PRUNED) or trial.user_attrs.get(ERROR)
+    return trial.state.name.lower() + (f": {why}" if why else "")
+
+
+def best_of(trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
+    finished = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    return max(finished, key=lambda trial: trial.values[0], default=None)
+
+
+def value_of(trial: FrozenTrial) -> float | None:
+    """A trial's figure; of one that was pruned or still runs, the last that was seen."""
+    seen = trial.intermediate_values
+    if trial.state in (TrialState.PRUNED, TrialState.RUNNING):
+        value = seen[max(seen)] if seen else None
+    else:
+        value = trial.values[0] if trial.values else None
+    return value if value is not None and math.isfinite(value) else None
+
+
+def heat_map(trials: Sequence[FrozenTrial], across: str, down: str) -> HeatMap:
+    """Of the trials that share both values, the best."""
+    cells: dict[tuple[Any, Any], Cell] = {}
+    scales = dict.fromkeys((across, down), Scale.LISTED)
+    for trial in trials:
+        value = value_of(trial)
+        if value is None or not {across, down} <= set(trial.params):
+            continue
+        scales |= {name: scale_of(trial.distributions[name]) for name in scales}
+        finished = trial.state == TrialState.COMPLETE
+        cell = Cell(trial.params[across], trial.params[down], value, finished)
+        before = cells.get(cell[:2])
+        if before is None or (finished, value) > (before.finished, before.decibels):
+            cells[cell[:2]] = cell
+    return HeatMap(across, down, scales[across], scales[down], list(cells.values()))
+
+
+def scale_of(distribution: BaseDistribution) -> Scale:
+    if isinstance(distribution, CategoricalDistribution):
+        return Scale.LISTED
+    return Scale.LOGARITHMIC if getattr(distribution, "log", False) else Scale.LINEAR

@@ -1,0 +1,1 @@
+"""Text and tables in a terminal, or where there is none."""

@@ -1,0 +1,186 @@
+"""A setting that cannot be used ends a command with one line, and no folder is left behind."""
+
+import os
+import re
+import shlex
+import signal
+from pathlib import Path
+
+import pytest
+
+from stemsplit import configuration, train
+from stemsplit.command_line.prepared import composed, prepared
+from stemsplit.data.datamodule import StemDataModule
+from stemsplit.errors import InputError
+
+configuration.register_resolvers()
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working folder, which is empty."""
+    place = tmp_path / "place"
+    place.mkdir()
+    monkeypatch.chdir(place)
+    monkeypatch.setenv("STEMSPLIT_CACHE", str(tmp_path / "cache"))
+    return place
+
+
+@pytest.mark.parametrize(
+    ("command", "words", "says"),
+    [
+        ("train", "optimizer.lr=abc", "optimizer.lr=abc: choose a number above 0"),
+        ("train", "trainer.max_epochs=x", "trainer.max_epochs=x: choose a whole number"),
+        ("train", "epochs=0", "epochs=0: choose a whole number of at least 1, or -1 for no end"),
+        ("train", "model=xyz", "model=xyz: there is no such choice; choose one of band_split, "),
+        ("train", "experiments=xyz", "experiments=xyz: there is no such choice; choose one of "),
+        ("train", "optimiser.lr=1", "optimiser.lr=1: there is no such setting; do you mean opti"),
+        ("train", "optimiser=adam", "optimiser=adam: there is no such setting; do you mean opti"),
+        ("train", "+nonsense=1", "nonsense=1: there is no such setting"),
+        ("train", "optimizer=5", "optimizer=5: choose one of adam, adamw"),
+        ("train", "data=null", "data=null: choose one of demo, folder, "),
+        ("train", "~model", "~model: choose one of band_split, "),
+        ("train", "model=mlp,lstm", "model=mlp,lstm: several values make a sweep: say -m as well"),
+        ("train", "seed=1,2", "seed=1,2: several values make a sweep: say -m as well"),
+        ("train", "data.lister=5", "data.lister=5: choose a corpus by data=NAME"),
+        ("train", "data.root=''", "data.root=: choose a path (digits alone go in quotes)"),
+        ("train", "hydra.run.dir=null", "hydra.run.dir=null: field 'hydra.run.dir' is not Option"),
+        ("train", "callbacks.best.filename=a/b", "callbacks.best.filename=a/b: choose best, the "),
+        (
+            "train",
+            "--multirunn",
+            "--multirunn: there is no such option; do you mean --multirun or --run?",
+        ),
+        ("train", "-x seed=1", "-x: there is no such option"),
+        ("train", "epochs", "epochs: is not a setting; say SETTING=VALUE"),
+        ("train", "name=a=b", "name=a=b: cannot be read; put a value with special characters in"),
+        ("train", "resume=a/b", "a/b: not the folder of a run"),
+        ("train", "resume=a/b epochs=x", "epochs=x: choose a whole number"),
+        ("train", "tuned=a/b.yaml", "a/b.yaml: No such file"),
+        (
+            "train",
+            "seed='${nowhere}'",
+            "seed: cannot be used: Interpolation key 'nowhere' not found",
+        ),
+        ("train", "data.downsample.rate=0.3", "data.downsample.rate 0.3 leaves"),
+        ("train", "-m optimizer.lr=1e-3,x", "optimizer.lr=x: choose a number above 0"),
+        ("train", "-m model=mlp,xyz", "model=xyz: there is no such choice"),
+        ("train", "-m +sweep=lr_decay hydra.sweeper.jobs=x", "hydra.sweeper.jobs=x: choose"),
+        ("evaluate", "checkpoint=A subset=train", "subset=train: choose test or valid"),
+        ("evaluate", "checkpoint=A data=xyz", "data=xyz: there is no such choice"),
+        ("doctor", "data=musdb18 json=maybe", "json=maybe: choose true or false"),
+        ("doctor", "data=musdb18 chanels=1", "chanels=1: there is no such setting; do you mean c"),
+    ],
+)
+def test_a_bad_setting_is_one_line(command: str, words: str, says: str, folder: Path) -> None:
+    with pytest.raises(InputError, match=re.escape(says)) as error:
+        prepared(command, shlex.split(words))
+    assert "\n" not in str(error.value)
+    assert not list(folder.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["+trainer.nonsense=1"], "trainer: cannot be used: Trainer.__init__() got an unexp"),
+        (["trainer.strategy=fsdp", "trainer.accelerator=cpu"], "fsdp"),
+        (["+callbacks.timing.nonsense=1"], "nonsense"),
+        (["loss._target_=null"], "loss: cannot be used: "),
+        (["trainer.devices=9999", "trainer.accelerator=cpu"], "trainer.devices=9999: this proc"),
+        (["chunk_seconds=0.001"], "chunk_seconds 0.001 are 44 samples, fewer than the window"),
+        (["+optimizer.nonsense=1"], "nonsense"),
+        (["+optimizer.betas=[5,5]"], "beta"),
+        (["+scheduler.nonsense=1"], "scheduler: "),
+        (["+scheduler.threshold=abc"], "scheduler: "),
+        (["scheduler=one_cycle", "+scheduler.div_factor=0"], "scheduler: "),
+        (["scheduler=one_cycle", "epochs=-1"], "scheduler: OneCycleLR needs to know the end"),
+        (["+loss.function.nonsense=1"], "loss: "),
+        (["loss=multi_resolution_stft", "loss.function.hop=5000"], "hop 5000 does not suit"),
+        (["callbacks.best.monitor=foo"], "callbacks.best.monitor=foo: a training has no such fig"),
+        (["callbacks.early_stopping.monitor=validation/sdr/drums"], "choose one of train/loss, "),
+        (["callbacks.best.dirpath=elsewhere"], "checkpoints lie in their run's folder"),
+        (["hop=1000"], "hop 1000 does not divide window 4096"),
+        (["resume=a/b"], "a/b: not the folder of a run"),
+        (["data=folder", "data.root=12345"], "12345"),
+        (["data=folder", "data.root=日本 a=b"], "日本 a=b"),
+        (["hydra.run.dir=new/file/run"], "cannot be written to"),
+        (["data.cache=new/file/cache"], "is not a folder"),
+    ],
+)
+def test_a_refused_training_leaves_no_folder(
+    words: list[str],
+    says: str,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (folder / "new").mkdir()
+    (folder / "new/file").touch()
+    words = [*words, "model=mlp", "model.separator.network.hidden=8", "logger=csv"]
+    monkeypatch.setattr("sys.argv", ["train", *words])
+    with pytest.raises(SystemExit) as ended:
+        train.main()
+    assert ended.value.code == 1
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert says in line
+    assert {path.name for path in folder.rglob("*")} == {"new", "file"}
+    assert not (folder.parent / "cache").exists()
+
+
+def test_sigterm_before_the_first_step_leaves_no_folder(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def decode(data: StemDataModule) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(StemDataModule, "prepare_data", decode)
+    monkeypatch.setattr("sys.argv", ["train", "model=mlp", "model.separator.network.hidden=8"])
+    with pytest.raises(SystemExit) as ended:
+        train.main()
+    assert ended.value.code == 128 + signal.SIGTERM
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert not list(folder.iterdir())
+
+
+def test_a_cache_that_cannot_be_written_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(
+        InputError, match=r"may not be written; choose another one with data\.cache="
+    ):
+        prepared("train", ["data=musdb18"])
+
+
+def test_a_cache_that_may_only_be_read_is_accepted(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder.parent / "cache").mkdir()  # it may hold all songs already
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    assert prepared("train", ["data=musdb18"]).arguments[0] == "data=musdb18"
+
+
+def test_the_folder_of_a_run_is_decided_once(folder: Path) -> None:
+    arguments, run = prepared("train", ["hydra.run.dir=runs/日本 a=b", "seed=1"])
+    assert run == folder / "runs/日本 a=b"
+    assert arguments == ["seed=1", f"hydra.run.dir='{run}'"]
+    with composed("train", arguments) as config:
+        assert config.run_dir == str(run)
+
+
+def test_options_of_hydra_are_left_to_hydra() -> None:
+    assert prepared("train", ["--cfg", "job", "epochs=x"]).arguments == ["--cfg", "job", "epochs=x"]
+
+
+@pytest.mark.parametrize("corpus", ["musdb18", "musdb18hq", "mir1k"])
+@pytest.mark.parametrize("value", ["", "/songs", None])
+def test_an_empty_variable_of_the_environment_is_unset(
+    corpus: str, value: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("MUSDB_PATH", "MIR1K_PATH", "STEMSPLIT_CACHE"):
+        if value is None:
+            monkeypatch.delenv(name, raising=False)
+        else:
+            monkeypatch.setenv(name, value)
+    with composed("doctor", [f"data={corpus}"]) as config:
+        assert config.data.root == (value or None)
+        assert config.data.cache == (value or "~/.cache/stemsplit")

@@ -1,0 +1,470 @@
+"""A mixture in, stems out: what holds of every separator, and what it refuses."""
+
+import itertools
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import stemsplit
+from stemsplit.errors import InputError
+from stemsplit.models.shapes import Mask, Views
+from stemsplit.separation.checkpoint import build, save
+from stemsplit.separation.front_end import FrontEnd
+from stemsplit.separation.separator import Separator, crossfades
+
+RATE, CHUNK = 8000, 4000
+BLSTM = "stemsplit.models.blstm.Blstm"
+FRONT_END = {"sample_rate": RATE, "window": 256, "hop": 64, "mel_bands": 16, "mfccs": 4}
+
+
+class Constant(nn.Module):
+    """Masks that are the same everywhere: one value for each stem."""
+
+    views = ("magnitude",)
+
+    def __init__(self, *values: float) -> None:
+        super().__init__()
+        self.values = nn.Parameter(torch.tensor(values))
+
+    def forward(self, views: Views) -> Mask:
+        magnitude = views["magnitude"]
+        return self.values[:, None, None, None] * torch.ones_like(magnitude)[:, None]
+
+
+def constant(
+    *values: float, residual: str | None = "rest", channels: int = 2, iterations: int = 1
+) -> Separator:
+    targets = [f"stem{number}" for number in range(len(values))]
+    return Separator(
+        FrontEnd(**FRONT_END),
+        Constant(*values),
+        targets,
+        residual,
+        channels,
+        iterations,
+        chunk_seconds=CHUNK / RATE,
+        overlap_seconds=0.05,
+    )
+
+
+def noise(channel: int, time: int) -> Tensor:
+    return torch.rand(channel, time, generator=torch.Generator().manual_seed(time)) - 0.5
+
+
+@pytest.mark.parametrize("time", [1, 100, CHUNK, CHUNK + 1, 3 * CHUNK])
+@pytest.mark.parametrize("rate", [RATE, 4000, 17415])  # the latter as 22050 and 96000 to 44100
+@pytest.mark.parametrize(("channels", "song_channels"), [(1, 1), (1, 2), (2, 1), (2, 2)])
+@pytest.mark.parametrize(("values", "residual"), [((0.3,), "rest"), ((0.2, 0.9), None)])
+def test_stems_are_the_songs_size_and_sum_to_it(
+    time: int,
+    rate: int,
+    channels: int,
+    song_channels: int,
+    values: tuple[float, ...],
+    residual: str | None,
+) -> None:
+    separator = constant(*values, residual=residual, channels=channels)
+    song = noise(song_channels, time)
+    before = song.clone()
+    stems = separator.separate(song, rate)
+    assert tuple(stems) == separator.stems
+    assert all(stem.shape == song.shape for stem in stems.values())
+    torch.testing.assert_close(song, before, rtol=0, atol=0)
+    assert all(stem.isfinite().all() for stem in stems.values())
+    total = torch.stack(list(stems.values())).sum(dim=0)
+    assert (total - song).abs().max() <= 1e-6 * song.abs().max()
+
+
+# The Wiener filter takes a little noise to be in every mixture.
+@pytest.mark.parametrize(("iterations", "tolerance"), [(0, 1e-5), (1, 1e-4)])
+@pytest.mark.parametrize("time", [100, CHUNK + 1, 3 * CHUNK + 17])
+def test_chunks_leave_no_seam(time: int, iterations: int, tolerance: float) -> None:
+    song = noise(2, time)
+    stems = constant(1.0, iterations=iterations).separate(song, RATE)
+    torch.testing.assert_close(stems["stem0"], song, rtol=0, atol=tolerance)
+
+
+def test_a_share_of_the_mixture_is_given_as_masked_and_the_rest_is_the_residual() -> None:
+    song = noise(2, 3 * CHUNK)
+    stems = constant(0.25, iterations=0).separate(song, RATE)
+    torch.testing.assert_close(stems["stem0"], 0.25 * song, rtol=0, atol=1e-6)
+    torch.testing.assert_close(stems["rest"], 0.75 * song, rtol=0, atol=1e-6)
+
+
+def test_without_a_residual_what_is_left_goes_to_all_equally() -> None:
+    song = noise(2, 1000)
+    stems = constant(0.5, 0.3, residual=None, iterations=0).separate(song, RATE)
+    torch.testing.assert_close(stems["stem0"], 0.6 * song, rtol=0, atol=1e-6)
+    torch.testing.assert_close(stems["stem1"], 0.4 * song, rtol=0, atol=1e-6)
+
+
+def test_a_stereo_song_is_two_songs_to_a_mono_separator() -> None:
+    separator = constant(0.3, channels=1)
+    song = noise(2, CHUNK + 100)
+    both = separator.separate(song, RATE)["stem0"]
+    alone = [separator.separate(song[[side]], RATE)["stem0"] for side in range(2)]
+    torch.testing.assert_close(both, torch.cat(alone))
+
+
+def test_crossfades_sum_to_one_at_every_sample() -> None:
+    overlaps = [(chunk, overlap) for chunk in (2, 5, 8, 13) for overlap in range(1, chunk // 2 + 1)]
+    for (chunk, overlap), time in itertools.product(overlaps, range(1, 60)):
+        total = torch.zeros(time)
+        for start, weight in crossfades(time, chunk, overlap):
+            assert 0 < len(weight) <= chunk
+            total[start : start + len(weight)] += weight
+        torch.testing.assert_close(
+            total, torch.ones(time), msg=f"time {time}, chunk {chunk}, overlap {overlap}"
+        )
+
+
+@pytest.mark.parametrize("rate", [RATE, 17415])
+@pytest.mark.parametrize("time", [1, 100, CHUNK, 5 * CHUNK])
+def test_progress_grows_up_to_one(time: int, rate: int) -> None:
+    told: list[float] = []
+    constant(0.3).separate(noise(2, time), rate, told.append)
+    assert told == sorted(told)
+    assert told[-1] == 1.0
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_mode_is_as_before(training: bool) -> None:
+    separator = constant(0.3).train(training)
+    separator.separate(noise(2, 1000), RATE)
+    assert separator.training == separator.network.training == training
+
+    def stopped(share: float) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        separator.separate(noise(2, 1000), RATE, stopped)
+    assert separator.training == separator.network.training == training
+
+
+def test_a_network_may_have_no_parameters() -> None:
+    separator = constant(0.3)
+    values = separator.network.values.detach()
+    del separator.network.values
+    separator.network.register_buffer("values", values)
+    assert separator.separate(noise(2, 1000), RATE)["stem0"].shape == (2, 1000)
+
+
+@pytest.mark.parametrize(
+    ("song", "says"),
+    [
+        (torch.full((2, 1000), torch.nan), "not finite"),
+        (torch.full((2, 1000), torch.inf), "not finite"),
+        (torch.zeros(2, 0), "no samples"),
+        (torch.zeros(6, 1000), "2 channels.* 6"),
+    ],
+)
+def test_a_song_that_cannot_be_separated_is_refused(song: Tensor, says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        constant(0.3).separate(song, RATE)
+
+
+def spectral(view: str) -> Separator:
+    """A small network that reads a view, with a Wiener filter behind it."""
+    torch.manual_seed(0)
+    network = {"class": BLSTM, "hidden": 8, "layers": 1, "views": [view]}
+    return build(FRONT_END, network, ["vocals"], "rest", 2, 1, CHUNK / RATE, 0.05).eval()
+
+
+@pytest.mark.parametrize("view", ["magnitude", "mel", "mfcc", "complex"])
+@pytest.mark.parametrize("value", [1e5, 1e12, -1e19, 1e30, 3e38])
+def test_one_loud_sample_leaves_finite_stems(view: str, value: float) -> None:
+    separator = spectral(view)
+    song = noise(2, 4 * CHUNK)
+    ordinary = separator.separate(song, RATE)
+    spoiled = song.clone()
+    spoiled[0, 2 * CHUNK + 1000] = value
+    stems = separator.separate(spoiled, RATE)
+    assert all(stem.isfinite().all() for stem in stems.values())
+    total = torch.stack(list(stems.values())).sum(dim=0)
+    assert (total - spoiled).abs().max() <= 1e-6 * spoiled.abs().max()
+    for name, stem in stems.items():  # the chunks that do not hold the sample are as they were
+        assert torch.equal(stem[:, :CHUNK], ordinary[name][:, :CHUNK])
+
+
+@pytest.mark.parametrize("exponent", [1, 30, 90])
+def test_stems_grow_with_a_loud_song(exponent: int) -> None:
+    separator, song = constant(0.3), 2.0**17 * noise(2, 3 * CHUNK)
+    quiet = separator.separate(song, RATE)
+    loud = separator.separate(song * 2.0**exponent, RATE)
+    for name, stem in quiet.items():
+        torch.testing.assert_close(loud[name], stem * 2.0**exponent, rtol=0, atol=0)
+
+
+def test_song_beyond_float32_is_refused() -> None:
+    with pytest.raises(InputError, match="not finite"):
+        constant(0.3).separate(torch.full((2, 100), 1e300, dtype=torch.float64), RATE)
+
+
+def test_separator_that_makes_nan_is_refused_with_the_place() -> None:
+    separator = constant(0.3, iterations=0)
+    separator.network.values.data.fill_(torch.nan)
+    with pytest.raises(InputError, match=r"starts at 0\.00 s, whose samples reach 0\.5"):
+        separator.separate(noise(2, CHUNK), RATE)
+
+
+def test_stems_beyond_float32_are_refused() -> None:
+    song = torch.zeros(2, CHUNK)
+    song[:, 100] = 3e38
+    with pytest.raises(InputError, match=r"samples reach 3e\+38"):
+        constant(2.0, iterations=0).separate(song, RATE)
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../vocals", "a/b", "/tmp/x", "a\\b", "a\0b"])
+def test_stem_that_cannot_name_a_file_is_refused(name: str) -> None:
+    for targets, residual in ([name], "rest"), (["vocals"], name):
+        with pytest.raises(InputError, match="must be the name of a file"):
+            Separator(FrontEnd(**FRONT_END), Constant(0.3), targets, residual, 2)
+
+
+@pytest.mark.parametrize(
+    ("residual", "chunk_seconds", "overlap_seconds"),
+    [
+        ("vocals", 1.0, 0.1),
+        ("rest", 1.0, 0.0),
+        ("rest", 1.0, 0.6),
+        ("rest", 1.0, 0.1 / RATE),  # less than a sample
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(
+    residual: str, chunk_seconds: float, overlap_seconds: float
+) -> None:
+    with pytest.raises(InputError):
+        Separator(
+            FrontEnd(**FRONT_END),
+            Constant(0.3),
+            ["vocals"],
+            residual,
+            2,
+            chunk_seconds=chunk_seconds,
+            overlap_seconds=overlap_seconds,
+        )
+
+
+def test_rounding_to_samples_keeps_the_overlap_within_half_a_chunk() -> None:
+    # 8001.4 samples, and half of them.
+    chunk_seconds = 8001.4 / RATE
+    separator = Separator(
+        FrontEnd(**FRONT_END),
+        Constant(0.3),
+        ["vocals"],
+        "rest",
+        2,
+        chunk_seconds=chunk_seconds,
+        overlap_seconds=chunk_seconds / 2,
+    )
+    assert 2 * separator.overlap <= separator.chunk
+
+
+def built(architecture: str, allow: tuple[str, ...] = (), **arguments: Any) -> Separator:
+    network = {"class": architecture, **arguments}
+    return build(FRONT_END, network, ["vocals"], "rest", 2, allow=allow)
+
+
+@pytest.mark.parametrize(
+    "architecture",
+    [
+        "torch.nn.Identity",
+        "os.system",
+        "stemsplit.separation.separator.Separator",
+        "stemsplit.modelsnot.Blstm",
+        "stemsplit.models.blstm.bands_below",
+        "stemsplit.models.blstm.Absent",
+        "stemsplit.models.absent.Blstm",
+        "Identity",
+    ],
+)
+def test_only_architectures_are_built(architecture: str) -> None:
+    with pytest.raises(InputError, match=architecture):
+        built(architecture)
+
+
+def test_a_foreign_class_is_built_where_it_is_allowed_in_full() -> None:
+    with pytest.raises(InputError, match=r"torch\.nn\.Identity"):
+        built("torch.nn.Identity", allow=("torch.nn", "torch.nn.*", "Identity"))
+    assert isinstance(built("torch.nn.Identity", allow=("torch.nn.Identity",)).network, nn.Identity)
+
+
+def blstm() -> Separator:
+    return built("stemsplit.models.blstm.Blstm", hidden=16, layers=1)
+
+
+def checkpoint(separator: Separator) -> dict[str, Any]:
+    weights = {f"separator.{name}": value for name, value in separator.state_dict().items()}
+    return {"separator": separator.description, "state_dict": weights}
+
+
+def test_settings_changed_on_the_separator_are_saved(tmp_path: Path) -> None:
+    separator = blstm()
+    separator.wiener_iterations, separator.chunk, separator.overlap = 3, 3001, 77
+    save(separator, tmp_path / "changed.ckpt")
+    loaded = stemsplit.load(tmp_path / "changed.ckpt")
+    assert (loaded.wiener_iterations, loaded.chunk, loaded.overlap) == (3, 3001, 77)
+    song = noise(2, 7000)
+    assert torch.equal(
+        loaded.separate(song, RATE)["vocals"], separator.separate(song, RATE)["vocals"]
+    )
+
+
+def test_separator_composed_by_hand_is_refused_where_it_is_saved(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"checkpoint\.build"):
+        save(constant(0.3), tmp_path / "hand.ckpt")
+    assert not list(tmp_path.iterdir())
+
+
+def test_separator_composed_by_hand_is_saved_with_a_description_of_its_network(
+    tmp_path: Path,
+) -> None:
+    made = blstm()
+    separator = Separator(
+        *(made.front_end, made.network, ["vocals"], "rest"),
+        channels=2,
+        network_description={"class": BLSTM, "hidden": 16, "layers": 1},
+    )
+    save(separator, tmp_path / "hand.ckpt")
+    song = noise(2, 1000)
+    loaded = stemsplit.load(tmp_path / "hand.ckpt")
+    assert torch.equal(
+        loaded.separate(song, RATE)["vocals"], separator.separate(song, RATE)["vocals"]
+    )
+
+
+@pytest.mark.parametrize("name", ["best.ckpt", "last.ckpt"])
+def test_a_run_is_loaded_by_its_folder(tmp_path: Path, name: str) -> None:
+    separator = blstm()
+    torch.save(checkpoint(separator), tmp_path / name)
+    for given in (tmp_path, str(tmp_path / name)):
+        loaded = stemsplit.load(given)
+        assert not loaded.training
+        torch.testing.assert_close(loaded.state_dict(), separator.state_dict(), rtol=0, atol=0)
+
+
+def test_what_a_training_saves_besides_is_left_aside(tmp_path: Path) -> None:
+    content = checkpoint(blstm())
+    content["state_dict"]["loss.window"] = torch.ones(3)
+    torch.save(content, tmp_path / "best.ckpt")
+    assert stemsplit.load(tmp_path).stems == ("vocals", "rest")
+
+
+class Trap:
+    """Unpickled, it writes a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+@pytest.mark.parametrize("protocol", [2, 4])
+@pytest.mark.parametrize("by_torch", [True, False])
+def test_a_checkpoint_runs_nothing(tmp_path: Path, by_torch: bool, protocol: int) -> None:
+    path, sprung = tmp_path / "best.ckpt", tmp_path / "sprung"
+    content = {**checkpoint(blstm()), "callbacks": Trap(sprung)}
+    if by_torch:
+        torch.save(content, path, pickle_protocol=protocol)
+    else:
+        path.write_bytes(pickle.dumps(content, protocol))
+    with pytest.raises(InputError, match=path.name) as refused:
+        stemsplit.load(path)
+    assert str(path) in str(refused.value)
+    assert not sprung.exists()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"hello world\n",
+        b"model: blstm\nhidden: 512\n",
+        b"RIFF\x24\x00\x00\x00WAVEfmt ",
+        b"\x89PNG\r\n",
+        b"(((",
+        b"PK\x03\x04",
+    ],
+)
+def test_a_file_of_another_kind_is_refused_by_name(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "song.ckpt"
+    path.write_bytes(content)
+    refused_by_name(path)
+
+
+def test_a_truncated_checkpoint_is_refused_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "best.ckpt"
+    torch.save(checkpoint(blstm()), path)
+    path.write_bytes(path.read_bytes()[:-1000])
+    refused_by_name(path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        torch.zeros(3),
+        [1],
+        {},
+        {"state_dict": {}},
+        *({"separator": d, "state_dict": {}} for d in (None, {})),
+    ],
+    ids=["tensor", "list", "empty", "weights only", "no description", "empty description"],
+)
+def test_a_file_without_a_separator_is_refused_by_name(tmp_path: Path, content: object) -> None:
+    path = tmp_path / "best.ckpt"
+    torch.save(content, path)
+    refused_by_name(path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"key_of_a_later_version": 1},
+        {"network": {"class": "torch.nn.Identity"}},
+        {"network": {"class": BLSTM, "argument_of_a_later_version": 1}},
+        {"network": {"class": BLSTM, "hidden": 32, "layers": 1}},
+        {"targets": ["vocals", "drums"]},
+    ],
+    ids=["unknown key", "foreign class", "unknown argument", "other width", "other targets"],
+)
+def test_a_description_that_does_not_fit_is_refused_by_name(
+    tmp_path: Path, change: dict[str, Any]
+) -> None:
+    path = tmp_path / "best.ckpt"
+    content = checkpoint(blstm())
+    torch.save({**content, "separator": {**content["separator"], **change}}, path)
+    refused_by_name(path)
+
+
+def test_a_folder_without_checkpoint_and_a_missing_path_are_refused_by_name(
+    tmp_path: Path,
+) -> None:
+    refused_by_name(tmp_path)
+    refused_by_name(tmp_path / "absent")
+
+
+def refused_by_name(path: Path) -> None:
+    with pytest.raises(InputError) as refused:
+        stemsplit.load(path)
+    assert str(path) in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "error", [PermissionError(13, "Permission denied", "cache"), MemoryError()]
+)
+def test_an_error_of_the_machine_is_not_blamed_on_the_checkpoint(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(**settings: Any) -> None:
+        raise error
+
+    torch.save({"separator": {}, "state_dict": {}}, tmp_path / "best.ckpt")
+    monkeypatch.setattr("stemsplit.separation.checkpoint.build", failing)
+    with pytest.raises(type(error)):
+        stemsplit.load(tmp_path / "best.ckpt")

@@ -1,0 +1,91 @@
+"""Runs, sweeps, decoded songs and scores that an older version saved are used and gone on with.
+
+``fixtures/saved_2026_11.tar.xz`` holds them, made by the version of 27 November 2026, before the
+package was regrouped: an MLP trained for an epoch on three tiny songs, scored on the test song,
+and a sweep of two trials. ``/before`` stands for the folder that they were made in.
+"""
+
+import json
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from commands import epochs, run
+from omegaconf import OmegaConf
+
+import stemsplit
+from stemsplit.configuration import make, register_resolvers, saved
+from stemsplit.sweeps.trials import study_in
+
+SAVED = Path(__file__).with_name("fixtures") / "saved_2026_11.tar.xz"
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("saved")
+    with tarfile.open(SAVED) as archive:
+        archive.extractall(folder, filter="data")
+    return folder
+
+
+def written(folder: Path, pattern: str) -> dict[str, int]:
+    """When each file was written."""
+    return {str(path): path.stat().st_mtime_ns for path in folder.rglob(pattern)}
+
+
+def test_checkpoint_loads_and_separates(place: Path) -> None:
+    separator = stemsplit.load(place / "run")
+    mixture = np.random.default_rng(0).uniform(-0.5, 0.5, (1, 8000)).astype(np.float32)
+    stems = separator.separate(torch.from_numpy(mixture), 8000)
+    torch.testing.assert_close(sum(stems.values()), torch.from_numpy(mixture), rtol=0, atol=1e-5)
+
+
+def test_every_object_of_the_configuration_is_found(place: Path) -> None:
+    register_resolvers()
+    config = saved(place / "run")
+    for group in ("model", "callbacks", "logger"):
+        make(config[group], group)
+    plain = json.dumps(OmegaConf.to_container(config))
+    assert "stemsplit.checkpoint.build" not in plain
+    assert "stemsplit.separation.checkpoint.build" in plain
+
+
+def test_evaluation_reuses_decoded_songs_and_scores(place: Path) -> None:
+    songs, scores = place / "cache/tracks", place / "run/evaluations"
+    museval = next(scores.glob("*/museval"))
+    before, scored = written(songs, "*.npy"), written(museval, "*.json")
+    result = next(scores.glob("*/result.json"))
+    medians = json.loads(result.read_text())["scores"]
+    run(place, "evaluate", "checkpoint=run", f"data.root={place / 'corpus'}")
+    assert written(songs, "*.npy") == before
+    assert written(museval, "*.json") == scored
+    assert json.loads(result.read_text())["scores"] == medians
+
+
+def test_training_goes_on(place: Path) -> None:
+    before = written(place / "cache/tracks", "*.npy")
+    run(place, "train", "resume=run", f"data.root={place / 'corpus'}", "epochs=2")
+    assert epochs(place / "run") == ["0", "1"]
+    assert written(place / "cache/tracks", "*.npy") == before
+    run(place, "report", "run")
+    assert (place / "run/report.html").is_file()
+
+
+def test_sweep_is_read(place: Path) -> None:
+    trials = study_in(place / "sweep").trials
+    assert [trial.state.name for trial in trials] == ["COMPLETE", "COMPLETE"]
+    run(place, "report", "sweep")
+    assert (place / "sweep/report.html").is_file()
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [("stemsplit.wiener", "wiener"), ("stemsplit.evaluation.bsseval", "bss_eval")],
+)
+def test_old_import_paths(module: str, name: str) -> None:
+    found: Callable[..., Any] = getattr(__import__(module, fromlist=[name]), name)
+    assert found.__name__ == name

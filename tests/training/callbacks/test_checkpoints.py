@@ -1,0 +1,50 @@
+"""Checkpoints appear whole or not at all."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from stemsplit.training.callbacks.checkpoints import AtomicCheckpointIO, RunCheckpoint
+
+
+def test_a_checkpoint_replaces_the_one_before(tmp_path: Path) -> None:
+    path = tmp_path / "run" / "last.ckpt"  # in a folder that is not there yet
+    for step in (1, 2):
+        AtomicCheckpointIO().save_checkpoint({"global_step": step}, path)
+        assert torch.load(path, weights_only=True) == {"global_step": step}
+    assert [file.name for file in path.parent.iterdir()] == ["last.ckpt"]
+
+
+@pytest.mark.parametrize("failure", [OSError("no space left on device"), KeyboardInterrupt()])
+def test_a_failing_save_leaves_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: BaseException
+) -> None:
+    path = tmp_path / "last.ckpt"
+    AtomicCheckpointIO().save_checkpoint({"global_step": 1}, path)
+
+    def half_written(checkpoint: object, file: Path) -> None:
+        Path(file).write_bytes(b"half")
+        raise failure
+
+    monkeypatch.setattr(torch, "save", half_written)
+    with pytest.raises(type(failure)):
+        AtomicCheckpointIO().save_checkpoint({"global_step": 2}, path)
+    assert torch.load(path, weights_only=True) == {"global_step": 1}
+    assert [file.name for file in tmp_path.iterdir()] == ["last.ckpt"]
+
+
+def test_a_moved_run_remembers_its_best_score(tmp_path: Path) -> None:
+    def callback(folder: str) -> RunCheckpoint:
+        return RunCheckpoint(dirpath=tmp_path / folder, filename="best", monitor="validation/loss")
+
+    before, after = callback("here"), callback("there")
+    best = str(tmp_path / "here" / "best.ckpt")
+    before.best_model_path = before.kth_best_model_path = best
+    before.best_k_models = {best: torch.tensor(1.5)}
+    before.best_model_score = torch.tensor(1.5)
+    after.load_state_dict(before.state_dict())
+    moved = str(tmp_path / "there" / "best.ckpt")
+    assert after.best_model_path == after.kth_best_model_path == moved
+    assert after.best_k_models == {moved: torch.tensor(1.5)}
+    assert after.best_model_score == 1.5

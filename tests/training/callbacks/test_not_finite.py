@@ -1,0 +1,210 @@
+"""A loss or a gradient that is not finite ends the run before it can spoil the weights."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+from lightning.pytorch.plugins import MixedPrecision
+from torch import Tensor
+
+from stemsplit.errors import InputError
+from stemsplit.training.callbacks.checkpoints import RunCheckpoint
+from stemsplit.training.callbacks.not_finite import StopWhenNotFinite
+from stemsplit.training.layers.hooks import network_of
+from stemsplit.training.module import SeparationModule
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec", "ignore:.*no `val_dataloader`")
+
+
+def failure(fit: Any, module: SeparationModule, data: Any) -> str:
+    """What the run says, in one line; the weights are those of the steps before."""
+    with pytest.raises(InputError) as caught:
+        fit.fit(module, data)
+    assert all(weight.isfinite().all() for weight in module.parameters())
+    said = str(caught.value)
+    assert "\n" not in said
+    return said
+
+
+@pytest.mark.parametrize("planted", [math.nan, math.inf])
+@pytest.mark.parametrize(("stem", "part"), [(0, "stems"), (1, "mixture")])
+def test_a_spoilt_song_is_named(
+    module: SeparationModule, songs: Any, trainer: Any, planted: float, stem: int, part: str
+) -> None:
+    def spoil(number: int, stems: Tensor) -> None:
+        if number == 1:  # the chunks 2 and 3
+            stems[1, stem, 0, 100] = planted
+
+    module.optimizer = lambda parameters: torch.optim.SGD(parameters, lr=0.0)
+    before = [weight.detach().clone() for weight in module.parameters()]
+    said = failure(trainer(StopWhenNotFinite()), module, songs(3, spoil))
+    assert said.startswith("step 1: the loss is")
+    assert f"samples of the {part} are not finite" in said
+    assert "in song 3 at 3.5 s;" in said  # it alone
+    assert "there is no checkpoint yet" in said
+    assert all(map(torch.equal, before, module.parameters()))
+
+
+@pytest.mark.parametrize("accumulate", [1, 3])
+@pytest.mark.parametrize(
+    ("disturbed", "named"),
+    [
+        ("first", "the input of middle.0 (LSTM) is the first not finite"),
+        ("middle", "the input of last (Linear) is the first not finite"),
+    ],
+)
+def test_the_module_where_a_loss_breaks_is_named(
+    module: SeparationModule,
+    songs: Any,
+    trainer: Any,
+    accumulate: int,
+    disturbed: str,
+    named: str,
+) -> None:
+    network: Any = network_of(module)
+    network.disturb[disturbed] = lambda frames: frames / (frames > math.inf)
+    said = failure(
+        trainer(StopWhenNotFinite(), accumulate_grad_batches=accumulate), module, songs(3)
+    )
+    assert said.startswith(("step 0: the loss is nan", "step 0: the loss is inf"))
+    assert named in said
+    assert "in song 0 at 0.5 s | song 1 at 1.5 s;" in said
+    assert "optimizer.lr" in said
+
+
+def test_a_layer_whose_output_breaks_is_named(
+    module: SeparationModule, songs: Any, trainer: Any
+) -> None:
+    network: Any = network_of(module)
+    network.middle[2].register_forward_hook(lambda layer, inputs, output: output / 0)
+    said = failure(trainer(StopWhenNotFinite()), module, songs(1))
+    assert "the output of middle.2 (Linear) is the first not finite" in said
+
+
+def test_weights_that_are_not_finite_are_named(
+    module: SeparationModule, songs: Any, trainer: Any
+) -> None:
+    network: Any = network_of(module)
+    torch.nn.init.constant_(network.middle[0].bias_hh_l0, math.nan)
+    with pytest.raises(InputError, match=r"the weights of middle\.0 \(LSTM\) are not finite"):
+        trainer(StopWhenNotFinite()).fit(module, songs(1))
+
+
+def test_a_loss_that_breaks_by_itself_is_not_laid_upon_the_network(
+    module: SeparationModule, songs: Any, trainer: Any
+) -> None:
+    module.loss = lambda estimate, batch: estimate.magnitudes.sum() / 0
+    said = failure(trainer(StopWhenNotFinite()), module, songs(1))
+    assert "it is the loss function's own" in said
+
+
+class BreaksBackwards:
+    def __init__(self, call: int) -> None:
+        self.calls = -call
+
+    def __call__(self, frames: Tensor) -> Tensor:
+        self.calls += 1
+        if self.calls == 1 and frames.requires_grad:
+            frames = frames * 1
+            frames.register_hook(lambda gradient: gradient * math.nan)
+        return frames
+
+
+@pytest.mark.parametrize(
+    ("disturbed", "named"),
+    [
+        ("first", "that of first (Linear)"),
+        ("middle", "that of middle.2 (Linear)"),
+        ("last", "that of last (Linear)"),
+    ],
+)
+def test_the_layer_where_a_gradient_breaks_is_named(
+    module: SeparationModule, songs: Any, trainer: Any, disturbed: str, named: str
+) -> None:
+    network: Any = network_of(module)
+    network.disturb[disturbed] = BreaksBackwards(call=1)
+    said = failure(trainer(StopWhenNotFinite(), gradient_clip_val=1.0), module, songs(3))
+    assert said.startswith("step 1: a gradient is not finite")
+    assert f"nearest to the loss {named}" in said
+    assert "in song 2 at 2.5 s | song 3 at 3.5 s;" in said
+
+
+def test_all_batches_of_an_accumulated_gradient_are_named(
+    module: SeparationModule, songs: Any, trainer: Any
+) -> None:
+    network: Any = network_of(module)
+    network.disturb["last"] = BreaksBackwards(call=2)
+    said = failure(trainer(StopWhenNotFinite(), accumulate_grad_batches=2), module, songs(4))
+    assert said.startswith("step 1: a gradient")
+    assert " | ".join(f"song {song} at {song}.5 s" for song in (4, 5, 6, 7)) in said
+    assert "song 3" not in said
+
+
+@pytest.mark.parametrize("spoilt", [False, True])
+def test_the_last_good_checkpoint_is_named(
+    module: SeparationModule, songs: Any, trainer: Any, tmp_path: Path, spoilt: bool
+) -> None:
+    last = RunCheckpoint(dirpath=tmp_path, filename="last", every_n_epochs=1)
+    network: Any = network_of(module)
+    network.disturb["last"] = BreaksBackwards(call=2)  # in the second epoch
+    fit = trainer(StopWhenNotFinite(), last, max_epochs=2, enable_checkpointing=True)
+    if spoilt:  # by something else, after it was written
+        on_start = fit.callbacks[0].on_train_batch_start
+
+        def spoil(trainer: Any, *arguments: Any) -> None:
+            if (path := tmp_path / "last.ckpt").is_file():
+                content = torch.load(path, weights_only=True)
+                next(iter(content["state_dict"].values())).fill_(math.nan)
+                torch.save(content, path)
+            on_start(trainer, *arguments)
+
+        fit.callbacks[0].on_train_batch_start = spoil
+    said = failure(fit, module, songs(2))
+    good = f"last good checkpoint: {tmp_path / 'last.ckpt'}"
+    assert (good in said) != spoilt
+
+
+def test_without_a_data_module_the_keys_are_named(
+    module: SeparationModule, songs: Any, trainer: Any
+) -> None:
+    data = songs(1, lambda number, stems: stems.fill_(math.nan)).train_dataloader()
+    said = failure(trainer(StopWhenNotFinite()), module, data)
+    assert "in chunk (0, 0) | chunk (0, 1);" in said
+
+
+def test_with_loss_scaling_only_the_loss_counts(
+    module: SeparationModule, songs: Any, trainer: Any
+) -> None:
+    network: Any = network_of(module)
+    network.disturb["last"] = BreaksBackwards(call=0)
+
+    def fit() -> L.Trainer:
+        scaling = MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu"))
+        return trainer(StopWhenNotFinite(), plugins=[scaling])
+
+    fit().fit(module, songs(2))
+    assert network.disturb["last"].calls == 2
+    assert all(weight.isfinite().all() for weight in module.parameters())
+    spoilt = songs(1, lambda number, stems: stems.fill_(math.nan))
+    assert "the loss is nan" in failure(fit(), module, spoilt)
+
+
+def test_a_compiled_network_is_looked_into(
+    module: SeparationModule, songs: Any, trainer: Any
+) -> None:
+    network: Any = network_of(module)
+    network.disturb["middle"] = lambda frames: frames / 0
+    compiled_in_training = []
+
+    def backend(graph: Any, inputs: Any) -> Any:
+        compiled_in_training.append(torch.is_grad_enabled())
+        return graph
+
+    network.compile(backend=backend)
+    said = failure(trainer(StopWhenNotFinite()), module, songs(1))
+    assert compiled_in_training
+    assert all(compiled_in_training)  # and not again to look into it
+    assert "the input of last (Linear) is the first not finite" in said
