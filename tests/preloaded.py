@@ -14,10 +14,12 @@ import select
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from contextlib import suppress
-from functools import cache
 from pathlib import Path
+
+from filelock import FileLock
 
 COMMANDS = ("train", "evaluate", "separate", "report", "doctor")
 
@@ -35,8 +37,7 @@ class Command:
             "folder": str(folder),
             "environment": os.environ | environment,
         }
-        with socket.socket(socket.AF_UNIX) as channel:
-            channel.connect(template()[0])
+        with connected() as channel:
             ends = [output[1], errors[1], status[1]]
             socket.send_fds(channel, [b"."], ends)
             channel.sendall(json.dumps(request).encode())
@@ -78,10 +79,24 @@ class Command:
         return self._texts["output"], self._texts["errors"]
 
 
-@cache
-def template() -> tuple[str, subprocess.Popen[bytes]]:
-    """Start the template process; return its socket's address. It ends when its input closes."""
-    name = f"stemsplit-tests-{os.getpid()}"
+def connected() -> socket.socket:
+    """A connection to the template process, which the workers of one test run share.
+
+    The process is started where there is none: the worker that started it may have ended.
+    """
+    name = f"stemsplit-tests-{os.environ.get('PYTEST_XDIST_TESTRUNUID', os.getpid())}"
+    with FileLock(Path(tempfile.gettempdir()) / f"{name}.lock"):
+        channel = socket.socket(socket.AF_UNIX)
+        try:
+            channel.connect(f"\0{name}")  # Linux keeps such an address out of the file system
+        except ConnectionRefusedError:
+            start_template(name)
+            channel.connect(f"\0{name}")
+        return channel
+
+
+def start_template(name: str) -> None:
+    """Start the template process. It ends when its input closes."""
     # What an import asks about CUDA must not initialise it, since that does not survive a fork.
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
     process = subprocess.Popen(
@@ -93,7 +108,6 @@ def template() -> tuple[str, subprocess.Popen[bytes]]:
     assert process.stdout is not None
     assert process.stdout.readline() == b"ready\n"
     atexit.register(process.communicate)  # which closes its input
-    return f"\0{name}", process  # Linux keeps such an address out of the file system
 
 
 def serve(name: str) -> None:

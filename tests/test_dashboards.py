@@ -47,7 +47,7 @@ def run(wav_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two epochs, and a third one of the resumed training."""
     place = tmp_path_factory.mktemp("dashboards")
     for more in ([], ["epochs=3", f"resume={place / 'run'}"]):
-        settings = ["epochs=2", *SMALL] if not more else [*SMALL, *more]
+        settings = ["callbacks.layers.every=50", *SMALL, *(more or ["epochs=2"])]
         train(
             configuration(place / "run", place / "cache", wav_corpus, *settings, logger="default")
         )
@@ -258,7 +258,7 @@ def test_what_a_server_does_not_take_any_more_is_said(
 def test_a_server_that_does_not_answer_stops_nothing(mode: str, tmp_path: Path) -> None:
     """Nothing listens there; a process of its own, since W&B remembers servers and keys."""
     script = (
-        "from stemsplit.training import weights_and_biases as wb\n"
+        "from stemsplit.training.loggers import weights_and_biases as wb\n"
         "wb.SECONDS_TO_START = 2\n"
         f"logger = wb.weights_and_biases({str(tmp_path)!r}, 'project', 'name', ['tag'])\n"
         "logger.log_metrics({'loss': 1.0}, 0)\n"
@@ -311,7 +311,7 @@ def test_a_network_that_is_lost_on_the_way_stops_nothing(tmp_path: Path) -> None
             time.sleep(0.1)
         script = (
             "import os, pathlib\n"
-            "from stemsplit.training import weights_and_biases as wb\n"
+            "from stemsplit.training.loggers import weights_and_biases as wb\n"
             "wb.SECONDS_TO_FINISH = 3\n"
             f"run = pathlib.Path({str(run)!r})\n"
             "logger = wb.weights_and_biases(str(run), 'project', 'name', ['tag'])\n"

@@ -24,8 +24,9 @@ def test_train_is_killed_resumed_evaluated_and_separates(
     place: Path, corpus: list[str], stem_corpus: Path
 ) -> None:
     folder = place / "run"
+    settings = [*corpus, *(word for word in TINY if word != "callbacks.layers=null")]
     process = start(
-        place, "train", *corpus, *TINY, "model=mel_blstm", "epochs=1000", f"hydra.run.dir={folder}"
+        place, "train", *settings, "model=mel_blstm", "epochs=1000", f"hydra.run.dir={folder}"
     )
     deadline = time.monotonic() + 240
     while not (folder / "metrics.csv").is_file() or len(epochs(folder)) < 2:
@@ -40,6 +41,7 @@ def test_train_is_killed_resumed_evaluated_and_separates(
     run(place, "train", f"resume={folder}", f"trainer.max_epochs={done + 2}")
     assert rows(folder)[0].items() >= before.items()  # columns are added, nothing is taken
     assert epochs(folder) == [str(epoch) for epoch in range(done + 2)]
+    assert (folder / "layers.png").stat().st_size > 5_000
     scores = json.loads((folder / "result.json").read_text())
     assert scores["steps"] == 2 * (done + 2)
     assert set(scores["scores"]) == {"mixture", "mel_blstm"}
@@ -64,12 +66,13 @@ def test_train_is_killed_resumed_evaluated_and_separates(
     assert vocals.shape == rest.shape
 
 
+@pytest.mark.slow
 def test_a_training_that_was_killed_ends_as_one_that_was_not(
     place: Path, corpus: list[str]
 ) -> None:
     """Killed in the first epoch and again in a later one, with and without workers."""
     settings = [
-        *(*corpus, *TINY, "model=open_unmix", "epochs=4", "chunks_per_track=12"),
+        *(*corpus, *TINY[:-1], "model=open_unmix", "epochs=4", "chunks_per_track=12"),
         *("callbacks=ema", "callbacks.layers.every=1", "scheduler_patience=0", "optimizer.lr=0.05"),
         "checkpoint_minutes=0.001",
     ]
@@ -151,12 +154,8 @@ def test_a_sweep_goes_on_after_a_job_that_fails(place: Path, corpus: list[str]) 
     [
         ("train data=musdb18 logger=csv", "data.root"),
         ("train data=musdb18 data.root=/nowhere/at/all", "/nowhere/at/all"),
-        ("train resume=nowhere", "nowhere"),
         ("train targets=[piano]", "piano"),
-        ("train data.cache=/dev/null/x", "/dev/null"),
-        ("train chunk_seconds=abc", "abc"),
         ("evaluate", "checkpoint="),
-        ("evaluate checkpoint=nowhere subset=foo", "foo"),
         ("separate nowhere.mp3 --checkpoint nowhere", "nowhere.mp3"),
     ],
 )
@@ -189,6 +188,7 @@ def test_two_processes_take_the_gradients_of_one_with_twice_the_batch(
         "trainer.precision=32-true",
         "trainer.max_steps=1",
         "~callbacks.early_stopping",
+        "callbacks.best=null",  # so that nothing is scored
     ]
     one, two = place / "one", place / "two"
     run(place, "train", *common, "data.batch_size=4", f"hydra.run.dir={one}")

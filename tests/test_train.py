@@ -37,8 +37,9 @@ def configuration(
     run.mkdir(exist_ok=True)
     tiny = ["window=1024", "hop=256", "chunk_seconds=0.5", "chunks_per_track=4"]
     tiny.append(f"logger={logger}")
-    if not any("callbacks.excerpts" in word for word in overrides):  # pictures take their time
-        tiny.append("callbacks.excerpts=null")
+    for pictures in ("callbacks.excerpts", "callbacks.layers"):  # they take their time
+        if not any(pictures in word for word in overrides):
+            tiny.append(f"{pictures}=null")
     songs = [
         "data=musdb18hq",
         f"data.root={corpus}",

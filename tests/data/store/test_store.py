@@ -249,7 +249,7 @@ def test_what_is_damaged_is_decoded_anew(damage: str, track: Track, cache: Path)
 def test_what_a_killed_process_leaves_is_not_believed(track: Track, cache: Path) -> None:
     script = (
         "import os, pathlib, pickle, sys\n"
-        "from stemsplit.data import store\n"
+        "from stemsplit.data.store import store\n"
         "store.json.dumps = lambda facts: os._exit(9)\n"  # between the samples and the facts
         "store.Store(pathlib.Path(sys.argv[1]), 8000, 1).tracks(pickle.load(sys.stdin.buffer))\n"
     )

@@ -26,7 +26,7 @@ from stemsplit.separation.front_end import FrontEnd
 RATE = 44100
 DECODE = (
     "import os, pathlib, pickle, sys\n"
-    "from stemsplit.data import store\n"
+    "from stemsplit.data.store import store\n"
     "store.WORKER_PAYS = float(sys.argv[2])\n"
     "os.cpu_count = lambda: 2\n"
     "store.Store(pathlib.Path(sys.argv[1]), 44100, 2).tracks(pickle.load(sys.stdin.buffer))\n"
