@@ -43,7 +43,7 @@ from stemsplit.reporting.results import count_test_scoring, counted_as, write_re
 from stemsplit.reporting.score_tables import print_scores
 from stemsplit.separation.checkpoint import read
 from stemsplit.settings.check import check
-from stemsplit.training.checks import check_callbacks, check_parts, check_processes
+from stemsplit.training.checks import check_callbacks, check_parts, check_processes, check_residual
 from stemsplit.training.loggers.metrics_csv import MetricsCsv
 from stemsplit.training.loggers.weights_and_biases import WeightsAndBiases, finish
 from stemsplit.training.module import SeparationModule
@@ -167,6 +167,7 @@ def train(config: DictConfig) -> None:
         data: StemDataModule = make(config.data, "data", _partial_=True)(
             front_end=separator.front_end, views=separator.network.views
         )
+    check_residual(separator, data.stems)
     # What is wrong with the songs shows here, before hours are spent.
     subsets: list[Subset] = ["valid", "test"] if config.evaluate_test else ["valid"]
     data.prepare_data()
@@ -184,7 +185,8 @@ def train(config: DictConfig) -> None:
         config.data.also[place].root = str(Path(corpus.root).expanduser().resolve())
     if module.normalise and separator.network.views and not config.resume:
         separator.network.set_statistics(data.statistics())
-    loggers = list(make(config.logger, "logger").values()) if is_first() else []
+    made = make(config.logger, "logger") if is_first() else {}
+    loggers = [logger for logger in made.values() if logger is not None]
     dashboards = [logger for logger in loggers if isinstance(logger, WeightsAndBiases)]
     try:
         for dashboard in dashboards:

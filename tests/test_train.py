@@ -179,8 +179,10 @@ def test_a_training_that_keeps_no_best_checkpoint_says_that_nothing_is_scored(
 ) -> None:
     run = tmp_path / "run"
     overrides = ["model=mlp", "epochs=1", "chunks_per_track=1", "callbacks.best=null"]
+    overrides.append("logger.csv=null")
     train(configuration(run, tmp_path / "cache", wav_corpus, *overrides, "logger=csv"))
     errors = capsys.readouterr().err
     assert "callbacks.best=null: no best.ckpt will be kept, so nothing will be scored" in errors
     assert f"{run}: holds no best.ckpt, so nothing is scored" in errors
     assert not (run / "result.json").exists()
+    assert not (run / "metrics.csv").exists()

@@ -30,6 +30,7 @@ from stemsplit.settings.tables import COMMANDS
 
 SWEEP = {"-m", "--multirun"}
 RUN = {"-r", "--run"}
+TUNABLE = re.compile(r"\+{0,2}[A-Za-z_][\w.@/]*")  # what a sweep can try
 OPTIONS = (
     SWEEP
     | RUN
@@ -51,6 +52,13 @@ OPTIONS = (
 )
 
 
+LEFT_OUT = {
+    "train": ("experiments=null",),
+    "evaluate": ("data=null",),
+    "doctor": (),
+}
+
+
 class Prepared(NamedTuple):
     """A command line for Hydra, and the folder that Hydra will make for a run."""
 
@@ -68,7 +76,9 @@ def prepared(command: str, arguments: Sequence[str]) -> Prepared:
         if (name := flag.partition("=")[0]) not in OPTIONS:
             raise InputError(f"{flag}: there is no such option{near(name, OPTIONS)}")
     sweeping = bool(flags & SWEEP)
-    words = quote_paths(arguments, sweeping)
+    # null for a group that conf/COMMAND.yaml leaves out: Hydra has no word for it.
+    words = [word for word in quote_paths(arguments, sweeping) if word not in LEFT_OUT[command]]
+    words = ["~scheduler" if word == "scheduler=null" else word for word in words]
     if command == "train":
         words = tuned(words)
     if flags - SWEEP - RUN:
@@ -126,19 +136,51 @@ def composition(command: str, settings: Sequence[str]) -> DictConfig:
             f"{group}={choice}: there is no such choice; choose one of {', '.join(error.options)}"
         ) from None
     except (HydraException, OmegaConfBaseException) as error:
-        cause = f": {one_line(error.__cause__)}" if error.__cause__ is not None else ""
-        raise InputError(unknown(command, settings) or one_line(error) + cause) from None
+        raise InputError(
+            unknown(command, settings) or misplaced(error, settings) or with_cause(error)
+        ) from None
 
 
 def unknown(command: str, settings: Sequence[str]) -> str | None:
     """The first setting of a command line that conf/ does not have, and the ones it may mean."""
-    known = [*COMMANDS[command], *(path.name for path in Path(CONF).iterdir() if path.is_dir())]
     for override in parsed(settings):
         name = override.key_or_group
-        is_known = name in known or any(setting.startswith(f"{name}.") for setting in known)
-        if not (is_known or override.is_add() or name.startswith("hydra")):
+        if not (override.is_add() or name.startswith("hydra") or is_known(name, command)):
+            known = names_of(command)
             return f"{override.input_line}: there is no such setting{near(name, known)}"
     return None
+
+
+def names_of(command: str) -> list[str]:
+    """The settings of a command and its groups."""
+    return [*COMMANDS[command], *(path.name for path in Path(CONF).iterdir() if path.is_dir())]
+
+
+def is_known(name: str, command: str = "train") -> bool:
+    """Whether conf/ has a setting or a group; what ``+`` adds is left to what takes it."""
+    known = names_of(command)
+    return (
+        name.startswith("+")
+        or name in known
+        or any(setting.startswith(f"{name}.") for setting in known)
+    )
+
+
+def misplaced(error: BaseException, settings: Sequence[str]) -> str | None:
+    """The setting of another choice of its group, or one that is added and there already."""
+    found = re.search(r"Could not (override|append to config)\D*?'([^']+)'", str(error))
+    if found is None:
+        return None
+    name = found[2]
+    word = next((word for word in settings if word.lstrip("+").startswith(name)), name)
+    if found[1] == "override":
+        return f"{word}: what is chosen for {name.partition('.')[0]} has no such setting"
+    return f"{word}: is there already; say {word.lstrip('+')}"
+
+
+def with_cause(error: BaseException) -> str:
+    cause = error.__cause__
+    return one_line(error) + (f": {one_line(cause)}" if cause is not None else "")
 
 
 def one_line(error: BaseException) -> str:
@@ -155,10 +197,8 @@ def check_choices(settings: Sequence[str]) -> None:
         if override.is_sweep_override():
             raise InputError(f"{override.input_line}: several values make a sweep: say -m as well")
         files = sorted(Path(CONF, override.key_or_group).glob("*.yaml"))
-        is_named = override.is_delete() or isinstance(override.value(), str | list)
-        if override.is_delete() and override.key_or_group != "scheduler":
-            is_named = False
-        if files and not is_named:
+        is_named = not override.is_delete() and isinstance(override.value(), str)
+        if files and not (is_named or override.input_line == "~scheduler"):
             names = ", ".join(path.stem for path in files)
             raise InputError(f"{override.input_line}: choose one of {names}")
 
@@ -167,6 +207,8 @@ def parsed(settings: Sequence[str]) -> list[Override]:
     overrides: list[Override] = []
     for setting in settings:
         name, equals, _ = setting.partition("=")
+        if not name:
+            raise InputError(f"{setting}: is not a setting; say SETTING=VALUE")
         try:
             overrides += OverridesParser.create().parse_overrides([setting])
         except HydraException:
@@ -209,6 +251,8 @@ def tuned(arguments: list[str]) -> list[str]:
     files = [unquoted(word.partition("=")[2]) for word in arguments if word not in others]
     if not files or files[-1] == "null":
         return arguments
+    if not files[-1]:
+        raise InputError("tuned=: choose a sweep's best.yaml")
     path = Path(files[-1])
     try:
         found = OmegaConf.load(path)
@@ -216,10 +260,16 @@ def tuned(arguments: list[str]) -> list[str]:
         why = error.strerror if isinstance(error, OSError) else f"is damaged ({error!s})"
         line = " ".join(str(why).split())
         raise InputError(f"{path}: {line}; tuned= takes a sweep's best.yaml") from None
-    if not isinstance(found, DictConfig) or not found:
-        raise InputError(f"{path}: holds no settings; tuned= takes a sweep's best.yaml")
     settings: Any = OmegaConf.to_container(found)
+    if not isinstance(settings, dict) or not settings:
+        raise InputError(f"{path}: holds no settings; tuned= takes a sweep's best.yaml")
     words = [f"{name}={Transformer.str(quoted(value))}" for name, value in settings.items()]
+    for name, value in settings.items():
+        is_group = isinstance(value, dict) and Path(CONF, str(name)).is_dir()
+        if not TUNABLE.fullmatch(str(name)) or is_group or not is_known(str(name)):
+            raise InputError(
+                f"{path}: {name} is no setting of a training; tuned= takes a sweep's best.yaml"
+            )
     print(f"{path}: {' '.join(words)}")
     first = next(
         (place for place, word in enumerate(others) if "=" in word and word[0] != "-"), len(others)

@@ -17,12 +17,24 @@ SWEEPER = [f"hydra.sweeper.{name}" for name in GROUPS["hydra.sweeper"]]
 MAKING = ("_target_", "_partial_", "_convert_", "_args_")
 
 
+# Groups that nothing can do without; null leaves any other one out.
+REQUIRED = (
+    *("model.separator", "model.separator.front_end", "model.separator.network"),
+    *("model.loss", "loss.function", "model.optimizer", "data.downsample"),
+)
+
+
 def check(config: DictConfig, command: str) -> None:
     """Raise `InputError` for the first setting that cannot be used: ``setting=value: …``.
 
     Arguments that conf/ does not declare (``+optimizer.betas=…``) are left to what takes them.
     """
     kinds = COMMANDS[command]
+    for name in REQUIRED:
+        parent, _, key = name.rpartition(".")
+        group = OmegaConf.select(config, parent)
+        if isinstance(group, DictConfig) and key in group and group[key] is None:
+            raise InputError(f"{name}=null: cannot be left out")
     for name, value, is_argument in settings_of(config, kinds):
         if name in kinds or value is None or is_group(name, kinds):
             check_value(name, value, kinds)
@@ -92,10 +104,25 @@ def shown(value: Any) -> str:
         return "null"
     if isinstance(value, list):
         return f"[{','.join(map(shown, value))}]"
+    if isinstance(value, str) and is_something_else(value):
+        return f"'{value}'"
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def is_something_else(text: str) -> bool:
+    """Whether a text without its quotes would be a number, a flag, null or nothing."""
+    if text in ("", "true", "false", "null"):
+        return True
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def near(name: str, known: Iterable[str]) -> str:
     """The end of an error about an unknown name: the names that are most like it."""
-    names = difflib.get_close_matches(name, list(known), n=3, cutoff=0.6)
+    known = list(known)
+    names = [one for one in known if one.endswith(f".{name}")][:3]
+    names = names or difflib.get_close_matches(name, known, n=3, cutoff=0.6)
     return f"; do you mean {' or '.join(names)}?" if names else ""

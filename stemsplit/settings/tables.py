@@ -218,6 +218,7 @@ TRAIN = {
     "tuned": optional(PATH),
     "resume": optional(PATH),
     "allow_changed_corpus": FLAG,
+    "corpus": TEXT,
     "evaluate_test": FLAG,
     "run_dir": PATH,
     "name": TEXT,

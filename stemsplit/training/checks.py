@@ -5,7 +5,7 @@ torch and Lightning refuse such settings at the first step, after an epoch or ne
 
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from stemsplit.errors import InputError, settings_at_fault
 from stemsplit.models.shapes import Batch, Estimate
 from stemsplit.separation.separator import Separator
 from stemsplit.training import schedules
+from stemsplit.training.losses import Loss
 from stemsplit.training.module import SeparationModule
 
 STEPS = 100  # of the training that the scheduler is tried for
@@ -33,6 +34,12 @@ def check_parts(module: SeparationModule, trainer: L.Trainer) -> None:
         check_scheduler(module.scheduler, optimizer, trainer)
     with settings_at_fault("loss"):
         check_loss(module)
+    loss, residual = module.loss, module.separator.residual
+    if isinstance(loss, Loss) and loss.mixture_consistent and not loss.residual and residual:
+        raise InputError(
+            "loss.residual=null: with loss.mixture_consistent=true the targets would have to sum "
+            f"to the mixture, which holds {residual} too; leave loss.residual as it is"
+        )
 
 
 def check_mel_bands(separator: Separator) -> None:
@@ -43,6 +50,16 @@ def check_mel_bands(separator: Separator) -> None:
         raise InputError(
             f"{front_end.mel_bands} mel bands cannot be made of the {freqs} frequencies of a "
             f"window of {front_end.window}: choose fewer bands or a longer window"
+        )
+
+
+def check_residual(separator: Separator, stems: Sequence[str]) -> None:
+    """Raise `InputError` if songs hold more than the targets, and that has no name."""
+    others = [stem for stem in stems if stem not in separator.targets]
+    if separator.residual is None and others:
+        raise InputError(
+            f"model.separator.residual=null: the songs hold {', '.join(others)} besides the "
+            "targets; without a residual the targets would get all of it"
         )
 
 

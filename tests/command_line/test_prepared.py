@@ -39,11 +39,22 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("train", "+nonsense=1", "nonsense=1: there is no such setting"),
         ("train", "optimizer=5", "optimizer=5: choose one of adam, adamw"),
         ("train", "data=null", "data=null: choose one of demo, folder, "),
+        ("train", "epochs=\\'3\\'", "epochs='3': choose a whole number of at least 1"),
+        ("train", "corpus=null", "corpus=null: choose a name"),
+        ("train", "model=[mlp,lstm]", "model=[mlp,lstm]: choose one of band_split, "),
+        ("train", "lr=1e-3", "lr=1e-3: there is no such setting; do you mean optimizer.lr?"),
+        ("train", "=3", "=3: is not a setting; say SETTING=VALUE"),
+        ("train", "+epochs=3", "+epochs=3: is there already; say epochs=3"),
+        ("train", "scheduler.max_lr=1", "scheduler.max_lr=1: what is chosen for scheduler has no"),
+        ("train", "model.separator.network=null", "model.separator.network=null: cannot be left"),
+        ("train", "model.loss=null", "model.loss=null: cannot be left out"),
+        ("train", "data.downsample=null", "data.downsample=null: cannot be left out"),
+        ("train", "tuned=''", "tuned=: choose a sweep's best.yaml"),
         ("train", "~model", "~model: choose one of band_split, "),
         ("train", "model=mlp,lstm", "model=mlp,lstm: several values make a sweep: say -m as well"),
         ("train", "seed=1,2", "seed=1,2: several values make a sweep: say -m as well"),
         ("train", "data.lister=5", "data.lister=5: choose a corpus by data=NAME"),
-        ("train", "data.root=''", "data.root=: choose a path (digits alone go in quotes)"),
+        ("train", "data.root=''", "data.root='': choose a path (digits alone go in quotes)"),
         ("train", "hydra.run.dir=null", "hydra.run.dir=null: field 'hydra.run.dir' is not Option"),
         ("train", "callbacks.best.filename=a/b", "callbacks.best.filename=a/b: choose best, the "),
         (
@@ -96,6 +107,10 @@ def test_a_bad_setting_is_one_line(command: str, words: str, says: str, folder: 
         (["scheduler=one_cycle", "epochs=-1"], "scheduler: OneCycleLR needs to know the end"),
         (["+loss.function.nonsense=1"], "loss: "),
         (["loss=multi_resolution_stft", "loss.function.hop=5000"], "hop 5000 does not suit"),
+        (
+            ["loss.residual=null", "loss.mixture_consistent=true"],
+            "loss.residual=null: with loss.mi",
+        ),
         (["callbacks.best.monitor=foo"], "callbacks.best.monitor=foo: a training has no such fig"),
         (["callbacks.early_stopping.monitor=validation/sdr/drums"], "choose one of train/loss, "),
         (["callbacks.best.dirpath=elsewhere"], "checkpoints lie in their run's folder"),
@@ -157,6 +172,40 @@ def test_a_cache_that_may_only_be_read_is_accepted(
     (folder.parent / "cache").mkdir()  # it may hold all songs already
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     assert prepared("train", ["data=musdb18"]).arguments[0] == "data=musdb18"
+
+
+@pytest.mark.parametrize(
+    ("command", "word", "same_as"),
+    [
+        ("train", "scheduler=null", "~scheduler"),
+        ("train", "experiments=null", "seed=0"),
+        ("evaluate", "data=null", "seed=0"),
+    ],
+)
+def test_null_leaves_a_group_out_that_can_be_left_out(
+    command: str, word: str, same_as: str
+) -> None:
+    words, _ = prepared(command, [word, "seed=0"])
+    expected, _ = prepared(command, [same_as, "seed=0"])
+    assert [setting for setting in words if not setting.startswith("hydra.run.dir")] == list(
+        dict.fromkeys(setting for setting in expected if not setting.startswith("hydra.run.dir"))
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("data: {root: /songs}\n", "data is no setting of a training"),
+        ("just text\n", "just text is no setting of a training"),
+        ("a b: 1\n", "a b is no setting of a training"),
+        ("nosuch.setting: 3\n", "nosuch.setting is no setting of a training"),
+        ("[1, 2]\n", "holds no settings"),
+    ],
+)
+def test_a_file_that_is_no_best_yaml_is_named(text: str, says: str, folder: Path) -> None:
+    (folder / "found.yaml").write_text(text)
+    with pytest.raises(InputError, match=rf"^found.yaml: {says}; tuned= takes a sweep's best.yaml"):
+        prepared("train", ["tuned=found.yaml"])
 
 
 def test_the_folder_of_a_run_is_decided_once(folder: Path) -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from stemsplit.errors import InputError
 from stemsplit.separation.checkpoint import build
-from stemsplit.training.checks import check_mel_bands
+from stemsplit.training.checks import check_mel_bands, check_residual
 
 
 @pytest.mark.parametrize("views", [["mel"], ["magnitude", "mfcc"], ["magnitude"]])
@@ -18,3 +18,20 @@ def test_only_networks_that_read_mel_bands_need_them(views: list[str]) -> None:
         else:
             with pytest.raises(InputError, match="18 mel bands cannot be made of the 17 frequenc"):
                 check_mel_bands(separator)
+
+
+def test_songs_with_more_stems_need_a_residual() -> None:
+    network = {"class": "stemsplit.models.blstm.Blstm", "hidden": 4, "layers": 1}
+    network |= {"views": ["magnitude"]}
+    front_end = {"sample_rate": 8000, "window": 32, "hop": 8, "mel_bands": 4, "mfccs": 4}
+    for residual, stems, fits in (
+        ("rest", ["drums", "vocals"], True),
+        (None, ["vocals"], True),
+        (None, ["drums", "vocals"], False),
+    ):
+        separator = build(front_end, network, ["vocals"], residual, channels=1)
+        if fits:
+            check_residual(separator, stems)
+        else:
+            with pytest.raises(InputError, match="the songs hold drums besides the targets"):
+                check_residual(separator, stems)
