@@ -33,8 +33,9 @@ from stemsplit.data.doctor.diagnosis import listing_findings
 from stemsplit.data.tracks import Subset
 from stemsplit.data.trained_songs import changed_at, check_songs, remember_songs
 from stemsplit.errors import InputError, one_line_errors, settings_at_fault
+from stemsplit.evaluation.oracles import ORACLES
 from stemsplit.evaluation.protocol import Protocol
-from stemsplit.evaluation.runner import evaluate
+from stemsplit.evaluation.runner import check_names, evaluate
 from stemsplit.evaluation.systems import Mixture, System, Trained
 from stemsplit.evaluation.tables import rows_of
 from stemsplit.files import default_sigterm, exit_at_sigterm, make_writable_folder, removed_if_empty
@@ -140,6 +141,9 @@ def train(config: DictConfig) -> None:
     """Train, then score the best checkpoint on the validation songs."""
     run = Path(config.run_dir)
     keep_freed_memory()
+    check_names([config.name])
+    if config.name in (Mixture.name, *ORACLES):
+        raise InputError(f"name={config.name}: a row of every table has this name; choose another")
     with settings_at_fault():
         L.seed_everything(config.seed, workers=True, verbose=False)
     module: SeparationModule = make(config.model, "model")

@@ -83,8 +83,11 @@ def check_names(names: Sequence[str]) -> None:
             "checkpoint={NAME: RUN} or estimates={NAME: DIR}"
         )
     for name in names:
-        if name in ("", ".", "..") or "/" in name or "\\" in name:
-            raise InputError(f"a system cannot be called {name!r}: its scores lie in such a folder")
+        if name in ("", ".", "..") or "/" in name or "\\" in name or not name.isprintable():
+            raise InputError(
+                f"a system cannot be called {name!r}: the folder of its scores has its name; "
+                "choose a name without slashes and line breaks"
+            )
 
 
 @dataclass

@@ -96,6 +96,8 @@ def test_a_bad_setting_is_one_line(command: str, words: str, says: str, folder: 
         (["+trainer.nonsense=1"], "trainer: cannot be used: Trainer.__init__() got an unexp"),
         (["trainer.strategy=fsdp", "trainer.accelerator=cpu"], "fsdp"),
         (["+callbacks.timing.nonsense=1"], "nonsense"),
+        (["name=a/b"], "a system cannot be called 'a/b'"),
+        (["name=mixture"], "name=mixture: a row of every table has this name"),
         (["loss._target_=null"], "loss: cannot be used: "),
         (["trainer.devices=9999", "trainer.accelerator=cpu"], "trainer.devices=9999: this proc"),
         (["chunk_seconds=0.001"], "chunk_seconds 0.001 are 44 samples, fewer than the window"),
