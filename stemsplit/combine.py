@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from stemsplit.errors import InputError, one_line_errors
-from stemsplit.files import make_writable_folder
+from stemsplit.files import exit_at_sigterm, make_writable_folder, removed_if_empty
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -14,6 +14,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         prog="python -m stemsplit.combine",
         description="Combine separators of different stems into one that finds all of them, and "
         "write it as one checkpoint.",
+        epilog="Example: python -m stemsplit.combine VOCALS_RUN DRUMS_RUN --output both.ckpt",
     )
     parser.add_argument(
         "checkpoints",
@@ -22,7 +23,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         metavar="RUN_OR_CKPT",
         help="a run's folder, a checkpoint, or published weights of open-unmix (vocals-….pth)",
     )
-    parser.add_argument("--output", required=True, type=Path, metavar="CKPT")
+    parser.add_argument(
+        "--output", required=True, type=Path, metavar="CKPT", help="the file to write"
+    )
     parser.add_argument(
         "--allow",
         action="append",
@@ -35,10 +38,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         from stemsplit.separation.checkpoint import load, save  # torch, which --help does without
 
         if options.output.is_dir():
-            raise InputError(f"{options.output}: is a folder; name the file to write in it")
-        make_writable_folder(options.output.parent)
-        separator = load(options.checkpoints, options.allow)
-        save(separator, options.output)
+            raise InputError(f"--output {options.output}: is a folder; name a file in it")
+        folder = options.output.parent
+        with removed_if_empty(folder), exit_at_sigterm():
+            make_writable_folder(folder, "choose another file with --output")
+            separator = load(options.checkpoints, options.allow)
+            save(separator, options.output)
         print(f"{shlex.quote(str(options.output))}: {', '.join(separator.stems)}")
 
 

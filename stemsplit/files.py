@@ -31,16 +31,14 @@ def where_writable() -> Iterator[None]:
             raise
 
 
-def make_writable_folder(folder: Path) -> None:
+def make_writable_folder(folder: Path, way_out: str = "choose another folder") -> None:
     """Make a folder, and raise `InputError` unless files can be written there."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise InputError(
-            f"{folder}: cannot be written to ({error.strerror}); choose another folder"
-        ) from None
+        raise InputError(f"{folder}: cannot be written to ({error.strerror}); {way_out}") from None
 
 
 def file_name(name: str, suffix: str = "") -> str:
@@ -77,6 +75,8 @@ def replacing_together() -> Iterator[Callable[[Path], Path]]:
     def partial(path: Path) -> Path:
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        if path.exists() and not path.is_file():  # it would be replaced by a file
+            raise InputError(f"{path}: is a device or a pipe; choose a file")
         path.parent.mkdir(parents=True, exist_ok=True)
         return partials.setdefault(path, path.with_name(f".{uuid.uuid4().hex}.partial"))
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from stemsplit.errors import one_line_errors
-from stemsplit.files import make_writable_folder
+from stemsplit.files import exit_at_sigterm, make_writable_folder, removed_if_empty
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -41,12 +41,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     with one_line_errors():
         options = parser.parse_args(arguments)
-        make_writable_folder(options.output)  # before a model is loaded and work is done
-        from stemsplit.separation.songs import separate_songs  # torch, which --help does without
+        with removed_if_empty(options.output), exit_at_sigterm():
+            # Before a model is loaded and work is done.
+            make_writable_folder(options.output, "choose another folder with --output")
+            from stemsplit.separation.songs import separate_songs  # torch, which --help needs not
 
-        separate_songs(
-            options.songs, options.output, options.checkpoint, options.allow, options.device
-        )
+            separate_songs(
+                options.songs, options.output, options.checkpoint, options.allow, options.device
+            )
 
 
 if __name__ == "__main__":

@@ -60,7 +60,7 @@ def main() -> None:
         with removed_if_empty(folder if is_first() else None), exit_at_sigterm():
             if folder is not None and is_first():
                 with one_line_errors():
-                    make_writable_folder(folder)
+                    make_writable_folder(folder, way_out_of(folder))
             composed()
     except SIGTERMException:  # would be an exit without an error, as of what has ended
         sys.exit(128 + signal.SIGTERM)
@@ -82,6 +82,13 @@ def composed(config: DictConfig) -> None:
             words = HydraConfig.get().overrides.task
             config = configuration.resumed(config.resume, words, config.data.cache)
         train(config)
+
+
+def way_out_of(run: Path) -> str:
+    """What to do where the folder of a run cannot be written to."""
+    if (run / "config.yaml").is_file():
+        return "a resumed run goes on in its folder: give yourself the permission"
+    return "choose another folder with hydra.run.dir=FOLDER"
 
 
 def how_to_go_on(config: DictConfig) -> str:

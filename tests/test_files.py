@@ -138,6 +138,17 @@ def test_a_short_file_name_stays_as_it_is(name: str) -> None:
     assert file_name(name, ".json") == f"{name}.json"
 
 
+def test_a_pipe_is_not_replaced_by_a_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with (
+        pytest.raises(InputError, match="pipe: is a device or a pipe"),
+        replacing(tmp_path / "pipe") as partial,
+    ):
+        partial.write_bytes(b"whole")
+    assert (tmp_path / "pipe").is_fifo()
+    assert [path.name for path in tmp_path.iterdir()] == ["pipe"]
+
+
 def test_sigterm_during_a_write_leaves_no_file(tmp_path: Path) -> None:
     def write_half() -> None:
         with replacing(tmp_path / "stem.wav") as partial:

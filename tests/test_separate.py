@@ -290,6 +290,15 @@ def test_full_disk_while_combining_is_one_line_and_leaves_nothing(
 
 
 @pytest.mark.usefixtures("here")
+@pytest.mark.usefixtures("here")
+def test_refused_input_leaves_no_new_folder(checkpoint: Path) -> None:
+    Path("noaudio.txt").write_text("no audio")
+    refused(checkpoint, "noaudio.txt")
+    with pytest.raises(SystemExit):
+        combine.main(["absent.ckpt", "--output", "new/folder/bag.ckpt"])
+    assert [path.name for path in Path().iterdir()] == ["noaudio.txt"]
+
+
 def test_unusable_output_of_combine_shows_before_checkpoints_are_loaded(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -70,6 +70,8 @@ def _decode_file(path: Path, streams: Sequence[int]) -> list[Decoded]:
     except PermissionError:
         raise InputError(f"{path}: may not be read; ask its owner for permission") from None
     except (av.FFmpegError, OSError) as error:
+        if path.is_file() and not path.stat().st_size:
+            raise InputError(f"{path}: is an empty file; copy it anew, or remove it") from None
         raise InputError(
             f"{path}: cannot be decoded ({error.strerror or error}); "
             "it is damaged or not audio: copy it anew, or remove it"

@@ -38,7 +38,10 @@ def main() -> None:
         given = parser.parse_args()
         cache = given.cache.expanduser()
         if not cache.is_dir():
-            raise InputError(f"{cache}: there is no such folder; --cache must name the store's")
+            raise InputError(
+                f"{cache}: there is no such folder, so no songs are decoded there; choose another "
+                "cache with --cache FOLDER"
+            )
         if given.command == "list":
             show(cache)
         elif given.command == "verify":

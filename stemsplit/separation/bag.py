@@ -67,7 +67,8 @@ def describe(members: Sequence[tuple[Path, Separator]]) -> dict[str, Any]:
         for target in member.targets:
             if target in found:
                 raise InputError(
-                    f"{path}: {found[target]} finds {target!r} too; each target only once"
+                    f"{path}: estimates {target!r}, and so does {found[target]}; combine "
+                    "separators of different stems"
                 )
             found[target] = path
         networks += _networks_described(member)

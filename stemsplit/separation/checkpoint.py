@@ -108,7 +108,8 @@ def read(path: Path) -> dict[str, Any]:
     except Exception as error:
         # (torch's own text advises to unpickle it after all.)
         raise InputError(
-            f"{path}: not a whole checkpoint of tensors and plain values ({type(error).__name__})"
+            f"{path}: not a checkpoint, or a damaged one; choose a run's folder, or a checkpoint "
+            "of stemsplit or open-unmix"
         ) from error
     if not isinstance(content, dict):
         raise InputError(f"{path}: not a checkpoint of stemsplit (a {type(content).__name__})")

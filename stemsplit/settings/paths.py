@@ -9,6 +9,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Quote, QuotedString, Transformer
 from hydra.errors import HydraException
 
+from stemsplit.errors import InputError
+
 PATHS = {
     *("data.root", "data.cache", "resume", "tuned", "output", "run_dir"),
     *("hydra.run.dir", "hydra.sweep.dir", "trainer.default_root_dir"),
@@ -68,6 +70,9 @@ def quote_collection(text: str) -> str | None:
         return f"[{','.join(map(quote_path, items_of(inside)))}]"
     if text[0] == "{" and text[-1] == "}":
         pairs = PAIR.findall(inside)
+        names = [name for name, _ in pairs]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise InputError(f"{text}: {', '.join(twice)} stands twice; give each its own name")
         if pairs or not inside.strip():
             return f"{{{','.join(f'{name}: {quote_path(path.strip())}' for name, path in pairs)}}}"
     return None

@@ -167,6 +167,9 @@ def test_no_audio(tmp_path: Path) -> None:
         audio.read(tmp_path / "absent.wav")
     with pytest.raises(InputError, match=re.escape(str(tmp_path))):
         audio.read(tmp_path)
+    (tmp_path / "nothing.mp3").touch()
+    with pytest.raises(InputError, match=r"nothing\.mp3: is an empty file"):
+        audio.read(tmp_path / "nothing.mp3")
     soundfile.write(tmp_path / "empty.wav", np.zeros((0, 2)), RATE)
     with pytest.raises(InputError, match=r"empty\.wav: .* is empty"):
         audio.read(tmp_path / "empty.wav")

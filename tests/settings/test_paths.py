@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from stemsplit.errors import InputError
 from stemsplit.settings.paths import PATHS, quote_paths, without_quotes
 
 NAMES = [
@@ -66,6 +67,11 @@ def test_a_file_of_exactly_that_name_wins_over_the_grammar(
 )  # fmt: skip
 def test_documented_forms_keep_their_meaning(word: str, expected: Any) -> None:
     assert value(word) == expected
+
+
+def test_a_name_that_stands_twice_is_refused() -> None:
+    with pytest.raises(InputError, match="a stands twice"):
+        quote_paths(["estimates={a: one, b: two, a: three}"])
 
 
 def test_commas_separate_the_jobs_of_a_sweep() -> None:

@@ -18,7 +18,7 @@ from stemsplit.data.corpora.synthesis.drums import drums
 from stemsplit.data.corpora.synthesis.score import compose
 from stemsplit.data.corpora.synthesis.singing import RANGES, draw_voice, sing
 from stemsplit.data.corpora.synthesis.sound import SAMPLE_RATE, Signal, edges, highpass
-from stemsplit.files import replacing
+from stemsplit.files import check_writable, replacing
 
 STEMS = ("drums", "bass", "other", "vocals")  # their order in a file, after the mixture
 TRAIN_SONGS = (
@@ -116,6 +116,8 @@ def write_demo_corpus(
     songs done and the songs in all.
     """
     missing = [name for name in SONGS if not song_path(root, name).exists()]
+    if missing:
+        check_writable(root, "data.cache")
     done = len(SONGS) - len(missing)
     report(done, len(SONGS))
 

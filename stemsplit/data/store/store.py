@@ -13,8 +13,8 @@ import os
 import re
 import shutil
 import sys
-import tempfile
 import time as clock
+import uuid
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -32,7 +32,7 @@ from stemsplit.data.store.loudness import refuse_loud
 from stemsplit.data.store.stored import StoredTrack, digest_of
 from stemsplit.data.tracks import Track
 from stemsplit.errors import DISK_FULL, InputError
-from stemsplit.files import one_at_a_time, replacing, where_writable
+from stemsplit.files import check_writable, one_at_a_time, replacing, where_writable
 from stemsplit.machine.allocator import keep_freed_memory
 
 DAY = 24 * 60 * 60  # seconds
@@ -130,6 +130,7 @@ class Store:
     def _check_room(self, songs: int, needed: float) -> None:
         """Say what will be written; refuse where it cannot fit."""
         folder = self.cache / "tracks"
+        check_writable(folder, "data.cache")
         folder.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(folder).free
         text = (
@@ -159,7 +160,9 @@ class Store:
             "shape": decoded.samples.shape,
             "crc32": checksum(decoded.samples, decoded.levels),
         }
-        partial = Path(tempfile.mkdtemp(prefix=PARTIAL, dir=folder.parent))
+        # (Not mkdtemp's, which nobody else may read: the store may be shared.)
+        partial = folder.with_name(f"{PARTIAL}{uuid.uuid4().hex}")
+        partial.mkdir()
         try:
             self._write(partial, decoded, facts)
             if not is_whole(folder):  # otherwise another process was quicker

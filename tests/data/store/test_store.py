@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import pickle
 import shutil
 import subprocess
@@ -514,6 +515,25 @@ def test_of_processes_that_start_together_one_decodes(
     assert sorted(decoded) == sorted(track.name for track in wav_tracks)
     assert len(read) == len(set(read)) == 5 * len(wav_tracks)
     assert found[0] == found[1] == found[2]
+
+
+def test_decoded_songs_can_be_read_by_whom_the_umask_lets(
+    wav_tracks: list[Track], cache: Path
+) -> None:
+    os.umask(mask := os.umask(0o022))
+    for track in Store(cache, 8000, 1).tracks(wav_tracks):
+        assert track.folder.stat().st_mode & 0o777 == 0o777 & ~mask
+        for file in track.folder.iterdir():
+            assert file.stat().st_mode & 0o777 == 0o666 & ~mask
+
+
+def test_a_cache_that_may_not_be_written_is_named_before_songs_are_decoded(
+    wav_tracks: list[Track], cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (cache / "tracks").mkdir(parents=True)
+    monkeypatch.setattr("os.access", lambda path, mode, **_: not mode & os.W_OK)
+    with pytest.raises(InputError, match=r"tracks: may not be written; .* data.cache=FOLDER"):
+        Store(cache, 8000, 1).tracks(wav_tracks)
 
 
 def test_a_store_that_may_only_be_read_needs_no_lock(
