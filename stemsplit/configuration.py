@@ -1,7 +1,9 @@
 """Where the configuration lies, what its resolvers compute, and how a run keeps its own."""
 
+import importlib
+import inspect
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,50 +16,64 @@ from omegaconf import DictConfig, OmegaConf
 from torch import optim
 
 from stemsplit.data.excerpts.downsample import scaled
+from stemsplit.data.tracks import Track
 from stemsplit.errors import InputError, settings_at_fault
 from stemsplit.files import replacing
+from stemsplit.separation.separator import Separator
 from stemsplit.settings.help import CONF
 from stemsplit.settings.moved import renamed
+from stemsplit.training.losses import Value
 from stemsplit.training.precision import default_precision
 
-# A configuration may come from a stranger's run: it makes nothing but these. (By name: a package
-# would let in all that its modules import.)
-MAKES = [
-    "stemsplit.separation.checkpoint.build",
-    "stemsplit.data.augment.augment.Augment",
-    "stemsplit.data.datamodule.StemDataModule",
-    "stemsplit.data.corpora.folders.folder",
-    "stemsplit.data.corpora.mir1k.mir1k",
-    "stemsplit.data.corpora.demo.demo",
-    "stemsplit.data.corpora.musdb.musdb18",
-    "stemsplit.data.corpora.musdb.musdb18hq",
-    "stemsplit.data.corpora.musdb.musdb7",
-    "stemsplit.training.losses.Loss",
-    "stemsplit.training.losses.complex_l1",
-    "stemsplit.training.losses.l1",
-    "stemsplit.training.losses.magnitude_mse",
-    "stemsplit.training.losses.multi_resolution_stft",
-    "stemsplit.training.losses.si_sdr",
-    "stemsplit.separation.separator.Separator",  # what `build` returns
-    "stemsplit.training.callbacks.averaging.MovingAverage",
-    "stemsplit.training.callbacks.checkpoints.AtomicCheckpointIO",
-    "stemsplit.training.callbacks.checkpoints.RunCheckpoint",
-    "stemsplit.training.callbacks.early_stopping.RunEarlyStopping",
-    "stemsplit.training.callbacks.excerpts.Excerpts",
-    "stemsplit.training.layers.norms.LayerNorms",
-    "stemsplit.training.loggers.metrics_csv.MetricsCsv",
-    "stemsplit.training.module.SeparationModule",
-    "stemsplit.training.callbacks.not_finite.StopWhenNotFinite",
-    "stemsplit.training.callbacks.progress.Progress",
-    "stemsplit.training.callbacks.silence.ReportSilence",
-    "stemsplit.training.callbacks.timing.Timing",
-    "stemsplit.sweeps.trials.ReportTrial",
-    "stemsplit.training.loggers.weights_and_biases.weights_and_biases",
-    "lightning.Trainer",
-    *(f"lightning.pytorch.callbacks.{name}" for name in callbacks.__all__),
-    *(f"torch.optim.{name}" for name in optim.__all__ if name[0].isupper()),
-    *(f"torch.optim.lr_scheduler.{name}" for name in optim.lr_scheduler.__all__),
-]
+# A configuration may come from a stranger's run. It makes only what `may_make` allows: classes of
+# these modules, and their functions that return such a class, songs or a loss.
+PLACES = (
+    "stemsplit.data.augment.",
+    "stemsplit.data.corpora.",
+    "stemsplit.data.datamodule",
+    "stemsplit.separation.checkpoint",
+    "stemsplit.separation.separator",
+    "stemsplit.sweeps.trials",
+    "stemsplit.training.",
+)
+PRODUCTS = (list[Track], Value)
+LIBRARIES: dict[str, Collection[str]] = {
+    "lightning": ["Trainer"],
+    "lightning.pytorch.callbacks": callbacks.__all__,
+    "torch.optim": [name for name in optim.__all__ if name[0].isupper()],
+    "torch.optim.lr_scheduler": optim.lr_scheduler.__all__,
+}
+
+
+def may_make(target: str) -> bool:
+    """Whether a configuration may name this class or function as ``_target_``."""
+    module, _, name = target.rpartition(".")
+    if module in LIBRARIES:
+        return name in LIBRARIES[module]
+    if not module.startswith(PLACES) or name.startswith("_"):
+        return False
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError):
+        return False
+    if getattr(found, "__module__", None) != module:  # a module's own, not what it imports
+        return False
+    if inspect.isfunction(found):
+        found = inspect.signature(found).return_annotation
+    return found in PRODUCTS or (inspect.isclass(found) and found.__module__.startswith(PLACES))
+
+
+def targets_of(settings: Any) -> Iterator[str]:
+    """Every ``_target_`` in plain settings."""
+    if isinstance(settings, list):
+        for item in settings:
+            yield from targets_of(item)
+    elif isinstance(settings, dict):
+        for key, value in settings.items():
+            if key == "_target_":
+                yield str(value)
+            else:
+                yield from targets_of(value)
 
 
 def first(*values: Any) -> Any:
@@ -121,9 +137,15 @@ def register_resolvers() -> None:
 
 
 def make(config: DictConfig, group: str = "", **arguments: Any) -> Any:
-    """What the settings of a group describe: an object of `MAKES`; what it refuses is named."""
+    """The object that the settings of a group describe, made of what `may_make` allows.
+
+    Raises `InputError` that names the group for a setting that cannot be used.
+    """
     with settings_at_fault(group):
-        return instantiate(config, _execution_whitelist_=MAKES, **arguments)
+        named = targets_of(OmegaConf.to_container(config, resolve=True))
+        made = f"{Separator.__module__}.{Separator.__qualname__}"  # by a function, so named nowhere
+        allowed = [made, *filter(may_make, named)]
+        return instantiate(config, _execution_whitelist_=allowed, **arguments)
 
 
 def save(config: DictConfig, run: Path) -> None:

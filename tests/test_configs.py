@@ -199,6 +199,8 @@ def test_evaluate_takes_a_corpus_or_none(tmp_path: Path) -> None:
         ("stemsplit.demo.step", ["timeit", "-n1", "-r1", "open('{made}', 'w')"]),
         ("stemsplit.demo.subprocess.run", [["touch", "{made}"]]),
         ("stemsplit.files.Path.touch", ["{made}"]),
+        ("stemsplit.data.corpora.musdb.shutil.move", ["{made}", "{made}"]),  # what it imports
+        ("stemsplit.data.corpora.demo_songs.write_demo_corpus", ["{made}"]),  # returns no songs
     ],
 )
 def test_a_configuration_makes_nothing_foreign(

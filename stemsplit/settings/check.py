@@ -12,7 +12,7 @@ from stemsplit.errors import InputError
 from stemsplit.settings.kinds import Kind
 from stemsplit.settings.tables import COMMANDS, GROUPS
 
-# Keys that say what is made of a group, and how. `configuration.MAKES` limits it.
+# Keys that say what is made of a group, and how. `configuration.may_make` limits it.
 SWEEPER = [f"hydra.sweeper.{name}" for name in GROUPS["hydra.sweeper"]]
 MAKING = ("_target_", "_partial_", "_convert_", "_args_")
 

@@ -146,13 +146,14 @@ def test_a_refused_training_leaves_no_folder(
 
 
 def test_sigterm_before_the_first_step_leaves_no_folder(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, wav_corpus: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def decode(data: StemDataModule) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
     monkeypatch.setattr(StemDataModule, "prepare_data", decode)
-    monkeypatch.setattr("sys.argv", ["train", "model=mlp", "model.separator.network.hidden=8"])
+    words = ["model=mlp", "model.separator.network.hidden=8", "data=musdb18hq"]
+    monkeypatch.setattr("sys.argv", ["train", *words, f"data.root={wav_corpus}"])
     with pytest.raises(SystemExit) as ended:
         train.main()
     assert ended.value.code == 128 + signal.SIGTERM

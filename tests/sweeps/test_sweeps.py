@@ -111,7 +111,7 @@ def test_the_best_settings_train(place: Path, corpus: list[str]) -> None:
     assert config.optimizer._target_.endswith("AdamW")
     assert config.scheduler.factor == 0.7  # the command line has the last word
     for settings, says in (
-        ("optimizer.momentum: 0.9\n", "optimizer.momentum=0.9: there is no such setting"),
+        ("optimizer.momentum: 0.9\n", "optimizer.momentum is no setting of a training"),
         ("optimizer.lr: [\n", "is damaged"),
         ("", "holds no settings"),
     ):
