@@ -1,0 +1,47 @@
+"""``stemsplit COMMAND …``, which is the same as ``python -m stemsplit.COMMAND …``."""
+
+import runpy
+import sys
+
+from stemsplit.errors import InputError, one_line_errors
+from stemsplit.settings.check import near
+
+COMMANDS = {
+    "train": "train a separator, score it, keep everything in a run's folder",
+    "evaluate": "score separators and other tools' stems",
+    "separate": "separate songs into stems",
+    "combine": "combine separators of different stems into one",
+    "report": "write the HTML report of runs or of a sweep",
+    "doctor": "examine a corpus before training",
+    "data": "list, verify and clean decoded songs",
+    "workspace": "make the Weights & Biases dashboard",
+    "demo": "train, score and separate on synthesised songs, in minutes",
+}
+
+
+def main() -> None:
+    arguments = sys.argv[1:]
+    if not arguments or arguments[0] in ("-h", "--help"):
+        with one_line_errors():
+            print(help_text(), end="")
+        return
+    command = arguments[0]
+    if command not in COMMANDS:
+        with one_line_errors():
+            raise InputError(
+                f"{command}: there is no such command{near(command, COMMANDS)}; "
+                f"choose one of {', '.join(COMMANDS)}"
+            )
+    sys.argv[1:] = arguments[1:]
+    runpy.run_module(f"stemsplit.{command}", run_name="__main__", alter_sys=True)
+
+
+def help_text() -> str:
+    lines = [f"  {command:<11}{what}" for command, what in COMMANDS.items()]
+    return "\n".join(
+        ["stemsplit COMMAND …", "", *lines, "", "Help of a command: stemsplit COMMAND --help", ""]
+    )
+
+
+if __name__ == "__main__":
+    main()

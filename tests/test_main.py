@@ -1,0 +1,44 @@
+"""``stemsplit COMMAND`` runs every command."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import stemsplit
+from stemsplit.__main__ import COMMANDS, help_text
+
+
+def stemsplit_command(*words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "stemsplit", *words]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+def test_every_command_is_listed() -> None:
+    package = Path(stemsplit.__file__).parent
+    modules = {path.stem for path in package.glob("*.py") if "def main(" in path.read_text()}
+    assert modules - {"__main__"} | {"data"} == set(COMMANDS)
+    assert all(f"  {command} " in help_text() for command in COMMANDS)
+
+
+@pytest.mark.parametrize("words", [[], ["--help"]])
+def test_help_lists_the_commands(words: list[str]) -> None:
+    ended = stemsplit_command(*words)
+    assert (ended.returncode, ended.stdout) == (0, help_text())
+
+
+def test_a_command_gets_its_arguments() -> None:
+    ended = stemsplit_command("separate", "--help")
+    assert ended.returncode == 0
+    assert "--checkpoint RUN_OR_CKPT" in ended.stdout
+    ended = stemsplit_command("train", "-h")
+    assert ended.returncode == 0
+    assert "python -m stemsplit.train" in ended.stdout
+
+
+def test_an_unknown_command_is_one_line() -> None:
+    ended = stemsplit_command("seperate", "song.mp3")
+    assert ended.returncode == 1
+    [line] = ended.stderr.splitlines()
+    assert line.startswith("error: seperate: there is no such command; do you mean separate?")
