@@ -1,4 +1,4 @@
-"""Where the configuration lies, what its resolvers compute, and how a run keeps its own."""
+"""Hydra's configuration: resolvers, what it may instantiate, and the configuration of a run."""
 
 import importlib
 import inspect

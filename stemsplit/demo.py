@@ -1,4 +1,4 @@
-"""``make demo``: the whole way in minutes, by the commands that one would type.
+"""``make demo``: train, score and separate in minutes, with the commands that a person types.
 
 Trains a small `mel_blstm` on the synthesised songs, scores it on their test songs beside the
 do-nothing mixture, separates one of them, draws it, and writes the run's report. The published

@@ -1,4 +1,4 @@
-"""``python -m stemsplit.doctor data=… data.root=…``: what is wrong with a corpus, before training.
+"""``python -m stemsplit.doctor data=… data.root=…``: examine a corpus before training.
 
 Ends with exit code 1 where something must be fixed. Nothing is written.
 """

@@ -1,4 +1,4 @@
-"""Errors that a person can mend, said in one line."""
+"""Report errors that a person can fix in one line."""
 
 import errno
 import os

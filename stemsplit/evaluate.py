@@ -1,4 +1,4 @@
-"""``python -m stemsplit.evaluate checkpoint=RUN_OR_CKPT data=…``: scores of separated songs.
+"""``python -m stemsplit.evaluate checkpoint=RUN_OR_CKPT data=…``: score separated songs.
 
 Several systems at once, ``checkpoint=[A,B] estimates=DIR``, are compared on the frames that they
 share; DIR holds what any tool separated, SUBSET/TRACK/STEM.wav. ``estimates={NAME: DIR}`` names

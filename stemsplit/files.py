@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and folders that one process at a time works on."""
+"""Write files whole or not at all, and lock folders against other processes."""
 
 import errno
 import hashlib

@@ -1,4 +1,4 @@
-"""The processes that share a piece of work: a distributed training's, or those torchrun starts."""
+"""Share work between the processes of a distributed training or of torchrun."""
 
 import os
 import threading

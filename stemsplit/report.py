@@ -1,4 +1,4 @@
-"""``python -m stemsplit.report RUN…``: what trainings did, as one HTML file without a network.
+"""``python -m stemsplit.report RUN…``: write the HTML report of runs or of a sweep.
 
 ``python -m stemsplit.report ranking SWEEP``: does a small training set rank as the full one?
 """

@@ -1,4 +1,4 @@
-"""``python -m stemsplit.train``: train a separator, score it, keep all of it in a run's folder."""
+"""``python -m stemsplit.train``: train a separator, score it, and fill the run's folder."""
 
 from stemsplit.settings.help import begin
 

@@ -1,4 +1,4 @@
-"""An old import path of the Wiener filter."""
+"""Old import path of the Wiener filter."""
 
 from stemsplit.separation.wiener import wiener
 

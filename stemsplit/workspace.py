@@ -1,4 +1,4 @@
-"""``python -m stemsplit.workspace --entity ME``: the Weights & Biases dashboard, as code.
+"""``python -m stemsplit.workspace --entity ME``: make the Weights & Biases dashboard.
 
 Saves a view of the project with sections for scores, losses, excerpts, layers, speed and sweeps;
 ``--dry-run`` prints its specification and sends nothing. Needs the extra ``dashboard``.

@@ -1,4 +1,4 @@
-"""Say what of a file is lost, in words."""
+"""Describe in words what is missing from a damaged file."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Files and folders of a corpus: their names in one Unicode form, and why one cannot be read."""
+"""Names of files and folders in one Unicode form, and the reason why one cannot be read."""
 
 import os
 import stat

@@ -1,4 +1,4 @@
-"""When a stream starts, and how long its file says that it is."""
+"""Start time and declared length of an audio stream."""
 
 import struct
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""How many samples a WAV, RF64, Wave64 or CAF file declares, by the chunk that holds them.
+"""Number of samples that the header of a WAV, RF64, Wave64 or CAF file declares.
 
 The field for the length of the whole file is often wrong, and FFmpeg passes over a data chunk that
 was cut.

@@ -1,4 +1,4 @@
-"""Decode audio files: every sample of a corpus, or all that can be decoded of a person's song."""
+"""Decode audio files: strictly for a corpus, tolerantly for a person's song."""
 
 from collections.abc import Sequence
 from pathlib import Path

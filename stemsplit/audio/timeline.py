@@ -1,4 +1,4 @@
-"""Put the decoded frames of a stream where their time stamps say."""
+"""Place decoded frames at their time stamps."""
 
 from typing import Any, NamedTuple, cast
 

@@ -1,1 +1,1 @@
-"""A command line made ready for Hydra, and checked before anything is written."""
+"""Prepare and check a command line before Hydra writes anything."""

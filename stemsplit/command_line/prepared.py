@@ -1,7 +1,7 @@
-"""A command line made ready for Hydra: paths quoted, settings composed and checked.
+"""Prepare a command line for Hydra: quote paths, compose and check the settings.
 
-Hydra makes the folder of a run before it calls the command, and explains an unknown setting on
-many lines. So the configuration is composed here first, where nothing is written.
+Hydra creates the folder of a run before it calls the command, and explains an unknown setting on
+many lines. Here the configuration is composed first, without writing anything.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""The corpus that an evaluation scores: what the command line says, else what a run was trained on.
+"""Choose the corpus of an evaluation: the command line's, or the one a run was trained on.
 
 A run keeps its corpus in its configuration, so that ``evaluate checkpoint=RUN`` needs no more. A
 setting beside it takes the place of the run's own; one that scores do not depend on is refused.

@@ -1,1 +1,1 @@
-"""From the files of a corpus to random excerpts of its stems."""
+"""From the files of a corpus to batches of excerpts."""

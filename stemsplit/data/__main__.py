@@ -1,4 +1,4 @@
-"""``python -m stemsplit.data list|verify|clean``: the store of decoded songs, looked after."""
+"""``python -m stemsplit.data list|verify|clean``: manage the decoded songs."""
 
 import argparse
 import os

@@ -1,4 +1,4 @@
-"""The LightningDataModule: a corpus, its chunks and the front end, up to a `Batch`."""
+"""The LightningDataModule: loaders of excerpts of a corpus, and the front end, up to a `Batch`."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What the headers of audio files say, without decoding any of them."""
+"""Read the headers of audio files without decoding them."""
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor

@@ -1,4 +1,4 @@
-"""Mean and scale of every band of every view over a training set, computed once."""
+"""Mean and scale of every band of every view over a training set, cached."""
 
 import hashlib
 from collections.abc import Sequence

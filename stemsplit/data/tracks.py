@@ -1,4 +1,4 @@
-"""What a corpus holds: its songs, and where the audio of each stem lies.
+"""The songs of a corpus, and the files that hold the audio of each stem.
 
 A new corpus is one more lister in `corpora/`: a function from its root folder to `Track`s.
 """

@@ -1,4 +1,4 @@
-"""RUN/songs.json: the songs a run trains and validates on, so that resuming notices a change."""
+"""RUN/songs.json: the songs of a training, compared when the run is resumed."""
 
 import json
 from collections.abc import Mapping, Sequence

@@ -1,1 +1,1 @@
-"""Scores of separated stems, and how sure one can be of them."""
+"""Scores of separated stems, with confidence intervals."""

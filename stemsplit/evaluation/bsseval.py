@@ -1,4 +1,4 @@
-"""An old import path of BSS Eval."""
+"""Old import path of BSS Eval."""
 
 from stemsplit.evaluation.bss_eval.bss_eval import bss_eval
 

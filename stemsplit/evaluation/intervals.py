@@ -1,4 +1,4 @@
-"""How sure a median over few tracks is, and a difference between two systems."""
+"""Confidence intervals of a median over songs, and of the difference between two systems."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Estimates laid over the references that they are scored against, and what did not fit."""
+"""Match the channels and length of estimates to their references."""
 
 from typing import NamedTuple
 

@@ -1,9 +1,9 @@
-"""Ideal masks: what the best mask of a kind would reach that knew the stems.
+"""Ideal masks: upper bounds, computed from the true stems.
 
-Each is of the Fourier transforms of the true stems, laid over that of the mixture, and has its name
-in the SiSEC campaigns (F.-R. Stöter, A. Liutkus, N. Ito, "The 2018 Signal Separation Evaluation
-Campaign", LVA/ICA 2018): ideal ratio masks of magnitudes (IRM1) and of powers (IRM2), the ideal
-binary mask of magnitudes (IBM1), the multichannel Wiener filter (MWF).
+Each mask is computed from the spectra of the true stems and applied to the spectrum of the mixture.
+The names are those of the SiSEC campaigns: ideal ratio masks of magnitudes (IRM1) and of powers
+(IRM2), the ideal binary mask of magnitudes (IBM1), the multichannel Wiener filter (MWF). See F.-R.
+Stöter, A. Liutkus, N. Ito, "The 2018 Signal Separation Evaluation Campaign", LVA/ICA 2018.
 """
 
 from collections.abc import Callable

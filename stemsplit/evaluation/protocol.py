@@ -1,4 +1,4 @@
-"""What a score was taken on: scores of different protocols are never compared."""
+"""The protocol of a score; scores of different protocols are never compared."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass

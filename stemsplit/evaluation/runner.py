@@ -1,4 +1,4 @@
-"""Systems scored on songs: in parallel, and gone on with where an evaluation was broken off."""
+"""Score systems on songs in parallel, and resume an interrupted evaluation."""
 
 import hashlib
 import os

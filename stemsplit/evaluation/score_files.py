@@ -1,4 +1,4 @@
-"""Files of scores in museval's own JSON layout, which its stores read."""
+"""Read and write scores in museval's JSON layout."""
 
 import json
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The scores of one system on one song: BSS Eval frame by frame, and figures of the whole song."""
+"""All scores of one system on one song: BSS Eval by frame, and whole-song metrics."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence

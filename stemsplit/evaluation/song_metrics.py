@@ -1,4 +1,4 @@
-"""Scores of a whole song, one figure a stem: beside BSS Eval's, which are taken frame by frame.
+"""Metrics of a whole song, one value a stem.
 
 All arrays are `(channel, time)`. A silent reference or estimate has NaN, since no score of it would
 mean anything. (The SDR of the challenges is defined for a silent estimate: 0 dB.) A perfect

@@ -1,4 +1,4 @@
-"""Spectrograms side by side, on one scale."""
+"""Draw spectrograms side by side on one scale."""
 
 import warnings
 from collections.abc import Mapping

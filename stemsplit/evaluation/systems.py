@@ -1,4 +1,4 @@
-"""What is scored: separators, folders of somebody else's estimates, oracles, and the mixture."""
+"""Systems to score: separators, folders of estimates, oracles, and the mixture."""
 
 import hashlib
 from collections.abc import Sequence

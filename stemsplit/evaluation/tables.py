@@ -1,4 +1,4 @@
-"""Songs' scores drawn together: medians with intervals, paired differences, means over seeds."""
+"""Summarise the scores of songs: medians with intervals, paired differences, spread over seeds."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Memory that is given back, kept for what asks next."""
+"""Keep glibc from returning freed memory to the operating system."""
 
 import ctypes
 import platform

@@ -1,4 +1,4 @@
-"""Folders where libraries keep their caches, on machines where a person has no usable home."""
+"""Put the caches of libraries in a temporary folder where there is no usable home."""
 
 import getpass
 import os

@@ -1,1 +1,1 @@
-"""The architectures: plain modules from views of the mixture to a mask."""
+"""The architectures: plain modules that map views of the mixture to a mask."""

@@ -1,4 +1,4 @@
-"""Sub-bands of the complex spectrum, modelled over time and over bands in turn: a complex mask.
+"""Band-split networks: sequence models over time and over sub-bands, and a complex mask.
 
 One code path for a family: with BLSTMs in both directions it is a band-split RNN (Luo and Yu,
 "Music Source Separation with Band-split RNN", 2022), with rotary attention in both a band-split

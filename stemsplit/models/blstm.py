@@ -1,4 +1,4 @@
-"""Bidirectional LSTMs over one or more views of the mixture, and one decoder to a mask.
+"""Bidirectional LSTMs over one or more views of the mixture, with one decoder to a mask.
 
 With the one view ``magnitude`` this is open-unmix (Stöter, Uhlich, Liutkus and Mitsufuji,
 "Open-Unmix - A Reference Implementation for Music Source Separation", JOSS 2019), layer by layer.

@@ -1,4 +1,4 @@
-"""Hybrid Demucs: two U-Nets, over the waveform and over its spectrum, that meet in the middle.
+"""Hybrid Demucs: two U-Nets, over the waveform and over its spectrum, with a shared middle.
 
 The network is torchaudio's (Défossez, "Hybrid Spectrogram and Waveform Source Separation", 2021).
 """

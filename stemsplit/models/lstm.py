@@ -1,4 +1,4 @@
-"""One LSTM layer that runs forward in time, and three dense layers: a causal separator."""
+"""A causal network: one unidirectional LSTM layer and three dense layers."""
 
 from torch import Tensor, nn
 

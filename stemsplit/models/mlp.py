@@ -1,4 +1,4 @@
-"""A three-layer perceptron: every frame by itself, without memory."""
+"""A three-layer perceptron that sees one frame at a time."""
 
 from torch import Tensor, nn
 

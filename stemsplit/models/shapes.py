@@ -1,6 +1,6 @@
-"""The names of the axes, and what a batch and an estimate hold.
+"""The names of the axes; the types of a batch and of an estimate.
 
-The same words stand for the same axis everywhere: ``batch stem channel time`` for waveforms,
+An axis has the same name everywhere: ``batch stem channel time`` for waveforms,
 ``freq frame`` for spectra, ``band frame`` for the views that a network reads.
 """
 

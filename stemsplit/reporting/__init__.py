@@ -1,1 +1,1 @@
-"""Tables and pictures of what came out."""
+"""Tables, result files and the HTML report."""

@@ -1,4 +1,4 @@
-"""Curves and strips for a page: scalable graphics and small pictures, as text in it."""
+"""Curves and strips for the HTML report, as inline SVG and small pictures."""
 
 import base64
 import io

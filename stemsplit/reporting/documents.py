@@ -1,4 +1,4 @@
-"""JSON files that stemsplit wrote, read back: whole, or named as damaged."""
+"""Read JSON files that stemsplit wrote; report damaged ones by name."""
 
 import json
 from pathlib import Path

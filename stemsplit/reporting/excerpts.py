@@ -1,4 +1,4 @@
-"""The excerpts of a page: what is heard and seen of them, of one run or of several."""
+"""The excerpts in an HTML report: audio players and spectrograms of one or more runs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

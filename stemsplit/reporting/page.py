@@ -1,4 +1,4 @@
-"""One HTML file of a run, of several or of a sweep: all in it, nothing to be fetched."""
+"""The HTML report of a run, of runs side by side or of a sweep: one file, nothing to load."""
 
 import math
 from collections.abc import Mapping, Sequence

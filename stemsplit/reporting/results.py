@@ -1,4 +1,4 @@
-"""``result.json``: what came out, of what, and how it was measured."""
+"""``result.json``: the scores of a run, its training data, and the protocol."""
 
 import json
 import math

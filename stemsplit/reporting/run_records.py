@@ -1,4 +1,4 @@
-"""What a training left in its folder, read back for a report."""
+"""Read the files in a run's folder for a report."""
 
 import csv
 from collections.abc import Mapping

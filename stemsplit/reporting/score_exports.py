@@ -1,4 +1,4 @@
-"""Tables of scores for a spreadsheet and for a paper."""
+"""Export scores as CSV and LaTeX tables."""
 
 import csv
 from collections.abc import Iterator, Sequence

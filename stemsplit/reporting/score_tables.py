@@ -1,4 +1,4 @@
-"""Tables of scores for the terminal."""
+"""Print tables of scores in the terminal."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""The Weights & Biases dashboard as code: a view of a project, with a panel for all that is logged.
+"""The Weights & Biases dashboard as code: a view with a panel for every logged metric.
 
 Needs the extra ``dashboard``; see `stemsplit.workspace`.
 """

@@ -1,1 +1,1 @@
-"""A mixture in, stems out: front end, network, mask, Wiener filter, overlap-add, checkpoints."""
+"""Separate a mixture into stems: front end, mask, Wiener filter, overlap-add, checkpoints."""

@@ -1,4 +1,4 @@
-"""Several separators as one: each finds stems of its own, as open-unmix's four networks do."""
+"""Combine separators of different stems into one, as open-unmix does with its four networks."""
 
 from collections.abc import Sequence
 from pathlib import Path

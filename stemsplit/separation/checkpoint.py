@@ -1,4 +1,4 @@
-"""Separators from plain values: from a configuration, and from the checkpoint of a training."""
+"""Build, save and load separators as plain values, without Hydra."""
 
 import importlib
 import textwrap

@@ -1,4 +1,4 @@
-"""Waveform ↔ spectrum, and the views of a spectrum that networks read."""
+"""The front end: short-time Fourier transform, its inverse, and the views that networks read."""
 
 import math
 import warnings

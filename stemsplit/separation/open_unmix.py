@@ -1,4 +1,4 @@
-"""The weights of open-unmix, as its authors publish them, read as a checkpoint of this package.
+"""Read the weights that open-unmix's authors published.
 
 A file is the state dict of one network for one target, by whose name it goes
 (``vocals-b62c91ce.pth``). The first release's networks held their Fourier transform and sample rate

@@ -1,4 +1,4 @@
-"""A mixture in, its stems out: front end, network, mask, Wiener filter, inverse, cross-fade."""
+"""The separator: front end, network, mask, Wiener filter, inverse, overlap-add."""
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence

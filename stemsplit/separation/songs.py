@@ -1,4 +1,4 @@
-"""Songs of a person, separated into folders of stems, SONG/STEM.wav."""
+"""Separate audio files into folders of stems, SONG/STEM.wav."""
 
 import os
 import shlex

@@ -1,4 +1,4 @@
-"""Separation of a mixture as it is played: samples in, the stems of samples before them out."""
+"""Separate a mixture while it is played, block by block."""
 
 from typing import Any, cast
 

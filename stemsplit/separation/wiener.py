@@ -1,8 +1,8 @@
-"""Multichannel Wiener filtering: stems that explain the mixture in space as well as in power.
+"""Multichannel Wiener filtering by expectation maximisation.
 
-Every stem is modelled, in each frequency by itself, as a power that changes from frame to frame
-times a covariance between the channels that does not. One iteration of expectation maximisation
-reads both off the present estimates, then filters the mixture with them.
+In each frequency, a stem is modelled as a power that varies over frames, times a constant
+covariance between the channels. One iteration of expectation maximisation computes both from the
+present estimates, and then filters the mixture with them.
 
 - N. Duong, E. Vincent, R. Gribonval, "Under-determined reverberant audio source separation using
   a full-rank spatial covariance model", IEEE TASLP 18(7), 2010.

@@ -1,1 +1,1 @@
-"""What every setting of conf/ may be: declared once, checked before any work begins."""
+"""Declare the type and range of every setting, and check them before any work begins."""

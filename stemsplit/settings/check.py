@@ -1,4 +1,4 @@
-"""Check a composed configuration against the declared kinds of its settings."""
+"""Check a composed configuration against the declared types of its settings."""
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping

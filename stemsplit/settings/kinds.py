@@ -1,4 +1,4 @@
-"""Types of settings, each with the words that tell a person what is allowed."""
+"""Types of settings, each with words that say what is allowed."""
 
 from typing import Annotated, Any, Literal, NamedTuple
 

@@ -1,4 +1,4 @@
-"""Names that configurations of older runs have for what lies elsewhere now."""
+"""Present names of classes and functions that configurations of older runs refer to."""
 
 from typing import Any
 

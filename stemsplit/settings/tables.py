@@ -1,4 +1,4 @@
-"""The kind of every setting of conf/, by its name on the command line."""
+"""The type of every setting in conf/, by its name on the command line."""
 
 from collections.abc import Mapping
 from typing import Any

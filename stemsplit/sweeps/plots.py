@@ -1,4 +1,4 @@
-"""Pictures of what a sweep tried."""
+"""Draw the trials of a sweep."""
 
 from collections.abc import Sequence
 from enum import Enum

@@ -1,4 +1,4 @@
-"""Does a small training set rank settings as the full one does?"""
+"""Compare the ranking of settings on a small training set with that on the full one."""
 
 import json
 import subprocess

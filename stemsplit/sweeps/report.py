@@ -1,4 +1,4 @@
-"""What a sweep found: a table of its trials, a heat map, a page."""
+"""Report a sweep: table of trials, heat map, HTML page."""
 
 import csv
 import math

@@ -1,4 +1,4 @@
-"""What a sweep tries: from Hydra's grammar into an Optuna trial, and back into a command line."""
+"""Convert a search space from Hydra's grammar to Optuna, and a trial to a command line."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any

@@ -1,11 +1,10 @@
-"""Hydra's ``-m`` as the trials of an Optuna study, which a sweep that was broken off goes on with.
+"""Hydra sweeper that runs jobs as Optuna trials and resumes an interrupted sweep.
 
-Hydra loads this module whenever it starts, as a plugin; so what takes time to import is imported
-where it is used.
+Hydra loads this module as a plugin whenever it starts, so slow imports are made inside functions.
 
-The study lies in the sweep's folder, which has no date in its name, so that the same command finds
-it again. A trial that is finished is never run again; one that was broken off goes on from its last
-checkpoint, in its folder, under its number.
+The study lies in the sweep's folder. The folder's name has no date, so the same command finds the
+study again. A finished trial never runs again. An interrupted trial resumes from its last
+checkpoint, in its folder and under its number.
 """
 
 import itertools

@@ -1,4 +1,4 @@
-"""A training that is a trial of an Optuna study: it reports, and ends where it falls behind."""
+"""The training of a trial: report its figure to the Optuna study, and prune it."""
 
 import math
 from collections.abc import Iterator, Sequence

@@ -1,1 +1,1 @@
-"""Text and tables in a terminal, or where there is none."""
+"""Print text and tables in a terminal or to a file."""

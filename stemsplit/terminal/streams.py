@@ -1,4 +1,4 @@
-"""Printing that no reader and no encoding can end."""
+"""Print without failing on a closed pipe or on an encoding that lacks characters."""
 
 import errno
 import os

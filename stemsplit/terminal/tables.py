@@ -1,4 +1,4 @@
-"""Tables for the terminal in which no figure is ever cut, however narrow it is."""
+"""Print tables in which no figure is cut, however narrow the terminal is."""
 
 from collections.abc import Iterator
 

@@ -1,6 +1,6 @@
-"""What training minimises: functions of an estimate and of the batch it was made for.
+"""Losses: functions of an estimate and its batch.
 
-All are taken in float32 (the caller leaves autocast) and are means over stems and excerpts.
+All are computed in float32 (the caller leaves autocast) and are means over stems and excerpts.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""The one LightningModule: a separator, a loss, an optimiser. Architectures are the separator's."""
+"""The LightningModule that trains every architecture: a separator, a loss, an optimiser."""
 
 from collections.abc import Callable, Iterable
 from functools import partial

@@ -1,4 +1,4 @@
-"""The number formats that this machine can train in."""
+"""Choose a number format that this machine can train in."""
 
 from functools import cache
 

@@ -1,4 +1,4 @@
-"""The random states of a training, as a checkpoint keeps them: tensors and plain values."""
+"""Save and restore random states in a checkpoint, as tensors and plain values."""
 
 import random
 from typing import Any

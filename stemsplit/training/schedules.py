@@ -1,4 +1,4 @@
-"""Learning rate schedulers: when they step, and how many steps they are made for."""
+"""Learning rate schedulers: when they step, and their number of steps."""
 
 import math
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Changes of the stems of a training batch, on the device, before they are summed to a mixture."""
+"""Augment the stems of a training batch on the device, before they are summed to a mixture."""
 
 import math
 from collections.abc import Sequence

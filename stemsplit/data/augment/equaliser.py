@@ -1,4 +1,4 @@
-"""Raise and lower frequency bands, smoothly and without moving anything in time."""
+"""Raise and lower frequency bands smoothly, with zero phase."""
 
 import math
 from collections.abc import Sequence

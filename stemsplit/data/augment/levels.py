@@ -1,4 +1,4 @@
-"""How loud the targets are beside the rest of the mixture."""
+"""Set the level of the targets relative to the rest of the mixture."""
 
 from collections.abc import Sequence
 

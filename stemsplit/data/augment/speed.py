@@ -1,4 +1,4 @@
-"""Play sounds at another speed, which changes pitch and length alike: band-limited resampling.
+"""Change the speed of sounds, and with it pitch and length, by band-limited resampling.
 
 The speed is a multiple of 1 / `GRID` (at most 3.4 cents beside any other), so the places to read
 lie in the same way between the samples every `GRID` samples of the result, and a matrix product

@@ -1,4 +1,4 @@
-"""Tempo without pitch and pitch without tempo: a phase vocoder, and a change of speed after it.
+"""Change tempo or pitch alone: a phase vocoder, followed by a change of speed.
 
 The vocoder lays short-time spectra closer together or further apart than they were, and turns
 their phases so that every partial runs on smoothly. Partials lead, and what lies around one turns

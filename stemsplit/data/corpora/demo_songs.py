@@ -1,4 +1,4 @@
-"""Sixteen synthesised songs in MUSDB18's own layout, so that everything runs before a download.
+"""Sixteen synthesised songs in MUSDB18's layout, so that everything runs without a download.
 
 Each song is a pure function of its name and a seed: a score is composed, four players play it,
 and the stems are coded as MUSDB18 codes them, five AAC streams in an MP4 file.

@@ -1,4 +1,4 @@
-"""Anyone's songs: ``train|valid|test/SONG/STEM.wav``, with stems of any names."""
+"""Your own songs: ``train|valid|test/SONG/STEM.wav``, with stems of any names."""
 
 from pathlib import Path
 

@@ -1,1 +1,1 @@
-"""What can be wrong with a corpus, and how it is found."""
+"""Examine a corpus for faults."""

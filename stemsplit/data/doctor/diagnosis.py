@@ -1,4 +1,4 @@
-"""What is wrong with a corpus, as far as its listing and the headers of its files tell."""
+"""Find faults of a corpus in its listing and in the headers of its files."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence

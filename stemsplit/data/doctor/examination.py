@@ -1,4 +1,4 @@
-"""What is wrong with the audio of a corpus, song by song: everything is decoded and looked at."""
+"""Decode every song of a corpus and find faults in its audio."""
 
 import os
 from collections.abc import Callable, Collection, Iterator, Sequence

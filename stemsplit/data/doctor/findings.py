@@ -1,4 +1,4 @@
-"""What can be wrong with a corpus: one finding each."""
+"""A finding about a corpus: a fault or a note."""
 
 from dataclasses import dataclass
 from typing import Literal

@@ -1,4 +1,4 @@
-"""Which songs share audio: a fingerprint that survives coding, gain and a shifted start.
+"""Find songs that share audio, by a fingerprint that survives coding, gain and a shifted start.
 
 The bits are those of Haitsma and Kalker, "A Highly Robust Audio Fingerprinting System" (ISMIR
 2002): in 33 logarithmic bands from 300 to 2000 Hz, whether the difference of neighbouring bands

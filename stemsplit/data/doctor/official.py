@@ -1,4 +1,4 @@
-"""MUSDB18 and MUSDB18-HQ: their layouts, codecs and official counts, and what only looks alike."""
+"""Compare a corpus with the official layout, codecs and counts of MUSDB18 and MUSDB18-HQ."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence

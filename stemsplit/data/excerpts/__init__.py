@@ -1,1 +1,1 @@
-"""Which excerpts an epoch takes, and where they are cut."""
+"""Choose and cut the excerpts of an epoch."""

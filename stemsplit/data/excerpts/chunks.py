@@ -1,4 +1,4 @@
-"""Excerpts of stems: random ones to train on, fixed ones to validate on."""
+"""Excerpts of stems: random ones for training, fixed ones for validation."""
 
 import math
 from collections.abc import Sequence

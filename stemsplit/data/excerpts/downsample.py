@@ -1,4 +1,4 @@
-"""A smaller training set, for tuning: fewer excerpts, fewer songs or a lower rate."""
+"""A smaller training set for tuning: fewer excerpts, fewer songs or a lower sample rate."""
 
 from collections import Counter
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Which excerpts an epoch takes, in which order, and in which of its processes."""
+"""The order of the excerpts in an epoch, and their distribution over processes."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -1,1 +1,1 @@
-"""Songs decoded once, and read from memory-mapped arrays."""
+"""Decode songs once and read them from memory-mapped arrays."""

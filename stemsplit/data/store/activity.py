@@ -1,4 +1,4 @@
-"""The silence map of a song: where each stem sounds, and excerpts drawn from there.
+"""The activity map of a song: where each stem sounds.
 
 A block of 0.1 s counts as sounding where its level is above -60 dB of full scale (below that the
 doctor calls a stem near-silent) and at most 40 dB below the stem's loudest block, which leaves out

@@ -1,4 +1,4 @@
-"""A track's files made one array: all of it at one rate, with one number of channels."""
+"""Decode the files of a track to one array, with one sample rate and number of channels."""
 
 from enum import Enum
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Samples far above full scale: a broken sample, or integers that were written as floats."""
+"""Refuse samples far above full scale: a broken sample, or integers written as floats."""
 
 import numpy as np
 from jaxtyping import Float, Int16

@@ -1,4 +1,4 @@
-"""How many loader processes the shared memory has room for: containers often have 64 MB of it."""
+"""Limit loader processes to what the shared memory can hold; containers often have 64 MB."""
 
 import math
 import shutil

@@ -1,10 +1,10 @@
-"""Every track decoded once, into arrays that are read where they lie.
+"""Decode every track once, into memory-mapped arrays.
 
-``CACHE/tracks/KEY/`` holds ``samples.npy`` `(1 + stem, channel, time)`, the mixture first (left out
-where it is the sum of the stems), ``levels.npy``, the silence map (see `activity`), and
-``track.json``. KEY names what the source files hold (not where they lie or when they changed), the
-rate and the channels, so a changed source is decoded anew. A folder is written under a temporary
-name and renamed: what has a name is whole. `upkeep` looks after what gathers there.
+``CACHE/tracks/KEY/`` holds ``samples.npy`` `(1 + stem, channel, time)` with the mixture first (or
+without it, if it is the sum of the stems), the activity map ``levels.npy`` (see `activity`), and
+``track.json``. KEY is a hash of the content of the source files, the sample rate and the channels:
+a changed file is decoded again. A folder is written under a temporary name and then renamed, so a
+folder of that name is whole. `upkeep` manages the folders.
 """
 
 import hashlib

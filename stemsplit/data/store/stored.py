@@ -1,4 +1,4 @@
-"""A decoded track, read where it lies."""
+"""A decoded track, read from memory-mapped arrays."""
 
 import hashlib
 import resource

@@ -1,4 +1,4 @@
-"""What has gathered in the store: looked at, verified, cleaned."""
+"""List, verify and clean the decoded songs."""
 
 import json
 import shutil

@@ -1,9 +1,9 @@
-"""BSS Eval, versions 4 and 3: museval's and mir_eval's scores, in a fraction of their time.
+"""BSS Eval, versions 4 and 3: the scores of museval and mir_eval, computed faster.
 
-Every estimate is taken apart into true + spatial + interference + artefacts. The reference itself
-is true; what filters of 512 taps make of it to come near the estimate is true + spatial; what they
-make of all references together is true + spatial + interference; artefacts are what no filter
-reaches. The scores are energies of these, over one another.
+An estimate is decomposed into true + spatial + interference + artefacts. The reference is the true
+part. The projection of the estimate onto the reference, by filters of 512 taps, is true + spatial.
+The projection onto all references is true + spatial + interference. The rest is artefacts. The
+scores are ratios of the energies of these parts.
 
 - A. Liutkus, F.-R. Stöter, N. Ito, "The 2018 Signal Separation Evaluation Campaign", LVA/ICA 2018:
   version 4, whose filters are those of a whole song and whose scores are taken in windows.

@@ -1,4 +1,4 @@
-"""The windows in which BSS Eval scores a song, and those that it leaves out."""
+"""The windows in which BSS Eval scores a song, and the windows that it skips."""
 
 from functools import reduce
 from numbers import Integral

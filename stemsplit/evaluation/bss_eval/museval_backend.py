@@ -1,4 +1,4 @@
-"""museval's own scores, for whoever wants to see the two agree."""
+"""Scores computed by museval itself, for comparison."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager

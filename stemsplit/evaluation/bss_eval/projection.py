@@ -1,4 +1,4 @@
-"""Filters of 512 taps that take reference signals as near as can be to estimates.
+"""Filters of 512 taps that project estimates onto the references.
 
 The taps solve the normal equations: the correlations among the references, each shifted by 0 to 511
 samples, times the taps are the correlations of the references with the estimate.

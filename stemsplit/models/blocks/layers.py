@@ -1,4 +1,4 @@
-"""What architectures have in common: the normalisation of a view, and dense layers to a mask."""
+"""Normalisation of a view, and the dense layers of a mask."""
 
 import torch
 from jaxtyping import Float

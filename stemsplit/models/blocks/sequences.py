@@ -1,7 +1,6 @@
-"""Layers along one axis of a sequence of features: attention with rotary positions, or a BLSTM.
+"""Layers along one axis of a sequence: attention with rotary positions, or a BLSTM.
 
-Both add what they find to what they are given, normalised beforehand, so that they can be stacked
-and exchanged for each other.
+Both are residual layers with a normalisation in front, so they can be stacked and exchanged.
 """
 
 import torch

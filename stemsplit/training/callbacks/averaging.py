@@ -1,4 +1,4 @@
-"""An exponential moving average of the weights, which is what is validated, kept and used."""
+"""Exponential moving average of the weights, which is validated, saved and loaded."""
 
 from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor

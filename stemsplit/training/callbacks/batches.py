@@ -1,4 +1,4 @@
-"""Where the chunks of a batch come from, as a person reads it."""
+"""Describe in words where the excerpts of a batch come from."""
 
 from typing import Any, cast
 

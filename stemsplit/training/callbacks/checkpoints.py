@@ -1,4 +1,4 @@
-"""Checkpoints that appear whole or not at all."""
+"""Write checkpoints whole or not at all."""
 
 from datetime import timedelta
 from pathlib import Path

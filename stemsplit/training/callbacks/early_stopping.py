@@ -1,4 +1,4 @@
-"""The end of a training that gets no better, which stays its end when the run is resumed."""
+"""Early stopping that a resumed run remembers."""
 
 import logging
 from typing import Any

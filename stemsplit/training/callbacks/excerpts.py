@@ -1,4 +1,4 @@
-"""The same few excerpts of validation songs every few epochs, to be heard and seen."""
+"""Separate the same validation excerpts every few epochs, to listen to and look at."""
 
 import json
 from collections.abc import Mapping, Sequence

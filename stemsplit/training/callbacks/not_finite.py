@@ -1,4 +1,4 @@
-"""A loss or a gradient that is not finite ends the training, and what was at fault is named."""
+"""End a training at a NaN or infinite loss or gradient, and name its cause."""
 
 import math
 from pathlib import Path

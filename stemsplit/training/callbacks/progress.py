@@ -1,4 +1,4 @@
-"""How far a training is: two lines in a terminal, plain lines anywhere else."""
+"""Show the progress of a training: two lines in a terminal, plain lines elsewhere."""
 
 import sys
 from statistics import mean

@@ -1,4 +1,4 @@
-"""Batches that nothing can be learnt from are reported, not trained on in silence."""
+"""Report batches that are silent, from which nothing can be learnt."""
 
 import logging
 from typing import Any, cast

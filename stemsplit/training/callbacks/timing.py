@@ -1,4 +1,4 @@
-"""How long a step takes, and how much of that is waiting for data."""
+"""Measure the time of a step, and the share spent waiting for data."""
 
 from time import perf_counter
 from typing import Any

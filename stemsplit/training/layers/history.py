@@ -1,4 +1,4 @@
-"""What the layers' figures were so far, and which one is the first out of proportion."""
+"""Norms of the layers so far, and the first layer that blows up."""
 
 import math
 from collections.abc import Iterable, Sequence

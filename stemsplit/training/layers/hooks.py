@@ -1,4 +1,4 @@
-"""What passes through the layers of a network: which they are, in which order, and how large."""
+"""Hooks that capture the inputs, outputs and gradients of a network's layers."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""The size of weights, activations and gradients, layer by layer, and the first that blows up."""
+"""Callback that logs norms layer by layer and names the first layer that blows up."""
 
 import logging
 import math

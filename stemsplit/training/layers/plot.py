@@ -1,4 +1,4 @@
-"""The picture of a training's layers: one panel a quantity, one line a layer."""
+"""Draw the norms of all layers: one panel a quantity, one line a layer."""
 
 import math
 from collections.abc import Mapping, Sequence

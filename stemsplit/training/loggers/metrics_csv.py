@@ -1,4 +1,4 @@
-"""``metrics.csv``: every metric of a run, and still there when the run is resumed."""
+"""Logger that writes ``metrics.csv`` and continues it when the run is resumed."""
 
 import csv
 from pathlib import Path

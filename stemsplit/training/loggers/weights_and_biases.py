@@ -1,4 +1,4 @@
-"""Weights & Biases, the one place that knows it."""
+"""Weights & Biases logger; the only module that imports wandb."""
 
 import json
 import os

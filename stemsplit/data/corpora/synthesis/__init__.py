@@ -1,1 +1,1 @@
-"""The demo songs' band: a score is composed, then drummer, bassist, keys and singer play it."""
+"""Synthesis of the demo songs: a composer, a drummer, a bassist, keyboards and a singer."""

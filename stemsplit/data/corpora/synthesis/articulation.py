@@ -1,4 +1,4 @@
-"""What a singer's mouth does: invented syllables, frame by frame.
+"""Articulation of the synthesised singer: invented syllables, frame by frame.
 
 Vowels after Peterson & Barney (1952), voiced consonants after Klatt (1980).
 """

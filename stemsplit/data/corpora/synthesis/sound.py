@@ -1,4 +1,4 @@
-"""What every player of the demo songs needs: pitch, oscillator, note edges, panning, a room."""
+"""Building blocks of the synthesis: pitch, oscillator, note edges, panning, reverberation."""
 
 import numpy as np
 from numpy.typing import NDArray
