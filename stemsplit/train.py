@@ -85,14 +85,14 @@ def composed(config: DictConfig) -> None:
 
 
 def way_out_of(run: Path) -> str:
-    """What to do where the folder of a run cannot be written to."""
+    """The advice for a run's folder that cannot be written to."""
     if (run / "config.yaml").is_file():
         return "a resumed run goes on in its folder: give yourself the permission"
     return "choose another folder with hydra.run.dir=FOLDER"
 
 
 def how_to_go_on(config: DictConfig) -> str:
-    """The line that Ctrl-C ends a training with."""
+    """The line printed when Ctrl-C ends a training."""
     run = Path(config.resume or config.run_dir)
     if not (run / "last.ckpt").is_file():
         return "interrupted before the first checkpoint; start the training anew"
@@ -116,7 +116,7 @@ def lightning_signals() -> Iterator[None]:
 
 
 def trial(config: DictConfig) -> None:
-    """A job of a sweep; one that was broken off goes on, one that had ended is left as it is.
+    """Run a job of a sweep: resume an interrupted one, leave a finished one as it is.
 
     What a killed sweep started may outlive it (a cluster's job): it is waited for.
     """
@@ -140,7 +140,7 @@ def trial(config: DictConfig) -> None:
 
 
 def is_first() -> bool:
-    """Whether this is the process that a person started; a distributed training starts others."""
+    """Whether this is the process that a person started, not one of a distributed training."""
     return getattr(rank_zero_only, "rank", 0) == 0 and os.environ.get("NODE_RANK", "0") == "0"
 
 
@@ -227,7 +227,7 @@ def was_pruned(trainer: L.Trainer) -> bool:
 
 
 def common_run(run: Path, trainer: L.Trainer) -> Path:
-    """The run's folder of the first process: those of other nodes named one by their own clock."""
+    """The run's folder on the first process; other nodes have named one by their own clock."""
     common = Path(trainer.strategy.broadcast(str(run)))
     if common != run and run.is_dir() and not any(run.iterdir()):
         run.rmdir()
@@ -277,7 +277,7 @@ def score(
     trainer: L.Trainer,
     loggers: list[Any],
 ) -> None:
-    """Scores of the best checkpoint: RUN/result.json of validation, RUN/test/ of the test songs."""
+    """Score the best checkpoint: RUN/result.json for validation, RUN/test/ for the test songs."""
     run = Path(config.run_dir)
     folder = run if subset == "valid" else run / "test"
     system = Trained(config.name, run, str(trainer.strategy.root_device))
@@ -323,7 +323,7 @@ def score(
 
 
 def quieten() -> None:
-    """Leave out what Lightning says of itself and of what is meant here."""
+    """Silence Lightning's notes about itself, and its warnings about what is intended here."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     for message in (
         ".*does not have many workers.*",

@@ -41,7 +41,7 @@ SILENT_POWER = 1e-9  # mean square: 16 bits end at -90 dB
 
 
 class StemDataModule(L.LightningDataModule):
-    """Chunks of the stems of one corpus, mixed and transformed on the device.
+    """Excerpts of the stems of a corpus, mixed and transformed on the device.
 
     `lister` finds the tracks under `root`; `stems` are what the corpus's songs consist of
     (None: whatever is found) and `targets` those of them that are estimated. `validation_tracks`
@@ -136,7 +136,7 @@ class StemDataModule(L.LightningDataModule):
         self._listed: list[Track] | None = None
 
     def listing(self) -> list[Track]:
-        """The songs of all subsets, as their files lie there."""
+        """The songs of all subsets, not decoded."""
         if self._listed is None:
             tracks = self.lister(self.root)
             if self.validation_tracks is not None:
@@ -158,23 +158,23 @@ class StemDataModule(L.LightningDataModule):
 
     @property
     def stems(self) -> list[str]:
-        """What the songs consist of, in the order in which chunks hold it."""
+        """The stems of the songs, in the order of an excerpt's array."""
         self.listing()
         assert self._stems is not None
         return self._stems
 
     def tracks(self, *subsets: Subset) -> list[StoredTrack]:
-        """The decoded songs of these subsets; raises `InputError` where one has none."""
+        """The decoded songs of these subsets; raises `InputError` if a subset has none."""
         tracks = self.listing()
         chosen = [track for subset in subsets for track in of_subset(tracks, subset, self.root)]
         return self.store.tracks(chosen)
 
     def training_tracks(self) -> list[StoredTrack]:
-        """The songs that are trained on: those of the train split, or the chosen part of them."""
+        """The songs to train on: the train split, or the downsampled part of it."""
         return self.downsample.songs_of(self.tracks("train"), self.targets)
 
     def prepare_data(self) -> None:
-        """Decode the songs that are not decoded yet; of a node's processes one does, once.
+        """Decode the songs that are not decoded yet; one process of a node does it.
 
         Raises `InputError` where there is nothing to learn from them.
         """
@@ -182,7 +182,7 @@ class StemDataModule(L.LightningDataModule):
         check_sound(self.training_tracks(), self.targets, self.root)
 
     def contents(self) -> dict[str, str]:
-        """Of every song that is trained or validated on, what names the content of its files."""
+        """The content hash of every song for training and validation."""
         return {
             song_of(track) + (f" (data.also {track.corpus})" if track.corpus else ""): (
                 self.store.content(track)
@@ -196,7 +196,7 @@ class StemDataModule(L.LightningDataModule):
         self.valid_tracks = self.tracks("valid")
 
     def trained_on(self) -> dict[str, Any]:
-        """What the model is trained on, as results keep it."""
+        """Facts about the training data for result.json."""
         tracks = self.training_tracks()
         seconds = sum(track.time for track in tracks) / self.store.sample_rate
         return {
@@ -222,7 +222,7 @@ class StemDataModule(L.LightningDataModule):
         self._loader_state = state_dict.get("train")
 
     def describe(self, keys: Sequence[Key]) -> list[str]:
-        """Where the chunks of a training batch come from: one text a chunk."""
+        """Where the excerpts of a training batch come from, one text each."""
         chunks = self._random_chunks()
         return [chunks.describe(key) for key in keys]
 
@@ -239,7 +239,7 @@ class StemDataModule(L.LightningDataModule):
         )
 
     def _processes(self) -> dict[str, int]:
-        """Which of the training's processes this is, and how many there are."""
+        """The rank of this process, and the number of processes."""
         if self.trainer is None:
             return {"rank": 0, "ranks": 1}
         return {"rank": self.trainer.global_rank, "ranks": self.trainer.world_size}
@@ -298,7 +298,7 @@ class StemDataModule(L.LightningDataModule):
 
 
 def refuse_shared(store: Store, tracks: Sequence[Track]) -> None:
-    """Songs of the same files in two splits would be their own test, whatever they are called."""
+    """Raise `InputError` if two splits share a song, whatever its name is."""
     for one, other in store.repeated(tracks):
         if one.subset != other.subset:
             raise InputError(
@@ -324,7 +324,7 @@ def check_sound(tracks: Sequence[StoredTrack], targets: Sequence[str], root: Pat
 def make_batch(
     front_end: FrontEnd, views: Sequence[str], mixture: Waveform, stems: Stems, keys: list[Key]
 ) -> Batch:
-    """The front end's part of a batch, in float32 whatever precision the network runs in."""
+    """Apply the front end to a batch, in float32 whatever precision the network runs in."""
 
     with torch.autocast(mixture.device.type, enabled=False):
         spectrum = front_end(mixture)

@@ -35,7 +35,7 @@ def evaluate(
     device: str = "cpu",
     spectral: bool = False,
 ) -> dict[str, list[SongScores]]:
-    """Every system's scores of every track, by the systems' names.
+    """Score every system on every track; return the scores by the name of the system.
 
     Each song goes through a process of its own with one thread (`workers` at a time, None: one a
     core), which separates and scores it; with an accelerator, one song after the other is separated
@@ -76,7 +76,7 @@ def evaluate(
 
 
 def check_names(names: Sequence[str]) -> None:
-    """They are names of rows and of folders."""
+    """Raise `InputError` for names that cannot be rows of a table and folders."""
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise InputError(
             f"several systems are called {', '.join(twice)}: name them, "
@@ -92,7 +92,7 @@ def check_names(names: Sequence[str]) -> None:
 
 @dataclass
 class SongScoring:
-    """The work that one song is. An identity names what a system's scores of it depend on."""
+    """The scoring of one song. An identity is a cache key of a system's scores of the song."""
 
     systems: list[System]
     track: StoredTrack
@@ -103,7 +103,7 @@ class SongScoring:
     identities: dict[str, str] = field(default_factory=dict)
 
     def prepare(self) -> float:
-        """Remove scores of anything else; the seconds of the song, where there is work left."""
+        """Remove outdated scores; return the song's seconds if there is work left, else 0."""
         for system in self.systems:
             parts = [FORMAT, str(self.protocol), str(self.spectral), self.track.key]
             parts += [*self.protocol.stems, system.name, system.identity(self.track)]
@@ -121,12 +121,12 @@ class SongScoring:
         return folder / file_name(self.track.name, ".json")
 
     def there(self, system: System) -> SongScores | None:
-        """The scores that were found before."""
+        """Read the scores of an earlier evaluation."""
         identity = self.identities[system.name]
         return score_files.read(self.path(system), identity, self.protocol.stems)
 
     def scores(self) -> dict[str, SongScores]:
-        """By system: read where they are, else found and written."""
+        """The scores by system, read from files or computed and written."""
         keep_freed_memory()
         found = {system.name: self.there(system) for system in self.systems}
         missing = [system for system in self.systems if found[system.name] is None]

@@ -34,7 +34,7 @@ class System(Interface):
         return  # nothing, where it can always be made
 
     def identity(self, track: StoredTrack) -> str:
-        """Names what the estimates of a song depend on: where it is the same, so are they."""
+        """Cache key: two songs with the same key have the same estimates."""
 
     def separate(self, track: StoredTrack, references: Song) -> Estimates:
         """Estimates of the stems of `references`; channels and length may differ."""

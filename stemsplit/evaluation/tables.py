@@ -20,7 +20,7 @@ GAIN = "SDR gain"  # over the mixture
 
 
 class Score(NamedTuple):
-    """One figure of a table, the ends of its 95 % interval, and what it was taken of.
+    """One figure of a table, its 95 % interval, and the numbers of frames and songs behind it.
 
     `statistic` is ``median`` (of songs, and before that of their frames) or ``mean`` (weighted by
     the songs' lengths). None where there is nothing to take it of.
@@ -34,7 +34,7 @@ class Score(NamedTuple):
     frames: int | None  # that have it; None for figures of whole songs
 
     def facts(self) -> dict[str, Any]:
-        """As files of results carry it."""
+        """The figure as a result file stores it."""
         interval = {self.statistic: self.value, "low": self.low, "high": self.high}
         frames = {} if self.frames is None else {"frames": self.frames}
         return interval | {"songs": self.songs} | frames
@@ -58,7 +58,7 @@ class Row:
 
 
 class Spread(NamedTuple):
-    """Over several trainings of one model."""
+    """Statistics over several trainings of one model."""
 
     mean: float
     deviation: float | None  # of a sample; None where a training has minus infinity
@@ -71,7 +71,7 @@ Spreads = Mapping[str, Mapping[str, Mapping[str, Spread]]]  # by model, stem and
 
 
 def rows_of(songs: Mapping[str, Sequence[SongScores]], mixture: str) -> Rows:
-    """A row a system; `mixture` is the name of the one that gains are taken over."""
+    """One row a system; gains are relative to the system named `mixture`."""
     return {name: row_of(scores, songs[mixture]) for name, scores in songs.items()}
 
 
@@ -134,7 +134,7 @@ def _whole(songs: Sequence[SongScores], stem: str) -> dict[str, Score]:
 def compare(
     songs: Sequence[SongScores], others: Sequence[SongScores]
 ) -> dict[str, dict[str, Difference]]:
-    """One system less another, by stem and metric, on the frames that both have.
+    """The difference of two systems, by stem and metric, on the frames that both have.
 
     Of each song the median over those frames of either; then, over the songs that both have, of
     the differences.
@@ -162,7 +162,7 @@ def _difference(
 
 
 def spread(rows: Sequence[Row]) -> dict[str, dict[str, Spread]]:
-    """Mean and deviation over the rows of one model's several trainings, by stem and metric."""
+    """Mean and standard deviation over trainings of one model, by stem and metric."""
     found: dict[str, dict[str, Spread]] = {}
     for stem, metrics in rows[0].scores.items():
         found[stem] = {}

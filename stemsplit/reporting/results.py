@@ -86,7 +86,7 @@ def write_result(
 def count_test_scoring(run: Path, corpus: str) -> int:
     """Count in RUN/result.json that the run was scored on a corpus's test songs; how often by now.
 
-    Who looks at test scores often enough chooses by them; so a reader should know.
+    Scoring the test set repeatedly selects models on it, so readers should know the count.
     """
 
     def counted(before: dict[str, Any]) -> dict[str, Any]:

@@ -32,7 +32,7 @@ LOUDEST = 2.0**16
 
 
 class Network(Protocol):
-    """What a separator asks of an architecture, which is a `torch.nn.Module` besides.
+    """The interface of an architecture, which is also a `torch.nn.Module`.
 
     One that names no views reads the mixture's waveform in place of them, and gives the stems'
     waveforms in place of a mask.
@@ -47,7 +47,7 @@ class Network(Protocol):
 
 
 class Separator(nn.Module):
-    """A front end, a network that makes masks of its views, and what turns masks into stems.
+    """A front end, a network that maps its views to masks, and a Wiener filter.
 
     `targets` are the stems that the network estimates, in its order. `residual` names what is left
     of the mixture; None where the targets are all there is: then what the Wiener filter leaves goes
@@ -98,7 +98,7 @@ class Separator(nn.Module):
 
     @property
     def description(self) -> dict[str, Any]:
-        """The arguments with which `checkpoint.build` makes this separator, as it is now."""
+        """The arguments of `checkpoint.build` that make this separator as it is now."""
         if self.network_description is None:
             raise InputError(
                 "this separator cannot be saved, since nothing says how to make its network again: "
@@ -127,15 +127,15 @@ class Separator(nn.Module):
 
     @property
     def stems(self) -> tuple[str, ...]:
-        """The names of all that comes out: the targets, then the residual."""
+        """The names of the output stems: the targets, then the residual."""
         return self.targets if self.residual is None else (*self.targets, self.residual)
 
     def estimate(self, batch: Batch) -> Estimate:
-        """The targets of a batch as the network gives them, for training: no Wiener filter."""
+        """Estimate the targets of a batch for training, without the Wiener filter."""
         return self._estimate(batch.mixture, batch.spectrum, batch.views)
 
     def _estimate(self, mixture: Waveform, spectrum: Spectrum, views: Views) -> Estimate:
-        """In float32, whatever precision the network runs in."""
+        """Estimate in float32, whatever precision the network runs in."""
         if not self.network.views:
             stems = self.network(mixture).float()
             return Estimate(lambda: self.front_end(stems), lambda: stems)
@@ -156,7 +156,7 @@ class Separator(nn.Module):
         return Estimate(spectra, waveforms, magnitudes)
 
     def forward(self, mixture: Waveform) -> Stems:
-        """All stems of an excerpt at the separator's own rate and channels; they sum to it."""
+        """Separate an excerpt at the separator's rate and channels; the stems sum to it."""
         scale = scale_below(LOUDEST, mixture.abs().amax(dim=(1, 2), keepdim=True))
         mixture = mixture * scale
         spectrum = self.front_end(mixture)
@@ -170,7 +170,7 @@ class Separator(nn.Module):
         return self.complete(targets, mixture) / scale[:, None]
 
     def _filter(self, spectra: StemSpectra, mixture: Spectrum) -> StemSpectra:
-        """The targets' spectra after the Wiener filter, which the residual takes part in."""
+        """Apply the Wiener filter, in which the residual is a source; return the targets."""
         if self.residual is not None:
             rest = mixture[:, None] - spectra.sum(dim=1, keepdim=True)
             spectra = torch.cat([spectra, rest], dim=1)
@@ -179,7 +179,7 @@ class Separator(nn.Module):
     def complete(
         self, targets: Stems, mixture: Waveform
     ) -> Float[Tensor, "batch all channel time"]:
-        """What the targets leave of the mixture: to the residual, or to all of them equally."""
+        """Give what the targets leave of the mixture to the residual, or to all targets equally."""
         rest = (mixture - targets.sum(dim=1))[:, None]
         if self.residual is None:
             return targets + rest / len(self.targets)
@@ -192,7 +192,7 @@ class Separator(nn.Module):
         sample_rate: int,
         progress: Callable[[float], None] | None = None,
     ) -> dict[str, Float[Tensor, "channel time"]]:
-        """The stems of a whole song, each with the song's channels, rate and exact length.
+        """Separate a song; each stem has the song's channels, sample rate and exact length.
 
         Overlapping chunks are separated one by one and cross-faded, so that memory holds the song,
         its stems and a chunk; where the separator has another rate, the song and its targets at
@@ -242,7 +242,7 @@ class Separator(nn.Module):
     def _overlap_add(
         self, song: Waveform, progress: Callable[[float], None] | None
     ) -> Float[Tensor, "all batch channel time"]:
-        """The targets of a whole song, from overlapping chunks; a residual's place is empty."""
+        """Separate a song in overlapping chunks; the residual's place stays empty."""
         device = self.front_end.window_function.device
         targets = len(self.targets)
         stems = torch.zeros(len(self.stems), *song.shape)
@@ -270,7 +270,7 @@ def check_finite(stems: Tensor, mixture: Tensor, start_seconds: float) -> None:
 def crossfades(
     time: int, chunk: int, overlap: int
 ) -> Iterator[tuple[int, Float[Tensor, " sample"]]]:
-    """Where each chunk starts, and its weights: at every sample of the song they sum to one."""
+    """The start of each chunk and its weights, which sum to one at every sample."""
     ramp = (torch.arange(overlap) + 0.5) / overlap
     for start in range(0, max(1, time - overlap), chunk - overlap):
         weight = torch.ones(min(chunk, time - start))
@@ -282,6 +282,6 @@ def crossfades(
 
 
 def fit(samples: Float[Tensor, "channel any"], time: int) -> Float[Tensor, "channel time"]:
-    """Cut, or filled up with silence, to `time` samples."""
+    """Cut or pad with silence to `time` samples."""
     samples = samples[:, :time]
     return nn.functional.pad(samples, (0, time - samples.shape[1]))

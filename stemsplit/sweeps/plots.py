@@ -31,7 +31,7 @@ class Cell(NamedTuple):
 
 
 class Scale(Enum):
-    """How a setting was tried: listed values are rows or columns, ranges are axes."""
+    """A swept setting: listed values are rows or columns, a range is an axis."""
 
     LISTED = "listed"
     LINEAR = "linear"
@@ -39,7 +39,7 @@ class Scale(Enum):
 
 
 class HeatMap(NamedTuple):
-    """Two settings and the trials that tell of both."""
+    """Two settings and the trials that have values of both."""
 
     across: str
     down: str
@@ -49,7 +49,7 @@ class HeatMap(NamedTuple):
 
 
 def in_order(values: Sequence[Value]) -> list[Any]:
-    """Each once: numbers first, by size; null and words after them."""
+    """Distinct values: numbers first, in ascending order, then null and words."""
     return sorted(
         dict.fromkeys(values),
         key=lambda value: (
@@ -59,7 +59,7 @@ def in_order(values: Sequence[Value]) -> list[Any]:
 
 
 def heat_maps(maps: Sequence[HeatMap], path: Path, title: str) -> None:
-    """Trials by pairs of settings as a PNG, coloured by their figure.
+    """Draw trials by pairs of settings as a PNG, coloured by their figure.
 
     The best is framed, what was pruned is small.
     """
@@ -121,7 +121,7 @@ def draw(axis: Axes, shown: HeatMap, scale: Normalize) -> None:
 def places(
     along: Axis, setting: str, scale: Scale, values: Sequence[Value]
 ) -> tuple[list[Any], int]:
-    """Where values lie along an axis, and how many rows or columns it has; an axis has none."""
+    """Positions of values along an axis, and its number of rows or columns (0 for a range)."""
     along.set_label_text(setting, parse_math=False)
     if scale is Scale.LISTED:
         distinct = in_order(values)

@@ -73,7 +73,7 @@ def ranking(sweep: Path, count: int, overrides: Sequence[str]) -> None:
 
 
 def spread_over(trials: Sequence[FrozenTrial], count: int, sweep: Path) -> list[FrozenTrial]:
-    """So many of the trials, evenly from the best to the worst."""
+    """Choose `count` trials, evenly spaced from the best to the worst."""
     if not LEAST <= count <= len(trials):
         raise InputError(
             f"--trials {count}: {sweep} has {len(trials)} finished trials, and a ranking takes at "
@@ -85,7 +85,7 @@ def spread_over(trials: Sequence[FrozenTrial], count: int, sweep: Path) -> list[
 
 
 def for_all(folder: Path, overrides: Sequence[str]) -> None:
-    """Refuse full trainings of other settings than those that lie in the folder."""
+    """Raise `InputError` if the folder holds full trainings with other settings."""
     settings = folder / "settings.json"
     if not settings.is_file():
         with replacing(settings) as partial:
@@ -98,7 +98,7 @@ def for_all(folder: Path, overrides: Sequence[str]) -> None:
 
 
 def trained(run: Path, words: Sequence[str]) -> Path:
-    """The folder of a training, gone on with where it was broken off, done where it is not."""
+    """Train or resume a run and return its folder; a finished run is left as it is."""
     if (run / "result.json").is_file():
         return run
     place = quote(str(run))
@@ -111,7 +111,7 @@ def trained(run: Path, words: Sequence[str]) -> Path:
 
 
 def monitored_in(run: Path, monitor: str) -> float:
-    """What the best checkpoint's validation gave; of a full training, which reports to no study."""
+    """The monitored figure of the best checkpoint of a full training, read from metrics.csv."""
     steps = read(run / "best.ckpt")["global_step"]
     points = read_metrics(run / "metrics.csv")[0].get(monitor, [])
     figures = [figure for step, figure in points if step < steps]  # rows count steps from 0

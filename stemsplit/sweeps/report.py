@@ -76,7 +76,7 @@ def report(study: optuna.Study, folder: Path) -> None:
 
 
 def page_of(folder: Path) -> str:
-    """The page of a sweep's folder, whether it has ended or not."""
+    """The HTML page of a sweep, finished or not."""
     study = study_in(folder)
     if not study.trials:
         raise InputError(f"{folder}: holds no trial yet")
@@ -123,7 +123,7 @@ def settings_in(trials: Sequence[FrozenTrial]) -> list[str]:
 
 
 def settings_of(trial: FrozenTrial) -> dict[str, Any]:
-    """What it tries, or is to try once it begins."""
+    """The settings that a trial has, or will have when it starts."""
     return trial.params or trial.system_attrs.get("fixed_params", {})
 
 
@@ -134,7 +134,7 @@ def shown(setting: Any) -> str:
 
 
 def tried_in(trials: Sequence[FrozenTrial]) -> list[str]:
-    """The settings of which there were several values, the learning rate first."""
+    """The settings with more than one value, the learning rate first."""
     found = [
         name
         for name in settings_in(trials)
@@ -144,7 +144,7 @@ def tried_in(trials: Sequence[FrozenTrial]) -> list[str]:
 
 
 def importance_in(study: optuna.Study) -> dict[str, float]:
-    """What share of the difference between trials each setting makes; none of too few trials."""
+    """The importance of each setting, as a share; empty for too few trials."""
     trials = study.trials
     tried = tried_in(trials)
     finished = [trial for trial in trials if trial.state == TrialState.COMPLETE]
@@ -156,7 +156,7 @@ def importance_in(study: optuna.Study) -> dict[str, float]:
 
 
 def state_of(trial: FrozenTrial) -> str:
-    """How a trial ended, and why where it did so before its time."""
+    """The state of a trial, and the reason if it was pruned or failed."""
     why = trial.user_attrs.get(PRUNED) or trial.user_attrs.get(ERROR)
     return trial.state.name.lower() + (f": {why}" if why else "")
 
@@ -167,7 +167,7 @@ def best_of(trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
 
 
 def value_of(trial: FrozenTrial) -> float | None:
-    """A trial's figure; of one that was pruned or still runs, the last that was seen."""
+    """The figure of a trial; for a pruned or running trial, the last one reported."""
     seen = trial.intermediate_values
     if trial.state in (TrialState.PRUNED, TrialState.RUNNING):
         value = seen[max(seen)] if seen else None
@@ -177,7 +177,7 @@ def value_of(trial: FrozenTrial) -> float | None:
 
 
 def heat_map(trials: Sequence[FrozenTrial], across: str, down: str) -> HeatMap:
-    """Of the trials that share both values, the best."""
+    """The best of the trials that share both values."""
     cells: dict[tuple[Any, Any], Cell] = {}
     scales = dict.fromkeys((across, down), Scale.LISTED)
     for trial in trials:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def values_of(override: Override) -> list[Any]:
-    """The listed values of a sweep, each once; what is no number, as a word of the command line."""
+    """The distinct values of a sweep; those that are no numbers stay command-line words."""
     values = [
         value if isinstance(value, bool | int | float | None) else Transformer.str(value)
         for value in override.sweep_iterator()
@@ -32,7 +32,7 @@ def interval_of(override: Override) -> IntervalSweep:
 
 
 def words_of(settings: Mapping[str, Any]) -> list[str]:
-    """A trial's settings as `values_of` keeps them, as words of the command line."""
+    """The settings of a trial as words of the command line."""
     return [
         f"{name}={value if isinstance(value, str) else Transformer.str(value)}"
         for name, value in settings.items()
@@ -40,7 +40,7 @@ def words_of(settings: Mapping[str, Any]) -> list[str]:
 
 
 def propose(trial: "optuna.Trial", axes: Mapping[str, Any]) -> None:
-    """Values for a trial, by the sampler or as they were listed; it keeps those that it has."""
+    """Suggest values for a trial; values that it has already are kept."""
     for name, values in axes.items():
         if not isinstance(values, IntervalSweep):
             trial.suggest_categorical(name, values)

@@ -114,7 +114,7 @@ class TrialSweeper(Sweeper):
             )
 
     def _plan(self, study: "optuna.Study", axes: Mapping[str, Any]) -> int:
-        """How many trials there are to be; those whose settings are known already wait in line."""
+        """Enqueue the trials whose settings are known; return the number of trials."""
         if self.sampler == "grid":
             for values in itertools.product(*axes.values()):
                 combination = dict(zip(axes, values, strict=True))
@@ -129,7 +129,7 @@ class TrialSweeper(Sweeper):
     def _next(
         self, study: "optuna.Study", axes: Mapping[str, Any], broken_off: list[int], total: int
     ) -> list[int]:
-        """The trials that run next, at a time: first those that were `broken_off`."""
+        """The trials that run next, at most `jobs`; interrupted trials come first."""
         from optuna.trial import Trial
 
         numbers, broken_off[: self.jobs] = broken_off[: self.jobs], []
@@ -143,7 +143,7 @@ class TrialSweeper(Sweeper):
         return numbers
 
     def _space(self, arguments: list[str]) -> tuple[dict[str, Any], list[str]]:
-        """What is tried, and what all trials have in common."""
+        """The swept settings, and the settings that all trials share."""
         axes: dict[str, Any] = {}
         fixed: list[str] = []
         parser = OverridesParser.create(self.loader)
@@ -181,7 +181,7 @@ class TrialSweeper(Sweeper):
         return axes, fixed
 
     def _settings(self, axes: Mapping[str, Any], fixed: Sequence[str]) -> dict[str, str]:
-        """What all trials have in common, as Hydra composes it.
+        """The composed settings that all trials share.
 
         What is misspelt or cannot be is found here, before there is a study: every value once.
         """
@@ -210,7 +210,7 @@ class TrialSweeper(Sweeper):
         }
 
     def _words(self, number: int, settings: Mapping[str, Any], fixed: Sequence[str]) -> list[str]:
-        """A job's command line. The folder's name may hang on what is tried: it is written out."""
+        """The command line of a job; it names the folder, which may depend on swept settings."""
         from stemsplit.settings.paths import quote
 
         folder, name = quote(str(self.folder)), quote(str(self.base.sweep.name))
@@ -224,7 +224,7 @@ class TrialSweeper(Sweeper):
         fixed: Sequence[str],
         settings: Mapping[str, str],
     ) -> None:
-        """Refuse a folder in which another sweep lies."""
+        """Raise `InputError` if the folder holds another sweep."""
         tried = {
             name: f"{values.start} to {values.end}"
             if isinstance(values, IntervalSweep)
@@ -254,7 +254,7 @@ class TrialSweeper(Sweeper):
             )
 
     def _run(self, study: "optuna.Study", numbers: Sequence[int], fixed: Sequence[str]) -> None:
-        """Train, and say what became of it; where the launcher fails, the others still have a turn.
+        """Run trials and record their results; if the launcher fails, later trials still run.
 
         (A job's own error comes back with it. What raises is a worker that was killed, a queue.)
         """
@@ -270,7 +270,7 @@ class TrialSweeper(Sweeper):
             self._tell(study, number, job)
 
     def _tell(self, study: "optuna.Study", number: int, job: JobReturn) -> None:
-        """What became of a trial; its figure is that of its best checkpoint."""
+        """Record the result of a trial: the figure of its best checkpoint."""
         from optuna.trial import Trial, TrialState
 
         from stemsplit.sweeps.trials import ERROR, PRUNED, figure_of
@@ -295,7 +295,7 @@ def one_line(error: Exception) -> str:
 
 
 def write_best(study: "optuna.Study", path: Path, space: Sequence[str]) -> None:
-    """The settings of the best trial as YAML, which ``tuned=`` takes; nothing where none ended.
+    """Write the settings of the best finished trial, if any, as YAML for ``tuned=``.
 
     Those of the sweep's own `space` that the command line fixed are among them. The first line is
     the command that trains with them on the full set.
@@ -332,6 +332,6 @@ def trials_in(study: "optuna.Study", *states: str) -> "list[optuna.trial.FrozenT
 
 
 def not_mended(study: "optuna.Study") -> "list[optuna.trial.FrozenTrial]":
-    """The failed trials whose place no other has taken."""
+    """The failed trials that have not been repeated."""
     mended = {trial.user_attrs.get(INSTEAD) for trial in study.trials}
     return [trial for trial in trials_in(study, "FAIL") if trial.number not in mended]

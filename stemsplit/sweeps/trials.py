@@ -29,7 +29,7 @@ PRUNERS = {
 
 
 def begin(folder: Path) -> optuna.Study:
-    """The study of a sweep that begins, or goes on: for the one process that hands out trials."""
+    """Create or open the study of a sweep, in the process that starts trials."""
     journal = folder.resolve() / JOURNAL
     mend(journal)
     with damage_in(journal):
@@ -42,7 +42,7 @@ def begin(folder: Path) -> optuna.Study:
 
 
 def study_in(folder: Path, pruner: str | None = None) -> optuna.Study:
-    """The study in FOLDER/study.journal, which any number of processes may read and write.
+    """Open the study in FOLDER/study.journal; several processes may read and write it.
 
     Raises `InputError` where there is none, or a damaged one.
     """
@@ -57,7 +57,7 @@ def study_in(folder: Path, pruner: str | None = None) -> optuna.Study:
 def pruner_named(name: str | None) -> optuna.pruners.BasePruner:
     if name not in PRUNERS:
         raise InputError(
-            f"callbacks.trial.pruner={name}: there is none such; choose null, median or halving"
+            f"callbacks.trial.pruner={name}: unknown pruner; choose null, median or halving"
         )
     return PRUNERS[name]()
 
@@ -78,7 +78,7 @@ def damage_in(journal: Path) -> Iterator[None]:
 
 
 def mend(journal: Path) -> None:
-    """Take off a last line that a killed process left unfinished; nothing could be added to it."""
+    """Remove an unfinished last line that a killed process left."""
     if not journal.is_file():
         return
     lock = JournalFileOpenLock(str(journal))
@@ -91,7 +91,7 @@ def mend(journal: Path) -> None:
 
 
 def check(monitor: str, pruner: str | None, targets: Sequence[str]) -> None:
-    """Raises `InputError` where a trial would end after its first epoch, or look for the worst."""
+    """Raise `InputError` for a monitor that no validation logs, or that falls as stems improve."""
     measured = [f"{RISING}{target}" for target in targets]
     if monitor not in measured:
         raise InputError(
@@ -102,7 +102,7 @@ def check(monitor: str, pruner: str | None, targets: Sequence[str]) -> None:
 
 
 def figure_of(checkpoint: Path) -> float:
-    """What was monitored when it was written; raises `InputError` where that is not finite."""
+    """The monitored figure of a checkpoint; raises `InputError` if it is not finite."""
     figure = read(checkpoint)["callbacks"].get(ReportTrial.__qualname__, {}).get(FIGURE, math.nan)
     if not math.isfinite(figure):
         raise InputError(f"{checkpoint}: has no finite figure of its validation")
@@ -156,7 +156,7 @@ class ReportTrial(L.Callback):
             self.pruned = trainer.should_stop = True
 
     def falls_behind(self, epoch: int, value: float, last: bool = False) -> bool:
-        """Report, and ask whether this trial is to end. A resumed epoch was reported before."""
+        """Report a figure and return whether to prune. A resumed epoch is not reported again."""
         if self.finished:
             return False
         if not math.isfinite(value):

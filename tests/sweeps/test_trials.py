@@ -72,7 +72,7 @@ def test_the_last_epoch_is_never_pruned_and_what_is_not_finite_always(others: Pa
     assert study_in(others).trials[number].user_attrs[PRUNED] == "not finite"
 
 
-def test_what_was_broken_off_when_it_was_to_end_ends(others: Path) -> None:
+def test_resumed_pruned_trial_stops(others: Path) -> None:
     number = study_in(others).ask().number
     words = (str(others), number, "validation/sdr/vocals", "median")
     assert not ReportTrial(*words).pruned
