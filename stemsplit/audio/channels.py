@@ -21,7 +21,7 @@ USUAL_LAYOUTS = {
 
 
 def with_channels(samples: Samples, channels: int) -> Float32[np.ndarray, "_ time"]:
-    """Mono copied to every channel, or all channels averaged to mono."""
+    """Copy mono to every channel, or average all channels to mono."""
     present = len(samples)
     if present == channels:
         return samples
@@ -51,7 +51,7 @@ def downmix(audio: Audio, channels: int) -> tuple[Audio, str]:
 
 
 def to_layout(samples: Samples, layout: str, target: str) -> Float32[np.ndarray, "_ time"]:
-    """The same sound in another layout: mono and stereo as in `with_channels`, others mixed."""
+    """Convert to another layout: mono and stereo as in `with_channels`, others by mixing."""
     channels = av.AudioLayout(target).nb_channels
     if max(len(samples), channels) <= 2:
         return with_channels(samples, channels)

@@ -13,7 +13,7 @@ MOST_PLACES = 3  # gaps that are listed one by one
 def damage_of(
     path: Path, container: av.container.InputContainer, timeline: Timeline, ends_early: bool
 ) -> tuple[list[str], list[str]]:
-    """What was lost, and what only a corpus must not have."""
+    """Describe what was lost, and oddities that only a corpus must not have."""
     losses: list[str] = []
     oddities: list[str] = []
     if timeline.gaps:

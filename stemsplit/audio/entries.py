@@ -22,7 +22,7 @@ Name = TypeVar("Name", bound=str)
 
 
 def is_audio(path: Path) -> bool:
-    """By the suffix of its name."""
+    """Whether a file is audio, judged by the suffix of its name."""
     return path.suffix.lower() in (*FORMATS, *OTHER_AUDIO)
 
 
@@ -75,7 +75,7 @@ def check_links(entries: Sequence[Path]) -> None:
 
 
 def subset_folders(root: Path, subsets: Sequence[Name]) -> list[Name]:
-    """Those of the subsets that have a folder in `root`.
+    """The subsets that have a folder in `root`.
 
     Raises `InputError` for a folder that seems to be a subset's under another name: its songs would
     be missed without a word.

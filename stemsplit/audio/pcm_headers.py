@@ -53,7 +53,7 @@ def declared_pcm_seconds(path: Path, container: str) -> float | None:
 
 
 def _data_bytes(container: str, size: int, long_size: int) -> int:
-    """0 where the length was not known when the file was written."""
+    """The size of the data chunk, or 0 if the writer did not know the length."""
     if long_size:
         return long_size
     if container == "wav":

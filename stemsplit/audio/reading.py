@@ -34,12 +34,12 @@ class Decoded(NamedTuple):
 
 
 def read(path: Path, stream: int = 0) -> Audio:
-    """One audio stream of a file; raises `InputError` where any of it is missing."""
+    """Decode one audio stream of a file; raises `InputError` if any of it is missing."""
     return read_streams(path, [stream])[0]
 
 
 def read_streams(path: Path, streams: Sequence[int]) -> list[Audio]:
-    """Several audio streams of a file, decoded in one pass.
+    """Decode several audio streams of a file in one pass.
 
     Raises `InputError` where the file is missing, not audio, cut short, damaged, holds fewer
     streams, or where a sample is not a number.
@@ -52,7 +52,7 @@ def read_streams(path: Path, streams: Sequence[int]) -> list[Audio]:
 
 
 def read_song(path: Path) -> Song:
-    """The first audio stream of a file, as far as it can be decoded.
+    """Decode the first audio stream of a file as far as possible.
 
     What cannot be decoded is silent, so that nothing after it moves. Raises `InputError` where the
     file is missing, holds no audio, or where a sample is not a number.

@@ -14,7 +14,7 @@ BLOCK = 2**20  # samples
 
 
 def write(path: Path, samples: Samples, sample_rate: int) -> None:
-    """A 32-bit float WAV file: nothing clips, and stems still sum to the mixture."""
+    """Write a 32-bit float WAV file: nothing clips, and stems still sum to the mixture."""
     form = container_of(samples.nbytes)
     with (
         replacing(path) as partial,

@@ -51,7 +51,7 @@ class Loss:
 
 
 def with_residual(estimate: Estimate, batch: Batch) -> tuple[Estimate, Batch]:
-    """Both with one stem more, what the others leave of the mixture."""
+    """Add the residual to estimate and batch: what the targets leave of the mixture."""
 
     def complete(targets: Parts, mixture: Whole) -> Inexact[Tensor, "batch all channel *form"]:
         return torch.cat([targets, (mixture - targets.sum(dim=1))[:, None]], dim=1)
@@ -72,7 +72,7 @@ def with_residual(estimate: Estimate, batch: Batch) -> tuple[Estimate, Batch]:
 
 
 def projected(estimate: Estimate, batch: Batch) -> Estimate:
-    """The nearest stems that sum to the mixture: each takes an equal share of what is left.
+    """Project the stems onto the mixture: each gets an equal share of what is left.
 
     (Wisdom et al., "Differentiable consistency constraints for improved deep speech enhancement",
     ICASSP 2019.)

@@ -109,7 +109,7 @@ class SeparationModule(L.LightningModule):
                 self.validation_scores.setdefault(f"{score}/{target}", []).extend(found)
 
     def on_validation_epoch_end(self) -> None:
-        """SDR and its gain over the mixture's, before the Wiener filter.
+        """Log SDR and its gain over the mixture, before the Wiener filter.
 
         Medians over the excerpts in which the stem sounds.
         """
@@ -186,7 +186,7 @@ class SeparationModule(L.LightningModule):
 
 
 class Mean:
-    """The running mean of a loss over excerpts, those of all processes.
+    """The running mean of a loss over the excerpts of all processes.
 
     (Lightning's own, with sync_dist, waits for ever where a progress bar of one process asks.)
     """

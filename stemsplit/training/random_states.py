@@ -12,7 +12,7 @@ States = dict[str, Any]
 
 
 def random_states() -> list[States]:
-    """Of every process of the training (all have to call it)."""
+    """The random states of all processes of the training; every process must call this."""
     # What the package draws has generators of its own; a network from elsewhere may use these.
     kind, words, *rest = np.random.get_state(legacy=True)  # noqa: NPY002
     states: States = {
@@ -26,7 +26,7 @@ def random_states() -> list[States]:
 
 
 def restore(all_states: list[States]) -> None:
-    """Those of this process; one that was not there before keeps its own."""
+    """Restore the state of this process; a new process keeps its own."""
     if processes.rank() >= len(all_states):
         return
     states = all_states[processes.rank()]

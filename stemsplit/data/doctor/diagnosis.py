@@ -22,7 +22,7 @@ def listing_findings(
     validation_tracks: Sequence[str] | None = None,
     headers: Headers | None = None,
 ) -> list[Finding]:
-    """What can be told in moments, because nothing is decoded; training runs this too.
+    """Findings that need no decoding; training reports them too.
 
     `tracks` are as the corpus lists them; `stems`, `channels` and `validation_tracks` are what
     training will ask of them. `headers` are read unless they are given.
@@ -46,7 +46,7 @@ def _refusals(
     stems: Sequence[str],
     validation_tracks: Sequence[str] | None,
 ) -> Iterator[Finding]:
-    """What training itself would refuse, in its own words."""
+    """Faults for which a training would refuse the corpus, in the training's words."""
     for track in tracks:
         try:
             with_stems([track], stems)
@@ -73,7 +73,7 @@ def _refusals(
 
 
 def _unlisted(root: Path, tracks: Sequence[Track]) -> Iterator[Finding]:
-    """What lies among the songs and holds audio like them, but was not listed."""
+    """Notes on files and folders with audio that are not read as songs."""
     paths = {source.path for track in tracks for source in sources(track).values()}
     listed = paths | {path.parent for path in paths}
     for folder in (root / "train", root / "valid", root / "test"):
@@ -117,7 +117,7 @@ def _headers_missing(tracks: Sequence[Track], headers: Headers) -> Iterator[Find
 
 
 def _forms_differ(tracks: Sequence[Track], headers: Headers, channels: int) -> Iterator[Finding]:
-    """Rates and channels, between the songs and within each."""
+    """Findings on sample rates and channels that differ between songs or within a song."""
     forms: dict[tuple[int, int], list[str]] = {}
     for track in tracks:
         own = {
@@ -170,7 +170,7 @@ def is_exact(header: Header | str) -> bool:
 
 
 def length_text(stem: str, longer: float, against: str) -> str | None:
-    """None where the lengths agree but for a coder's delay and padding."""
+    """A text on lengths that differ by more than a coder's delay and padding, else None."""
     if abs(longer) <= LENGTH_SECONDS:
         return None
     comparison = "longer" if longer > 0 else "shorter"

@@ -28,7 +28,7 @@ LOSSLESS_MATCH_DB = 45.0
 
 @dataclass
 class Examination:
-    """What was found out about a song.
+    """The findings and figures of a song.
 
     `match_db` is the mixture's level over that of its difference from the stems' sum; None where
     either is missing or unreadable. `match_db_of_channels` is the same for each channel, where it
@@ -52,7 +52,7 @@ def examine_all(
     parts: Collection[str] | None = None,
     report: Callable[[], object] = lambda: None,
 ) -> list[Examination]:
-    """Every track, in parallel; `report` is called after each.
+    """Examine every track in parallel; `report` is called after each.
 
     `parts` are the stems that make up every mixture, None where there may be more in it.
     Of each track in work the mixture, one stem and the stems' sum are in memory, decoded.
@@ -114,7 +114,7 @@ def _decode(song: Examination, name: str, source: AudioSource) -> audio.Audio | 
 
 
 def _converted(stem: audio.Audio, like: audio.Audio) -> audio.Audio:
-    """At the rate of another stream, and with its channels."""
+    """Convert to the sample rate and channels of another stream."""
     samples = stem.samples
     if len(samples) not in (1, len(like.samples)):
         samples = audio.with_channels(samples, 1)
@@ -154,7 +154,7 @@ def _check_level(song: Examination, name: str, stream: audio.Audio) -> None:
 
 
 def _runs(hit: np.ndarray) -> np.ndarray:
-    """Where runs of `CLIPPED_RUN` or more begin."""
+    """The starts of runs of at least `CLIPPED_RUN` clipped samples."""
     if not hit.any():
         return np.zeros(0, int)
     edges = np.diff(np.pad(hit.astype(np.int8), 1))
@@ -165,7 +165,7 @@ def _runs(hit: np.ndarray) -> np.ndarray:
 def _check_lengths(
     song: Examination, lengths: dict[str, float], mixture: audio.Audio | None, headers: Headers
 ) -> None:
-    """Against the mixture or, without one, the longest stem; but for what headers told before."""
+    """Compare lengths with the mixture or, without one, with the longest stem."""
     exact = {name for name, source in sources(song.track).items() if is_exact(headers[source])}
     against = "mixture" if mixture is not None else "longest stem"
     expected = max(lengths.values(), default=0.0) if mixture is None else _seconds(mixture)
@@ -182,7 +182,7 @@ def _check_match(
     lossless: bool,
     must: bool,
 ) -> None:
-    """The mixture against the sum of its stems, over the mixture's length."""
+    """Compare the mixture with the sum of its stems, over the mixture's length."""
     rest = mixture.samples.copy()
     time = min(rest.shape[1], total.samples.shape[1])
     rest[:, :time] -= total.samples[:, :time]
@@ -205,7 +205,7 @@ def _check_match(
 
 
 def _by_channel(matches: Sequence[float | None]) -> str:
-    """Empty where the channels meet alike."""
+    """The match of each channel in words; empty if the channels match equally."""
     known = [match for match in matches if match is not None]
     if len(known) < 2 or max(known) < LEAST_MATCH_DB:
         return ""
@@ -214,14 +214,14 @@ def _by_channel(matches: Sequence[float | None]) -> str:
 
 
 def _ratio_db(signal: float, error: float) -> float | None:
-    """None for a signal that is silent."""
+    """A ratio of energies in dB, or None for a silent signal."""
     if signal < 10 ** (SILENT_DB / 10):
         return None
     return float(10 * np.log10(signal / (error + 1e-15 * signal)))
 
 
 def duplicates(songs: Sequence[Examination]) -> Iterator[Finding]:
-    """Songs of the same audio, whatever their names; a fault where they are in different splits."""
+    """Songs with the same audio; a fault if they are in different splits."""
     heard = [(song.track, song.bits) for song in songs if song.bits is not None]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         rows = pool.map(

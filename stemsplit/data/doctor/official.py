@@ -30,7 +30,7 @@ def layout(root: Path, tracks: Sequence[Track]) -> str | None:
 
 
 def wrong_counts(root: Path, tracks: Sequence[Track], headers: Headers) -> Iterator[Finding]:
-    """MUSDB18 itself, told by its validation songs, with songs too few or too many."""
+    """A finding if MUSDB18, recognised by its validation songs, has a wrong number of songs."""
     if layout(root, tracks) is None or (missing := _missing_names(root, tracks)) is None:
         return
     text = _counts(root, tracks)
@@ -43,7 +43,7 @@ def wrong_counts(root: Path, tracks: Sequence[Track], headers: Headers) -> Itera
 
 
 def other_corpus(root: Path, tracks: Sequence[Track]) -> Iterator[Finding]:
-    """Another corpus in MUSDB18's layout."""
+    """A note if the layout is MUSDB18's but the songs are not."""
     if layout(root, tracks) is not None and _missing_names(root, tracks) is None:
         text = f"{_counts(root, tracks)}: another corpus in its layout"
         yield Finding("note", "official counts", "", text)

@@ -8,7 +8,7 @@ Key = tuple[int, int]
 
 
 def named(trainer: L.Trainer, keys: list[Key]) -> str:
-    """Songs and places of the chunks; their keys where no data module knows them."""
+    """Songs and positions of the excerpts, or their keys if no data module knows them."""
     data = cast(Any, trainer).datamodule
     chunks = [f"chunk {key}" for key in keys] if data is None else data.describe(keys)
     return " | ".join(chunks)

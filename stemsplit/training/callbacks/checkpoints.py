@@ -13,7 +13,7 @@ from stemsplit.files import replacing
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes beside the checkpoint and renames: a kill leaves the one before."""
+    """Writes to a temporary name and renames, so a killed training leaves the last checkpoint."""
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None

@@ -87,7 +87,7 @@ class Excerpts(L.Callback):
             self._show(trainer, pl_module, epoch)
 
     def _due(self, epoch: int) -> bool:
-        """Not every epoch need be validated, and a resumed run takes some again."""
+        """Whether excerpts are due. Not every epoch is validated; a resumed run repeats some."""
         spacing = self.spacing(epoch)
         estimates = [
             one
@@ -101,7 +101,7 @@ class Excerpts(L.Callback):
         )
 
     def spacing(self, epoch: int) -> int:
-        """How many epochs apart those are that are kept in this one."""
+        """The number of epochs between kept excerpts at this epoch."""
         spacing = self.every
         while epoch >= KEPT * spacing:
             spacing *= 2
@@ -170,7 +170,7 @@ class Excerpts(L.Callback):
         return found
 
     def _index(self, rate: int) -> list[dict[str, Any]]:
-        """What there is; the index of other excerpts is begun anew, with their true sounds."""
+        """Read the index, or start a new one with the references if the excerpts have changed."""
         assert self._excerpts is not None
         new = [
             {
@@ -199,7 +199,7 @@ class Excerpts(L.Callback):
         return new
 
     def _thin_out(self, index: list[dict[str, Any]], epoch: int) -> None:
-        """Of every `spacing` epochs the first that there is, and this one."""
+        """Keep the first excerpt of every `spacing` epochs, and the present one."""
         spacing = self.spacing(epoch)
         for excerpt in index:
             for of_stem in excerpt["stems"].values():
@@ -226,7 +226,7 @@ class Excerpts(L.Callback):
 
 
 def read_index(folder: Path) -> list[dict[str, Any]]:
-    """The excerpts of a run's folder ``excerpts``; none where it has none, or a damaged index."""
+    """Read the index of a run's ``excerpts``; empty if it is missing or damaged."""
     try:
         excerpts: list[dict[str, Any]] = json.loads((folder / "index.json").read_text())["excerpts"]
     except (FileNotFoundError, ValueError, KeyError, TypeError):
@@ -240,7 +240,7 @@ def without_estimates(excerpt: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def loudest(track: StoredTrack, stem: str, time: int) -> tuple[float, int]:
-    """The energy of the loudest `time` samples of a stem, to a block, and where they start."""
+    """The energy and the start of the loudest `time` samples of a stem, to the block."""
     levels = track.levels[track.stems.index(stem)].astype(np.float64)
     block = block_length(track.sample_rate)
     sums = np.cumsum(np.concatenate([[0.0], levels]))
@@ -251,7 +251,7 @@ def loudest(track: StoredTrack, stem: str, time: int) -> tuple[float, int]:
 
 
 def write_mp3(path: Path, samples: Samples, sample_rate: int) -> None:
-    """What every browser and telephone plays; of more than two channels the mean."""
+    """Write an MP3 file, which every browser plays; more than two channels are averaged."""
     if len(samples) > 2:
         samples = samples.mean(axis=0, keepdims=True)
     if sample_rate not in MP3_RATES:
@@ -263,7 +263,7 @@ def write_mp3(path: Path, samples: Samples, sample_rate: int) -> None:
 
 
 def sdr(reference: Samples, estimate: Samples) -> float | None:
-    """In dB; None where the reference is silent."""
+    """The SDR in dB, or None for a silent reference."""
     if not reference.any():
         return None
     pair = (torch.from_numpy(samples)[None, None] for samples in (reference, estimate))

@@ -21,11 +21,11 @@ LOWER = "lower optimizer.lr, or train with model.normalise=true"
 
 
 class DivergedError(InputError):
-    """Not the songs but the settings made the loss or a gradient infinite."""
+    """The settings, not the songs, made the loss or a gradient NaN or infinite."""
 
 
 class StopWhenNotFinite(L.Callback):
-    """Raises an error before the step that a loss or a gradient would spoil the weights with.
+    """Raises an error before a NaN or infinite loss or gradient reaches the weights.
 
     `DivergedError` where the network is at fault, else `InputError`. It names the songs and places
     of the batch, the layer, and the last good checkpoint. Of a loss, that is the first module whose
@@ -102,7 +102,7 @@ class StopWhenNotFinite(L.Callback):
 def fault_of_loss(
     trainer: L.Trainer, module: L.LightningModule, batch: Batch
 ) -> tuple[str, list[Key]]:
-    """Where a loss stopped being finite, and the chunks that can have brought it about."""
+    """The first layer that is not finite, and the excerpts that may have caused it."""
     parts = {"stems": batch.stems, "mixture": batch.mixture}
     for name, part in parts.items():
         bad = ~part.isfinite().flatten(1).all(dim=1)
@@ -150,7 +150,7 @@ def fault_of_gradient(trainer: L.Trainer, module: L.LightningModule, batch: Batc
 
 
 def run_again(trainer: L.Trainer, module: L.LightningModule, batch: Batch, see: Any) -> None:
-    """The network on a batch as in training, but without gradients, under the eyes of `see`.
+    """Run the network on a batch as in training, without gradients, and call `see` per layer.
 
     (Where batch norm is over all processes it is not: the others do not run the batch again.)
     """
@@ -166,7 +166,7 @@ def run_again(trainer: L.Trainer, module: L.LightningModule, batch: Batch, see: 
 
 
 def finite(value: Any) -> bool:
-    """Every number in it: a tensor, or tensors in tuples, lists and dicts; None holds none."""
+    """Whether all numbers are finite in a tensor, or in tuples, lists and dicts of tensors."""
     if isinstance(value, Tensor):
         return bool(value.isfinite().all())
     if isinstance(value, dict):

@@ -34,7 +34,7 @@ class LayerHistory:
         self.over = False
 
     def add(self, step: int, figures: Figures, order: Sequence[str]) -> str | None:
-        """Remember a step's figures; says which layer, in forward `order`, is the first to blow up.
+        """Add a step's figures; return the first layer, in forward `order`, that blows up.
 
         That is one beyond `factor` times the median of its own figures so far, or not finite. None
         where there is none, or where it was found before.
@@ -72,7 +72,7 @@ class LayerHistory:
         return None
 
     def _usual(self, quantity: str, name: str) -> float:
-        """The median so far; 0 where there is none, as of a layer that starts from zero."""
+        """The median so far, or 0 if there is none, as for a layer that starts from zero."""
         series = self.series.get(quantity, {}).get(name, [])
         values = [value for _, value in series if math.isfinite(value)]
         return median(values) if len(values) >= ENOUGH else 0.0
@@ -99,7 +99,7 @@ class LayerHistory:
 
 
 def causes_first(order: Sequence[str]) -> Iterable[tuple[str, str]]:
-    """Quantities and layers as one brings about the next; `order` is that of the forward pass."""
+    """Quantities and layers in causal order; `order` is that of the forward pass."""
     for name in order:
         yield "weight", name
     for name in order:

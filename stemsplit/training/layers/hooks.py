@@ -28,13 +28,13 @@ def layers(network: nn.Module) -> dict[str, nn.Module]:
 
 
 def compiled(network: nn.Module) -> bool:
-    """Whether a part of it is compiled in place: that part runs without the hooks of its layers."""
+    """Whether a part is compiled in place, which runs without the hooks of its layers."""
     # torch has no public word for what `Module.compile` leaves behind.
     return any(module._compiled_call_impl is not None for module in network.modules())
 
 
 def root_mean_square(*tensors: Tensor) -> Figure:
-    """Of all their elements, on their device; a complex number counts by its magnitude."""
+    """Root mean square of all elements, on their device; complex numbers by magnitude."""
     parts = [part.abs() if part.is_complex() else part for part in tensors]
     norms = [  # of half-precision numbers too, in float32
         torch.linalg.vector_norm(part, dtype=torch.promote_types(part.dtype, torch.float32))
@@ -44,7 +44,7 @@ def root_mean_square(*tensors: Tensor) -> Figure:
 
 
 def main_tensor(value: Any) -> Tensor | None:
-    """The tensor of floats that a layer gives or takes: itself, or the first of a tuple."""
+    """The float tensor that a layer receives or returns: itself, or the first of a tuple."""
     if isinstance(value, tuple) and value:
         value = value[0]
     if isinstance(value, Tensor) and (value.is_floating_point() or value.is_complex()):
@@ -53,7 +53,7 @@ def main_tensor(value: Any) -> Tensor | None:
 
 
 class Probe:
-    """Measures what passes through the layers of a network while it is attached.
+    """Measures inputs, outputs and gradients of a network's layers while attached.
 
     ``figures[place][layer]`` are root mean squares on the device: at the places ``activation/in``
     and ``activation/out`` of the layer's input and output, at ``gradient/in`` and ``gradient/out``
@@ -109,7 +109,7 @@ class Probe:
 
 @contextmanager
 def watching(network: nn.Module, see: Callable[[str, nn.Module, Any, Any], None]) -> Iterator[None]:
-    """Every module that is called inside, as it ends: `see(name, module, inputs, output)`.
+    """Call `see(name, module, inputs, output)` after every module that runs inside.
 
     What is compiled runs as it is written: it would else be compiled anew.
     """

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 
 class LayerNorms(L.Callback):
-    """Logs how large what happens in every layer is, and warns of the first layer that blows up.
+    """Logs norms of every layer, and warns of the first layer that blows up.
 
     A layer is a module of the separator's network with parameters of its own. At every `every`-th
     optimiser step, the first included, it logs
@@ -137,7 +137,7 @@ def metric(quantity: str, layer: str) -> str:
 
 
 def sizes_of_weights(network: nn.Module) -> dict[str, dict[str, Figure]]:
-    """Of the weights of every layer, and of their gradients where they have any."""
+    """Norms of the weights of every layer, and of their gradients."""
     found: dict[str, dict[str, Figure]] = {"weight": {}, "gradient": {}}
     for name, layer in layers(network).items():
         weights = list(layer.parameters(recurse=False))
@@ -151,7 +151,7 @@ def sizes_of_weights(network: nn.Module) -> dict[str, dict[str, Figure]]:
 def scaled_back(
     figures: dict[str, dict[str, Figure]], scaler: Any, optimizer: torch.optim.Optimizer
 ) -> dict[str, dict[str, Figure]]:
-    """Gradients without the factor that float16's loss scaling has put on them."""
+    """Gradients without the factor of float16's loss scaling."""
     scaled = {"gradient/in", "gradient/out"}
     # A fused optimiser takes it off in its step, others have done so by now.
     if getattr(optimizer, "_step_supports_amp_scaling", False):
@@ -164,7 +164,7 @@ def scaled_back(
 
 
 def only_finite_gradients(figures: Figures) -> Figures:
-    """Infinite ones are how float16's loss scaling finds its factor: they say nothing here."""
+    """Drop infinite gradients, by which float16's loss scaling finds its factor."""
     return {
         quantity: {
             name: value
@@ -176,7 +176,7 @@ def only_finite_gradients(figures: Figures) -> Figures:
 
 
 def on_host(figures: dict[str, dict[str, Tensor]]) -> Figures:
-    """As numbers; the device is waited for once."""
+    """Convert tensors to numbers, with one synchronisation of the device."""
     flat = [figure for of_layers in figures.values() for figure in of_layers.values()]
     numbers = iter(torch.stack(flat).tolist())
     return {

@@ -58,7 +58,7 @@ class MetricsCsv(Logger):
             self._append()
 
     def _append(self) -> None:
-        """Write the last row; all of them where it has a column that is not there yet."""
+        """Append the last row, or rewrite the file if the row has a new column."""
         if not set(self.rows[-1]) <= set(self.columns):
             self._write()
             return

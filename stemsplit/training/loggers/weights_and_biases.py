@@ -22,7 +22,7 @@ SECONDS_TO_FINISH = 600  # … until what is not sent by then is left for `wandb
 
 
 class Record:
-    """Which W&B run belongs to a run's folder, and the last step at which it has each metric.
+    """The W&B run of a run's folder, and the last step of each metric in it.
 
     Raises `InputError` where its file is damaged.
     """
@@ -47,7 +47,7 @@ class Record:
 
 
 class WeightsAndBiases(WandbLogger):
-    """Lightning's logger, and what it does not know: excerpts, tables of scores, checkpoints.
+    """Lightning's logger, extended by excerpts, tables of scores and checkpoints.
 
     What a resumed training logs of steps that it takes again, `record` has already: it is left out,
     since W&B would keep both.
@@ -72,7 +72,7 @@ class WeightsAndBiases(WandbLogger):
 
     @rank_zero_only
     def log_excerpt(self, number: int, files: Mapping[str, Path], epoch: int, step: int) -> None:
-        """Sounds and pictures as ``excerpts/NUMBER/STEM/{reference,estimate,spectrograms}``."""
+        """Log audio and pictures as ``excerpts/NUMBER/STEM/{reference,estimate,spectrograms}``."""
         media: dict[str, Any] = {
             f"excerpts/{number}/{name}": (wandb.Image if path.suffix == ".png" else wandb.Audio)(
                 str(path), caption=f"epoch {epoch}"
@@ -83,7 +83,7 @@ class WeightsAndBiases(WandbLogger):
 
     @rank_zero_only
     def log_scores(self, subset: str, rows: Rows, step: int) -> None:
-        """The table of scores as ``scores/SUBSET``."""
+        """Log the table of scores as ``scores/SUBSET``."""
         table = wandb.Table(
             columns=["system", "stem", "metric", "statistic", "value", "low", "high", "songs"],
             data=[
@@ -101,7 +101,7 @@ class WeightsAndBiases(WandbLogger):
 
     @rank_zero_only
     def log_checkpoint(self, path: Path) -> None:
-        """As an artifact of the run; what is offline stays in the run's folder."""
+        """Log the checkpoint as an artifact of an online run."""
         if not self.experiment.offline:
             artifact = wandb.Artifact(f"{self.experiment.id}-{path.stem}", type="model")
             artifact.add_file(str(path))
@@ -115,7 +115,7 @@ class WeightsAndBiases(WandbLogger):
 
 @contextmanager
 def unless_unanswered(what: str) -> Iterator[None]:
-    """Around what asks the server at once: a network that is gone ends no training."""
+    """Catch errors of a lost network around requests to the server, so training goes on."""
     try:
         yield
     except (wandb.Error, OSError) as error:
@@ -138,7 +138,7 @@ def weights_and_biases(
     group: str | None = None,
     resume: str | None = None,
 ) -> WeightsAndBiases:
-    """A run of its own; where `resume` says so, the run that was begun in `folder` goes on.
+    """Start a new W&B run, or with `resume` continue the run of `folder`.
 
     Offline where no key is set or no server answers, unless ``WANDB_MODE`` says otherwise. An
     offline run is kept in `folder` and can be sent later with ``wandb sync``.
