@@ -73,9 +73,8 @@ def examine_corpus(config: DictConfig) -> dict[str, Any]:
     root = Path(os.path.realpath(Path(data.root).expanduser()))
     tracks = make(data.lister, "data.lister")(root)
     try:
-        beside = combined(tracks, [Corpus(**make(corpus, "data.also")) for corpus in data.also])[
-            len(tracks) :
-        ]
+        others = [Corpus(**make(corpus, "data.also")) for corpus in data.also]
+        beside = combined(tracks, others)[len(tracks) :]
         refusals = []
     except InputError as error:
         beside, refusals = [], [Finding("fault", "data.also", "", str(error))]

@@ -116,9 +116,9 @@ def lightning_signals() -> Iterator[None]:
 
 
 def trial(config: DictConfig) -> None:
-    """Run a job of a sweep: resume an interrupted one, leave a finished one as it is.
+    """Run a job of a sweep, or resume it; a finished job is skipped.
 
-    What a killed sweep started may outlive it (a cluster's job): it is waited for.
+    A job may outlive its killed sweep, as on a cluster. The next sweep then waits for the job.
     """
     if current_process().name.startswith("Loky"):  # joblib's, which would train on, then idle
         processes.end_with_parent()

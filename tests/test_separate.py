@@ -290,7 +290,6 @@ def test_full_disk_while_combining_is_one_line_and_leaves_nothing(
 
 
 @pytest.mark.usefixtures("here")
-@pytest.mark.usefixtures("here")
 def test_refused_input_leaves_no_new_folder(checkpoint: Path) -> None:
     Path("noaudio.txt").write_text("no audio")
     refused(checkpoint, "noaudio.txt")
@@ -299,6 +298,7 @@ def test_refused_input_leaves_no_new_folder(checkpoint: Path) -> None:
     assert [path.name for path in Path().iterdir()] == ["noaudio.txt"]
 
 
+@pytest.mark.usefixtures("here")
 def test_unusable_output_of_combine_shows_before_checkpoints_are_loaded(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -98,7 +98,7 @@ class Separator(nn.Module):
 
     @property
     def description(self) -> dict[str, Any]:
-        """The arguments of `checkpoint.build` that make this separator as it is now."""
+        """The arguments with which `checkpoint.build` builds a copy of this separator."""
         if self.network_description is None:
             raise InputError(
                 "this separator cannot be saved, since nothing says how to make its network again: "

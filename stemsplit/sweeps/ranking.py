@@ -98,7 +98,7 @@ def for_all(folder: Path, overrides: Sequence[str]) -> None:
 
 
 def trained(run: Path, words: Sequence[str]) -> Path:
-    """Train or resume a run and return its folder; a finished run is left as it is."""
+    """Train or resume a run, unless it is finished; return its folder."""
     if (run / "result.json").is_file():
         return run
     place = quote(str(run))

@@ -37,8 +37,8 @@ def check_parts(module: SeparationModule, trainer: L.Trainer) -> None:
     loss, residual = module.loss, module.separator.residual
     if isinstance(loss, Loss) and loss.mixture_consistent and not loss.residual and residual:
         raise InputError(
-            "loss.residual=null: with loss.mixture_consistent=true the targets would have to sum "
-            f"to the mixture, which holds {residual} too; leave loss.residual as it is"
+            "loss.residual=null: the targets alone do not sum to the mixture, as "
+            f"loss.mixture_consistent=true requires; say loss.residual={residual}"
         )
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from stemsplit import configuration, train
-from stemsplit.command_line.prepared import composed, prepared
+from stemsplit.command_line.composition import composed
+from stemsplit.command_line.prepared import prepared
 from stemsplit.data.datamodule import StemDataModule
 from stemsplit.errors import InputError
 
@@ -111,7 +112,7 @@ def test_a_bad_setting_is_one_line(command: str, words: str, says: str, folder: 
         (["loss=multi_resolution_stft", "loss.function.hop=5000"], "hop 5000 does not suit"),
         (
             ["loss.residual=null", "loss.mixture_consistent=true"],
-            "loss.residual=null: with loss.mi",
+            "loss.residual=null: the targets alone",
         ),
         (["callbacks.best.monitor=foo"], "callbacks.best.monitor=foo: a training has no such fig"),
         (["callbacks.early_stopping.monitor=validation/sdr/drums"], "choose one of train/loss, "),

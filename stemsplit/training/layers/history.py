@@ -72,7 +72,7 @@ class LayerHistory:
         return None
 
     def _usual(self, quantity: str, name: str) -> float:
-        """The median so far, or 0 if there is none, as for a layer that starts from zero."""
+        """The median so far; 0 while there are too few finite values."""
         series = self.series.get(quantity, {}).get(name, [])
         values = [value for _, value in series if math.isfinite(value)]
         return median(values) if len(values) >= ENOUGH else 0.0
