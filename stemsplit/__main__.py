@@ -29,7 +29,7 @@ def main() -> None:
     if command not in COMMANDS:
         with one_line_errors():
             raise InputError(
-                f"{command}: there is no such command{near(command, COMMANDS)}; "
+                f"{command}: unknown command{near(command, COMMANDS)}; "
                 f"choose one of {', '.join(COMMANDS)}"
             )
     sys.argv[1:] = arguments[1:]

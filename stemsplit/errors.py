@@ -102,7 +102,7 @@ def one_line(error: BaseException) -> str | None:
         return None
     if error.errno in DISK_FULL:
         place = "" if error.filename is None else f"{error.filename}: "
-        return f"{place}the disk is full ({error.strerror}): free some room"
+        return f"{place}the disk is full ({error.strerror}): free some space"
     if error.filename is None:
         return None
     way_out = "; give yourself the permission" if isinstance(error, PermissionError) else ""

@@ -38,7 +38,7 @@ def make_writable_folder(folder: Path, way_out: str = "choose another folder") -
         with TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise InputError(f"{folder}: cannot be written to ({error.strerror}); {way_out}") from None
+        raise InputError(f"{folder}: is not writable ({error.strerror}); {way_out}") from None
 
 
 def file_name(name: str, suffix: str = "") -> str:
@@ -180,7 +180,7 @@ def check_writable(folder: Path, setting: str) -> None:
     if not place.is_dir():
         raise InputError(f"{place}: is not a folder; choose another one with {setting}=FOLDER")
     if not os.access(place, os.W_OK | os.X_OK):
-        raise InputError(f"{place}: may not be written; choose another one with {setting}=FOLDER")
+        raise InputError(f"{place}: is not writable; choose another one with {setting}=FOLDER")
 
 
 @contextmanager

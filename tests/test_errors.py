@@ -22,12 +22,12 @@ from stemsplit.errors import InputError, one_line_errors
         (
             OSError(errno.ENOSPC, "No space left on device", "out/vocals.wav"),
             1,
-            "error: out/vocals.wav: the disk is full (No space left on device): free some room",
+            "error: out/vocals.wav: the disk is full (No space left on device): free some space",
         ),
         (
             OSError(errno.ENOSPC, "No space left on device"),
             1,
-            "error: the disk is full (No space left on device): free some room",
+            "error: the disk is full (No space left on device): free some space",
         ),
         (PermissionError(errno.EACCES, "Permission denied", "out"), 1, "error: out: Permission"),
         (KeyboardInterrupt(), 130, "interrupted"),

@@ -189,13 +189,13 @@ def test_a_folder_without_write_permission_is_refused_before_scoring(
     corpus: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "locked").mkdir(0o555)
-    with pytest.raises(InputError, match=r"locked: cannot be written to .*, output=FOLDER"):
+    with pytest.raises(InputError, match=r"locked: is not writable .*, output=FOLDER"):
         evaluated(corpus, tmp_path / "locked/out", f"estimates={corpus}")
 
 
 def test_an_output_that_is_a_file_is_refused_before_scoring(corpus: Path, tmp_path: Path) -> None:
     (tmp_path / "out").touch()
-    with pytest.raises(InputError, match=r"out: cannot be written to .*, output=FOLDER"):
+    with pytest.raises(InputError, match=r"out: is not writable .*, output=FOLDER"):
         evaluated(corpus, tmp_path / "out", f"estimates={corpus}")
 
 

@@ -115,7 +115,7 @@ def test_name_of_255_bytes_is_written(tmp_path: Path, name: str) -> None:
 def test_unusable_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for folder in (tmp_path / "file", tmp_path / "file" / "folder", tmp_path / ("x" * 256)):
-        with pytest.raises(InputError, match="cannot be written to") as refused:
+        with pytest.raises(InputError, match="is not writable") as refused:
             make_writable_folder(folder)
         assert str(folder) in str(refused.value)
 

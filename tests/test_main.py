@@ -41,4 +41,4 @@ def test_an_unknown_command_is_one_line() -> None:
     ended = stemsplit_command("seperate", "song.mp3")
     assert ended.returncode == 1
     [line] = ended.stderr.splitlines()
-    assert line.startswith("error: seperate: there is no such command; do you mean separate?")
+    assert line.startswith("error: seperate: unknown command; did you mean separate?")

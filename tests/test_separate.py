@@ -152,7 +152,7 @@ def test_unusable_output_shows_before_the_model_is_loaded(
     song = song_at("a.wav")
     Path("out").touch()
     refused(tmp_path / "absent.ckpt", song)  # which would be the next error
-    assert capsys.readouterr().err.startswith("error: out: cannot be written to (")
+    assert capsys.readouterr().err.startswith("error: out: is not writable (")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
@@ -163,7 +163,7 @@ def test_folder_without_write_permission_is_one_line(
     song = song_at("a.wav")
     Path("out").mkdir(mode=0o500)
     refused(checkpoint, song)
-    assert capsys.readouterr().err.startswith("error: out: cannot be written to (Permission denied")
+    assert capsys.readouterr().err.startswith("error: out: is not writable (Permission denied")
 
 
 @pytest.mark.parametrize("at", [0, 1], ids=["first stem", "second stem"])
@@ -305,4 +305,4 @@ def test_unusable_output_of_combine_shows_before_checkpoints_are_loaded(
     Path("out").touch()
     with pytest.raises(SystemExit):
         combine.main(["absent.ckpt", "--output", "out/bag.ckpt"])
-    assert capsys.readouterr().err.startswith("error: out: cannot be written to (")
+    assert capsys.readouterr().err.startswith("error: out: is not writable (")

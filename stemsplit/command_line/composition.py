@@ -46,7 +46,7 @@ def composition(command: str, settings: Sequence[str]) -> DictConfig:
         if not group or error.options is None:
             raise InputError(one_line(error)) from None
         raise InputError(
-            f"{group}={choice}: there is no such choice; choose one of {', '.join(error.options)}"
+            f"{group}={choice}: unknown choice; choose one of {', '.join(error.options)}"
         ) from None
     except (HydraException, OmegaConfBaseException) as error:
         raise InputError(

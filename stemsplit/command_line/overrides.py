@@ -53,7 +53,7 @@ def unknown(command: str, settings: Sequence[str]) -> str | None:
         name = override.key_or_group
         if not (override.is_add() or name.startswith("hydra") or is_known(name, command)):
             known = names_of(command)
-            return f"{override.input_line}: there is no such setting{near(name, known)}"
+            return f"{override.input_line}: unknown setting{near(name, known)}"
     return None
 
 

@@ -46,7 +46,7 @@ def prepared(command: str, arguments: Sequence[str]) -> Prepared:
     flags = {word for word in arguments if word.startswith("-")}
     for flag in sorted(flags):
         if (name := flag.partition("=")[0]) not in OPTIONS:
-            raise InputError(f"{flag}: there is no such option{near(name, OPTIONS)}")
+            raise InputError(f"{flag}: unknown option{near(name, OPTIONS)}")
     sweeping = bool(flags & SWEEP)
     words = [word for word in quote_paths(arguments, sweeping) if word not in LEFT_OUT[command]]
     words = ["~scheduler" if word == "scheduler=null" else word for word in words]

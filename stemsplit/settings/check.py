@@ -39,7 +39,7 @@ def check(config: DictConfig, command: str) -> None:
         if name in kinds or value is None or is_group(name, kinds):
             check_value(name, value, kinds)
         elif not is_argument:
-            raise InputError(f"{name}={shown(value)}: there is no such setting{near(name, kinds)}")
+            raise InputError(f"{name}={shown(value)}: unknown setting{near(name, kinds)}")
     for name in SWEEPER if OmegaConf.select(config, "hydra.sweeper.params") is not None else ():
         check_value(name, OmegaConf.select(config, name), kinds)
 
@@ -125,4 +125,4 @@ def near(name: str, known: Iterable[str]) -> str:
     known = list(known)
     names = [one for one in known if one.endswith(f".{name}")][:3]
     names = names or difflib.get_close_matches(name, known, n=3, cutoff=0.6)
-    return f"; do you mean {' or '.join(names)}?" if names else ""
+    return f"; did you mean {' or '.join(names)}?" if names else ""

@@ -151,8 +151,8 @@ def test_a_command_checks_every_setting_of_its_composed_configuration(command: s
 @pytest.mark.parametrize(
     ("overrides", "says"),
     [
-        (["+foo=1"], "foo=1: there is no such setting"),
-        (["+epoch=1"], "epoch=1: there is no such setting; do you mean epochs"),
+        (["+foo=1"], "foo=1: unknown setting"),
+        (["+epoch=1"], "epoch=1: unknown setting; did you mean epochs"),
         (["model.separator.network=3"], "model.separator.network is a group"),
         (["callbacks.excerpts=false"], "callbacks.excerpts is a group"),
     ],

@@ -138,7 +138,7 @@ class Store:
         )
         if needed + ROOM > free:
             raise InputError(
-                f"{folder}: has {size(free)} free, but {text}: free some room (python -m "
+                f"{folder}: has {size(free)} free, but {text}: free some space (python -m "
                 "stemsplit.data clean), or name another folder with data.cache"
             )
         print(f"{text}, in {folder} ({size(free)} free)", file=sys.stderr)
@@ -172,7 +172,7 @@ class Store:
             if error.errno in DISK_FULL:
                 raise InputError(
                     f"{folder.parent}: the disk is full; decoded, {track.name!r} takes "
-                    f"{size(decoded.samples.nbytes)}: free some room, or name another folder "
+                    f"{size(decoded.samples.nbytes)}: free some space, or name another folder "
                     "with data.cache"
                 ) from None
             if not is_whole(folder):

@@ -532,7 +532,7 @@ def test_a_cache_that_may_not_be_written_is_named_before_songs_are_decoded(
 ) -> None:
     (cache / "tracks").mkdir(parents=True)
     monkeypatch.setattr("os.access", lambda path, mode, **_: not mode & os.W_OK)
-    with pytest.raises(InputError, match=r"tracks: may not be written; .* data.cache=FOLDER"):
+    with pytest.raises(InputError, match=r"tracks: is not writable; .* data.cache=FOLDER"):
         Store(cache, 8000, 1).tracks(wav_tracks)
 
 

@@ -122,7 +122,7 @@ def test_what_cannot_fit_is_refused_before_it_starts(
     wav_corpus: Path, small_disk: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tracks = musdb18hq(wav_corpus)
-    message = r"4 MB free, but 4 songs take about \d+ MB decoded: free some room.*data\.cache"
+    message = r"4 MB free, but 4 songs take about \d+ MB decoded: free some space.*data\.cache"
     with pytest.raises(InputError, match=message):
         Store(small_disk, RATE, 2).tracks(tracks)
     assert not list((small_disk / "tracks").iterdir())
