@@ -15,8 +15,8 @@ CONF = str(next(path for path in (PACKAGE / "conf", PACKAGE.parent / "conf") if 
 WIDTH = 80
 TEXTS = {
     "train": """\
-Train a separator, score its best checkpoint, and keep everything in a run's
-folder: runs/DATE/TIME-MODEL.
+Train a separator and score its best checkpoint on the validation songs. All
+files are written to the folder of the run, runs/DATE/TIME-MODEL.
 
 python -m stemsplit.train [GROUP=OPTION] [SETTING=VALUE] …
 
@@ -28,25 +28,26 @@ Examples:
   python -m stemsplit.train -m +sweep=lr_decay   # tune learning rate and decay
   python -m stemsplit.train experiments=NAME     # experiments/NAME.yaml
 
-Settings that are changed most:
+Most used settings:
   data.root=PATH              the folder of the corpus
   targets=[STEM,…]            the stems to estimate
   epochs=N patience=N         the length of the training
   chunk_seconds=S             the length of a training excerpt
-  chunks_per_track=N          training excerpts of a song and epoch
-  data.batch_size=N           excerpts of a step
+  chunks_per_track=N          training excerpts per song and epoch
+  data.batch_size=N           excerpts per step
   optimizer.lr=X              learning rate
   optimizer.weight_decay=X    weight decay
   seed=N                      seed of all random numbers
   trainer.devices=N           processes or GPUs, with trainer=ddp
   trainer.precision=NAME      32-true or bf16-mixed
   evaluate_test=true          also score the test songs at the end
-  data.downsample.chunks=X    share of the excerpts, for tuning
-  hydra.run.dir=PATH          another folder for the run
+  data.downsample.chunks=X    fraction of the excerpts, for tuning
+  hydra.run.dir=PATH          the folder of the run
 """,
     "evaluate": """\
-Score separators and other tools' stems with BSS Eval v4, beside the mixture and
-ideal masks. Write result.json, scores.csv, scores.tex and museval's files.
+Score separators, and stems that other tools separated, with BSS Eval v4. The
+mixture and ideal masks are scored too, as lower and upper bound. Writes
+result.json, scores.csv, scores.tex and museval's JSON files.
 
 python -m stemsplit.evaluate checkpoint=RUN_OR_CKPT [SETTING=VALUE] …
 
@@ -56,22 +57,22 @@ Examples:
   python -m stemsplit.evaluate 'checkpoint=[A,B]' estimates=DIR    # compare
   python -m stemsplit.evaluate 'estimates={NAME: DIR}' data=musdb7
 
-Settings that are changed most:
-  checkpoint=RUN_OR_CKPT      a run's folder, a checkpoint, or several
-  estimates=DIR               other stems: DIR/SUBSET/TRACK/STEM.wav
+Most used settings:
+  checkpoint=RUN_OR_CKPT      a run's folder or a checkpoint, or a list
+  estimates=DIR               estimates: DIR/SUBSET/TRACK/STEM.wav
   data.root=PATH              the folder of the corpus
   subset=test                 test or valid
   targets=[STEM,…]            the stems to score
-  workers=N                   processes; default: one a core
-  device=NAME                 cpu, cuda or cuda:1; default: a GPU, if any
-  output=DIR                  another folder for the scores
-  evaluation.oracles=false    leave out the ideal masks
-  evaluation.stages=true      also score without Wiener filter
+  workers=N                   processes; default: one per core
+  device=NAME                 cpu, cuda or cuda:1; default: a GPU, if available
+  output=DIR                  the folder for the scores
+  evaluation.oracles=false    do not score the ideal masks
+  evaluation.stages=true      also score without the Wiener filter
 """,
     "doctor": """\
-Examine a corpus before training: damaged, missing, silent, clipped and
-mismatched stems, wrong counts, songs that two splits share. Write nothing.
-The exit code is 1 if something must be fixed.
+Examine a corpus before training. Reports damaged, missing, silent, clipped and
+mismatched stems, a wrong number of songs, and songs in more than one split.
+Changes no file. The exit code is 1 if something must be fixed.
 
 python -m stemsplit.doctor data=CORPUS [data.root=PATH] [--json]
 
@@ -79,13 +80,14 @@ Examples:
   python -m stemsplit.doctor data=musdb18 data.root=/path
   python -m stemsplit.doctor data=folder data.root=/path --json
 
-Settings that are changed most:
+Most used settings:
   data.root=PATH              the folder of the corpus
-  --json                      one JSON object on stdout, in place of the tables
+  --json                      print one JSON object instead of tables
 """,
     "demo": """\
 Train a small mel_blstm on synthesised songs, score it on their test songs,
-separate one of them, draw it, and write the run's report. Takes some minutes.
+separate one of them, plot the result, and write the report of the run. Takes
+some minutes.
 
 python -m stemsplit.demo
 """,
