@@ -30,7 +30,6 @@ from stemsplit.training.precision import default_precision
 PLACES = (
     "stemsplit.data.augment.",
     "stemsplit.data.corpora.",
-    "stemsplit.data.datamodule",
     "stemsplit.separation.checkpoint",
     "stemsplit.separation.separator",
     "stemsplit.sweeps.trials",

@@ -8,12 +8,10 @@ from stemsplit.settings.help import begin
 begin(__name__, "doctor")  # before the imports that take seconds
 
 import json
-import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import redirect_stdout
-from pathlib import Path
 from typing import Any
 
 import hydra
@@ -25,16 +23,24 @@ from rich.table import Table
 from rich.text import Text
 
 from stemsplit import configuration
+from stemsplit.command_line.corpora import make_corpus
 from stemsplit.command_line.prepared import prepared
-from stemsplit.configuration import CONF, make
-from stemsplit.data.combined import Corpus, combined
+from stemsplit.configuration import CONF
 from stemsplit.data.doctor.diagnosis import listing_findings
 from stemsplit.data.doctor.errata import excused, known_errata
 from stemsplit.data.doctor.examination import Examination, duplicates, examine_all
 from stemsplit.data.doctor.findings import Finding
 from stemsplit.data.doctor.official import STEMS, layout, other_corpus
 from stemsplit.data.headers import Header, Headers, headers_of, sources
-from stemsplit.data.tracks import all_stems, check_targets, found_stems, song_of, with_validation
+from stemsplit.data.supplements import added
+from stemsplit.data.tracks import (
+    Track,
+    all_stems,
+    check_rest,
+    check_targets,
+    song_of,
+    with_validation,
+)
 from stemsplit.errors import InputError, one_line_errors
 from stemsplit.settings.check import check as check_settings
 from stemsplit.terminal.tables import print_table
@@ -68,26 +74,26 @@ def examine_corpus(config: DictConfig) -> dict[str, Any]:
     data = config.data
     if data.lister is None:
         raise InputError("say which corpus to examine: data=musdb18 data.root=/path/to/musdb18")
-    if data.root is None:
-        raise InputError("data.root is not set: say data.root=/path/to/the/corpus")
-    root = Path(os.path.realpath(Path(data.root).expanduser()))
-    tracks = make(data.lister, "data.lister")(root)
+    corpus = make_corpus(data)
+    root = corpus.root
+    tracks = corpus.lister(root)
+    beside: list[Track] = []
+    refusals = []
     try:
-        others = [Corpus(**make(corpus, "data.also")) for corpus in data.also]
-        beside = combined(tracks, others)[len(tracks) :]
-        refusals = []
+        beside = added(tracks, corpus.also)
     except InputError as error:
-        beside, refusals = [], [Finding("fault", "data.also", "", str(error))]
+        refusals.append(Finding("fault", "data.also", "", str(error)))
     kind = layout(root, tracks)
     headers = headers_of([*tracks, *beside])
+    stems = corpus.declared_stems or all_stems(tracks)
     try:
-        stems = data.stems or found_stems(tracks, data.targets, root)
-        check_targets(data.targets, list(stems))
+        check_targets(data.targets, stems)
+        if corpus.declared_stems is None:
+            check_rest(stems, data.targets, root)
     except InputError as error:
-        stems = all_stems(tracks)
         refusals.append(Finding("fault", "targets", "", str(error)))
     names = None if data.validation_tracks is None else list(data.validation_tracks)
-    findings = refusals + listing_findings(root, tracks, list(stems), data.channels, names, headers)
+    findings = refusals + listing_findings(root, tracks, stems, data.channels, names, headers)
     known = {track.name for track in tracks if track.subset != "test"}
     if names is not None:
         tracks = with_validation(tracks, [name for name in names if name in known])

@@ -20,10 +20,10 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from stemsplit import configuration, processes
+from stemsplit.command_line.corpora import make_corpus
 from stemsplit.command_line.prepared import prepared
 from stemsplit.command_line.scoring import asked_for, described
-from stemsplit.configuration import CONF, make
-from stemsplit.data.datamodule import StemDataModule
+from stemsplit.configuration import CONF
 from stemsplit.data.store.stored import corpus_fingerprint
 from stemsplit.errors import InputError, one_line_errors
 from stemsplit.evaluation.oracles import ORACLES, scaled_transform
@@ -96,16 +96,20 @@ def evaluate_systems(config: DictConfig, words: Sequence[str] = ()) -> None:
     device = processes.device(config.device)
     trained = systems_of(checkpoints, device)
     source = corpus_of(config, asked, checkpoints, folders)
-    corpus = source.corpus
     targets, stems = scenario(config.targets, source.data.stems, trained)
-    # The corpora that were trained on besides are not needed to score.
-    data: StemDataModule = make(source.data, "data", targets=list(targets), also=[])
-    tracks = data.tracks(config.subset)
+    source.data.also = []  # supplementary corpora have training songs only
+    corpus = make_corpus(source.data)
+    corpus.check_targets(targets)
+    tracks = corpus.tracks(config.subset)
     protocol = Protocol(
-        *(corpus, config.subset, stems, data.store.sample_rate, data.store.channels),
-        backend=config.evaluation.backend,
+        source.corpus,
+        config.subset,
+        stems,
+        corpus.sample_rate,
+        corpus.channels,
+        config.evaluation.backend,
     )
-    folder = output(config, corpus, checkpoints, folders)
+    folder = output(config, source.corpus, checkpoints, folders)
     fingerprint = corpus_fingerprint(tracks)
     check_result(folder / "result.json", protocol, fingerprint)
     ours: list[System] = [*trained, *folders]
@@ -131,7 +135,7 @@ def evaluate_systems(config: DictConfig, words: Sequence[str] = ()) -> None:
         spreads,
         checkpoints={system.name: str(system.checkpoint) for system in trained},
         estimates={system.name: str(system.root) for system in folders},
-        corpus=corpus,
+        corpus=source.corpus,
         subset=config.subset,
         fingerprint=fingerprint,
         targets=list(targets),
@@ -141,7 +145,7 @@ def evaluate_systems(config: DictConfig, words: Sequence[str] = ()) -> None:
     write_differences_csv(folder / "differences.csv", differences, protocol)
     write_spreads_csv(folder / "spreads.csv", spreads, protocol)
     write_latex(folder / "scores.tex", rows, differences, spreads, protocol)
-    print_scores(rows, protocol, f"{config.subset} songs of {corpus}: {folder}")
+    print_scores(rows, protocol, f"{config.subset} songs of {source.corpus}: {folder}")
     print_whole_songs(rows)
     if differences:
         print_differences(differences)
@@ -151,12 +155,12 @@ def evaluate_systems(config: DictConfig, words: Sequence[str] = ()) -> None:
         for run in dict.fromkeys(one.path.parent for one in checkpoints if one.run is not None):
             count = None
             with where_writable():
-                count = count_test_scoring(run, counted_as(corpus, data.root))
+                count = count_test_scoring(run, counted_as(source.corpus, corpus.root))
             times = "once" if count == 1 else f"{count} times"
             print(
                 f"{run}: may only be read, so it does not count this scoring of the test songs"
                 if count is None
-                else f"{run}: scored on the test songs of {corpus} {times} so far"
+                else f"{run}: scored on the test songs of {source.corpus} {times} so far"
             )
 
 

@@ -26,6 +26,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import DictConfig, OmegaConf
 
 from stemsplit import configuration, processes
+from stemsplit.command_line.corpora import make_corpus, make_data
 from stemsplit.command_line.prepared import prepared
 from stemsplit.configuration import CONF, make
 from stemsplit.data.datamodule import StemDataModule
@@ -174,26 +175,26 @@ def train(config: DictConfig) -> None:
             "callbacks.best=null: no best.ckpt will be kept, so nothing will be scored",
             file=sys.stderr,
         )
-    with settings_at_fault():
-        data: StemDataModule = make(config.data, "data", _partial_=True)(
-            front_end=separator.front_end, views=separator.network.views
-        )
-    check_residual(separator, data.stems)
+    corpus = make_corpus(config.data)
+    data = make_data(
+        config.data, corpus, front_end=separator.front_end, views=separator.network.views
+    )
+    check_residual(separator, corpus.stems)
     # What is wrong with the songs shows here, before hours are spent.
     subsets: list[Subset] = ["valid", "test"] if config.evaluate_test else ["valid"]
     data.prepare_data()
-    data.tracks(*subsets)
+    corpus.tracks(*subsets)
     if config.resume:
-        note = check_songs(run, data.contents(), config.allow_changed_corpus)
+        note = check_songs(run, corpus.contents(), config.allow_changed_corpus)
         if note and is_first():
             print(f"data: {note}", file=sys.stderr)
     if is_first():
-        songs = [track for track in data.listing() if not track.corpus]  # those of data.also apart
-        for finding in listing_findings(data.root, songs, data.stems, data.store.channels):
+        songs = [track for track in corpus.songs if not track.corpus]  # those of data.also apart
+        for finding in listing_findings(corpus.root, songs, corpus.stems, corpus.channels):
             print(f"data: {finding}", file=sys.stderr)
-    config.data.root = str(data.root)  # so that it is found from any directory
-    for place, corpus in enumerate(data.also):
-        config.data.also[place].root = str(Path(corpus.root).expanduser().resolve())
+    config.data.root = str(corpus.root)  # so that it is found from any directory
+    for place, supplement in enumerate(corpus.also):
+        config.data.also[place].root = str(supplement.folder)
     if module.normalise and separator.network.views and not config.resume:
         separator.network.set_statistics(data.statistics())
     made = make(config.logger, "logger") if is_first() else {}
@@ -265,7 +266,7 @@ def fit(
             logger.forget_from(kept_steps)
     if is_first():  # only now: a run that cannot be resumed so keeps what it had
         configuration.save(config, Path(config.run_dir))
-        remember_songs(Path(config.run_dir), data.contents(), kept_steps)
+        remember_songs(Path(config.run_dir), data.corpus.contents(), kept_steps)
     with lightning_signals():
         trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
 
@@ -281,11 +282,13 @@ def score(
     run = Path(config.run_dir)
     folder = run if subset == "valid" else run / "test"
     system = Trained(config.name, run, str(trainer.strategy.root_device))
-    facts = (data.store.sample_rate, data.store.channels)
-    protocol = Protocol(config.corpus, subset, system.separator.stems, *facts)
+    corpus = data.corpus
+    protocol = Protocol(
+        config.corpus, subset, system.separator.stems, corpus.sample_rate, corpus.channels
+    )
     systems: list[System] = [Mixture(), system]
     songs = evaluate(
-        systems, data.tracks(subset), protocol, folder / "museval", device=system.device
+        systems, corpus.tracks(subset), protocol, folder / "museval", device=system.device
     )
     if not is_first():
         return
@@ -304,7 +307,7 @@ def score(
         **({} if subset == "test" else {"test_scored": {}}),  # once counted, the count stays
     )
     if subset == "test":
-        count_test_scoring(run, counted_as(config.corpus, data.root))
+        count_test_scoring(run, counted_as(config.corpus, corpus.root))
     for logger in loggers:
         if isinstance(logger, WeightsAndBiases):
             logger.log_scores(subset, rows, trainer.global_step)

@@ -8,8 +8,9 @@ from hydra.errors import ConfigCompositionException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 
 from stemsplit import configuration
+from stemsplit.command_line.corpora import make_corpus, make_data
 from stemsplit.configuration import CONF, make
-from stemsplit.data.datamodule import StemDataModule
+from stemsplit.data.augment.augment import Augment
 from stemsplit.errors import InputError
 from stemsplit.sweeps.trials import ReportTrial, begin
 from stemsplit.training.module import SeparationModule
@@ -48,11 +49,13 @@ def small(config: DictConfig) -> DictConfig:
 def test_every_choice_instantiates(group: str, choice: str, tmp_path: Path) -> None:
     root = [f"data.root={tmp_path}"] if group == "data" else []
     config = small(composed(tmp_path, f"{group}={choice}", *root))
+    if group == "data":
+        corpus = make_corpus(config.data)
+        assert corpus.root == tmp_path
+        return
     made = make(config[group])
     if group == "model":
         assert isinstance(made, SeparationModule)
-    if group == "data":
-        assert isinstance(made, StemDataModule)
 
 
 @pytest.mark.parametrize("sweep", SWEEPS)
@@ -120,33 +123,38 @@ def test_facts_are_shared(tmp_path: Path) -> None:
     config = composed(
         tmp_path, "sample_rate=16000", "channels=1", "window=1024", "hop=256", "chunk_seconds=2.5"
     )
-    module, data = make(config.model), make(config.data)
-    assert module.separator.sample_rate == data.store.sample_rate == 16000
-    assert module.separator.channels == data.store.channels == 1
-    assert module.separator.front_end.window == 1024
-    assert data.chunk == 40000
+    separator, corpus = make(config.model).separator, make_corpus(config.data)
+    assert separator.sample_rate == corpus.sample_rate == 16000
+    assert separator.channels == corpus.channels == 1
+    assert separator.front_end.window == 1024
+    assert make_data(config.data, corpus).chunk == 40000
 
 
 def test_a_lower_rate_takes_the_front_end_along(tmp_path: Path) -> None:
     config = composed(tmp_path, "data.downsample.rate=0.5")
-    module, data = make(config.model), make(config.data)
-    front_end = module.separator.front_end
-    assert front_end.sample_rate == data.store.sample_rate == 22050
+    front_end, corpus = make(config.model).separator.front_end, make_corpus(config.data)
+    assert front_end.sample_rate == corpus.sample_rate == 22050
     assert (front_end.window, front_end.hop) == (2048, 512)
     with pytest.raises(InputError, match=r"rate 0\.3 leaves 1228\.8 of 4096"):
         make(composed(tmp_path, "data.downsample.rate=0.3").model)
 
 
+def augment_of(config: DictConfig) -> Augment:
+    augment = make_data(config.data, make_corpus(config.data)).augment
+    assert isinstance(augment, Augment)
+    return augment
+
+
 @pytest.mark.parametrize("remix", [False, True])
 def test_augmentation_knows_of_what_the_stems_are(remix: bool, tmp_path: Path) -> None:
     given = [f"data.remix={remix}", "sample_rate=16000", "data.augment.snr_decibels=[-5,5]"]
-    augment = make(composed(tmp_path, *given).data).augment
+    augment = augment_of(composed(tmp_path, *given))
     assert (augment.remix, augment.sample_rate) == (remix, 16000)
     assert augment.snr_decibels == [-5, 5]
 
 
 def test_augmentation_is_the_published_one_until_asked_for(tmp_path: Path) -> None:
-    augment = make(composed(tmp_path).data).augment
+    augment = augment_of(composed(tmp_path))
     assert (augment.gain, augment.swap_channels) == ([0.25, 1.25], True)
     off = (augment.polarity, augment.mono, augment.tempo, augment.pitch, augment.equaliser)
     assert (*off, augment.snr_decibels) == (0, 0, 0, 0, 0, None)
@@ -189,7 +197,7 @@ def test_evaluate_takes_a_corpus_or_none(tmp_path: Path) -> None:
     given = composed(
         tmp_path, "checkpoint=x", "data=musdb18", f"data.root={tmp_path}", name="evaluate"
     )
-    assert isinstance(make(given.data, targets=["vocals"]), StemDataModule)
+    assert make_corpus(given.data).root == tmp_path
 
 
 @pytest.mark.parametrize(

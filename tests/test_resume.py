@@ -11,6 +11,7 @@ import torch
 
 from stemsplit.data.augment.augment import Augment
 from stemsplit.data.corpora.musdb import musdb18hq
+from stemsplit.data.corpus import Corpus
 from stemsplit.data.datamodule import StemDataModule
 from stemsplit.separation.checkpoint import build
 from stemsplit.training.callbacks.averaging import MovingAverage
@@ -59,18 +60,20 @@ def train(wav_corpus: Path, tmp_path: Path) -> Callable[..., dict[str, Any]]:
             channels=2,
         )
         data = StemDataModule(
-            lister=musdb18hq,
-            root=str(wav_corpus),
-            stems=["drums", "bass", "other", "vocals"],
+            Corpus(
+                musdb18hq,
+                str(wav_corpus),
+                ["drums", "bass", "other", "vocals"],
+                44100,
+                2,
+                str(tmp_path / "cache"),
+                ["Pell Orrin - Wire Garden"],
+            ),
             targets=["vocals"],
-            sample_rate=44100,
-            channels=2,
             seed=0,
             chunk_seconds=0.5,
             chunks_per_track=2 * STEPS,
             validation_chunks=2,
-            validation_tracks=["Pell Orrin - Wire Garden"],
-            cache=str(tmp_path / "cache"),
             batch_size=4,
             workers=workers,
             augment=Augment(0),

@@ -1,7 +1,6 @@
 """The LightningDataModule: loaders of excerpts of a corpus, and the front end, up to a `Batch`."""
 
-import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from time import perf_counter
@@ -14,25 +13,13 @@ from torch.utils.data import DataLoader
 
 from stemsplit.audio.entries import normal
 from stemsplit.data.augment.augment import Augment
-from stemsplit.data.combined import Corpus, combined
+from stemsplit.data.corpus import Corpus
 from stemsplit.data.excerpts.chunks import Chunk, FixedChunks, Key, RandomChunks, as_it_is
-from stemsplit.data.excerpts.downsample import Downsample, scaled
+from stemsplit.data.excerpts.downsample import Downsample
 from stemsplit.data.excerpts.sampling import EpochSampler, ResumableLoader, SharedBatches
 from stemsplit.data.statistics import cached_statistics
 from stemsplit.data.store.shared_memory import workers_that_fit
-from stemsplit.data.store.store import Store
 from stemsplit.data.store.stored import StoredTrack, corpus_fingerprint
-from stemsplit.data.tracks import (
-    Subset,
-    Track,
-    all_stems,
-    check_targets,
-    found_stems,
-    of_subset,
-    song_of,
-    with_stems,
-    with_validation,
-)
 from stemsplit.errors import InputError
 from stemsplit.models.shapes import Batch, Stems, Waveform
 from stemsplit.separation.front_end import FrontEnd
@@ -41,61 +28,57 @@ SILENT_POWER = 1e-9  # mean square: 16 bits end at -90 dB
 
 
 class StemDataModule(L.LightningDataModule):
-    """Excerpts of the stems of a corpus, mixed and transformed on the device.
+    """Batches of excerpts of a corpus.
 
-    `lister` finds the tracks under `root`; `stems` are what the corpus's songs consist of
-    (None: whatever is found) and `targets` those of them that are estimated. `validation_tracks`
-    names the songs that are held out of training (None: the corpus's own). `chunks_per_track`
-    counts excerpts a training song and epoch; `validation_chunks` those of a validation song
-    (None: the whole song). `also` are corpora whose training songs are added: mappings of what a
-    `Corpus` takes. `sounding` is the probability of an excerpt in which a target sounds on purpose
-    (see `RandomChunks`), and `downsample` what a `Downsample` takes.
-    The front end and the views to compute are the separator's own. Songs of the test split are
-    only ever read by `tracks("test")`.
+    The songs of the test subset are never read.
+
+    Args:
+        corpus: the songs.
+        targets: stems to estimate.
+        seed: seed of the drawn excerpts.
+        chunk_seconds: length of an excerpt.
+        chunks_per_track: training excerpts per song and epoch.
+        validation_chunks: excerpts per validation song; None for the whole song.
+        batch_size: excerpts per batch.
+        workers: processes that read ahead.
+        remix: draw each stem of a training mixture from a song of its own.
+        augment: changes to the training excerpts.
+        front_end, views: transform of a batch, and the views to compute: the separator's own.
+        sounding: probability that a target is audible in a training excerpt on purpose (see
+            `RandomChunks`).
+        downsample: shares of the training set to use (see `Downsample`); None for all of it.
+
+    Raises `InputError` for settings that cannot train.
     """
 
     def __init__(
         self,
-        lister: Callable[[Path], list[Track]],
-        root: str | None,
-        stems: Sequence[str] | None,
+        corpus: Corpus,
         targets: Sequence[str],
-        sample_rate: int,
-        channels: int,
         seed: int,
         chunk_seconds: float,
         chunks_per_track: int,
         validation_chunks: int | None,
-        cache: str,
-        validation_tracks: Sequence[str] | None = None,
         batch_size: int = 16,
         workers: int = 0,
         remix: bool = True,
         augment: Augment | None = None,
         front_end: FrontEnd | None = None,
         views: Sequence[str] = (),
-        also: Sequence[Mapping[str, Any]] = (),
         sounding: float = 0.0,
-        downsample: Mapping[str, float] | None = None,
+        downsample: Downsample | None = None,
     ) -> None:
         super().__init__()
-        if root is None:
-            raise InputError("data.root is not set: say data.root=/path/to/the/corpus")
-        self.root = Path(os.path.realpath(Path(root).expanduser()))
         targets = list(map(normal, targets))
-        if stems is not None:
-            stems = list(map(normal, stems))
-            check_targets(targets, stems)
         if len(set(targets)) < max(1, len(targets)):
-            raise InputError(f"targets {list(targets)} must name one stem or more, each once")
-        self.downsample = Downsample(**(downsample or {}))
-        sample_rate = scaled(sample_rate, self.downsample.rate)
-        if front_end is not None and front_end.sample_rate != sample_rate:
+            raise InputError(f"targets {targets} must name one stem or more, each once")
+        corpus.check_targets(targets)
+        if front_end is not None and front_end.sample_rate != corpus.sample_rate:
             raise InputError(
                 f"the front end is made for {front_end.sample_rate} Hz and cannot take "
-                f"{sample_rate} Hz, which sample_rate and data.downsample.rate make"
+                f"{corpus.sample_rate} Hz, which sample_rate and data.downsample.rate make"
             )
-        self.chunk = round(float(chunk_seconds) * sample_rate)
+        self.chunk = round(float(chunk_seconds) * corpus.sample_rate)
         if front_end is not None and self.chunk < front_end.window:
             raise InputError(
                 f"chunk_seconds {chunk_seconds} are {self.chunk} samples, fewer than the window of "
@@ -114,104 +97,56 @@ class StemDataModule(L.LightningDataModule):
             raise InputError(f"workers {workers} must be 0 or more")
         if not 0 <= sounding <= 1:
             raise InputError(f"data.sounding {sounding} must be a probability, from 0 to 1")
-        self.lister = lister
-        self.also = [Corpus(**corpus) for corpus in also]
-        self._stems = stems
+        self.corpus = corpus
         self.targets = targets
         self.seed = seed
+        self.downsample = downsample or Downsample()
         self.chunks_per_track = self.downsample.chunks_of(chunks_per_track)
-        self.sounding = sounding
         self.validation_chunks = validation_chunks
-        self.validation_tracks = validation_tracks
         self.batch_size = batch_size
         self.workers = workers
         self.remix = remix
         self.augment = augment
-        self.cache = Path(cache).expanduser()
-        self.store = Store(self.cache, sample_rate, channels)
         self.front_end = front_end
         self.views = list(views)
+        self.sounding = sounding
         self._loader_state: dict[str, int] | None = None
         self._train_loader: ResumableLoader | None = None
-        self._listed: list[Track] | None = None
-
-    def listing(self) -> list[Track]:
-        """The songs of all subsets, not decoded."""
-        if self._listed is None:
-            tracks = self.lister(self.root)
-            if self.validation_tracks is not None:
-                tracks = with_validation(tracks, self.validation_tracks)
-            tracks = combined(tracks, self.also)
-            refuse_shared(self.store, tracks)
-            trained = [track for track in tracks if track.subset != "test"]
-            tested = [track for track in tracks if track.subset == "test"]
-            stems = self._stems
-            if stems is None:
-                # What only test songs have is no part of training.
-                own = [track for track in trained or tested if not track.corpus]
-                stems = self._stems = found_stems(own, self.targets, self.root)
-                tested = with_stems(tested, sorted({*stems, *all_stems(tested)}))
-            else:
-                tested = with_stems(tested, stems)
-            self._listed = with_stems(trained, stems) + tested
-        return self._listed
-
-    @property
-    def stems(self) -> list[str]:
-        """The stems of the songs, in the order of an excerpt's array."""
-        self.listing()
-        assert self._stems is not None
-        return self._stems
-
-    def tracks(self, *subsets: Subset) -> list[StoredTrack]:
-        """The decoded songs of these subsets; raises `InputError` if a subset has none."""
-        tracks = self.listing()
-        chosen = [track for subset in subsets for track in of_subset(tracks, subset, self.root)]
-        return self.store.tracks(chosen)
 
     def training_tracks(self) -> list[StoredTrack]:
-        """The songs to train on: the train split, or the downsampled part of it."""
-        return self.downsample.songs_of(self.tracks("train"), self.targets)
+        """The songs to train on: the train subset, or the downsampled part of it."""
+        return self.downsample.songs_of(self.corpus.tracks("train"), self.targets)
 
     def prepare_data(self) -> None:
         """Decode the songs that are not decoded yet; one process of a node does it.
 
-        Raises `InputError` where there is nothing to learn from them.
+        Raises `InputError` if a target is silent in all training songs.
         """
-        self.tracks("train", "valid")
-        check_sound(self.training_tracks(), self.targets, self.root)
-
-    def contents(self) -> dict[str, str]:
-        """The content hash of every song for training and validation."""
-        return {
-            song_of(track) + (f" (data.also {track.corpus})" if track.corpus else ""): (
-                self.store.content(track)
-            )
-            for track in self.listing()
-            if track.subset != "test"
-        }
+        self.corpus.tracks("train", "valid")
+        check_audible(self.training_tracks(), self.targets, self.corpus.root)
 
     def setup(self, stage: str) -> None:
         self.train_tracks = self.training_tracks()
-        self.valid_tracks = self.tracks("valid")
+        self.valid_tracks = self.corpus.tracks("valid")
 
     def trained_on(self) -> dict[str, Any]:
         """Facts about the training data for result.json."""
         tracks = self.training_tracks()
-        seconds = sum(track.time for track in tracks) / self.store.sample_rate
+        seconds = sum(track.time for track in tracks) / self.corpus.sample_rate
         return {
             "fingerprint": corpus_fingerprint(tracks),
             "songs": len(tracks),
             "minutes": round(seconds / 60, 2),
             "chunks_per_track": self.chunks_per_track,
-            "sample_rate": self.store.sample_rate,
+            "sample_rate": self.corpus.sample_rate,
             "downsample": asdict(self.downsample),
         }
 
     def statistics(self) -> dict[str, tuple[Tensor, Tensor]]:
         """Mean and scale of every band of every view, over the mixtures of the training songs."""
         assert self.front_end is not None
-        return cached_statistics(self.training_tracks(), self.front_end, self.views, self.cache)
+        tracks = self.training_tracks()
+        return cached_statistics(tracks, self.front_end, self.views, self.corpus.cache)
 
     # Lightning hands a loader its state only in the middle of an epoch, and tells the sampler the
     # epoch only after workers were sent ahead; so the loader's state is kept here.
@@ -230,7 +165,7 @@ class StemDataModule(L.LightningDataModule):
         chunk = self.chunk if self.augment is None else self.augment.read_length(self.chunk)
         return RandomChunks(
             self.train_tracks,
-            self.stems,
+            self.corpus.stems,
             chunk,
             self.seed,
             self.remix,
@@ -260,7 +195,9 @@ class StemDataModule(L.LightningDataModule):
         return loader
 
     def val_dataloader(self) -> DataLoader[Chunk]:
-        chunks = FixedChunks(self.valid_tracks, self.stems, self.chunk, self.validation_chunks)
+        chunks = FixedChunks(
+            self.valid_tracks, self.corpus.stems, self.chunk, self.validation_chunks
+        )
         # Whole songs differ in length, so they come one by one.
         size = 1 if self.validation_chunks is None else self.batch_size
         batches = SharedBatches(len(chunks), size, **self._processes())
@@ -272,7 +209,7 @@ class StemDataModule(L.LightningDataModule):
         self, batches: str, tracks: Sequence[StoredTrack], batch_size: int, time: int
     ) -> dict[str, Any]:
         item_bytes = max(track.samples.itemsize for track in tracks)
-        batch_bytes = batch_size * len(self.stems) * self.store.channels * time * item_bytes
+        batch_bytes = batch_size * len(self.corpus.stems) * self.corpus.channels * time * item_bytes
         ranks = self._processes()["ranks"]
         workers = workers_that_fit(self.workers, batch_bytes, ranks, batches)
         return {
@@ -291,23 +228,13 @@ class StemDataModule(L.LightningDataModule):
         assert self.front_end is not None
         assert self.trainer is not None
         stems, keys = batch.waveforms(), batch.keys
-        targets = [self.stems.index(target) for target in self.targets]
+        targets = [self.corpus.stems.index(target) for target in self.targets]
         if self.trainer.training and self.augment is not None:
             stems = self.augment(stems, keys, self.chunk, targets)
         return make_batch(self.front_end, self.views, stems.sum(dim=1), stems[:, targets], keys)
 
 
-def refuse_shared(store: Store, tracks: Sequence[Track]) -> None:
-    """Raise `InputError` if two splits share a song, whatever its name is."""
-    for one, other in store.repeated(tracks):
-        if one.subset != other.subset:
-            raise InputError(
-                f"{other.path}: is the same as {one.path}, a {one.subset} song; remove one of them "
-                "(python -m stemsplit.doctor finds also what only sounds the same)"
-            )
-
-
-def check_sound(tracks: Sequence[StoredTrack], targets: Sequence[str], root: Path) -> None:
+def check_audible(tracks: Sequence[StoredTrack], targets: Sequence[str], root: Path) -> None:
     """Raise `InputError` for a target that is silent in all training songs."""
     for target in targets:
         loudest = max(

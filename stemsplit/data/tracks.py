@@ -126,16 +126,13 @@ def check_targets(targets: Sequence[str], stems: Sequence[str]) -> None:
         raise InputError(f"targets {unknown} are not among the corpus's stems {list(stems)}")
 
 
-def found_stems(tracks: Sequence[Track], targets: Sequence[str], root: Path) -> list[str]:
-    """All stems of the tracks; having none beside the targets is an error, which is to be meant."""
-    found = all_stems(tracks)
-    check_targets(targets, found)
-    if set(found) <= set(targets):
+def check_rest(stems: Sequence[str], targets: Sequence[str], root: Path) -> None:
+    """Raise `InputError` if the corpus has no stems besides the targets."""
+    if set(stems) <= set(targets):
         raise InputError(
-            f"{root}: has no stems beside the targets {found}; add files of what else is in the "
-            f"mixture or, where that is all, say stems=[{','.join(found)}]"
+            f"{root}: has no stems beside the targets {list(stems)}; add files of what else is in "
+            f"the mixture or, where that is all, say stems=[{','.join(stems)}]"
         )
-    return found
 
 
 def all_stems(tracks: Sequence[Track]) -> list[str]:

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable
+from inspect import signature
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,8 +18,10 @@ from stemsplit import audio
 from stemsplit.data.augment.augment import Augment
 from stemsplit.data.corpora.folders import folder
 from stemsplit.data.corpora.musdb import musdb18hq
+from stemsplit.data.corpus import Corpus
 from stemsplit.data.datamodule import StemDataModule
 from stemsplit.data.excerpts.chunks import Chunk
+from stemsplit.data.excerpts.downsample import Downsample
 from stemsplit.data.store.stored import corpus_fingerprint
 from stemsplit.data.tracks import Track
 from stemsplit.errors import InputError
@@ -30,6 +33,7 @@ VALIDATION = "Pell Orrin - Wire Garden"
 OTHER_VALIDATION = "The Low Kettles - Ash And Ember"
 TEST = "Orla Quayle - Night Ferry"
 RATE = 8000
+CORPUS = signature(Corpus).parameters
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +70,9 @@ def build(wav_corpus: Path, listed: list[Track], shared: Path) -> Callable[..., 
             "front_end": FrontEnd(RATE, window=512, hop=128, mel_bands=32, mfccs=20),
             "views": ["magnitude", "mel"],
         }
-        return StemDataModule(**(usual | given))
+        settings = usual | given
+        own = {name: settings.pop(name) for name in CORPUS if name in settings}
+        return StemDataModule(Corpus(**own), **settings)
 
     return build
 
@@ -225,7 +231,7 @@ def test_test_songs_are_not_touched(
     assert not names & {VALIDATION, TEST}
     assert len(read) == 15
     assert not any(TEST in str(path) for path in read)
-    assert [track.name for track in data.tracks("test")] == [TEST]
+    assert [track.name for track in data.corpus.tracks("test")] == [TEST]
 
 
 def fingerprint(data: StemDataModule) -> str:
@@ -237,7 +243,7 @@ def test_the_fingerprint_is_of_what_is_trained_on(
 ) -> None:
     data = build()
     before = fingerprint(data)
-    assert corpus_fingerprint(data.tracks("train")[::-1]) == before
+    assert corpus_fingerprint(data.corpus.tracks("train")[::-1]) == before
     assert fingerprint(build(lister=lambda root: listed[::-1])) == before
     assert fingerprint(build(validation_tracks=[OTHER_VALIDATION])) != before
     copy = Path(shutil.copytree(wav_corpus, tmp_path / "copy"))
@@ -334,10 +340,10 @@ def test_a_chunk_travels_to_the_device_whole(build: Callable[..., StemDataModule
 
 
 def test_a_part_of_the_songs_is_trained_on(build: Callable[..., StemDataModule]) -> None:
-    whole, part = build(), prepared(build(downsample={"songs": 0.5, "chunks": 0.67}))
+    whole, part = build(), prepared(build(downsample=Downsample(songs=0.5, chunks=0.67)))
     [chosen] = part.train_tracks
-    assert chosen.name in {track.name for track in whole.tracks("train")}
-    assert len(whole.tracks("train")) == 2
+    assert chosen.name in {track.name for track in whole.corpus.tracks("train")}
+    assert len(whole.corpus.tracks("train")) == 2
     assert [track.name for track in part.valid_tracks] == [VALIDATION]
     assert {key for chunk in part.train_dataloader() for key in chunk.keys} == {(0, 0), (0, 1)}
     facts = part.trained_on()
@@ -354,15 +360,10 @@ def test_a_part_of_the_songs_is_trained_on(build: Callable[..., StemDataModule])
     assert not torch.equal(statistics, whole.statistics()["magnitude"][0])
 
 
-def test_a_lower_rate(build: Callable[..., StemDataModule]) -> None:
+def test_front_end_of_another_rate_is_refused(build: Callable[..., StemDataModule]) -> None:
     front_end = FrontEnd(RATE // 2, window=256, hop=64, mel_bands=16, mfccs=10)
-    part = build(downsample={"rate": 0.5}, front_end=front_end)
-    assert part.chunk == build().chunk // 2
-    batch = batches(part)[0]
-    assert batch.mixture.shape[-1] == part.chunk
-    assert part.trained_on()["sample_rate"] == RATE // 2
-    with pytest.raises(InputError, match="front end is made for 8000 Hz and cannot take 4000"):
-        build(downsample={"rate": 0.5})
+    with pytest.raises(InputError, match="front end is made for 4000 Hz and cannot take 8000"):
+        build(front_end=front_end)
 
 
 def test_targets_sound_on_purpose(build: Callable[..., StemDataModule]) -> None:
@@ -382,7 +383,7 @@ def test_the_same_song_in_two_splits_is_refused(
     root = Path(shutil.copytree(wav_corpus, tmp_path / "corpus"))
     shutil.copytree(root / source, root / copy)
     with pytest.raises(InputError, match=r"is the same as .*; remove one of them"):
-        build(lister=musdb18hq, root=str(root)).tracks("train")
+        build(lister=musdb18hq, root=str(root)).corpus.tracks("train")
 
 
 def test_what_only_test_songs_have_is_no_part_of_training(
@@ -393,9 +394,9 @@ def test_what_only_test_songs_have_is_no_part_of_training(
     before = fingerprint(build(**given))
     shutil.copy(root / "test" / TEST / "drums.wav", root / "test" / TEST / "choir.wav")
     data = build(**given)
-    assert data.stems == sorted(STEMS)
+    assert data.corpus.stems == sorted(STEMS)
     assert fingerprint(data) == before
-    [tested] = data.tracks("test")
+    [tested] = data.corpus.tracks("test")
     assert "choir" in tested.stems
 
 
@@ -423,21 +424,21 @@ def test_contents_name_the_songs_that_are_trained_on(
 ) -> None:
     moved = tmp_path / "moved"
     shutil.copytree(wav_corpus, moved)
-    before = build().contents()
+    before = build().corpus.contents()
     assert set(before) == {
         "train/Tamsin Vole - Two Left Feet",
         f"train/{OTHER_VALIDATION}",
         f"valid/{VALIDATION}",
     }
     own = {"lister": musdb18hq, "root": str(moved)}
-    assert build(**own).contents() == before
-    assert build(**own, sample_rate=16000, front_end=None).contents() == before
+    assert build(**own).corpus.contents() == before
+    assert build(**own, sample_rate=16000, front_end=None).corpus.contents() == before
     (moved / "train" / OTHER_VALIDATION / "drums.wav").unlink()
     shutil.copy(
         moved / "train" / OTHER_VALIDATION / "bass.wav",
         moved / "train" / OTHER_VALIDATION / "drums.wav",
     )
-    after = build(**own).contents()
+    after = build(**own).corpus.contents()
     assert {song for song in before if before[song] != after[song]} == {f"train/{OTHER_VALIDATION}"}
 
 

@@ -109,7 +109,7 @@ class Excerpts(L.Callback):
 
     def _show(self, trainer: L.Trainer, module: SeparationModule, epoch: int) -> None:
         data = trainer.datamodule  # type: ignore[attr-defined]
-        rate = data.store.sample_rate
+        rate = data.corpus.sample_rate
         if self._excerpts is None:
             self._excerpts = self._choose(data, module.separator.targets)
         index = self._index(rate)
@@ -156,10 +156,10 @@ class Excerpts(L.Callback):
         self._remove_unlisted(index)
 
     def _choose(self, data: StemDataModule, targets: Sequence[str]) -> list[Excerpt]:
-        rate = data.store.sample_rate
+        rate = data.corpus.sample_rate
         time = round(self.seconds * rate)
         places = sorted(
-            ((*loudest(track, targets[0], time), track) for track in data.tracks("valid")),
+            ((*loudest(track, targets[0], time), track) for track in data.corpus.tracks("valid")),
             key=lambda place: -place[0],
         )
         found = []

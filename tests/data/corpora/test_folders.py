@@ -1,5 +1,6 @@
 """Anyone's songs: stems by the names of their files, and what is not clear is said in one line."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import soundfile
 
 from stemsplit.data.augment.augment import Augment
 from stemsplit.data.corpora.folders import folder
+from stemsplit.data.corpus import Corpus
 from stemsplit.data.datamodule import StemDataModule
 from stemsplit.data.store.store import Store
 from stemsplit.data.tracks import AudioSource, of_subset
@@ -80,44 +82,44 @@ def m4a(samples: np.ndarray) -> bytes:
     return content.getvalue()
 
 
-def data_module(root: Path, cache: Path, **given: object) -> StemDataModule:
-    usual = {
-        "stems": None,
-        "targets": ["vocals"],
-        "sample_rate": RATE,
-        "channels": 1,
-        "seed": 0,
-        "chunk_seconds": 0.5,
-        "chunks_per_track": 2,
-        "validation_chunks": 1,
-        "cache": str(cache),
-        "augment": Augment(0),
-    }
-    return StemDataModule(folder, str(root), **(usual | given))
+def data_module(
+    root: Path, cache: Path, targets: Sequence[str] = ("vocals",), stems: list[str] | None = None
+) -> StemDataModule:
+    return StemDataModule(
+        Corpus(folder, str(root), stems, RATE, 1, str(cache)),
+        targets=targets,
+        seed=0,
+        chunk_seconds=0.5,
+        chunks_per_track=2,
+        validation_chunks=1,
+        augment=Augment(0),
+    )
 
 
 def test_the_root_is_all_that_must_be_said(root: Path, cache: Path) -> None:
     data = data_module(root, cache)
     data.setup("fit")
-    assert data.stems == STEMS
+    assert data.corpus.stems == STEMS
     [batch] = list(data.train_dataloader())
     assert batch.stems.shape == (4, 3, 1, RATE // 2)
-    assert [track.name for track in data.tracks("test")] == ["Snow"]
+    assert [track.name for track in data.corpus.tracks("test")] == ["Snow"]
     chosen = data_module(root, cache, stems=["vocals", "drums"])
-    assert [list(track.stems) for track in chosen.tracks("train")] == [["vocals", "drums"]] * 2
+    assert [list(track.stems) for track in chosen.corpus.tracks("train")] == [
+        ["vocals", "drums"]
+    ] * 2
 
 
 def test_targets_that_the_songs_have_not(root: Path, cache: Path) -> None:
     with pytest.raises(InputError, match=r"\['voice'\].*'lead guitar', 'vocals'"):
-        data_module(root, cache, targets=["voice"]).tracks("train")
+        data_module(root, cache, targets=["voice"]).corpus.tracks("train")
     with pytest.raises(InputError, match=r"no stem \['bass'\]; it has"):
-        data_module(root, cache, stems=["vocals", "bass"]).tracks("train")
+        data_module(root, cache, stems=["vocals", "bass"]).corpus.tracks("train")
 
 
 def test_targets_that_are_all_there_is_must_be_meant(root: Path, cache: Path) -> None:
     with pytest.raises(InputError, match=r"say stems=\[drums,lead guitar,vocals\]"):
-        data_module(root, cache, targets=STEMS).tracks("train")
-    assert data_module(root, cache, targets=STEMS, stems=STEMS).tracks("train")
+        data_module(root, cache, targets=STEMS).corpus.tracks("train")
+    assert data_module(root, cache, targets=STEMS, stems=STEMS).corpus.tracks("train")
 
 
 def test_a_subset_may_be_left_out(root: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import torch
 from matplotlib import image
 
 from stemsplit import audio
+from stemsplit.data.corpus import Corpus
 from stemsplit.data.datamodule import StemDataModule
 from stemsplit.data.store.activity import block_levels
 from stemsplit.data.store.stored import StoredTrack
@@ -55,7 +56,8 @@ class Shown:
 def trainer_at(
     epoch: int, tracks: list[StoredTrack], epochs: int = 1000, **facts: object
 ) -> L.Trainer:
-    data = Mock(spec=StemDataModule, store=Mock(sample_rate=RATE), tracks=lambda subset: tracks)
+    corpus = Mock(spec=Corpus, sample_rate=RATE, tracks=lambda subset: tracks)
+    data = Mock(spec=StemDataModule, corpus=corpus)
     known = {
         "num_val_batches": [2],
         "sanity_checking": False,

@@ -1,4 +1,4 @@
-"""Several corpora: training songs of all, in shares as their weights; the first one validates."""
+"""Supplementary corpora: shares of excerpts follow the weights; held-out songs are refused."""
 
 from pathlib import Path
 
@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from stemsplit.data.combined import Corpus, combined
 from stemsplit.data.corpora.folders import folder
+from stemsplit.data.corpus import Corpus
 from stemsplit.data.datamodule import StemDataModule
+from stemsplit.data.supplements import Supplement, added
 from stemsplit.errors import InputError
 
 RATE = 8000
@@ -36,25 +37,20 @@ def other(tmp_path: Path) -> Path:
 
 
 def data_module(first: Path, cache: Path, **also: object) -> StemDataModule:
+    supplement = Supplement(folder, **also)
     return StemDataModule(
-        folder,
-        str(first),
-        stems=None,
+        Corpus(folder, str(first), None, RATE, 1, str(cache), also=[supplement]),
         targets=["vocals"],
-        sample_rate=RATE,
-        channels=1,
         seed=0,
         chunk_seconds=0.25,
         chunks_per_track=100,
         validation_chunks=1,
-        cache=str(cache),
         remix=False,
-        also=[{"lister": folder, **also}],
     )
 
 
 @pytest.mark.parametrize("weight", [0.25, 1.0, 2.0, 3.0])
-def test_a_corpus_has_the_share_of_its_weight(
+def test_weight_sets_share_of_excerpts(
     weight: float, first: Path, other: Path, cache: Path
 ) -> None:
     data = data_module(first, cache, root=str(other), weight=weight)
@@ -66,34 +62,34 @@ def test_a_corpus_has_the_share_of_its_weight(
     assert share == pytest.approx(weight / (1 + weight), abs=0.06)
 
 
-def test_only_the_first_corpus_is_held_out(first: Path, other: Path) -> None:
-    tracks = combined(folder(first), [Corpus(folder, str(other), 2.0)])
-    assert {f"{track.subset}/{track.name}" for track in tracks} == {*FIRST, *OTHER[:4]}
-    assert [track.weight for track in tracks if track.subset == "train"] == [1, 1, 1, 1, 1, 1]
-    assert combined(folder(first), []) == folder(first)
+def test_supplement_adds_training_songs_only(first: Path, other: Path) -> None:
+    tracks = added(folder(first), [Supplement(folder, str(other), 2.0)])
+    assert [f"{track.subset}/{track.name}" for track in tracks] == OTHER[:4]
+    assert [(track.weight, track.corpus) for track in tracks] == [(1, 1)] * 4
+    assert added(folder(first), []) == []
 
 
 @pytest.mark.parametrize("weight", [0, -1.0, float("inf"), float("nan")])
-def test_a_weight_that_is_none(weight: float, first: Path) -> None:
+def test_unusable_weight_is_refused(weight: float, first: Path) -> None:
     with pytest.raises(InputError, match=r"data\.also: weight .* must be positive"):
-        Corpus(folder, str(first), weight)
+        Supplement(folder, str(first), weight)
 
 
-def test_songs_that_are_held_out_are_not_trained_on(first: Path, tmp_path: Path) -> None:
+def test_song_held_out_by_main_corpus_is_refused(first: Path, tmp_path: Path) -> None:
     other = written(tmp_path / "other", ["train/D"])
     with pytest.raises(InputError, match=r"'D' is a test song of data\.root"):
-        combined(folder(first), [Corpus(folder, str(other))])
+        added(folder(first), [Supplement(folder, str(other))])
 
 
-def test_every_corpus_must_have_the_stems(first: Path, tmp_path: Path, cache: Path) -> None:
+def test_supplement_without_stem_is_refused(first: Path, tmp_path: Path, cache: Path) -> None:
     other = written(tmp_path / "other", ["train/E"], ("vocals", "rest"))
     with pytest.raises(InputError, match=r"E/rest\.wav: no stem \['drums'\]; it has"):
-        data_module(first, cache, root=str(other)).tracks("train")
+        data_module(first, cache, root=str(other)).corpus.tracks("train")
 
 
-def test_a_corpus_without_training_songs(first: Path, tmp_path: Path) -> None:
+def test_corpus_without_training_songs_is_refused(first: Path, tmp_path: Path) -> None:
     other = written(tmp_path / "other", ["test/E"])
     with pytest.raises(InputError, match="other: no training songs"):
-        combined(folder(first), [Corpus(folder, str(other))])
+        added(folder(first), [Supplement(folder, str(other))])
     with pytest.raises(InputError, match=r"training songs of data\.root, which has none"):
-        combined(folder(other), [Corpus(folder, str(first))])
+        added(folder(other), [Supplement(folder, str(first))])

@@ -1,4 +1,4 @@
-"""Training songs of several corpora in one run."""
+"""Add the training songs of other corpora to those of a corpus."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -9,8 +9,14 @@ from stemsplit.errors import InputError
 
 
 @dataclass(frozen=True)
-class Corpus:
-    """A corpus to train on beside the first, its training excerpts `weight` for one of those."""
+class Supplement:
+    """Training songs of another corpus: an entry of the setting ``data.also``.
+
+    Attributes:
+        lister: function from the corpus's folder to its tracks.
+        root: folder of the corpus.
+        weight: training excerpts drawn from it for each excerpt of the main corpus.
+    """
 
     lister: Callable[[Path], list[Track]]
     root: str
@@ -23,29 +29,33 @@ class Corpus:
                 "to leave the corpus out, remove its entry"
             )
 
+    @property
+    def folder(self) -> Path:
+        return Path(self.root).expanduser().resolve()
+
     def training_tracks(self) -> list[Track]:
-        root = Path(self.root).expanduser().resolve()
-        return of_subset(self.lister(root), "train", root)
+        return of_subset(self.lister(self.folder), "train", self.folder)
 
 
-def combined(tracks: Sequence[Track], others: Sequence[Corpus]) -> list[Track]:
-    """The tracks of the first corpus, and the training tracks, no others, of the other ones.
+def added(tracks: Sequence[Track], supplements: Sequence[Supplement]) -> list[Track]:
+    """The training tracks of the supplements, numbered from 1 and weighted.
 
-    However many songs a corpus has, its share of the excerpts is as its weight (the first's is 1).
+    The number of songs in a corpus does not change its share of the excerpts. Raises `InputError`
+    for a song that the main corpus, `tracks`, holds out for validation or test.
     """
-    first = sum(track.subset == "train" for track in tracks)
-    if others and not first:
+    training = sum(track.subset == "train" for track in tracks)
+    if supplements and not training:
         raise InputError("data.also adds to the training songs of data.root, which has none")
     held_out = {track.name: track.subset for track in tracks if track.subset != "train"}
-    added = []
-    for number, corpus in enumerate(others, 1):
-        songs = corpus.training_tracks()
+    added: list[Track] = []
+    for number, supplement in enumerate(supplements, 1):
+        songs = supplement.training_tracks()
         for track in songs:
             if track.name in held_out:
                 raise InputError(
                     f"{track.path}: {track.name!r} is a {held_out[track.name]} song of data.root, "
                     "so it must not be trained on; take it out of the corpus that data.also adds"
                 )
-        weight = corpus.weight * first / len(songs)
+        weight = supplement.weight * training / len(songs)
         added += [replace(track, weight=weight, corpus=number) for track in songs]
-    return [*tracks, *added]
+    return added
