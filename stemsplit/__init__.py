@@ -1,4 +1,4 @@
-"""Music source separation: train, score and use separators.
+"""Music source separation: train, score and apply separators.
 
 >>> separator = stemsplit.load("runs/2026-01-01/12-00-00-mel_blstm")  # doctest: +SKIP
 >>> stems = separator.separate(waveform, 44100)                        # doctest: +SKIP
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 __all__ = ["load"]
 
-# Here, since torch, numba and matplotlib look for their folders when they are imported.
+# Before other imports: torch, numba and matplotlib read these variables when they are imported.
 use_temporary_caches_without_home()
 
 
 def __getattr__(name: str) -> Any:
-    # torch is imported when a separator is asked for, not by processes that only score.
+    # Import torch only on demand; worker processes that compute scores do not need it.
     if name == "load":
         from stemsplit.separation.checkpoint import load
 

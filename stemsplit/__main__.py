@@ -1,4 +1,4 @@
-"""``stemsplit COMMAND …``, which is the same as ``python -m stemsplit.COMMAND …``."""
+"""Run a command: ``stemsplit COMMAND …`` is the same as ``python -m stemsplit.COMMAND …``."""
 
 import runpy
 import sys
@@ -7,15 +7,15 @@ from stemsplit.errors import InputError, one_line_errors
 from stemsplit.settings.check import near
 
 COMMANDS = {
-    "train": "train a separator, score it, keep everything in a run's folder",
-    "evaluate": "score separators and other tools' stems",
+    "train": "train and score a separator; write all results to a run folder",
+    "evaluate": "score separators, or stems from other tools",
     "separate": "separate songs into stems",
-    "combine": "combine separators of different stems into one",
-    "report": "write the HTML report of runs or of a sweep",
+    "combine": "combine separators for different stems into one",
+    "report": "write an HTML report of runs or of a sweep",
     "doctor": "examine a corpus before training",
     "data": "list, verify and clean decoded songs",
-    "workspace": "make the Weights & Biases dashboard",
-    "demo": "train, score and separate on synthesised songs, in minutes",
+    "workspace": "create the Weights & Biases dashboard",
+    "demo": "train, score and separate synthesised songs in a few minutes",
 }
 
 
@@ -37,9 +37,9 @@ def main() -> None:
 
 
 def help_text() -> str:
-    lines = [f"  {command:<11}{what}" for command, what in COMMANDS.items()]
+    lines = [f"  {command:<11}{summary}" for command, summary in COMMANDS.items()]
     return "\n".join(
-        ["stemsplit COMMAND …", "", *lines, "", "Help of a command: stemsplit COMMAND --help", ""]
+        ["stemsplit COMMAND …", "", *lines, "", "Help for a command: stemsplit COMMAND --help", ""]
     )
 
 

@@ -25,9 +25,9 @@ from stemsplit.settings.moved import renamed
 from stemsplit.training.losses import Value
 from stemsplit.training.precision import default_precision
 
-# A configuration may come from a stranger's run. It makes only what `may_make` allows: classes of
-# these modules, and their functions that return such a class, songs or a loss.
-PLACES = (
+# A configuration may come from an untrusted run folder, so `may_make` limits what it can create to
+# classes of these modules, and to functions there that return such a class, songs or a loss.
+MODULES = (
     "stemsplit.data.augment.",
     "stemsplit.data.corpora.",
     "stemsplit.separation.checkpoint",
@@ -49,21 +49,23 @@ def may_make(target: str) -> bool:
     module, _, name = target.rpartition(".")
     if module in LIBRARIES:
         return name in LIBRARIES[module]
-    if not module.startswith(PLACES) or name.startswith("_"):
+    if not module.startswith(MODULES) or name.startswith("_"):
         return False
     try:
-        found = getattr(importlib.import_module(module), name)
+        product = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError):
         return False
-    if getattr(found, "__module__", None) != module:  # a module's own, not what it imports
+    if getattr(product, "__module__", None) != module:  # imported there, not defined there
         return False
-    if inspect.isfunction(found):
-        found = inspect.signature(found).return_annotation
-    return found in PRODUCTS or (inspect.isclass(found) and found.__module__.startswith(PLACES))
+    if inspect.isfunction(product):
+        product = inspect.signature(product).return_annotation
+    return product in PRODUCTS or (
+        inspect.isclass(product) and product.__module__.startswith(MODULES)
+    )
 
 
 def targets_of(settings: Any) -> Iterator[str]:
-    """Every ``_target_`` in plain settings."""
+    """Yield every ``_target_`` in plain lists and dicts of settings."""
     if isinstance(settings, list):
         for item in settings:
             yield from targets_of(item)
@@ -76,14 +78,14 @@ def targets_of(settings: Any) -> Iterator[str]:
 
 
 def first(*values: Any) -> Any:
-    """``${first:a,b}``: the first that is not null."""
+    """``${first:a,b}``: the first value that is not null."""
     return next((value for value in values if value is not None), None)
 
 
 def residual(targets: Sequence[str], stems: Sequence[str] | None) -> str | None:
-    """``${residual:targets,stems}``: the name of what is left when the targets are taken away.
+    """``${residual:targets,stems}``: the name of the residual, the mixture minus all targets.
 
-    Where the stems are not known yet (null), there is taken to be something left.
+    None if the targets are all stems. If the stems are not known yet (null), a residual is assumed.
     """
     if stems is not None and set(stems) <= set(targets):
         return None
@@ -91,7 +93,7 @@ def residual(targets: Sequence[str], stems: Sequence[str] | None) -> str | None:
 
 
 def environment(name: str, default: str | None) -> str | None:
-    """``${environment:NAME,default}``: a variable of the environment; an empty one is unset."""
+    """``${environment:NAME,default}``: an environment variable; if empty or unset, the default."""
     return os.environ.get(name) or default
 
 
@@ -101,7 +103,7 @@ def on_gpu(accelerator: str) -> bool:
 
 
 def on_cpu(accelerator: str) -> bool:
-    """Whether a training runs on the processor."""
+    """Whether a training runs on the CPU."""
     return accelerator == "cpu" or (
         accelerator == "auto"
         and not torch.cuda.is_available()
@@ -110,14 +112,14 @@ def on_cpu(accelerator: str) -> bool:
 
 
 def precision(accelerator: str) -> str:
-    """``${precision:${trainer.accelerator}}``: bfloat16 where the machine multiplies it faster."""
+    """``${precision:${trainer.accelerator}}``: see `default_precision`."""
     return default_precision(on_gpu(accelerator), on_cpu(accelerator))
 
 
 def loader_workers(accelerator: str) -> int:
-    """``${loader_workers:${trainer.accelerator}}``: processes that read ahead of a GPU.
+    """``${loader_workers:${trainer.accelerator}}``: the number of processes that load data.
 
-    On a CPU they would take from the training what they give.
+    It is 0 on a CPU, where workers would compete with the training for the cores.
     """
     return min(4, os.cpu_count() or 1) if on_gpu(accelerator) else 0
 
@@ -126,37 +128,38 @@ def register_resolvers() -> None:
     OmegaConf.register_resolver("environment", environment, replace=True)
     OmegaConf.register_resolver("first", first, replace=True)
     OmegaConf.register_resolver("residual", residual, replace=True)
-    # ${scaled:${window},${data.downsample.rate}}
+    # As in ${scaled:${window},${data.downsample.rate}}.
     OmegaConf.register_resolver("scaled", scaled, replace=True)
     OmegaConf.register_resolver("on_gpu", on_gpu, replace=True)
     OmegaConf.register_resolver("loader_workers", loader_workers, replace=True)
     OmegaConf.register_resolver("precision", precision, replace=True)
-    # The folder above conf/, on Hydra's search path so that experiments=NAME finds its file.
+    # The folder above conf/ is on Hydra's search path, so that experiments=NAME finds its file.
     OmegaConf.register_resolver("checkout", lambda: str(Path(CONF).parent), replace=True)
 
 
 def make(config: DictConfig, group: str = "", **arguments: Any) -> Any:
-    """The object that the settings of a group describe, made of what `may_make` allows.
+    """Instantiate the object that the settings of a group describe, if `may_make` allows it.
 
-    Raises `InputError` that names the group for a setting that cannot be used.
+    Raises `InputError`, which names the group or the setting, for an unusable setting.
     """
     with settings_at_fault(group):
-        named = targets_of(OmegaConf.to_container(config, resolve=True))
-        made = f"{Separator.__module__}.{Separator.__qualname__}"  # by a function, so named nowhere
-        allowed = [made, *filter(may_make, named)]
+        targets = targets_of(OmegaConf.to_container(config, resolve=True))
+        # Separators are returned by a function, so their class is not a ``_target_``.
+        separator = f"{Separator.__module__}.{Separator.__qualname__}"
+        allowed = [separator, *filter(may_make, targets)]
         return instantiate(config, _execution_whitelist_=allowed, **arguments)
 
 
 def save(config: DictConfig, run: Path) -> None:
-    """The whole configuration of a run as RUN/config.yaml.
+    """Write the complete configuration of a run to RUN/config.yaml.
 
-    What depends on the moment (folders, the choices of groups, variables of the environment, the
-    machine's precision) is written out; what follows from other settings stays a reference, so
-    that a resumed run can change those, and so that a run can be moved.
+    Values that depend on the machine or the command (folders, group choices, environment variables,
+    the precision) are resolved. References to other settings are kept, so that they follow those
+    settings when a run is resumed with other values, or moved.
     """
     config = config.copy()
     config.resume = None
-    config.allow_changed_corpus = False  # for the one resumption that says so
+    config.allow_changed_corpus = False  # holds only for the command that sets it
     for key in (
         "run_dir",
         "name",
@@ -172,38 +175,43 @@ def save(config: DictConfig, run: Path) -> None:
 
 
 def saved(run: Path) -> DictConfig:
-    """The configuration that a run was started with; its paths follow where the run was moved."""
+    """Load the configuration of a run, with paths corrected if the run folder was moved.
+
+    Raises `InputError` if the folder has no ``config.yaml``, or a damaged one.
+    """
     path = run / "config.yaml"
     if not path.is_file():
-        raise InputError(f"{run}: not the folder of a run, it holds no config.yaml")
+        raise InputError(f"{run}: is not a run folder, because it has no config.yaml")
     try:
         config = OmegaConf.load(path)
     except yaml.YAMLError as error:
         raise InputError(f"{path}: is damaged ({str(error).splitlines()[0]})") from None
     if not isinstance(config, DictConfig) or "run_dir" not in config:
-        raise InputError(f"{path}: not the configuration of a run")
+        raise InputError(f"{path}: is not the configuration of a run")
     config = OmegaConf.create(renamed(OmegaConf.to_container(config)))
     config.run_dir = str(run.absolute())
-    config.setdefault("allow_changed_corpus", False)  # which runs of older versions lack
+    config.setdefault("allow_changed_corpus", False)  # missing in runs of older versions
     return config
 
 
 def resumed(folder: str, words: Sequence[str], cache: str) -> DictConfig:
-    """The configuration of the run to resume, with the settings of the command line put in.
+    """Load the configuration of a run to resume, and apply the settings of the command line.
 
-    `cache` is this machine's: see `move_cache`.
+    `words` are the arguments of the command, `cache` is the cache folder of this machine (see
+    `move_cache`). Raises `InputError` for settings that a resumed run cannot change, and for a run
+    without a checkpoint.
     """
     run = Path(folder).absolute()
     config = saved(run)
     names = override(config, [word for word in words if not word.startswith(("resume=", "hydra."))])
     move_cache(config, cache, names)
     if not (run / "last.ckpt").is_file():
-        raise InputError(f"{run}: has no last.ckpt yet; start it anew")
+        raise InputError(f"{run}: has no last.ckpt yet; start a new run")
     config.resume = str(run)
     return config
 
 
-# What a resumed run can be given anew; all else is in its weights, its optimiser, its chunks.
+# Settings that a resumed run can change. All others determine its weights, optimiser or excerpts.
 CHANGEABLE = (
     *("epochs", "patience", "checkpoint_minutes", "evaluate_test", "data.root", "data.cache"),
     *("data.workers", "data.validation_chunks", "trainer", "callbacks", "logger"),
@@ -211,52 +219,52 @@ CHANGEABLE = (
 )
 
 
-def move_cache(config: DictConfig, cache: str, asked: Collection[str]) -> None:
-    """Give the configuration of a run the cache of this machine, in place.
+def move_cache(config: DictConfig, cache: str, overridden: Collection[str]) -> None:
+    """Set the cache folder of a run's configuration to that of this machine, in place.
 
-    `cache` is the one on the command line or in STEMSPLIT_CACHE; without them, it is the default,
-    and the run keeps its own if that is on this machine. A corpus that lies in a cache (the demo
-    songs) follows. `asked` names the settings of the command line.
+    `overridden` names the settings of the command line. `cache` comes from the command line, from
+    STEMSPLIT_CACHE or from the default; if it is only the default, the run keeps its own cache
+    folder where that exists. A corpus inside the old cache folder (the demo songs) moves along.
     """
-    before = Path(config.data.cache).expanduser().resolve()
-    chosen = "data.cache" in asked or bool(os.environ.get("STEMSPLIT_CACHE"))
-    if not chosen and before.is_dir():
+    old_cache = Path(config.data.cache).expanduser().resolve()
+    is_chosen = "data.cache" in overridden or bool(os.environ.get("STEMSPLIT_CACHE"))
+    if not is_chosen and old_cache.is_dir():
         return
     config.data.cache = cache
-    if "data.root" in asked or config.data.root is None:
+    if "data.root" in overridden or config.data.root is None:
         return
     root = Path(config.data.root)
-    if not root.is_dir() and root.is_relative_to(before):
-        config.data.root = str(Path(cache).expanduser() / root.relative_to(before))
+    if not root.is_dir() and root.is_relative_to(old_cache):
+        config.data.root = str(Path(cache).expanduser() / root.relative_to(old_cache))
 
 
 def override(config: DictConfig, overrides: Sequence[str]) -> list[str]:
-    """Put values of the command line in place of a saved configuration's own; return their names.
+    """Replace values of a saved configuration in place; return the names of the settings.
 
-    A saved configuration is complete, so single values of `CHANGEABLE` are exchanged: neither whole
-    groups (``trainer=…``) nor settings that it does not have.
+    Raises `InputError` for settings that are not in `CHANGEABLE` or in the configuration, and for
+    groups (``trainer=…``).
     """
     names = []
-    for given in OverridesParser.create().parse_overrides(list(overrides)):
-        name = given.key_or_group
+    for setting in OverridesParser.create().parse_overrides(list(overrides)):
+        name = setting.key_or_group
         names.append(name)
-        if given.is_delete() or given.is_add() or not known(config, name):
-            raise InputError(f"{given.input_line}: a resumed run has no such setting to change")
+        if setting.is_delete() or setting.is_add() or not has_setting(config, name):
+            raise InputError(f"{setting.input_line}: unknown setting of the resumed run")
         if not any(name == key or name.startswith(f"{key}.") for key in CHANGEABLE):
             raise InputError(
-                f"{given.input_line}: a resumed run goes on as it began; what can change is "
-                f"{', '.join(CHANGEABLE)}: start another run for the rest"
+                f"{setting.input_line}: a resumed run can only change {', '.join(CHANGEABLE)}; "
+                "start a new run to change other settings"
             )
         if isinstance(OmegaConf.select(config, name), DictConfig):
             raise InputError(
-                f"{given.input_line}: a resumed run keeps its {name}; single values of it can be "
-                f"changed ({name}.KEY=VALUE)"
+                f"{setting.input_line}: a resumed run cannot replace the group {name}; change its "
+                f"settings one by one ({name}.KEY=VALUE)"
             )
-        OmegaConf.update(config, name, given.value())
+        OmegaConf.update(config, name, setting.value())
     return names
 
 
-def known(config: DictConfig, name: str) -> bool:
-    parent, _, key = name.rpartition(".")
-    holder = OmegaConf.select(config, parent) if parent else config
-    return isinstance(holder, DictConfig) and key in holder
+def has_setting(config: DictConfig, name: str) -> bool:
+    group, _, key = name.rpartition(".")
+    settings = OmegaConf.select(config, group) if group else config
+    return isinstance(settings, DictConfig) and key in settings

@@ -1,4 +1,4 @@
-"""Report errors that a person can fix in one line."""
+"""Print errors that the user can fix as one line, without a traceback."""
 
 import errno
 import os
@@ -13,42 +13,43 @@ from types import FrameType
 from stemsplit.terminal.streams import flush, unfailing_output
 
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
-INTERRUPTED = 130  # the exit code that shells use for a program that Ctrl-C has ended
+INTERRUPTED = 130  # exit code that shells report for a program ended by Ctrl-C
 
 
 class InputError(ValueError):
-    """A file or a setting cannot be used; the text says which, and what to do."""
+    """Error in a file or a setting; the message names it and says how to fix it."""
 
 
 @contextmanager
 def settings_at_fault(group: str = "") -> Iterator[None]:
-    """Raise `InputError` for whatever fails inside, because it fails by a setting (of `group`)."""
+    """Turn every error of the block into an `InputError` that names the setting or `group`."""
     try:
         yield
     except InputError:
         raise
     except Exception as error:
-        packed: BaseException | None = error
-        while packed is not None:  # OmegaConf packs what a resolver says
-            if isinstance(packed, InputError):
-                raise packed from None
-            packed = packed.__cause__ or packed.__context__
+        cause: BaseException | None = error
+        while cause is not None:  # OmegaConf wraps the errors of resolvers
+            if isinstance(cause, InputError):
+                raise cause from None
+            cause = cause.__cause__ or cause.__context__
         text = " ".join(str(error).split())
-        place = re.search(r" ?full_key: (\S+)( object_type=\S+)?$", text)  # Hydra's and OmegaConf's
+        # Hydra and OmegaConf append the name of the setting to their messages.
+        suffix = re.search(r" ?full_key: (\S+)( object_type=\S+)?$", text)
         name = group
-        if place is not None:
-            text, name = text[: place.start()], place[1]
-        what = f"{name}: cannot be used" if name else "a setting cannot be used"
-        raise InputError(f"{what}: {text or type(error).__name__}") from error
+        if suffix is not None:
+            text, name = text[: suffix.start()], suffix[1]
+        summary = f"{name}: cannot be used" if name else "a setting cannot be used"
+        raise InputError(f"{summary}: {text or type(error).__name__}") from error
 
 
 @contextmanager
 def one_line_errors(interrupted: Callable[[], str] = lambda: "interrupted") -> Iterator[None]:
-    """Wrap an entry point, so that it ends with one line instead of a traceback.
+    """End a command with one line instead of a traceback.
 
-    An `InputError`, a full disk and a file that cannot be used end it with exit code 1, Ctrl-C
-    with 130 and the line that `interrupted` makes. Printing inside never fails, see `printing`.
-    With HYDRA_FULL_ERROR=1 the traceback is shown.
+    An `InputError`, a full disk and an unusable file end the command with exit code 1. Ctrl-C ends
+    it with exit code 130 and prints the text that `interrupted` returns. Printing inside the block
+    never fails (see `unfailing_output`). Set HYDRA_FULL_ERROR=1 to see the traceback.
     """
     with unfailing_output(), remembered_interrupts() as interrupts:
         try:
@@ -72,38 +73,38 @@ def one_line_errors(interrupted: Callable[[], str] = lambda: "interrupted") -> I
 
 @contextmanager
 def remembered_interrupts() -> Iterator[list[int]]:
-    """Note each Ctrl-C besides raising `KeyboardInterrupt`.
+    """Yield a list that gets an entry for each Ctrl-C; `KeyboardInterrupt` is raised as usual.
 
-    A library may answer it with an error of its own: Lightning exits with code 1, and imports of
-    torch go on without the module that was interrupted, which fails later.
+    Libraries may replace the `KeyboardInterrupt` by another error: Lightning exits with code 1; an
+    interrupted import inside torch is skipped and causes an error later.
     """
-    noted: list[int] = []
+    interrupts: list[int] = []
 
-    def note(number: int, frame: FrameType | None) -> None:
-        noted.append(number)
+    def remember(number: int, frame: FrameType | None) -> None:
+        interrupts.append(number)
         signal.default_int_handler(number, frame)
 
-    here = threading.current_thread() is threading.main_thread()
-    if not here or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield noted
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if not in_main_thread or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield interrupts
         return
-    signal.signal(signal.SIGINT, note)
+    signal.signal(signal.SIGINT, remember)
     try:
-        yield noted
+        yield interrupts
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def one_line(error: BaseException) -> str | None:
-    """The line that tells a person of an error; None for an error of the program itself."""
+    """Return the message to print for an error, or None if the error is a bug in the program."""
     if isinstance(error, InputError):
         return str(error)
     if not isinstance(error, OSError):
         return None
     if error.errno in DISK_FULL:
-        place = "" if error.filename is None else f"{error.filename}: "
-        return f"{place}the disk is full ({error.strerror}): free some space"
+        path = "" if error.filename is None else f"{error.filename}: "
+        return f"{path}the disk is full ({error.strerror}): free some space"
     if error.filename is None:
         return None
-    way_out = "; give yourself the permission" if isinstance(error, PermissionError) else ""
-    return f"{error.filename}: {error.strerror}{way_out}"
+    advice = "; change its permissions" if isinstance(error, PermissionError) else ""
+    return f"{error.filename}: {error.strerror}{advice}"

@@ -1,4 +1,4 @@
-"""Write files whole or not at all, and lock folders against other processes."""
+"""Write files atomically, and lock folders against other processes."""
 
 import errno
 import hashlib
@@ -17,13 +17,13 @@ from filelock import FileLock, Timeout
 from stemsplit.errors import InputError
 
 READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
-LONGEST_NAME = 255  # bytes, of almost every file system
-PROBE = b"\0" * 2**20
+LONGEST_NAME = 255  # bytes; the limit of almost every file system
+PROBE = b"\0" * 2**20  # bytes that test whether the disk is full
 
 
 @contextmanager
 def where_writable() -> Iterator[None]:
-    """Around what is only kept to save time: a folder that may only be read is no error."""
+    """Ignore write errors in read-only folders. Use it for files that only save time."""
     try:
         yield
     except OSError as error:
@@ -32,7 +32,7 @@ def where_writable() -> Iterator[None]:
 
 
 def make_writable_folder(folder: Path, way_out: str = "choose another folder") -> None:
-    """Make a folder, and raise `InputError` unless files can be written there."""
+    """Make a folder; raise `InputError` if files cannot be written to it."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with TemporaryFile(dir=folder):
@@ -42,7 +42,7 @@ def make_writable_folder(folder: Path, way_out: str = "choose another folder") -
 
 
 def file_name(name: str, suffix: str = "") -> str:
-    """`name` and `suffix`; a name that file systems find too long is cut, and a digest names it."""
+    """Join `name` and `suffix`; if the result is too long, shorten `name` and add its digest."""
     encoded = name.encode("utf-8", "surrogateescape")
     room = LONGEST_NAME - len(suffix.encode())
     if len(encoded) <= room:
@@ -54,10 +54,10 @@ def file_name(name: str, suffix: str = "") -> str:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Write to the yielded temporary path; it takes `path`'s place when the block ends well.
+    """Yield a temporary path; when the block succeeds, rename it to `path`.
 
-    Raises `OSError` with the name of `path` if the disk is full or the folder cannot be written
-    to, even where the library that writes raises an error of its own.
+    Raises `OSError` with the name of `path` if the disk is full or the folder is not writable, even
+    if the writing library raises another error.
     """
     with replacing_together() as partial:
         yield partial(path)
@@ -65,17 +65,17 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def replacing_together() -> Iterator[Callable[[Path], Path]]:
-    """Write several files that take their places together when the block ends well.
+    """Write several files; rename all of them when the block succeeds.
 
-    The yielded function gives the temporary path at which to write the file of a path. It stands
-    beside the file and does not contain its name, which may have the greatest length already.
+    Yields a function from a path to the temporary path to write to. The temporary file is in the
+    same folder, but its name is random: a name based on the original could be too long.
     """
     partials: dict[Path, Path] = {}
 
     def partial(path: Path) -> Path:
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-        if path.exists() and not path.is_file():  # it would be replaced by a file
+        if path.exists() and not path.is_file():  # renaming would replace the device by a file
             raise InputError(f"{path}: is a device or a pipe; choose a file")
         path.parent.mkdir(parents=True, exist_ok=True)
         return partials.setdefault(path, path.with_name(f".{uuid.uuid4().hex}.partial"))
@@ -90,31 +90,31 @@ def replacing_together() -> Iterator[Callable[[Path], Path]]:
                 if partials:
                     _raise_if_full(list(partials.values())[-1], error)
                 raise
-            for written in partials.values():
-                with written.open("rb") as file:
+            for temporary in partials.values():
+                with temporary.open("rb") as file:
                     os.fsync(file.fileno())
-            for path, written in partials.items():
-                os.replace(written, path)
+            for path, temporary in partials.items():
+                os.replace(temporary, path)
         except OSError as error:
-            names = {str(written): str(path) for path, written in partials.items()}
+            names = {str(temporary): str(path) for path, temporary in partials.items()}
             if error.errno and error.filename is None and len(names) == 1:
                 (error.filename,) = names.values()
             elif str(error.filename) in names:
                 error.filename = names[str(error.filename)]
             raise
         finally:
-            for written in partials.values():
-                written.unlink(missing_ok=True)
+            for temporary in partials.values():
+                temporary.unlink(missing_ok=True)
 
 
 @contextmanager
 def exit_at_sigterm() -> Iterator[None]:
-    """Inside, SIGTERM raises `SystemExit`, so that temporary files are removed.
+    """Raise `SystemExit` at SIGTERM inside the block, so that temporary files are removed.
 
-    A program's own handler, as Lightning has one while it trains, stays.
+    An existing handler is kept; Lightning installs one during training.
     """
-    here = threading.current_thread() is threading.main_thread()
-    if not here or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if not in_main_thread or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
         yield
         return
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
@@ -126,7 +126,7 @@ def exit_at_sigterm() -> Iterator[None]:
 
 @contextmanager
 def default_sigterm() -> Iterator[None]:
-    """Inside `exit_at_sigterm`, give SIGTERM back its default for a library's own handler."""
+    """Undo `exit_at_sigterm` inside the block, so that a library can install its own handler."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -138,9 +138,9 @@ def default_sigterm() -> Iterator[None]:
 
 
 def _raise_if_full(partial: Path, cause: Exception) -> None:
-    """Raise the system's error if nothing can be added to a file.
+    """Raise the `OSError` of the operating system if a file cannot grow.
 
-    torch and libsndfile report a full disk by errors of their own, without the system's reason.
+    torch and libsndfile report a full disk with their own errors, which lack the reason.
     """
     if not partial.exists():
         return
@@ -154,11 +154,12 @@ def _raise_if_full(partial: Path, cause: Exception) -> None:
 
 
 @contextmanager
-def one_at_a_time(folder: Path, what: str) -> Iterator[None]:
-    """Let one process at a time into the block, of all that name this folder.
+def one_at_a_time(folder: Path, activity: str) -> Iterator[None]:
+    """Lock a folder: only one process at a time runs the block; the others wait.
 
-    The others say what they wait for. A process that is killed leaves no lock behind. Where nothing
-    can be locked (in a folder that may only be read), nobody waits.
+    A waiting process prints the `activity` of the running one, as in "decodes songs". The lock of a
+    killed process is released. In a read-only folder, or without support for locks, no process
+    waits.
     """
     lock = FileLock(folder / ".lock")
     with suppress(OSError, NotImplementedError):
@@ -166,7 +167,7 @@ def one_at_a_time(folder: Path, what: str) -> Iterator[None]:
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            print(f"{folder}: another process {what}, waiting for it", file=sys.stderr)
+            print(f"{folder}: waiting for another process, which {activity}", file=sys.stderr)
             lock.acquire()
     try:
         yield
@@ -175,17 +176,21 @@ def one_at_a_time(folder: Path, what: str) -> Iterator[None]:
 
 
 def check_writable(folder: Path, setting: str) -> None:
-    """Raise `InputError` if a folder cannot be made or written; `setting` chooses another."""
-    place = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
-    if not place.is_dir():
-        raise InputError(f"{place}: is not a folder; choose another one with {setting}=FOLDER")
-    if not os.access(place, os.W_OK | os.X_OK):
-        raise InputError(f"{place}: is not writable; choose another one with {setting}=FOLDER")
+    """Raise `InputError` if a folder cannot be made or is not writable.
+
+    The message tells the user to choose another folder with `setting`.
+    """
+    parents = (folder, *folder.absolute().parents)
+    existing = next(path for path in parents if os.path.lexists(path))
+    if not existing.is_dir():
+        raise InputError(f"{existing}: is not a folder; choose another one with {setting}=FOLDER")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise InputError(f"{existing}: is not writable; choose another one with {setting}=FOLDER")
 
 
 @contextmanager
 def removed_if_empty(folder: Path | None) -> Iterator[None]:
-    """At the end, remove `folder` and its parents if they are new and empty."""
+    """When the block ends, remove `folder` and its parents if they are new and still empty."""
     missing = [] if folder is None else [folder, *folder.parents]
     missing = [path for path in missing if not path.exists()]
     try:

@@ -19,40 +19,42 @@ Item = TypeVar("Item")
 
 @contextmanager
 def joined() -> Iterator[None]:
-    """Inside, the processes that torchrun started know each other; alone, nothing happens."""
+    """Form a process group of the processes started by torchrun; do nothing in a single process."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or together():
         yield
         return
-    # A process that has done its share may wait for the others for hours; where one of them has
-    # ended, torchrun ends all.
+    # A process that finishes its share early may wait for hours. If a process dies, torchrun ends
+    # the others.
     distributed.init_process_group("gloo", timeout=timedelta(days=7))
     try:
         yield
     finally:
-        # Left to the interpreter's end, its threads abort the process now and then.
+        # Without this, threads of the group sometimes abort the process at interpreter exit.
         distributed.destroy_process_group()
 
 
 def together() -> bool:
+    """Whether this process belongs to a process group."""
     return distributed.is_available() and distributed.is_initialized()
 
 
 def rank() -> int:
-    """The number of this process, from 0."""
+    """The index of this process in its group, from 0."""
     return distributed.get_rank() if together() else 0
 
 
 def count() -> int:
+    """The number of processes in the group."""
     return distributed.get_world_size() if together() else 1
 
 
 def share(items: Sequence[Item]) -> list[Item]:
-    """What of the items falls to this process."""
+    """The items that this process works on: every `count()`-th, starting at its rank."""
     return list(items[rank() :: count()])
 
 
 def gather(items: Sequence[Item]) -> list[Item]:
-    """The items of all processes, in the order that they had before `share`."""
+    """Collect the items of all processes, in the order they had before `share`."""
     if not together():
         return list(items)
     shares: list[list[Item]] = [[] for _ in range(count())]
@@ -62,11 +64,14 @@ def gather(items: Sequence[Item]) -> list[Item]:
 
 
 def device(name: str) -> str:
-    """``auto``: the accelerator of this process where there is one, else the CPU."""
+    """Check the name of a torch device; ``auto`` is the GPU of this process, if any, else ``cpu``.
+
+    Raises `InputError` if the device is missing or unknown.
+    """
     if name != "auto":
         try:
             torch.empty(0, device=name)
-        except (RuntimeError, AssertionError) as error:  # as the missing build or driver has it
+        except (RuntimeError, AssertionError) as error:  # AssertionError: torch built without CUDA
             raise InputError(f"device={name}: {str(error).splitlines()[0]}") from None
         return name
     if torch.cuda.is_available():
@@ -76,7 +81,7 @@ def device(name: str) -> str:
 
 @cache
 def end_with_parent() -> None:
-    """From now on, this process ends soon after its parent does."""
+    """End this process within about a second after its parent has ended."""
     parent = os.getppid()
 
     def watch() -> None:

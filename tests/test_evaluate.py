@@ -215,9 +215,9 @@ def test_results_of_other_songs_or_stems_are_not_overwritten(corpus: Path, tmp_p
 @pytest.mark.parametrize(
     ("setting", "says"),
     [
-        ("workers=two", "workers=two: choose a whole number of at least 1"),
-        ("workers=0", "workers=0: choose a whole number"),
-        ("workers=true", "workers=true: choose a whole number"),
+        ("workers=two", "workers=two: choose an integer of at least 1"),
+        ("workers=0", "workers=0: choose an integer"),
+        ("workers=true", "workers=true: choose an integer"),
         ("device=nonsense", "device=nonsense: "),
         ("estimates={x: null}", "estimates=.*: choose a path"),
         ("estimates=[[a]]", "estimates=.*: choose a path"),

@@ -1,1 +1,1 @@
-"""What differs from one computer to the next: folders for caches, the memory allocator."""
+"""Adapt to the computer: folders for caches, the memory allocator."""

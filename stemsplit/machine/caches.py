@@ -1,4 +1,4 @@
-"""Put the caches of libraries in a temporary folder where there is no usable home."""
+"""Put the caches of libraries in a temporary folder if the home folder is not usable."""
 
 import getpass
 import os
@@ -7,7 +7,7 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-# wandb, matplotlib and numba (for librosa) do not all follow XDG_CACHE_HOME.
+# XDG_CACHE_HOME is not enough: not all of wandb, matplotlib and numba (for librosa) follow it.
 FOLDERS = {
     "STEMSPLIT_CACHE": "stemsplit",
     "MPLCONFIGDIR": "matplotlib",
@@ -19,20 +19,19 @@ FOLDERS = {
 
 
 def use_temporary_caches_without_home() -> None:
-    """Set the variables of the environment that libraries ask for a name and for cache folders.
+    """Set the environment variables for the user name and for the cache folders of libraries.
 
-    Containers and clusters run commands as a user without a name, or without a home that can be
-    written to: torch, numba and wandb then fail when they are imported. Variables that are set
-    stay as they are.
+    In containers and on clusters, the user may have no name or no writable home; torch, numba and
+    wandb then fail when they are imported. Variables that are already set keep their values, except
+    an XDG_CACHE_HOME that is not writable.
     """
     try:
         getpass.getuser()
     except (KeyError, OSError):  # OSError from Python 3.13 on
-        os.environ["USER"] = str(os.getuid())  # torch puts it into the name of a folder
+        os.environ["USER"] = str(os.getuid())  # torch uses it in the name of a folder
     if can_be_written(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")):
         return
     folder = private_temporary_folder()
-    # A cache that cannot be written to is of no use, wherever XDG_CACHE_HOME says.
     os.environ["XDG_CACHE_HOME"] = str(folder / "cache")
     for name, place in FOLDERS.items():
         if not os.environ.get(name):
@@ -40,21 +39,21 @@ def use_temporary_caches_without_home() -> None:
 
 
 def can_be_written(folder: str) -> bool:
-    """Whether a folder can be written to; if it does not exist, whether it can be made."""
+    """Whether a folder is writable or, if it does not exist, can be made."""
     path = Path(folder)
-    if not path.is_absolute():  # "~" of a user without a home
+    if not path.is_absolute():  # expanduser leaves "~" for a user without a home
         return False
     existing = next(parent for parent in (path, *path.parents) if os.path.lexists(parent))
     return existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)
 
 
 def private_temporary_folder() -> Path:
-    """The same folder for all commands of this user, which nobody else can write to."""
+    """A temporary folder that only this user can write to, the same for all commands."""
     folder = Path(tempfile.gettempdir()) / f"stemsplit-{getpass.getuser()}"
     with suppress(FileExistsError):
         folder.mkdir(mode=0o700)
-    found = folder.lstat()
-    mine = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid()
-    if mine and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+    status = folder.lstat()
+    is_own = stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid()
+    if is_own and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         return folder
-    return Path(tempfile.mkdtemp(prefix="stemsplit-"))  # somebody else was there first
+    return Path(tempfile.mkdtemp(prefix="stemsplit-"))  # another user made or can write to it

@@ -1,1 +1,1 @@
-"""Declare the type and range of every setting, and check them before any work begins."""
+"""Declare the type and range of every setting, and check all settings before any work begins."""

@@ -1,4 +1,4 @@
-"""Check a composed configuration against the declared types of its settings."""
+"""Check a composed configuration against the declared types and ranges of its settings."""
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,12 +12,10 @@ from stemsplit.errors import InputError
 from stemsplit.settings.kinds import Kind
 from stemsplit.settings.tables import COMMANDS, GROUPS
 
-# Keys that say what is made of a group, and how. `configuration.may_make` limits it.
 SWEEPER = [f"hydra.sweeper.{name}" for name in GROUPS["hydra.sweeper"]]
-MAKING = ("_target_", "_partial_", "_convert_", "_args_")
-
-
-# Groups that nothing can do without; null leaves any other one out.
+# Keys that tell Hydra which object to instantiate; `configuration.may_make` checks the objects.
+INSTANTIATION = ("_target_", "_partial_", "_convert_", "_args_")
+# Groups that cannot be left out. All others can be set to null.
 REQUIRED = (
     *("model.separator", "model.separator.front_end", "model.separator.network"),
     *("model.loss", "loss.function", "model.optimizer", "data.downsample"),
@@ -25,29 +23,30 @@ REQUIRED = (
 
 
 def check(config: DictConfig, command: str) -> None:
-    """Raise `InputError` for the first setting that cannot be used: ``setting=value: …``.
+    """Raise `InputError` for the first setting with an invalid name or value.
 
-    Arguments that conf/ does not declare (``+optimizer.betas=…``) are left to what takes them.
+    Additional arguments of a class (``+optimizer.betas=…``) are not checked; the class checks them.
     """
     kinds = COMMANDS[command]
     for name in REQUIRED:
         parent, _, key = name.rpartition(".")
         group = OmegaConf.select(config, parent)
         if isinstance(group, DictConfig) and key in group and group[key] is None:
-            raise InputError(f"{name}=null: cannot be left out")
+            raise InputError(f"{name}=null: this group is required")
     for name, value, is_argument in settings_of(config, kinds):
         if name in kinds or value is None or is_group(name, kinds):
             check_value(name, value, kinds)
         elif not is_argument:
             raise InputError(f"{name}={shown(value)}: unknown setting{near(name, kinds)}")
-    for name in SWEEPER if OmegaConf.select(config, "hydra.sweeper.params") is not None else ():
+    swept = OmegaConf.select(config, "hydra.sweeper.params") is not None
+    for name in SWEEPER if swept else []:
         check_value(name, OmegaConf.select(config, name), kinds)
 
 
 def settings_of(config: DictConfig, kinds: Mapping[str, Kind]) -> Iterator[tuple[str, Any, bool]]:
-    """Name and value of every setting, and whether it is an argument of what a group makes.
+    """Yield for each setting its name, its value, and whether it is an argument of a class.
 
-    Settings that refer to others come last, so that a resolver gets values that were checked.
+    Settings with references (``${…}``) come last, so that resolvers only see checked values.
     """
     for referring in (False, True):
         yield from _settings_of(config, kinds, referring, "", False)
@@ -59,7 +58,7 @@ def _settings_of(
     is_argument = is_argument or bool({"_target_", "class"} & set(config))
     for key in map(str, config):
         name = f"{prefix}{key}"
-        if key in MAKING or name == "hydra":
+        if key in INSTANTIATION or name == "hydra":
             continue
         refers = OmegaConf.is_interpolation(config, key)
         if refers and not referring:
@@ -68,7 +67,7 @@ def _settings_of(
         if name in kinds or not isinstance(value, DictConfig):
             if refers == referring:
                 yield name, plain(value), is_argument
-        elif not refers:  # the settings of another group are checked in their own place
+        elif not refers:  # a reference to another group: that group is checked itself
             yield from _settings_of(value, kinds, referring, f"{name}.", is_argument)
 
 
@@ -81,11 +80,11 @@ def is_group(name: str, kinds: Iterable[str]) -> bool:
 
 
 def check_value(name: str, value: Any, kinds: Mapping[str, Kind]) -> None:
-    """Raise `InputError` if the kind of a setting does not allow the value."""
+    """Raise `InputError` if the type or range of a setting does not allow the value."""
     kind = kinds.get(name)
     if kind is None:
         if value is not None:  # null leaves a group out
-            raise InputError(f"{name}={shown(value)}: {name} is a group, not one setting")
+            raise InputError(f"{name}={shown(value)}: {name} is a group, not a single setting")
         return
     try:
         adapter(kind.type).validate_python(value)
@@ -94,23 +93,23 @@ def check_value(name: str, value: Any, kinds: Mapping[str, Kind]) -> None:
 
 
 @cache
-def adapter(kind: Any) -> Any:  # beartype does not know pydantic's TypeAdapter
+def adapter(kind: Any) -> Any:  # Any, because beartype does not support pydantic's TypeAdapter
     return TypeAdapter(kind, config=ConfigDict(strict=True, allow_inf_nan=False))
 
 
 def shown(value: Any) -> str:
-    """A value as the command line has it."""
+    """Format a value as the user would type it on the command line."""
     if value is None:
         return "null"
     if isinstance(value, list):
         return f"[{','.join(map(shown, value))}]"
-    if isinstance(value, str) and is_something_else(value):
+    if isinstance(value, str) and needs_quotes(value):
         return f"'{value}'"
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def is_something_else(text: str) -> bool:
-    """Whether a text without its quotes would be a number, a flag, null or nothing."""
+def needs_quotes(text: str) -> bool:
+    """Whether Hydra would read the unquoted text as a number, a flag, null or an empty value."""
     if text in ("", "true", "false", "null"):
         return True
     try:
@@ -121,8 +120,8 @@ def is_something_else(text: str) -> bool:
 
 
 def near(name: str, known: Iterable[str]) -> str:
-    """The end of an error about an unknown name: the names that are most like it."""
+    """Suggest known names similar to an unknown `name`, as the end of an error message."""
     known = list(known)
-    names = [one for one in known if one.endswith(f".{name}")][:3]
-    names = names or difflib.get_close_matches(name, known, n=3, cutoff=0.6)
-    return f"; did you mean {' or '.join(names)}?" if names else ""
+    similar = [candidate for candidate in known if candidate.endswith(f".{name}")][:3]
+    similar = similar or difflib.get_close_matches(name, known, n=3, cutoff=0.6)
+    return f"; did you mean {' or '.join(similar)}?" if similar else ""

@@ -1,4 +1,4 @@
-"""The help of the commands, printed before Hydra and torch are imported."""
+"""Help texts of the commands, printed without importing Hydra or torch."""
 
 import sys
 from pathlib import Path
@@ -9,14 +9,14 @@ import yaml
 from stemsplit.errors import one_line_errors
 
 PACKAGE = Path(__file__).resolve().parent.parent
-# In a wheel conf/ lies inside the package, in a checkout beside it.
+# conf/ is inside the package in a wheel, and beside the package in a checkout.
 CONF = str(next(path for path in (PACKAGE / "conf", PACKAGE.parent / "conf") if path.is_dir()))
 
 WIDTH = 80
 TEXTS = {
     "train": """\
-Train a separator and score its best checkpoint on the validation songs. All
-files are written to the folder of the run, runs/DATE/TIME-MODEL.
+Train a separator and score its best checkpoint. All results are written to the
+run folder runs/DATE/TIME-MODEL.
 
 python -m stemsplit.train [GROUP=OPTION] [SETTING=VALUE] …
 
@@ -25,54 +25,55 @@ Examples:
   python -m stemsplit.train model=open_unmix data=musdb18 data.root=/path
   python -m stemsplit.train 'targets=[vocals,drums,bass,other]'
   python -m stemsplit.train resume=RUN           # continue from RUN/last.ckpt
-  python -m stemsplit.train -m +sweep=lr_decay   # tune learning rate and decay
+  python -m stemsplit.train -m +sweep=lr_decay   # tune lr and weight decay
   python -m stemsplit.train experiments=NAME     # experiments/NAME.yaml
 
 Most used settings:
-  data.root=PATH              the folder of the corpus
-  targets=[STEM,…]            the stems to estimate
-  epochs=N patience=N         the length of the training
-  chunk_seconds=S             the length of a training excerpt
+  data.root=PATH              folder of the corpus
+  targets=[STEM,…]            stems to estimate
+  epochs=N                    maximum number of epochs
+  patience=N                  epochs without improvement before training stops
+  chunk_seconds=S             length of a training excerpt
   chunks_per_track=N          training excerpts per song and epoch
-  data.batch_size=N           excerpts per step
+  data.batch_size=N           excerpts per batch
   optimizer.lr=X              learning rate
   optimizer.weight_decay=X    weight decay
-  seed=N                      seed of all random numbers
-  trainer.devices=N           processes or GPUs, with trainer=ddp
+  seed=N                      random seed
+  trainer.devices=N           number of GPUs or processes, with trainer=ddp
   trainer.precision=NAME      32-true or bf16-mixed
   evaluate_test=true          also score the test songs at the end
-  data.downsample.chunks=X    fraction of the excerpts, for tuning
-  hydra.run.dir=PATH          the folder of the run
+  data.downsample.chunks=X    fraction of the excerpts to use, for tuning
+  hydra.run.dir=PATH          run folder to use instead of runs/DATE/TIME-MODEL
 """,
     "evaluate": """\
-Score separators, and stems that other tools separated, with BSS Eval v4. The
-mixture and ideal masks are scored too, as lower and upper bound. Writes
-result.json, scores.csv, scores.tex and museval's JSON files.
+Score separators, or stems from other tools, with BSS Eval v4. The mixture and
+ideal masks are scored as references. Writes result.json, scores.csv, scores.tex
+and files in museval's format.
 
 python -m stemsplit.evaluate checkpoint=RUN_OR_CKPT [SETTING=VALUE] …
 
 Examples:
-  python -m stemsplit.evaluate checkpoint=RUN    # on the corpus of its training
+  python -m stemsplit.evaluate checkpoint=RUN    # on its training corpus
   python -m stemsplit.evaluate checkpoint=RUN data=musdb18 data.root=/path
   python -m stemsplit.evaluate 'checkpoint=[A,B]' estimates=DIR    # compare
   python -m stemsplit.evaluate 'estimates={NAME: DIR}' data=musdb7
 
 Most used settings:
-  checkpoint=RUN_OR_CKPT      a run's folder or a checkpoint, or a list
-  estimates=DIR               estimates: DIR/SUBSET/TRACK/STEM.wav
-  data.root=PATH              the folder of the corpus
+  checkpoint=RUN_OR_CKPT      run folder or checkpoint, or a list of them
+  estimates=DIR               separated stems: DIR/SUBSET/TRACK/STEM.wav
+  data.root=PATH              folder of the corpus
   subset=test                 test or valid
-  targets=[STEM,…]            the stems to score
-  workers=N                   processes; default: one per core
-  device=NAME                 cpu, cuda or cuda:1; default: a GPU, if available
-  output=DIR                  the folder for the scores
+  targets=[STEM,…]            stems to score
+  workers=N                   number of processes; default: one per core
+  device=NAME                 cpu, cuda or cuda:1; default: the GPU, if any
+  output=DIR                  folder for the scores
   evaluation.oracles=false    do not score the ideal masks
   evaluation.stages=true      also score without the Wiener filter
 """,
     "doctor": """\
 Examine a corpus before training. Reports damaged, missing, silent, clipped and
-mismatched stems, a wrong number of songs, and songs in more than one split.
-Changes no file. The exit code is 1 if something must be fixed.
+mismatched stems, a wrong number of songs, and songs that are in two splits.
+Writes no files. The exit code is 1 if a problem must be fixed.
 
 python -m stemsplit.doctor data=CORPUS [data.root=PATH] [--json]
 
@@ -81,27 +82,26 @@ Examples:
   python -m stemsplit.doctor data=folder data.root=/path --json
 
 Most used settings:
-  data.root=PATH              the folder of the corpus
+  data.root=PATH              folder of the corpus
   --json                      print one JSON object instead of tables
 """,
     "demo": """\
-Train a small mel_blstm on synthesised songs, score it on their test songs,
-separate one of them, plot the result, and write the report of the run. Takes
-some minutes.
+Train a small mel_blstm on synthesised songs, score it on test songs, separate
+one song, plot it, and write the report of the run. Takes a few minutes.
 
 python -m stemsplit.demo
 """,
 }
 ENDING = """\
-Every setting with its value:  python -m stemsplit.{command} --cfg job
-Hydra's own options:           python -m stemsplit.{command} --hydra-help
+All settings and their values:  python -m stemsplit.{command} --cfg job
+Options of Hydra:               python -m stemsplit.{command} --hydra-help
 """
 
 
 def begin(module: str, command: str) -> None:
-    """Start a command before its slow imports, if its module runs as the program.
+    """Prepare a command before its slow imports; do nothing if `module` is only imported.
 
-    Prints the help and exits if it is asked for; from then on, Ctrl-C ends in one line.
+    Prints the help and exits at ``--help``. From then on, Ctrl-C prints one line, no traceback.
     """
     if module != "__main__":
         return
@@ -113,7 +113,7 @@ def begin(module: str, command: str) -> None:
 
 
 def shown_in_one_line(kind: type[BaseException], error: BaseException, trace: Any) -> None:
-    """An exception hook. Python itself ends with exit code 130 after a Ctrl-C."""
+    """Exception hook that prints "interrupted" for Ctrl-C. Python sets the exit code, 130."""
     if issubclass(kind, KeyboardInterrupt):
         print("interrupted", file=sys.stderr)
     else:
@@ -121,7 +121,7 @@ def shown_in_one_line(kind: type[BaseException], error: BaseException, trace: An
 
 
 def help_text(command: str) -> str:
-    """The help of a command; the groups of its configuration are those of conf/."""
+    """The help of a command, with the configuration groups and options found in conf/."""
     if not (Path(CONF) / f"{command}.yaml").is_file():
         return TEXTS[command]
     groups = []
@@ -134,7 +134,7 @@ def help_text(command: str) -> str:
 
 
 def defaults_of(command: str) -> dict[str, str | None]:
-    """The groups of a command's configuration, with the option that each has by default."""
+    """The configuration groups of a command, with the default option of each."""
     content = yaml.safe_load((Path(CONF) / f"{command}.yaml").read_text(encoding="utf-8"))
     return {
         group: option
@@ -146,7 +146,7 @@ def defaults_of(command: str) -> dict[str, str | None]:
 
 
 def wrapped(start: str, words: list[str]) -> str:
-    """Words in lines of at most `WIDTH` characters, below each other behind `start`."""
+    """Join words after `start`, wrapped to `WIDTH` characters and indented by its length."""
     lines = [start]
     for word in words:
         if len(lines[-1]) + 1 + len(word) > WIDTH:

@@ -1,4 +1,4 @@
-"""Present names of classes and functions that configurations of older runs refer to."""
+"""Map old names of classes and functions, used in configurations of older runs, to new names."""
 
 from typing import Any
 
@@ -51,7 +51,7 @@ MOVED = {
 
 
 def renamed(config: Any) -> Any:
-    """The plain configuration `config` with the present names of what it makes."""
+    """Replace old names after ``_target_`` in plain lists and dicts of settings."""
     if isinstance(config, list):
         return [renamed(item) for item in config]
     if not isinstance(config, dict):

@@ -1,4 +1,4 @@
-"""Quote settings that are paths, so that Hydra's grammar accepts every file name."""
+"""Quote paths on the command line, so that Hydra's grammar accepts every file name."""
 
 import os
 import re
@@ -16,17 +16,18 @@ PATHS = {
     *("hydra.run.dir", "hydra.sweep.dir", "trainer.default_root_dir"),
 }
 COLLECTIONS = {"checkpoint", "estimates"}  # a path, [PATH,PATH] or {NAME: PATH}
-# What stands between two commas: a quoted text as a whole, or whatever holds no comma.
+# An item of a comma-separated list: quoted text, which may contain commas, or text without commas.
 QUOTED = r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*\""""
 ITEM = re.compile(rf"\s*(?:({QUOTED})\s*(?=,|$)|[^,]+)")
 PAIR = re.compile(rf"\s*([^:,]+?)\s*:\s*({QUOTED}(?=\s*(?:,|$))|[^,]+)(?:,|$)")
 
 
 def quote_paths(arguments: Sequence[str], sweeping: bool = False) -> list[str]:
-    """The arguments of a command, each path among them in quotes.
+    """Quote every path in the arguments of a command.
 
-    A file or folder of exactly the given name wins over Hydra's grammar. Else ``null``, quoted
-    values and, of `COLLECTIONS`, lists and mappings keep their meaning; a sweep's commas too.
+    If a file or folder with exactly this name exists, the whole value is quoted. Otherwise Hydra's
+    grammar applies: ``null``, quoted values, lists and mappings of `COLLECTIONS` and, if
+    `sweeping`, commas keep their meaning.
     """
     return [quote_argument(word, sweeping) for word in arguments]
 
@@ -48,14 +49,14 @@ def quote_argument(word: str, sweeping: bool) -> str:
 
 
 def without_quotes(word: str) -> str:
-    """An argument as a person types it: without the quotes that `quote_argument` would add."""
+    """Remove the quotes that `quote_argument` would add: the argument as a user types it."""
     setting, equals, value = word.partition("=")
     typed = f"{setting}{equals}{unquoted(value)}"
     return typed if quote_argument(typed, sweeping=False) == word else word
 
 
 def quote_path(text: str) -> str:
-    """One path in quotes, ``~`` expanded. ``${…}`` is a reference unless a file has that name."""
+    """Quote one path and expand ``~``. ``${…}`` is a reference unless a file has that name."""
     if exists(text):
         return quote(literal(str(Path(text).absolute()) if text.startswith("~") else text))
     if text == "null":
@@ -64,22 +65,22 @@ def quote_path(text: str) -> str:
 
 
 def quote_collection(text: str) -> str | None:
-    """A list or mapping of paths with all of them in quotes; None if the text is neither."""
+    """Quote every path of a list or mapping; return None if the text is neither."""
     inside = text[1:-1]
     if text[0] == "[" and text[-1] == "]":
         return f"[{','.join(map(quote_path, items_of(inside)))}]"
     if text[0] == "{" and text[-1] == "}":
         pairs = PAIR.findall(inside)
         names = [name for name, _ in pairs]
-        if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise InputError(f"{text}: {', '.join(twice)} stands twice; give each its own name")
+        if repeated := sorted({name for name in names if names.count(name) > 1}):
+            raise InputError(f"{text}: duplicate name {', '.join(repeated)}; use distinct names")
         if pairs or not inside.strip():
             return f"{{{','.join(f'{name}: {quote_path(path.strip())}' for name, path in pairs)}}}"
     return None
 
 
 def items_of(text: str) -> list[str]:
-    return [found.group().strip() for found in ITEM.finditer(text)]
+    return [match.group().strip() for match in ITEM.finditer(text)]
 
 
 def exists(text: str) -> bool:
@@ -94,12 +95,12 @@ def quote(text: str) -> str:
 
 
 def literal(text: str) -> str:
-    """A text that OmegaConf does not take for a reference."""
+    """Escape ``${``, so that OmegaConf does not read the text as a reference."""
     return text.replace("${", r"\${")
 
 
 def unquoted(text: str) -> str:
-    """The content of a text that is one quoted string of Hydra's grammar, else the text itself."""
+    """The content of a string quoted in Hydra's grammar; other text is returned unchanged."""
     if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
         value = value_of(text)
         if isinstance(value, QuotedString):
@@ -108,12 +109,12 @@ def unquoted(text: str) -> str:
 
 
 def is_function(text: str) -> bool:
-    """Whether Hydra reads a sweep's values from a function, as ``choice(a,b)``."""
+    """Whether the text is a sweep function of Hydra, as in ``choice(a,b)``."""
     return re.fullmatch(r"\w+\(.*\)", text) is not None and value_of(text) is not None
 
 
 def value_of(text: str) -> object:
-    """A value as Hydra's grammar has it; None where it has none."""
+    """Parse a value with Hydra's grammar; return None if it is not valid."""
     try:
         [override] = OverridesParser.create().parse_overrides([f"x={text}"])
     except HydraException:

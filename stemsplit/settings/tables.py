@@ -1,4 +1,4 @@
-"""The type of every setting in conf/, by its name on the command line."""
+"""The type and range of every setting in conf/, by its name on the command line."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -24,33 +24,33 @@ from stemsplit.settings.kinds import (
     TEXT,
     TEXTS,
     Kind,
+    checkpoint_name,
     choice,
+    distinct,
     either,
+    integer,
     interval,
     number,
-    only,
     optional,
     registered,
-    several,
-    whole,
 )
 
-LISTER = Kind(dict[str, Any], "a corpus by data=NAME")
-ROOT = Kind(optional(PATH).type, PATH.allowed)  # null is refused where songs are needed
-FACTS = {
+LISTER = Kind(dict[str, Any], "a corpus with data=NAME")
+ROOT = Kind(optional(PATH).type, PATH.allowed)  # null is only rejected when songs are listed
+SHARED = {
     "corpus": optional(TEXT),
     "seed": SEED,
     "sample_rate": SAMPLE_RATE,
     "channels": COUNT,
-    "window": whole(3),
+    "window": integer(3),
     "hop": COUNT,
     "bandwidth_hertz": POSITIVE,
     "chunk_seconds": POSITIVE,
     "stems": optional(NAMES),
     "targets": NAMES,
     "epochs": END,
-    "patience": whole(0),
-    "scheduler_patience": whole(0),
+    "patience": integer(0),
+    "scheduler_patience": integer(0),
     "chunks_per_track": COUNT,
 }
 DATA = {
@@ -65,9 +65,9 @@ DATA = {
     "chunk_seconds": POSITIVE,
     "chunks_per_track": COUNT,
     "validation_chunks": optional(COUNT),
-    "validation_tracks": optional(several(TEXT, "a list of songs, each once, as in ['A - B']")),
+    "validation_tracks": optional(distinct(TEXT, "a list of distinct songs, as in ['A - B']")),
     "batch_size": COUNT,
-    "workers": whole(0),
+    "workers": integer(0),
     "remix": FLAG,
     "sounding": PROBABILITY,
     "downsample.chunks": SHARE,
@@ -90,11 +90,11 @@ DATA = {
     "augment.snr_decibels": optional(interval(-100, 100)),
     "cache": PATH,
 }
-CORPUS = FACTS | {f"data.{name}": kind for name, kind in DATA.items()}
+CORPUS = SHARED | {f"data.{name}": kind for name, kind in DATA.items()}
 LOSS = {
     "mixture_consistent": FLAG,
     "residual": optional(TEXT),
-    "function.windows": several(whole(2), "a list of whole numbers of at least 2, each once"),
+    "function.windows": distinct(integer(2), "a list of distinct integers of at least 2"),
     "function.hop": COUNT,
     "function.waveform_weight": NOT_NEGATIVE,
 }
@@ -102,11 +102,11 @@ SEPARATOR = {
     "targets": NAMES,
     "residual": optional(TEXT),
     "channels": COUNT,
-    "wiener_iterations": whole(0),
+    "wiener_iterations": integer(0),
     "chunk_seconds": POSITIVE,
     "overlap_seconds": POSITIVE,
     "front_end.sample_rate": SAMPLE_RATE,
-    "front_end.window": whole(3),
+    "front_end.window": integer(3),
     "front_end.hop": COUNT,
     "front_end.mel_bands": COUNT,
     "front_end.mel_hertz": POSITIVE,
@@ -115,9 +115,9 @@ SEPARATOR = {
     "network.bandwidth_hertz": POSITIVE,
     "network.hidden": COUNT,
     "network.layers": COUNT,
-    "network.views": several(
+    "network.views": distinct(
         choice("magnitude", "mel", "mfcc", "complex"),
-        "a list of magnitude, mel, mfcc and complex, each once",
+        "a list of distinct names from magnitude, mel, mfcc and complex",
     ),
     "network.batch_norm": FLAG,
     "network.dropout": DROPOUT,
@@ -136,13 +136,13 @@ CHECKPOINT = {
     "every_minutes": POSITIVE,
 }
 CALLBACKS = {
-    **{f"{one}.{name}": kind for one in ("best", "last", "last_in_epoch")
+    **{f"{callback}.{name}": kind for callback in ("best", "last", "last_in_epoch")
        for name, kind in CHECKPOINT.items()},
-    "best.filename": only("best"),
-    "last.filename": only("last"),
-    "last_in_epoch.filename": only("last"),
+    "best.filename": checkpoint_name("best"),
+    "last.filename": checkpoint_name("last"),
+    "last_in_epoch.filename": checkpoint_name("last"),
     "early_stopping.monitor": TEXT,
-    "early_stopping.patience": whole(0),
+    "early_stopping.patience": integer(0),
     "layers.folder": PATH,
     "layers.every": COUNT,
     "layers.factor": number("a number above 1", gt=1),
@@ -152,7 +152,7 @@ CALLBACKS = {
     "excerpts.seconds": POSITIVE,
     "moving_average.decay": PROBABILITY,
     "trial.folder": PATH,
-    "trial.number": optional(whole(0)),
+    "trial.number": optional(integer(0)),
     "trial.monitor": TEXT,
     "trial.pruner": optional(choice("median", "halving")),
 }  # fmt: skip
@@ -176,11 +176,11 @@ TRAINER = {
     "use_distributed_sampler": FLAG,
     "max_epochs": END,
     "max_steps": END,
-    "fast_dev_run": either(FLAG, whole(0)),
+    "fast_dev_run": either(FLAG, integer(0)),
     "accumulate_grad_batches": COUNT,
     "gradient_clip_val": optional(NOT_NEGATIVE),
-    "log_every_n_steps": whole(0),
-    "num_sanity_val_steps": whole(-1),
+    "log_every_n_steps": integer(0),
+    "num_sanity_val_steps": integer(-1),
     "enable_model_summary": FLAG,
     "plugins": MAPPINGS,
 }
@@ -188,12 +188,12 @@ GROUPS = {
     "loss": LOSS,
     "optimizer": {"lr": POSITIVE, "weight_decay": NOT_NEGATIVE, "fused": FLAG},
     "scheduler": {
-        "factor": number("a number above 0, below 1", gt=0, lt=1),
-        "patience": whole(0),
-        "cooldown": whole(0),
+        "factor": number("a number above 0 and below 1", gt=0, lt=1),
+        "patience": integer(0),
+        "cooldown": integer(0),
         "interval": choice("epoch", "step"),
         "max_lr": POSITIVE,
-        "pct_start": number("a number between 0 and 1", gt=0, lt=1),
+        "pct_start": number("a number above 0 and below 1", gt=0, lt=1),
     },
     "model": {
         "normalise": FLAG,
@@ -203,7 +203,7 @@ GROUPS = {
     "callbacks": CALLBACKS,
     "logger": LOGGER,
     "trainer": TRAINER,
-    "sweep": {"name": TEXT, "trial": optional(whole(0))},
+    "sweep": {"name": TEXT, "trial": optional(integer(0))},
     "hydra.sweeper": {
         "sampler": choice("grid", "tpe"),
         "trials": optional(COUNT),

@@ -1,1 +1,1 @@
-"""Print text and tables in a terminal or to a file."""
+"""Print text and tables to a terminal or a file."""

@@ -1,4 +1,4 @@
-"""Print without failing on a closed pipe or on an encoding that lacks characters."""
+"""Print without errors from a closed pipe or from characters that the encoding lacks."""
 
 import errno
 import os
@@ -7,16 +7,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-# `command | head -1` has closed the pipe; the terminal of the command has gone.
-NOBODY_READS = {errno.EPIPE, errno.EIO}
+# EPIPE: the reader closed the pipe, as in `command | head -1`. EIO: the terminal was closed.
+READER_GONE = {errno.EPIPE, errno.EIO}
 
 
 @contextmanager
 def unfailing_output() -> Iterator[None]:
-    """Inside, printing never ends the program.
+    """Let the program continue when printing fails inside the block.
 
-    Characters that the encoding of stdout or stderr lacks are replaced. When nobody reads the
-    output any more, the program goes on and its output is dropped. A full disk is still an error.
+    Characters that the encoding of stdout or stderr lacks are replaced by "?". After the reader of
+    the output has gone, further output is dropped. A full disk still raises an error.
     """
     before = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = (unfailing(stream) for stream in before)
@@ -24,19 +24,20 @@ def unfailing_output() -> Iterator[None]:
         yield
     finally:
         try:
-            flush()  # also before an exit, as of `--help`
+            flush()  # also before SystemExit, as after `--help`
         finally:
             sys.stdout, sys.stderr = before
 
 
 def flush() -> None:
-    """Write what is still buffered; what fails there would fail when the interpreter ends."""
+    """Write all buffered output now, so that errors do not occur at interpreter exit."""
     for stream in (sys.stdout, sys.stderr):
-        if stream is not None:  # as with `>&-`
+        if stream is not None:  # None if the shell closed it with `>&-`
             stream.flush()
 
 
 def unfailing(stream: Any) -> Any:
+    """Wrap a text stream in `Unfailing`, and replace characters that its encoding lacks."""
     if stream is None or isinstance(stream, Unfailing):
         return stream
     if getattr(stream, "errors", None) == "strict" and hasattr(stream, "reconfigure"):
@@ -45,7 +46,7 @@ def unfailing(stream: Any) -> Any:
 
 
 class Unfailing:
-    """A text stream that drops its output once nobody reads it."""
+    """A text stream that drops output after its reader has gone."""
 
     def __init__(self, stream: Any) -> None:
         self.stream = stream
@@ -67,9 +68,9 @@ class Unfailing:
         try:
             yield
         except OSError as error:
-            # What is buffered goes there too, so that the interpreter can end without an error.
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, self.stream.fileno())
-            os.close(nowhere)
-            if error.errno not in NOBODY_READS:
+            # Send buffered output to /dev/null too, so that the interpreter exits without an error.
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, self.stream.fileno())
+            os.close(null)
+            if error.errno not in READER_GONE:
                 raise

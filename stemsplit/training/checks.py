@@ -1,6 +1,6 @@
-"""Find the settings that cannot train before any song is decoded.
+"""Check before songs are decoded that a configuration can train.
 
-torch and Lightning refuse such settings at the first step, after an epoch or never.
+Without these checks, torch and Lightning fail at the first step, after an epoch, or not at all.
 """
 
 import os
@@ -22,7 +22,7 @@ from stemsplit.training import schedules
 from stemsplit.training.losses import Loss
 from stemsplit.training.module import SeparationModule
 
-STEPS = 100  # of the training that the scheduler is tried for
+STEPS = 100  # assumed length of the training when the scheduler is tested
 
 
 def check_parts(module: SeparationModule, trainer: L.Trainer) -> None:
@@ -38,7 +38,7 @@ def check_parts(module: SeparationModule, trainer: L.Trainer) -> None:
     if isinstance(loss, Loss) and loss.mixture_consistent and not loss.residual and residual:
         raise InputError(
             "loss.residual=null: the targets alone do not sum to the mixture, as "
-            f"loss.mixture_consistent=true requires; say loss.residual={residual}"
+            f"loss.mixture_consistent=true requires; set loss.residual={residual}"
         )
 
 
@@ -48,23 +48,23 @@ def check_mel_bands(separator: Separator) -> None:
     freqs = front_end.window // 2 + 1
     if front_end.mel_bands > freqs and {"mel", "mfcc"} & set(separator.network.views):
         raise InputError(
-            f"{front_end.mel_bands} mel bands cannot be made of the {freqs} frequencies of a "
-            f"window of {front_end.window}: choose fewer bands or a longer window"
+            f"{front_end.mel_bands} mel bands need more than the {freqs} frequency bins of window "
+            f"{front_end.window}; choose fewer bands or a longer window"
         )
 
 
 def check_residual(separator: Separator, stems: Sequence[str]) -> None:
-    """Raise `InputError` if songs hold more than the targets, and that has no name."""
-    others = [stem for stem in stems if stem not in separator.targets]
-    if separator.residual is None and others:
+    """Raise `InputError` if songs have stems besides the targets, but there is no residual."""
+    remaining = [stem for stem in stems if stem not in separator.targets]
+    if separator.residual is None and remaining:
         raise InputError(
-            f"model.separator.residual=null: the songs hold {', '.join(others)} besides the "
-            "targets; without a residual the targets would get all of it"
+            f"model.separator.residual=null: the songs also contain {', '.join(remaining)}, which "
+            "would be divided among the targets; set model.separator.residual=NAME"
         )
 
 
 def check_scheduler(scheduler: Any, optimizer: torch.optim.Optimizer, trainer: L.Trainer) -> None:
-    """Make the scheduler and step it. The optimiser is spent then."""
+    """Create the scheduler and step it once. This changes the optimiser."""
     if scheduler is None:
         return
 
@@ -72,15 +72,16 @@ def check_scheduler(scheduler: Any, optimizer: torch.optim.Optimizer, trainer: L
         schedules.check_end(trainer, interval)
         return STEPS
 
-    tried = schedules.configured(scheduler, optimizer, length)["scheduler"]
-    step = partial(tried.step, 1.0) if isinstance(tried, ReduceLROnPlateau) else tried.step
+    instance = schedules.configured(scheduler, optimizer, length)["scheduler"]
+    needs_loss = isinstance(instance, ReduceLROnPlateau)
+    step = partial(instance.step, 1.0) if needs_loss else instance.step
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*lr_scheduler.step.*before.*optimizer.step.*")
         step()
 
 
 def check_loss(module: SeparationModule) -> None:
-    """Take the loss of a second of a tone, without the network."""
+    """Compute the loss of a tone of at least one second, without the network."""
     separator = module.separator
     front_end = separator.front_end
     time = max(front_end.sample_rate, front_end.window)
@@ -92,27 +93,31 @@ def check_loss(module: SeparationModule) -> None:
 
 
 def check_processes(devices: Any) -> None:
-    """Raise `InputError` for more processes than the processor has cores."""
+    """Raise `InputError` if `devices` is a number of processes greater than that of CPU cores."""
     cores = os.cpu_count() or 1
     if str(devices).isdecimal() and int(devices) > cores:
         raise InputError(
-            f"trainer.devices={devices}: this processor has {cores} cores, and each process needs "
-            "one; choose no more"
+            f"trainer.devices={devices}: this machine has {cores} CPU cores, and each process "
+            f"needs one; choose at most {cores}"
         )
 
 
 def check_callbacks(callbacks: Mapping[str, Any], module: SeparationModule, run: Path) -> None:
-    """Raise `InputError` for a callback that waits for no figure, or keeps its file elsewhere."""
+    """Check metrics and folders of callbacks.
+
+    Raises `InputError` if a callback monitors an unknown metric, or if a checkpoint is written
+    outside the run folder.
+    """
     for name, callback in callbacks.items():
         monitor = getattr(callback, "monitor", None)
         if monitor is not None and monitor not in module.logged:
             raise InputError(
-                f"callbacks.{name}.monitor={monitor}: a training has no such figure; choose one of "
+                f"callbacks.{name}.monitor={monitor}: unknown metric; choose one of "
                 f"{', '.join(module.logged)}"
             )
         folder = getattr(callback, "dirpath", None)
         if isinstance(callback, ModelCheckpoint) and folder and Path(folder) != run.absolute():
             raise InputError(
-                f"callbacks.{name}.dirpath={folder}: checkpoints lie in their run's folder, {run}; "
-                "choose another run's folder with hydra.run.dir=FOLDER"
+                f"callbacks.{name}.dirpath={folder}: checkpoints must be in the run folder {run}; "
+                "to use another run folder, set hydra.run.dir=FOLDER"
             )

@@ -1,6 +1,6 @@
-"""Losses: functions of an estimate and its batch.
+"""Loss functions of an estimate and its batch.
 
-All are computed in float32 (the caller leaves autocast) and are means over stems and excerpts.
+All losses are means over stems and excerpts, computed in float32 (the caller disables autocast).
 """
 
 from collections.abc import Callable, Sequence
@@ -13,23 +13,24 @@ from torch.nn import functional
 from stemsplit.errors import InputError
 from stemsplit.models.shapes import Batch, Estimate
 
-SILENT = 1e-8  # mean square: -80 dB of full scale
-BOUND = 1e-8  # the SI-SDR of a perfect estimate is 80 dB, that of a silent one -80 dB
+SILENT = 1e-8  # mean square below which a stem is silent: -80 dB of full scale
+BOUND = 1e-8  # limits the SI-SDR to 80 dB for a perfect and -80 dB for a silent estimate
 
 Value = Float[Tensor, ""]
-# Waveforms or spectra, of stems and of their mixture.
-Parts = Inexact[Tensor, "batch stem channel *form"]
-Whole = Inexact[Tensor, "batch channel *form"]
+# Waveforms (time) or spectra (freq, frame).
+StemSignals = Inexact[Tensor, "batch stem channel *axes"]
+MixtureSignal = Inexact[Tensor, "batch channel *axes"]
 
 
 class Loss:
-    """A loss function, of the targets alone or, with `mixture_consistent`, of a whole mixture.
+    """A loss of the targets or, if `mixture_consistent`, of stems that sum to the mixture.
 
-    `residual` names what the targets leave of the mixture. Where there is one, a mixture-consistent
-    loss sees it as one stem more, estimated as mixture minus targets. Where there is none (None),
-    the targets are all stems: then the function sees them projected onto the mixture.
-    (With one target and a residual, their errors are equal but for the sign: losses of the bare
-    error, `l1`, `complex_l1` and `multi_resolution_stft`, stay as they are.)
+    `residual` is the name of the mixture minus all targets, or None if the targets are all stems.
+    A mixture-consistent loss includes the residual as another stem, whose estimate is the mixture
+    minus the estimated targets. Without a residual, the estimates are projected onto the mixture.
+
+    For a single target with a residual, the errors of both have the same magnitude, so
+    `mixture_consistent` does not change `l1`, `complex_l1` and `multi_resolution_stft`.
     """
 
     def __init__(
@@ -51,9 +52,11 @@ class Loss:
 
 
 def with_residual(estimate: Estimate, batch: Batch) -> tuple[Estimate, Batch]:
-    """Add the residual to estimate and batch: what the targets leave of the mixture."""
+    """Append the residual, the mixture minus all targets, to the stems of estimate and batch."""
 
-    def complete(targets: Parts, mixture: Whole) -> Inexact[Tensor, "batch all channel *form"]:
+    def complete(
+        targets: StemSignals, mixture: MixtureSignal
+    ) -> Inexact[Tensor, "batch all channel *axes"]:
         return torch.cat([targets, (mixture - targets.sum(dim=1))[:, None]], dim=1)
 
     estimates = Estimate(
@@ -72,13 +75,13 @@ def with_residual(estimate: Estimate, batch: Batch) -> tuple[Estimate, Batch]:
 
 
 def projected(estimate: Estimate, batch: Batch) -> Estimate:
-    """Project the stems onto the mixture: each gets an equal share of what is left.
+    """Project the stems onto the mixture: add an equal share of the difference to each stem.
 
-    (Wisdom et al., "Differentiable consistency constraints for improved deep speech enhancement",
-    ICASSP 2019.)
+    Source: Wisdom et al., "Differentiable consistency constraints for improved deep speech
+    enhancement", ICASSP 2019.
     """
 
-    def project(stems: Parts, mixture: Whole) -> Parts:
+    def project(stems: StemSignals, mixture: MixtureSignal) -> StemSignals:
         return stems + (mixture - stems.sum(dim=1))[:, None] / stems.shape[1]
 
     return Estimate(
@@ -88,15 +91,15 @@ def projected(estimate: Estimate, batch: Batch) -> Estimate:
 
 
 def magnitude_mse(estimate: Estimate, batch: Batch) -> Value:
-    """Mean squared error of unnormalised magnitudes, as open-unmix's training loop takes it.
+    """Mean squared error of magnitude spectra, as in the training of open-unmix.
 
-    (Its spectra are not scaled by the window, so its figures are those of the study as well.)
+    As there, the spectra are not scaled by the window, so that the values are comparable.
     """
     return functional.mse_loss(estimate.magnitudes, batch.stem_spectra.abs())
 
 
 def complex_l1(estimate: Estimate, batch: Batch) -> Value:
-    """Mean absolute error of the real and of the imaginary parts of unnormalised spectra."""
+    """Mean absolute error of the real and imaginary parts of unscaled spectra."""
     return torch.view_as_real(estimate.spectra - batch.stem_spectra).abs().mean()
 
 
@@ -108,26 +111,30 @@ def l1(estimate: Estimate, batch: Batch) -> Value:
 def multi_resolution_stft(
     estimate: Estimate, batch: Batch, windows: Sequence[int], hop: int, waveform_weight: float
 ) -> Value:
-    """`waveform_weight` times `l1`, plus the mean absolute error of spectra at several `windows`.
+    """`waveform_weight` times `l1`, plus the error of the spectra, summed over `windows`.
 
-    The spectra are unnormalised, their error is the modulus of a complex number, and the windows'
-    errors are added, as in the training of BS-RoFormer (Lu et al., "Music source separation with
-    band-split RoPE transformer", ICASSP 2024). `windows` and their common `hop` are in samples.
+    The error of one window is the mean magnitude of the difference of the complex, unscaled
+    spectra. `windows` and their common `hop` are in samples. Raises `InputError` if `hop` is not
+    between 1 and the shortest window.
+
+    Source: the training of BS-RoFormer (Lu et al., "Music source separation with band-split RoPE
+    transformer", ICASSP 2024).
     """
     if not windows or not 1 <= hop <= min(windows):
         raise InputError(
-            f"hop {hop} does not suit windows {list(windows)}: choose one from 1 to the shortest"
+            f"hop {hop} does not fit windows {list(windows)}; choose a hop from 1 to the shortest "
+            "window"
         )
     error = estimate.waveforms - batch.stems
     loss = waveform_weight * error.abs().mean()
     for window in windows:
-        # The transform is linear: one of the error does for one of each side.
+        # The transform is linear, so the spectrum of the error is the error of the spectra.
         spectrum = torch.stft(
             error.flatten(0, 2),
             window,
             hop,
             window=torch.hann_window(window, device=error.device),
-            pad_mode="constant",  # a reflection would need excerpts longer than half a window
+            pad_mode="constant",  # "reflect" needs excerpts longer than half a window
             return_complex=True,
         )
         loss = loss + spectrum.abs().mean()
@@ -135,11 +142,12 @@ def multi_resolution_stft(
 
 
 def si_sdr(estimate: Estimate, batch: Batch) -> Value:
-    """Negative scale-invariant signal-to-distortion ratio in dB, over all channels as one signal.
+    """Negative scale-invariant signal-to-distortion ratio in dB; channels form one signal.
 
-    (Le Roux et al., "SDR – half-baked or well done?", ICASSP 2019.) A stem that is silent in an
-    excerpt has none and is left out; where all are, the loss is zero. Distortions less than 80 dB
-    below the reference do not count, so that a perfect estimate has a gradient too.
+    Stems that are silent in an excerpt are skipped; if all are silent, the loss is zero. The ratio
+    is limited to ±80 dB, so that its gradient is finite for perfect and for silent estimates.
+
+    Source: Le Roux et al., "SDR – half-baked or well done?", ICASSP 2019.
     """
     references = batch.stems.flatten(2)
     estimates = estimate.waveforms.flatten(2)
@@ -149,7 +157,7 @@ def si_sdr(estimate: Estimate, batch: Batch) -> Value:
     energy = energy.clamp(min=silence)
     scale = (estimates * references).sum(dim=2) / energy
     signals = scale[..., None] * references
-    signal = signals.square().sum(dim=2)
-    distortion = (estimates - signals).square().sum(dim=2) + BOUND * energy
-    ratio = 10 * (signal / distortion + BOUND).log10()
+    signal_energy = signals.square().sum(dim=2)
+    distortion_energy = (estimates - signals).square().sum(dim=2) + BOUND * energy
+    ratio = 10 * (signal_energy / distortion_energy + BOUND).log10()
     return -torch.where(sounds, ratio, 0).sum() / sounds.sum().clamp(min=1)

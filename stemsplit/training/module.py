@@ -1,4 +1,4 @@
-"""The LightningModule that trains every architecture: a separator, a loss, an optimiser."""
+"""The LightningModule that trains a separator of any architecture."""
 
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -18,20 +18,21 @@ from stemsplit.training import schedules
 from stemsplit.training.losses import SILENT
 from stemsplit.training.random_states import random_states, restore
 
-SCORES = ("sdr", "gain")  # of a target in the validation excerpts
+SCORES = ("sdr", "gain")  # validation metrics of each target
 
 
 class SeparationModule(L.LightningModule):
     """Trains a separator on batches of a `StemDataModule`.
 
-    `optimizer` makes an optimiser of the parameters, `scheduler` (or None) a scheduler of the
-    optimiser, which sees ``validation/loss`` if it needs one; `schedules` says when it steps. With
-    `normalise` the inputs' statistics are put into the network before training; with `compile` the
-    network is compiled, in place.
+    `optimizer` creates an optimiser of the parameters, and `scheduler` (or None) a learning rate
+    scheduler of the optimiser; `schedules.configured` decides when it steps. A scheduler that needs
+    a metric gets ``validation/loss``. With `normalise`, the network gets the mean and deviation of
+    its inputs before the training. With `compile`, the network is compiled in place.
 
-    Only the network runs in the trainer's precision: spectra and losses are float32. Checkpoints
-    hold the random states and the running mean of the loss beside what Lightning keeps, so that a
-    training that goes on in the middle of an epoch ends as one that never stopped.
+    Only the network runs in the precision of the trainer; spectra and losses are float32. Besides
+    the content of Lightning, checkpoints store the random states and the running mean of the loss.
+    A training resumed in the middle of an epoch therefore ends with the same weights as an
+    uninterrupted one.
     """
 
     def __init__(
@@ -58,22 +59,22 @@ class SeparationModule(L.LightningModule):
 
     @property
     def logged(self) -> list[str]:
-        """The names of the figures that a training has after every validation."""
+        """The names of the metrics that are available after every validation."""
         scores = [f"{score}/{target}" for target in self.separator.targets for score in SCORES]
         return ["train/loss", "validation/loss", *(f"validation/{score}" for score in scores)]
 
     def on_fit_start(self) -> None:
         if self.trainer.checkpoint_callbacks:
-            _ = self.separator.description  # raises now if no checkpoint of it can be made
+            _ = self.separator.description  # raises an error if it cannot be saved in a checkpoint
 
     def on_train_start(self) -> None:
         schedules.check_length(self.trainer)
-        # Dropout of its own for every process; a resumed one has its state.
+        # Each process needs its own dropout masks. Resumed processes restore their random state.
         if self.trainer.world_size > 1 and self._random_states is None:
             torch.manual_seed(torch.initial_seed() + self.trainer.global_rank)
 
     def on_train_batch_start(self, batch: Batch, index: int) -> None:
-        # Now, since making loaders and workers and validating have drawn from them.
+        # Restored as late as this, because data loaders and validation draw random numbers before.
         if self._random_states is not None:
             restore(self._random_states)
             self._random_states = None
@@ -84,8 +85,8 @@ class SeparationModule(L.LightningModule):
         return loss
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, index: int) -> None:
-        # Training may end in the middle of an epoch. With this flag Lightning validates there as
-        # at the end of an epoch, so that the last weights are scored and can become the best ones.
+        # Training may end in the middle of an epoch. This flag makes Lightning validate there, so
+        # that the last weights are scored and can become the best checkpoint.
         if self.trainer.global_step == self.trainer.max_steps:
             self.trainer.should_stop = True
 
@@ -105,13 +106,14 @@ class SeparationModule(L.LightningModule):
         sounds = batch.stems[:count].square().mean(dim=(2, 3)) > SILENT
         for score, ratios in zip(SCORES, (sdr, gain), strict=True):
             for stem, target in enumerate(self.separator.targets):
-                found = ratios[sounds[:, stem], stem].tolist()
-                self.validation_scores.setdefault(f"{score}/{target}", []).extend(found)
+                decibels = ratios[sounds[:, stem], stem].tolist()
+                self.validation_scores.setdefault(f"{score}/{target}", []).extend(decibels)
 
     def on_validation_epoch_end(self) -> None:
-        """Log SDR and its gain over the mixture, before the Wiener filter.
+        """Log the loss, the SDR of each target, and its gain over the SDR of the mixture.
 
-        Medians over the excerpts in which the stem sounds.
+        SDR and gain are medians in dB, over the excerpts in which the stem is not silent. The
+        Wiener filter is not applied.
         """
         self.log("validation/loss", self.validation_loss.take(), prog_bar=True)
         for score in SCORES:
@@ -123,8 +125,8 @@ class SeparationModule(L.LightningModule):
     def on_train_epoch_end(self) -> None:
         lr = self.trainer.optimizers[0].param_groups[0]["lr"]
         self.log_now({"train/loss": self.train_loss.take(), "lr": lr})
-        # Here, not when Lightning would: it writes the epoch's checkpoint before that, and a
-        # resumed run would lose a step of the scheduler.
+        # Lightning would step schedulers only after it has written the checkpoint of the epoch, so
+        # a resumed run would lose one step of the scheduler.
         for configured in self.trainer.lr_scheduler_configs:
             if configured.interval == "step":
                 continue
@@ -134,9 +136,9 @@ class SeparationModule(L.LightningModule):
                 configured.scheduler.step(loss)
 
     def log_now(self, metrics: dict[str, float]) -> None:
-        """Figures of the epoch that ends, logged before its checkpoint is written.
+        """Log metrics of the ending epoch before its checkpoint is written.
 
-        (Lightning would log them after it: a run that is killed in between would lose them.)
+        Lightning would log them after the checkpoint, so a run killed in between would lose them.
         """
         for name, value in metrics.items():
             self.log(name, value, logger=False)
@@ -145,7 +147,7 @@ class SeparationModule(L.LightningModule):
             logger.log_metrics({**metrics, **epoch}, self.trainer.global_step - 1)
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
-        """Step schedulers of optimiser steps; `on_train_epoch_end` steps those of epochs."""
+        """Step schedulers with interval ``step``; `on_train_epoch_end` steps all others."""
         (configured,) = self.trainer.lr_scheduler_configs
         if configured.interval == "step":
             scheduler.step()
@@ -164,8 +166,8 @@ class SeparationModule(L.LightningModule):
         gradient_clip_val: int | float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        # Lightning refuses to clip for a fused optimiser in mixed precision, since one with a
-        # gradient scaler unscales for itself; without a scaler there is nothing to unscale.
+        # Lightning does not clip gradients for fused optimisers in mixed precision, because they
+        # unscale the gradients themselves. Without a gradient scaler, clipping is safe.
         if gradient_clip_val and getattr(self.trainer.precision_plugin, "scaler", None) is None:
             by_value = gradient_clip_algorithm == "value"
             clip = nn.utils.clip_grad_value_ if by_value else nn.utils.clip_grad_norm_
@@ -180,15 +182,16 @@ class SeparationModule(L.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self._random_states = checkpoint["random_states"]
-        # (The epoch's mean is of all processes, so one of them can hold it all.)
+        # The totals are sums over all processes, so they must be counted in only one of them.
         if processes.rank() == 0:
             self.train_loss.start_from(*checkpoint["train_loss"])
 
 
 class Mean:
-    """The running mean of a loss over the excerpts of all processes.
+    """Running mean of a loss over the excerpts of all processes.
 
-    (Lightning's own, with sync_dist, waits for ever where a progress bar of one process asks.)
+    Lightning's own mean, with ``sync_dist=True``, blocks forever if only one process reads it, as
+    its progress bar does.
     """
 
     def __init__(self) -> None:
@@ -199,7 +202,7 @@ class Mean:
         self.count = count
 
     def add(self, mean: Tensor, count: int) -> None:
-        # It stays on the device: a figure of every step would make the device wait.
+        # The total stays on the device; reading it at every step would stall the device.
         self.total = self.total + count * mean.detach().double()
         self.count += count
 
@@ -209,13 +212,14 @@ class Mean:
         return sum(total for total, _ in parts), sum(count for _, count in parts)
 
     def take(self) -> float:
+        """Return the mean over all processes, and start anew."""
         total, count = self.totals()
         self.start_from(0.0, 0)
         return total / max(1, count)
 
 
 def signal_to_distortion(references: Stems, estimates: Stems) -> Float[Tensor, "batch stem"]:
-    """20 log10 ‖reference‖ / ‖reference - estimate‖ in dB over all channels and samples."""
+    """SDR in dB over all channels and samples: 20 log10(‖reference‖ / ‖reference - estimate‖)."""
     signal = references.square().sum(dim=(2, 3))
     distortion = (references - estimates).square().sum(dim=(2, 3))
     tiny = torch.finfo(signal.dtype).tiny

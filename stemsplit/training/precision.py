@@ -1,4 +1,4 @@
-"""Choose a number format that this machine can train in."""
+"""Choose a floating-point precision that this machine supports for training."""
 
 from functools import cache
 
@@ -7,35 +7,35 @@ from torch import nn
 
 from stemsplit.errors import InputError
 
-HALF = {"bf16-mixed", "bf16", "16-mixed", "16"}  # on a CPU, Lightning takes bfloat16 for all four
+HALF = {"bf16-mixed", "bf16", "16-mixed", "16"}  # on a CPU, Lightning uses bfloat16 for all four
 
 
 def default_precision(on_gpu: bool, on_cpu: bool) -> str:
-    """bfloat16 where the machine multiplies it faster than float32, else float32.
+    """``bf16-mixed`` on hardware with instructions for bfloat16, else ``32-true``.
 
-    A processor without instructions of its own for bfloat16 is slower in it.
+    Without such instructions, bfloat16 is emulated and slower than float32.
     """
     if on_gpu:
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
-        # torch has no public name for this question about the processor.
+        # torch has no public function for this property of the CPU.
         fast = on_cpu and torch.cpu._is_avx512_bf16_supported() and cpu_runs_lstm_in_bfloat16()
     return "bf16-mixed" if fast else "32-true"
 
 
 def check_precision(precision: str, network: nn.Module, on_cpu: bool) -> None:
-    """Raise `InputError` where `network` cannot train in `precision` on this machine."""
+    """Raise `InputError` if this machine cannot train `network` in `precision`."""
     recurrent = any(isinstance(layer, nn.RNNBase) for layer in network.modules())
     if on_cpu and precision in HALF and recurrent and not cpu_runs_lstm_in_bfloat16():
         raise InputError(
-            f"trainer.precision={precision}: this processor has no LSTM in bfloat16 (oneDNN needs "
-            "AVX-512 for it); choose trainer.precision=32-true"
+            f"trainer.precision={precision}: this CPU cannot train an LSTM in bfloat16, because "
+            "oneDNN needs AVX-512 for it; set trainer.precision=32-true"
         )
 
 
 @cache
 def cpu_runs_lstm_in_bfloat16() -> bool:
-    """Whether an LSTM runs forward and backward in bfloat16. Trying is the only reliable answer."""
+    """Whether an LSTM runs forward and backward in bfloat16. Only a test run shows it reliably."""
     with torch.random.fork_rng(devices=[]):  # initialising the layer draws random numbers
         lstm = nn.LSTM(8, 8)
     with torch.enable_grad(), torch.autocast("cpu", torch.bfloat16):

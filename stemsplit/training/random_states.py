@@ -1,4 +1,4 @@
-"""Save and restore random states in a checkpoint, as tensors and plain values."""
+"""Save and restore the states of random number generators as tensors and plain values."""
 
 import random
 from typing import Any
@@ -12,8 +12,8 @@ States = dict[str, Any]
 
 
 def random_states() -> list[States]:
-    """The random states of all processes of the training; every process must call this."""
-    # What the package draws has generators of its own; a network from elsewhere may use these.
+    """Return the random states of all processes. Every process must call this function."""
+    # The package itself uses separate generators, but networks of other authors may use these.
     kind, words, *rest = np.random.get_state(legacy=True)  # noqa: NPY002
     states: States = {
         "python": random.getstate(),
@@ -26,7 +26,7 @@ def random_states() -> list[States]:
 
 
 def restore(all_states: list[States]) -> None:
-    """Restore the state of this process; a new process keeps its own."""
+    """Restore the state of this process. Processes without a saved state keep their own."""
     if processes.rank() >= len(all_states):
         return
     states = all_states[processes.rank()]

@@ -138,5 +138,5 @@ def test_schedulers_that_cannot_be_used_are_refused(
 
 
 def test_a_cycle_of_a_training_without_an_end_is_refused(rates_of: Any) -> None:
-    with pytest.raises(InputError, match="say epochs="):
+    with pytest.raises(InputError, match="set epochs="):
         rates_of(ONE_CYCLE, max_epochs=-1)

@@ -1,1 +1,1 @@
-"""Lightning callbacks of a training."""
+"""Lightning callbacks for training."""

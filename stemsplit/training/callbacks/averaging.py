@@ -1,14 +1,15 @@
-"""Exponential moving average of the weights, which is validated, saved and loaded."""
+"""Exponential moving average of the weights, used for validation and checkpoints."""
 
 from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
 
 
 class MovingAverage(WeightAveraging):
-    """Weights averaged from the first step, with a decay that grows to `decay`.
+    """Exponential moving average of the weights with a decay that increases up to `decay`.
 
-    After n steps it is min(decay, (1 + n) / (10 + n)), so that a short run's average is not that of
-    the weights it started with. Buffers (the running statistics of batch norm) are averaged too.
+    After n steps, the decay is min(decay, (1 + n) / (10 + n)), so that the initial weights do not
+    dominate the average of a short run. Buffers, such as running statistics of batch norm, are
+    averaged too.
     """
 
     def __init__(self, decay: float = 0.999) -> None:

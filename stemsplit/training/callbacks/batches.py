@@ -1,4 +1,4 @@
-"""Describe in words where the excerpts of a batch come from."""
+"""Describe from which songs the excerpts of a batch come, for error messages."""
 
 from typing import Any, cast
 
@@ -7,8 +7,8 @@ import lightning as L
 Key = tuple[int, int]
 
 
-def named(trainer: L.Trainer, keys: list[Key]) -> str:
-    """Songs and positions of the excerpts, or their keys if no data module knows them."""
+def describe(trainer: L.Trainer, keys: list[Key]) -> str:
+    """Songs and positions of excerpts, or their keys if the trainer has no data module."""
     data = cast(Any, trainer).datamodule
     chunks = [f"chunk {key}" for key in keys] if data is None else data.describe(keys)
     return " | ".join(chunks)

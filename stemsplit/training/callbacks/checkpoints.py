@@ -1,4 +1,4 @@
-"""Write checkpoints whole or not at all."""
+"""Checkpoints that are written atomically, in a run folder that can be moved."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -13,7 +13,7 @@ from stemsplit.files import replacing
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes to a temporary name and renames, so a killed training leaves the last checkpoint."""
+    """Writes checkpoints atomically, so that a killed training keeps its previous checkpoint."""
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
@@ -23,11 +23,11 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 class RunCheckpoint(ModelCheckpoint):
-    """A checkpoint of a run's folder, which may be moved between training and resuming.
+    """Checkpoint in a run folder that may be moved before the training is resumed.
 
-    It is written at the end of epochs; given `every_minutes`, in the middle of them.
-    (Lightning forgets the best score when the folder's name has changed, and so lets the next
-    epoch, however bad, overwrite the best one.)
+    It is written at the end of epochs or, with `every_minutes`, within epochs. If the folder was
+    moved, Lightning's `ModelCheckpoint` forgets the best score, so that the next epoch would
+    overwrite the best checkpoint; this class keeps the score.
     """
 
     def __init__(self, every_minutes: float | None = None, **arguments: Any) -> None:
@@ -42,23 +42,23 @@ class RunCheckpoint(ModelCheckpoint):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        # After an epoch's last batch Lightning, resumed, would leave out the validation and all
-        # that hangs on it; the end of the epoch, just behind, has a checkpoint of its own. And
-        # gradients that wait for more batches are in no checkpoint.
-        waiting = (batch_idx + 1) % trainer.accumulate_grad_batches
-        if not trainer.is_last_batch and not waiting:
+        # Two cases cannot be resumed. After the last batch of an epoch, Lightning would skip the
+        # validation; the checkpoint at the end of the epoch follows anyway. While gradients are
+        # accumulated, they are not part of the checkpoint.
+        is_accumulating = (batch_idx + 1) % trainer.accumulate_grad_batches
+        if not trainer.is_last_batch and not is_accumulating:
             super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         assert self.dirpath is not None
         folder = Path(self.dirpath)
 
-        def here(path: str) -> str:
+        def moved(path: str) -> str:
             return str(folder / Path(path).name) if path else path
 
         names = ("best_model_path", "kth_best_model_path", "last_model_path")
-        moved = {name: here(state_dict[name]) for name in names if name in state_dict}
-        best = {here(path): score for path, score in state_dict["best_k_models"].items()}
+        paths = {name: moved(state_dict[name]) for name in names if name in state_dict}
+        best = {moved(path): score for path, score in state_dict["best_k_models"].items()}
         super().load_state_dict(
-            {**state_dict, **moved, "best_k_models": best, "dirpath": self.dirpath}
+            {**state_dict, **paths, "best_k_models": best, "dirpath": self.dirpath}
         )

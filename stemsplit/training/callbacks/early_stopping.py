@@ -1,4 +1,4 @@
-"""Early stopping that a resumed run remembers."""
+"""Early stopping that also works for resumed runs."""
 
 import logging
 from typing import Any
@@ -10,10 +10,11 @@ log = logging.getLogger(__name__)
 
 
 class RunEarlyStopping(EarlyStopping):
-    """Stops a training, says why, and trains no further when a stopped run is resumed.
+    """Early stopping that logs its reason and does not train further after resuming.
 
-    (Lightning remembers how long it has waited, but not that this was long enough.) The patience is
-    the one that is set now, so that a resumed run can be given more.
+    Lightning's `EarlyStopping` saves the number of epochs without improvement, but not that the
+    training has stopped. The current `patience` replaces the saved one, so that a stopped run can
+    be resumed with more patience.
     """
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

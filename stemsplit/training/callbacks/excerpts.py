@@ -1,4 +1,4 @@
-"""Separate the same validation excerpts every few epochs, to listen to and look at."""
+"""Separate the same validation excerpts every few epochs; save audio and spectrograms."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ from stemsplit.evaluation.spectrograms import spectrogram_comparison
 from stemsplit.files import file_name, replacing
 from stemsplit.training.module import SeparationModule, signal_to_distortion
 
-KEPT = 20  # epochs of which there is something to hear; of longer runs every second one, fourth …
+KEPT_EPOCHS = 20  # in longer runs, only every second, fourth, … set of excerpts is kept
 MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 DPI = 60
 
@@ -28,7 +28,7 @@ Samples = Float32[np.ndarray, "channel time"]
 
 
 class Excerpt(NamedTuple):
-    """A stretch of a song, and its true stems."""
+    """An excerpt of a song with its reference stems."""
 
     track: str
     start_seconds: float
@@ -38,29 +38,37 @@ class Excerpt(NamedTuple):
 
 @runtime_checkable
 class ShowsExcerpts(Protocol):
-    """A logger that can show what a run's folder holds of an excerpt."""
+    """A logger that can show the audio and spectrograms of excerpts."""
 
     def log_excerpt(self, number: int, files: Mapping[str, Path], epoch: int, step: int) -> None:
-        """`files` by name: ``mixture``, ``STEM/reference``, ``…/estimate``, ``…/spectrograms``."""
+        """Log the files of an excerpt.
+
+        The keys of `files` are ``mixture``, ``STEM/reference``, ``STEM/estimate`` and
+        ``STEM/spectrograms``.
+        """
 
 
 class Excerpts(L.Callback):
-    """Separates excerpts of validation songs as a user would, Wiener filter included.
+    """Separates excerpts of validation songs, including the Wiener filter.
 
-    They are the same throughout a training: of `count` songs the `seconds` in which the first
-    target is loudest, of the songs in which it is loudest. At the first validation of every `every`
-    epochs, and at that of the last epoch asked for, `folder`/excerpts gets an MP3 file of each
-    target and a picture of its spectrogram beside those of mixture and reference; ``index.json``
-    lists them by excerpt, stem and epoch, with the SDR of estimate and mixture (None of a reference
-    that is silent). No more than about 20 epochs are kept. The weights are those that validation
-    scores. Loggers that `ShowsExcerpts` have them shown.
+    The excerpts are the same throughout a training: the `count` songs with the loudest first
+    target, at the `seconds` where this target is loudest. They are separated at the first
+    validation of every `every` epochs and at that of the last epoch, with the weights that are
+    validated.
+
+    ``folder/excerpts`` gets an MP3 file for each target, and an image with the spectrograms of
+    mixture, reference and estimate. ``index.json`` lists them by excerpt, stem and epoch, with the
+    SDR of estimate and mixture in dB (null if the reference is silent). The files of about
+    `KEPT_EPOCHS` epochs are kept. Loggers with the protocol `ShowsExcerpts` also get the files.
+
+    Raises `InputError` if a number is not positive.
     """
 
     def __init__(self, folder: str, every: int = 5, count: int = 2, seconds: float = 6.0) -> None:
         if every < 1 or count < 1 or seconds <= 0:
             raise InputError(
-                f"excerpts: every {every} epochs, count {count} and seconds {seconds} must be more "
-                "than nothing; callbacks.excerpts=null leaves them out"
+                f"excerpts: every={every}, count={count} and seconds={seconds} must be positive; "
+                "to disable excerpts, set callbacks.excerpts=null"
             )
         self.folder = Path(folder) / "excerpts"
         self.every = every
@@ -77,7 +85,7 @@ class Excerpts(L.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        # With the last batch, for when the epoch has ended the weights may be others again.
+        # At the last batch, not at the end of the epoch: by then, averaged weights are swapped out.
         if batch_idx + 1 < sum(trainer.num_val_batches) or trainer.sanity_checking:
             return
         epoch = trainer.current_epoch
@@ -87,23 +95,24 @@ class Excerpts(L.Callback):
             self._show(trainer, pl_module, epoch)
 
     def _due(self, epoch: int) -> bool:
-        """Whether excerpts are due. Not every epoch is validated; a resumed run repeats some."""
+        """Whether excerpts are due at an epoch.
+
+        They are, unless the index has an earlier epoch of the same interval of `spacing` epochs.
+        Not every epoch is validated, and a resumed run repeats epochs.
+        """
         spacing = self.spacing(epoch)
-        estimates = [
-            one
+        epochs = [
+            estimate["epoch"]
             for excerpt in read_index(self.folder)
-            for of_stem in excerpt["stems"].values()
-            for one in of_stem["estimates"]
+            for stem_entry in excerpt["stems"].values()
+            for estimate in stem_entry["estimates"]
         ]
-        return all(
-            one["epoch"] // spacing != epoch // spacing or one["epoch"] >= epoch
-            for one in estimates
-        )
+        return all(earlier // spacing != epoch // spacing or earlier >= epoch for earlier in epochs)
 
     def spacing(self, epoch: int) -> int:
-        """The number of epochs between kept excerpts at this epoch."""
+        """The number of epochs between kept excerpts in a run of `epoch` epochs."""
         spacing = self.every
-        while epoch >= KEPT * spacing:
+        while epoch >= KEPT_EPOCHS * spacing:
             spacing *= 2
         return spacing
 
@@ -114,10 +123,10 @@ class Excerpts(L.Callback):
             self._excerpts = self._choose(data, module.separator.targets)
         index = self._index(rate)
         for number, excerpt in enumerate(self._excerpts):
-            found = module.separator.separate(torch.from_numpy(excerpt.mixture), rate)
+            estimates = module.separator.separate(torch.from_numpy(excerpt.mixture), rate)
             files = {"mixture": self.folder / index[number]["mixture"]}
             for stem, reference in excerpt.stems.items():
-                estimate = found[stem].numpy()
+                estimate = estimates[stem].numpy()
                 audio_file = self.folder / str(number) / file_name(stem, f"-epoch-{epoch:04}.mp3")
                 picture = audio_file.with_suffix(".png")
                 write_mp3(audio_file, estimate, rate)
@@ -132,12 +141,12 @@ class Excerpts(L.Callback):
                     f"{excerpt.track}, epoch {epoch}",
                     DPI,
                 )
-                of_stem = index[number]["stems"][stem]
-                files[f"{stem}/reference"] = self.folder / of_stem["reference"]
+                stem_entry = index[number]["stems"][stem]
+                files[f"{stem}/reference"] = self.folder / stem_entry["reference"]
                 files[f"{stem}/estimate"] = audio_file
                 files[f"{stem}/spectrograms"] = picture
-                of_stem["estimates"] = [
-                    *(one for one in of_stem["estimates"] if one["epoch"] < epoch),
+                stem_entry["estimates"] = [
+                    *(entry for entry in stem_entry["estimates"] if entry["epoch"] < epoch),
                     {
                         "epoch": epoch,
                         "step": trainer.global_step - 1,
@@ -156,21 +165,22 @@ class Excerpts(L.Callback):
         self._remove_unlisted(index)
 
     def _choose(self, data: StemDataModule, targets: Sequence[str]) -> list[Excerpt]:
+        """Choose the songs with the loudest first target, each at its loudest position."""
         rate = data.corpus.sample_rate
         time = round(self.seconds * rate)
-        places = sorted(
+        candidates = sorted(
             ((*loudest(track, targets[0], time), track) for track in data.corpus.tracks("valid")),
-            key=lambda place: -place[0],
+            key=lambda candidate: -candidate[0],
         )
-        found = []
-        for _, start, track in places[: self.count]:
+        excerpts = []
+        for _, start, track in candidates[: self.count]:
             mixture = track.mixture()[:, start : start + time]
             stems = {stem: track.read(stem, start, mixture.shape[1]) for stem in targets}
-            found.append(Excerpt(track.name, start / rate, mixture, stems))
-        return found
+            excerpts.append(Excerpt(track.name, start / rate, mixture, stems))
+        return excerpts
 
     def _index(self, rate: int) -> list[dict[str, Any]]:
-        """Read the index, or start a new one with the references if the excerpts have changed."""
+        """Read the index; if the excerpts have changed, start a new one and write references."""
         assert self._excerpts is not None
         new = [
             {
@@ -188,36 +198,36 @@ class Excerpts(L.Callback):
             }
             for number, excerpt in enumerate(self._excerpts)
         ]
-        before = read_index(self.folder)
-        if [without_estimates(one) for one in before] == [without_estimates(one) for one in new]:
-            return before
-        for excerpt, listed in zip(self._excerpts, new, strict=True):
-            write_mp3(self.folder / str(listed["mixture"]), excerpt.mixture, rate)
+        old = read_index(self.folder)
+        if list(map(without_estimates, old)) == list(map(without_estimates, new)):
+            return old
+        for excerpt, entry in zip(self._excerpts, new, strict=True):
+            write_mp3(self.folder / str(entry["mixture"]), excerpt.mixture, rate)
             for stem, samples in excerpt.stems.items():
-                path = self.folder / listed["stems"][stem]["reference"]
+                path = self.folder / entry["stems"][stem]["reference"]
                 write_mp3(path, samples, rate)
         return new
 
     def _thin_out(self, index: list[dict[str, Any]], epoch: int) -> None:
-        """Keep the first excerpt of every `spacing` epochs, and the present one."""
+        """Keep the first estimates of every `spacing` epochs, and those of the current epoch."""
         spacing = self.spacing(epoch)
         for excerpt in index:
-            for of_stem in excerpt["stems"].values():
+            for stem_entry in excerpt["stems"].values():
                 firsts: dict[int, dict[str, Any]] = {}
-                for one in of_stem["estimates"]:
-                    firsts.setdefault(one["epoch"] // spacing, one)
-                of_stem["estimates"] = [
-                    one
-                    for one in of_stem["estimates"]
-                    if one["epoch"] == epoch or one in firsts.values()
+                for entry in stem_entry["estimates"]:
+                    firsts.setdefault(entry["epoch"] // spacing, entry)
+                stem_entry["estimates"] = [
+                    entry
+                    for entry in stem_entry["estimates"]
+                    if entry["epoch"] == epoch or entry in firsts.values()
                 ]
 
     def _remove_unlisted(self, index: list[dict[str, Any]]) -> None:
         listed = {
-            one[kind]
+            estimate[kind]
             for excerpt in index
-            for of_stem in excerpt["stems"].values()
-            for one in of_stem["estimates"]
+            for stem_entry in excerpt["stems"].values()
+            for estimate in stem_entry["estimates"]
             for kind in ("audio", "picture")
         }
         for file in self.folder.glob("*/*-epoch-*"):
@@ -226,7 +236,7 @@ class Excerpts(L.Callback):
 
 
 def read_index(folder: Path) -> list[dict[str, Any]]:
-    """Read the index of a run's ``excerpts``; empty if it is missing or damaged."""
+    """Read the ``index.json`` of a folder of excerpts; empty if it is missing or damaged."""
     try:
         excerpts: list[dict[str, Any]] = json.loads((folder / "index.json").read_text())["excerpts"]
     except (FileNotFoundError, ValueError, KeyError, TypeError):
@@ -235,12 +245,12 @@ def read_index(folder: Path) -> list[dict[str, Any]]:
 
 
 def without_estimates(excerpt: Mapping[str, Any]) -> dict[str, Any]:
-    stems = {stem: of_stem["reference"] for stem, of_stem in excerpt["stems"].items()}
+    stems = {stem: stem_entry["reference"] for stem, stem_entry in excerpt["stems"].items()}
     return {**excerpt, "stems": stems}
 
 
 def loudest(track: StoredTrack, stem: str, time: int) -> tuple[float, int]:
-    """The energy and the start of the loudest `time` samples of a stem, to the block."""
+    """Energy and start of the loudest `time` samples of a stem, to the precision of a block."""
     levels = track.levels[track.stems.index(stem)].astype(np.float64)
     block = block_length(track.sample_rate)
     sums = np.cumsum(np.concatenate([[0.0], levels]))
@@ -251,19 +261,22 @@ def loudest(track: StoredTrack, stem: str, time: int) -> tuple[float, int]:
 
 
 def write_mp3(path: Path, samples: Samples, sample_rate: int) -> None:
-    """Write an MP3 file, which every browser plays; more than two channels are averaged."""
+    """Write an MP3 file; average the channels if there are more than two.
+
+    A sample rate that MP3 lacks is converted to the next higher one.
+    """
     if len(samples) > 2:
         samples = samples.mean(axis=0, keepdims=True)
     if sample_rate not in MP3_RATES:
-        higher = [rate for rate in MP3_RATES if rate > sample_rate]
-        sample_rate, given = min(higher, default=MP3_RATES[-1]), sample_rate
-        samples = audio.resample(samples, given, sample_rate)
+        mp3_rate = min((rate for rate in MP3_RATES if rate > sample_rate), default=MP3_RATES[-1])
+        samples = audio.resample(samples, sample_rate, mp3_rate)
+        sample_rate = mp3_rate
     with replacing(path) as partial:
         soundfile.write(partial, np.clip(samples, -1, 1).T, sample_rate, format="MP3")
 
 
 def sdr(reference: Samples, estimate: Samples) -> float | None:
-    """The SDR in dB, or None for a silent reference."""
+    """The SDR in dB, or None if the reference is silent."""
     if not reference.any():
         return None
     pair = (torch.from_numpy(samples)[None, None] for samples in (reference, estimate))

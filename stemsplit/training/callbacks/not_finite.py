@@ -1,4 +1,4 @@
-"""End a training at a NaN or infinite loss or gradient, and name its cause."""
+"""Stop a training at a NaN or infinite loss or gradient, and report the cause."""
 
 import math
 from pathlib import Path
@@ -14,23 +14,24 @@ from stemsplit import processes
 from stemsplit.errors import InputError
 from stemsplit.models.shapes import Batch
 from stemsplit.separation.checkpoint import read
-from stemsplit.training.callbacks.batches import Key, named
+from stemsplit.training.callbacks.batches import Key, describe
 from stemsplit.training.layers.hooks import layers, network_of, root_mean_square, watching
 
-LOWER = "lower optimizer.lr, or train with model.normalise=true"
+ADVICE = "lower optimizer.lr, or set model.normalise=true"
 
 
 class DivergedError(InputError):
-    """The settings, not the songs, made the loss or a gradient NaN or infinite."""
+    """The loss or a gradient is NaN or infinite because of the settings, not of the songs."""
 
 
 class StopWhenNotFinite(L.Callback):
-    """Raises an error before a NaN or infinite loss or gradient reaches the weights.
+    """Stops a training before a NaN or infinite loss or gradient changes the weights.
 
-    `DivergedError` where the network is at fault, else `InputError`. It names the songs and places
-    of the batch, the layer, and the last good checkpoint. Of a loss, that is the first module whose
-    output is not finite when the batch is run again; of a gradient, the layer nearest to the loss.
-    With float16's loss scaling only the loss counts: infinite gradients are how it finds its scale.
+    Raises `DivergedError` if the network has diverged, else `InputError`. The message names the
+    songs and positions of the batch, the layer, and the last good checkpoint. For the loss, the
+    batch is run again to find the first module with a non-finite output; for gradients, the layer
+    is the affected one nearest to the loss. With float16 loss scaling, only the loss is checked,
+    because the scaler uses infinite gradients to choose its scale.
     """
 
     def __init__(self) -> None:
@@ -42,7 +43,7 @@ class StopWhenNotFinite(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Batch, batch_idx: int
     ) -> None:
         self._batch = batch
-        self._keys += batch.keys  # of all batches whose gradients are accumulated
+        self._keys += batch.keys  # keys of all batches whose gradients are accumulated
 
     def on_before_backward(
         self, trainer: L.Trainer, pl_module: L.LightningModule, loss: Tensor
@@ -67,7 +68,7 @@ class StopWhenNotFinite(L.Callback):
         batch: Batch,
         batch_idx: int,
     ) -> None:
-        if self._loss is not None:  # one of a step to come
+        if self._loss is not None:  # a batch of a step that accumulates more batches
             self._check(trainer, pl_module, [])
         self._batch = None
 
@@ -77,82 +78,85 @@ class StopWhenNotFinite(L.Callback):
         loss, self._loss = self._loss, None
         assert loss is not None
         assert self._batch is not None
-        # Their norm is finite where all are (and many times cheaper than the largest of them). One
-        # transfer, so that the device is waited for once.
+        # The norm is finite if all gradients are, and much cheaper to compute than their maximum.
+        # Loss and norm are transferred together, to synchronise with the device only once.
         norm = get_total_norm(gradients) if gradients else torch.zeros_like(loss)
         loss_value, gradient = torch.stack([loss.double(), norm.double()]).tolist()
         if math.isfinite(loss_value) and math.isfinite(gradient):
             return
-        fault = None
+        error = None
         if not math.isfinite(loss_value):
-            where, keys = fault_of_loss(trainer, module, self._batch)
-            fault = f"the loss is {loss_value}; {where}; in {named(trainer, keys)}"
-        if not math.isfinite(gradient):  # in all processes, since they share it
-            fault = next(filter(None, processes.gather([fault])), None)
-        if fault is None:
-            where = fault_of_gradient(trainer, module, self._batch)
-            fault = f"a gradient is not finite; {where}; in {named(trainer, self._keys)}"
-        good = last_good(trainer)
-        raise (DivergedError if LOWER in fault else InputError)(
-            f"step {trainer.global_step}: {fault}; no step was taken; "
-            + (f"last good checkpoint: {good}" if good else "there is no checkpoint yet")
+            cause, keys = cause_in_loss(trainer, module, self._batch)
+            error = f"the loss is {loss_value}; {cause}; in {describe(trainer, keys)}"
+        if not math.isfinite(gradient):  # in all processes, because they average their gradients
+            error = next(filter(None, processes.gather([error])), None)
+        if error is None:
+            cause = cause_in_gradient(trainer, module, self._batch)
+            error = f"a gradient is not finite; {cause}; in {describe(trainer, self._keys)}"
+        checkpoint = last_good(trainer)
+        raise (DivergedError if ADVICE in error else InputError)(
+            f"step {trainer.global_step}: {error}; the weights were not changed; "
+            + (
+                f"last good checkpoint: {checkpoint}"
+                if checkpoint
+                else "there is no checkpoint yet"
+            )
         )
 
 
-def fault_of_loss(
+def cause_in_loss(
     trainer: L.Trainer, module: L.LightningModule, batch: Batch
 ) -> tuple[str, list[Key]]:
-    """The first layer that is not finite, and the excerpts that may have caused it."""
-    parts = {"stems": batch.stems, "mixture": batch.mixture}
-    for name, part in parts.items():
-        bad = ~part.isfinite().flatten(1).all(dim=1)
-        if bad.any():
-            keys = [key for key, at_fault in zip(batch.keys, bad.tolist(), strict=True) if at_fault]
-            return f"samples of the {name} are not finite: mend or leave out the song", keys
-    for name, part in {"spectrum": batch.spectrum, **batch.views}.items():
-        if not finite(part):
-            return f"the {name} of the mixture is not finite, its samples are", batch.keys
-    found: list[str] = []
+    """Describe the first non-finite tensor, with the keys of the excerpts that may be the cause."""
+    signals = {"stems": batch.stems, "mixture": batch.mixture}
+    for name, signal in signals.items():
+        is_bad = (~signal.isfinite().flatten(1).all(dim=1)).tolist()
+        if any(is_bad):
+            keys = [key for key, bad in zip(batch.keys, is_bad, strict=True) if bad]
+            return f"samples of the {name} are not finite: repair or remove the song", keys
+    for name, view in {"spectrum": batch.spectrum, **batch.views}.items():
+        if not finite(view):
+            return f"the {name} of the mixture is not finite, although its samples are", batch.keys
+    causes: list[str] = []
 
-    def see(name: str, layer: nn.Module, inputs: Any, output: Any) -> None:
-        if found or finite(output):
+    def examine(name: str, layer: nn.Module, inputs: Any, output: Any) -> None:
+        if causes or finite(output):
             return
         weights = list(layer.parameters(recurse=False))
-        if not finite(weights):
-            found.append(f"the weights of {name} ({type(layer).__name__}) are not finite")
-        elif not finite(inputs):
-            found.append(f"the input of {name} ({type(layer).__name__}) is the first not finite")
-        else:
-            found.append(f"the output of {name} ({type(layer).__name__}) is the first not finite")
+        place = "weights" if not finite(weights) else "input" if not finite(inputs) else "output"
+        layer_type = type(layer).__name__
+        causes.append(f"the first non-finite value is in the {place} of {name} ({layer_type})")
 
-    run_again(trainer, module, batch, see)
-    if found:
-        return f"{found[0]}: {LOWER}", batch.keys
-    return "all that the network gives is finite, so it is the loss function's own", batch.keys
+    run_again(trainer, module, batch, examine)
+    if causes:
+        return f"{causes[0]}: {ADVICE}", batch.keys
+    return "all outputs of the network are finite, so the loss function is the cause", batch.keys
 
 
-def fault_of_gradient(trainer: L.Trainer, module: L.LightningModule, batch: Batch) -> str:
-    """The layer nearest to the loss with a gradient that is not finite."""
+def cause_in_gradient(trainer: L.Trainer, module: L.LightningModule, batch: Batch) -> str:
+    """Describe the layer nearest to the loss whose gradient is not finite."""
     network = network_of(module)
     order: list[str] = []
     run_again(trainer, module, batch, lambda name, *_: order.append(name))
-    bad = {}
+    affected = {}
     for name, layer in layers(network).items():
         gradients = [
             weight.grad for weight in layer.parameters(recurse=False) if weight.grad is not None
         ]
         if gradients and not finite(root_mean_square(*gradients)):
-            bad[name] = layer
-    if not bad:
-        return f"that of no layer of the network by itself: {LOWER}"
-    name = max(bad, key=lambda name: order.index(name) if name in order else -1)
-    return f"nearest to the loss that of {name} ({type(bad[name]).__name__}): {LOWER}"
+            affected[name] = layer
+    if not affected:
+        return f"the gradient of each single layer is finite: {ADVICE}"
+    name = max(affected, key=lambda name: order.index(name) if name in order else -1)
+    layer_type = type(affected[name]).__name__
+    return f"the affected layer nearest to the loss is {name} ({layer_type}): {ADVICE}"
 
 
 def run_again(trainer: L.Trainer, module: L.LightningModule, batch: Batch, see: Any) -> None:
     """Run the network on a batch as in training, without gradients, and call `see` per layer.
 
-    (Where batch norm is over all processes it is not: the others do not run the batch again.)
+    Synchronised batch norm uses its running statistics, because other processes do not run this
+    batch.
     """
     for layer in network_of(module).modules():
         if isinstance(layer, nn.SyncBatchNorm):
@@ -166,7 +170,7 @@ def run_again(trainer: L.Trainer, module: L.LightningModule, batch: Batch, see: 
 
 
 def finite(value: Any) -> bool:
-    """Whether all numbers are finite in a tensor, or in tuples, lists and dicts of tensors."""
+    """Whether all values of a tensor, or of tuples, lists and dicts of tensors, are finite."""
     if isinstance(value, Tensor):
         return bool(value.isfinite().all())
     if isinstance(value, dict):
@@ -175,7 +179,7 @@ def finite(value: Any) -> bool:
 
 
 def last_good(trainer: L.Trainer) -> Path | None:
-    """The newest checkpoint whose weights are all finite."""
+    """The newest checkpoint with finite weights."""
     callbacks = [c for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint)]
     paths = {
         Path(path) for c in callbacks for path in (c.last_model_path, c.best_model_path) if path

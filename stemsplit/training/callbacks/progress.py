@@ -1,4 +1,4 @@
-"""Show the progress of a training: two lines in a terminal, plain lines elsewhere."""
+"""Show the progress of a training: a status in a terminal, plain lines elsewhere."""
 
 import sys
 from statistics import mean
@@ -14,15 +14,15 @@ from rich.text import Text
 from stemsplit.terminal.streams import unfailing
 from stemsplit.training.module import SeparationModule
 
-REDRAWN_SECONDS = 0.25  # in a terminal
-PRINTED_SECONDS = 60  # elsewhere, besides a line at the end of every epoch
+REDRAWN_SECONDS = 0.25  # interval of the status in a terminal
+PRINTED_SECONDS = 60  # interval of the lines printed without a terminal
 
 
 class Progress(ProgressBar):
-    """Shows epoch, step, time left of the epoch, loss and SDR (the mean of the targets).
+    """Shows epoch, step, remaining time of the epoch, loss and SDR (mean over the targets).
 
-    A terminal has one status, of one line or two, that is redrawn in place. Without a terminal it
-    is printed once a minute. Each epoch ends with a line of its own in both.
+    In a terminal, a status of one or two lines is redrawn in place. Otherwise, the status is
+    printed once a minute. In both cases, a line is printed at the end of each epoch.
     """
 
     def __init__(self) -> None:
@@ -40,7 +40,7 @@ class Progress(ProgressBar):
         self._stop()
 
     def print(self, *args: Any, **kwargs: Any) -> None:
-        """Print above the status, which has taken over stdout."""
+        """Print above the status, which redirects stdout."""
         print(*args, **kwargs)
 
     def on_sanity_check_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -57,7 +57,7 @@ class Progress(ProgressBar):
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         if self._first_step is None:
-            self._first_step = batch_idx  # not 0 where a run was resumed in the middle of an epoch
+            self._first_step = batch_idx  # not 0 if the run was resumed in the middle of an epoch
 
     def on_train_batch_end(
         self,
@@ -94,7 +94,7 @@ class Progress(ProgressBar):
         if not self.enabled:
             return
         parts = [self._epoch(), f"took {duration(monotonic() - self._epoch_began)}"]
-        parts += losses(pl_module)  # the module logs the epoch's loss, and forgets it, after this
+        parts += losses(pl_module)  # afterwards, the module logs the loss and resets it
         if (validated := trainer.callback_metrics.get("validation/loss")) is not None:
             parts.append(f"validation loss {float(validated):.4g}")
         self._print([*parts, *scores(trainer)])
@@ -148,8 +148,8 @@ class Progress(ProgressBar):
 
     def _epoch(self) -> str:
         epochs = self.trainer.max_epochs
-        of_all = f"/{epochs}" if epochs and epochs > 0 else ""
-        return f"epoch {self.trainer.current_epoch + 1}{of_all}"
+        total = f"/{epochs}" if epochs and epochs > 0 else ""
+        return f"epoch {self.trainer.current_epoch + 1}{total}"
 
     def _step(self, name: str, done: int, first: int, total: float) -> list[str]:
         if total == float("inf"):
@@ -159,9 +159,9 @@ class Progress(ProgressBar):
 
 
 def in_lines(parts: list[str], width: int) -> str:
-    """Parts with two blanks between them, broken into lines between parts only.
+    """Join parts by two spaces, or by a line break if the line would be longer than `width`.
 
-    (Rich breaks at any blank, no-break spaces too.)
+    Rich cannot do this: it breaks lines at any space, even at no-break spaces.
     """
     lines = [""]
     for part in parts:
@@ -174,20 +174,20 @@ def in_lines(parts: list[str], width: int) -> str:
 
 
 def losses(module: L.LightningModule) -> list[str]:
-    """The mean loss of the epoch so far, of this process."""
+    """The mean loss of the current epoch in this process."""
     if not isinstance(module, SeparationModule) or not module.train_loss.count:
         return []
     return [f"loss {float(module.train_loss.total) / module.train_loss.count:.4g}"]
 
 
 def scores(trainer: L.Trainer) -> list[str]:
-    """The SDR of the last validation."""
-    found = [
+    """The SDR of the last validation, averaged over the targets."""
+    decibels = [
         float(value)
         for name, value in trainer.callback_metrics.items()
         if name.startswith("validation/sdr/")
     ]
-    return [f"SDR {mean(found):.2f} dB"] if found else []
+    return [f"SDR {mean(decibels):.2f} dB"] if decibels else []
 
 
 def duration(seconds: float) -> str:

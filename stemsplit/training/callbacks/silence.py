@@ -1,4 +1,4 @@
-"""Report batches that are silent, from which nothing can be learnt."""
+"""Report silent batches, from which a network cannot learn."""
 
 import logging
 from typing import Any, cast
@@ -8,15 +8,15 @@ import torch
 
 from stemsplit import processes
 from stemsplit.models.shapes import Batch
-from stemsplit.training.callbacks.batches import named
+from stemsplit.training.callbacks.batches import describe
 from stemsplit.training.module import SeparationModule
 
 
 class ReportSilence(L.Callback):
-    """Warns of the first batch whose mixture is pure silence, or whose loss is exactly zero.
+    """Warns of the first batch whose mixture is silent or whose loss is exactly zero.
 
-    The warning names its songs and places. All of them are counted: ``train/silent_batches`` of
-    every epoch.
+    The warning names the songs and positions of the batch. The number of such batches in each epoch
+    is logged as ``train/silent_batches``.
     """
 
     def __init__(self) -> None:
@@ -31,18 +31,18 @@ class ReportSilence(L.Callback):
         batch: Batch,
         batch_idx: int,
     ) -> None:
-        loudness = torch.linalg.vector_norm(batch.mixture)  # many times cheaper than any()
+        loudness = torch.linalg.vector_norm(batch.mixture)  # much cheaper than any()
         zero, silent = torch.stack([outputs["loss"] == 0, loudness == 0]).tolist()
         if not (zero or silent):
             return
         self.count += 1
         if not self.reported:
             self.reported = True
-            what = "the mixture is pure silence" if silent else "the loss is exactly zero"
+            problem = "the mixture is silent" if silent else "the loss is exactly zero"
             logging.getLogger(__name__).warning(
-                f"epoch {trainer.current_epoch}, batch {batch_idx}: {what} in "
-                f"{named(trainer, batch.keys)}; more such batches are counted in "
-                "train/silent_batches"
+                f"epoch {trainer.current_epoch}, batch {batch_idx}: {problem} in "
+                f"{describe(trainer, batch.keys)}; the metric train/silent_batches counts further "
+                "batches like this"
             )
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -1,4 +1,4 @@
-"""Measure the time of a step, and the share spent waiting for data."""
+"""Measure the time of a training step, and the part of it spent waiting for data."""
 
 from time import perf_counter
 from typing import Any
@@ -9,12 +9,12 @@ from stemsplit.training.module import SeparationModule
 
 
 class Timing(L.Callback):
-    """Logs ``time/step_seconds`` and ``time/data_wait_seconds``, means over an epoch's steps.
+    """Logs ``time/step_seconds`` and ``time/data_wait_seconds``, means over the steps of an epoch.
 
-    A step is from one batch to the next, validation and what happens between epochs left out. The
-    wait is the time until the data module has the batch: 0 where loader processes are ahead. On an
-    accelerator, which computes while the next batch is read, nothing waits for it but the end of
-    the epoch.
+    A step lasts from one batch to the next; validation and work between epochs do not count. The
+    wait is the time until the data module has the batch, and 0 if the data loader is fast enough.
+    On an accelerator, which computes while the next batch is loaded, only the end of the epoch
+    waits for the computation.
     """
 
     def __init__(self) -> None:

@@ -1,1 +1,1 @@
-"""Norms of weights, activations and gradients, layer by layer."""
+"""Norms of the weights, activations and gradients of each layer."""

@@ -1,11 +1,11 @@
-"""Norms of the layers so far, and the first layer that blows up."""
+"""History of layer norms, and detection of the first layer that blows up."""
 
 import math
 from collections.abc import Iterable, Sequence
 from statistics import median
 from typing import Any
 
-WORDS = {
+DESCRIPTIONS = {
     "weight": "the weights of {}",
     "activation/in": "the input of {}",
     "activation/out": "the output of {}",
@@ -13,17 +13,21 @@ WORDS = {
     "gradient": "the gradient of the weights of {}",
     "gradient/in": "the gradient at the input of {}",
 }
-REMEMBERED = 1000  # logged steps; of a longer run every second one, every fourth …
-ENOUGH = 3  # logged steps before anything can be called large
+MAX_STEPS = 1000  # kept steps; in longer runs, only every second, fourth, … logged step is kept
+MIN_STEPS = 3  # logged steps that are needed for a median
 
 Figures = dict[str, dict[str, float]]
 
 
 class LayerHistory:
-    """The figures of every quantity (the keys of `WORDS`) and layer: pairs of step and value.
+    """The norms of all quantities and layers over the logged steps.
 
-    `blown` keeps at which step which quantity of a layer was found to have blown up; with one that
-    is not finite, which soon spoils all others, the search is `over`.
+    ``series[quantity][layer]`` is a list of pairs of step and root mean square; quantities are the
+    keys of `DESCRIPTIONS`. ``blown[layer]`` is the step and the quantity in which the layer blew
+    up. After the first non-finite value, which spreads to all other layers, the search is `over`.
+
+    `spacing` is the number of steps between kept values, at first that between logged steps. A
+    value blows up if it exceeds `factor` times the median of its series, or is not finite.
     """
 
     def __init__(self, spacing: int, factor: float) -> None:
@@ -34,53 +38,54 @@ class LayerHistory:
         self.over = False
 
     def add(self, step: int, figures: Figures, order: Sequence[str]) -> str | None:
-        """Add a step's figures; return the first layer, in forward `order`, that blows up.
+        """Add the norms of a step; describe the first layer that blows up.
 
-        That is one beyond `factor` times the median of its own figures so far, or not finite. None
-        where there is none, or where it was found before.
+        `order` lists the layers in the order of the forward pass. Returns None if no layer blows
+        up, or only one that has blown up before.
         """
-        found = None if self.over else self._first_out_of_proportion(figures, order)
+        anomaly = None if self.over else self._first_anomaly(figures, order)
         if step % self.spacing == 0:
-            for quantity, of_layers in figures.items():
+            for quantity, by_layer in figures.items():
                 series = self.series.setdefault(quantity, {})
-                for name in sorted(of_layers, key=order.index):
-                    series.setdefault(name, []).append((step, of_layers[name]))
-        if step >= REMEMBERED * self.spacing:
+                for name in sorted(by_layer, key=order.index):
+                    series.setdefault(name, []).append((step, by_layer[name]))
+        if step >= MAX_STEPS * self.spacing:
             self._thin_out()
-        if found is None:
+        if anomaly is None:
             return None
-        quantity, name, words = found
+        quantity, name, description = anomaly
         if name in self.blown:
             return None
         self.blown[name] = (step, quantity)
-        return words
+        return description
 
-    def _first_out_of_proportion(
-        self, figures: Figures, order: Sequence[str]
-    ) -> tuple[str, str, str] | None:
-        for quantity, name in causes_first(order):
+    def _first_anomaly(self, figures: Figures, order: Sequence[str]) -> tuple[str, str, str] | None:
+        """Quantity, layer and description of the first value that blows up."""
+        for quantity, name in causal_order(order):
             value = figures.get(quantity, {}).get(name)
             if value is None:
                 continue
-            words = f"{WORDS[quantity].format(name)} has a root mean square of {value:.3g}"
+            subject = DESCRIPTIONS[quantity].format(name)
+            description = f"{subject} has a root mean square of {value:.3g}"
             if not math.isfinite(value):
                 self.over = True
-                return quantity, name, words
-            usual = self._usual(quantity, name)
+                return quantity, name, description
+            usual = self._median(quantity, name)
             if usual and value > self.factor * usual:
-                return quantity, name, f"{words}, {value / usual:.0f} times its median so far"
+                ratio = f"{value / usual:.0f} times its median so far"
+                return quantity, name, f"{description}, {ratio}"
         return None
 
-    def _usual(self, quantity: str, name: str) -> float:
-        """The median so far; 0 while there are too few finite values."""
+    def _median(self, quantity: str, name: str) -> float:
+        """The median of a series; 0 if there are too few finite values."""
         series = self.series.get(quantity, {}).get(name, [])
         values = [value for _, value in series if math.isfinite(value)]
-        return median(values) if len(values) >= ENOUGH else 0.0
+        return median(values) if len(values) >= MIN_STEPS else 0.0
 
     def _thin_out(self) -> None:
         self.spacing *= 2
-        for of_layers in self.series.values():
-            for series in of_layers.values():
+        for by_layer in self.series.values():
+            for series in by_layer.values():
                 series[:] = [(step, value) for step, value in series if step % self.spacing == 0]
 
     def state_dict(self) -> dict[str, Any]:
@@ -98,8 +103,8 @@ class LayerHistory:
         self.over = state_dict["over"]
 
 
-def causes_first(order: Sequence[str]) -> Iterable[tuple[str, str]]:
-    """Quantities and layers in causal order; `order` is that of the forward pass."""
+def causal_order(order: Sequence[str]) -> Iterable[tuple[str, str]]:
+    """Yield quantities and layers so that causes precede effects; `order` is the forward order."""
     for name in order:
         yield "weight", name
     for name in order:

@@ -19,7 +19,7 @@ def network_of(module: nn.Module) -> nn.Module:
 
 
 def layers(network: nn.Module) -> dict[str, nn.Module]:
-    """The modules that have parameters of their own, by name; what surrounds them is "network"."""
+    """Modules with direct parameters, by name. The network itself is named "network"."""
     return {
         name or "network": module
         for name, module in network.named_modules()
@@ -28,23 +28,23 @@ def layers(network: nn.Module) -> dict[str, nn.Module]:
 
 
 def compiled(network: nn.Module) -> bool:
-    """Whether a part is compiled in place, which runs without the hooks of its layers."""
-    # torch has no public word for what `Module.compile` leaves behind.
+    """Whether any module is compiled in place. Compiled modules do not call hooks of layers."""
+    # torch has no public attribute that shows whether `Module.compile` was called.
     return any(module._compiled_call_impl is not None for module in network.modules())
 
 
 def root_mean_square(*tensors: Tensor) -> Figure:
-    """Root mean square of all elements, on their device; complex numbers by magnitude."""
-    parts = [part.abs() if part.is_complex() else part for part in tensors]
-    norms = [  # of half-precision numbers too, in float32
-        torch.linalg.vector_norm(part, dtype=torch.promote_types(part.dtype, torch.float32))
-        for part in parts
+    """Root mean square of the magnitudes of all elements, computed on their device."""
+    reals = [tensor.abs() if tensor.is_complex() else tensor for tensor in tensors]
+    norms = [  # at least in float32, also for half-precision tensors
+        torch.linalg.vector_norm(real, dtype=torch.promote_types(real.dtype, torch.float32))
+        for real in reals
     ]
-    return torch.linalg.vector_norm(torch.stack(norms)) / sum(part.numel() for part in parts) ** 0.5
+    return torch.linalg.vector_norm(torch.stack(norms)) / sum(real.numel() for real in reals) ** 0.5
 
 
 def main_tensor(value: Any) -> Tensor | None:
-    """The float tensor that a layer receives or returns: itself, or the first of a tuple."""
+    """The floating-point tensor in the input or output of a layer; the first of a tuple."""
     if isinstance(value, tuple) and value:
         value = value[0]
     if isinstance(value, Tensor) and (value.is_floating_point() or value.is_complex()):
@@ -53,13 +53,13 @@ def main_tensor(value: Any) -> Tensor | None:
 
 
 class Probe:
-    """Measures inputs, outputs and gradients of a network's layers while attached.
+    """Hooks that measure the inputs, outputs and gradients of layers until `detach` is called.
 
-    ``figures[place][layer]`` are root mean squares on the device: at the places ``activation/in``
-    and ``activation/out`` of the layer's input and output, at ``gradient/in`` and ``gradient/out``
-    of the loss's gradient with respect to these two. A layer that is called several times counts
-    with the largest; one whose output is changed in place may lack ``gradient/out``. `order` lists
-    the layers as their outputs came.
+    ``figures[place][layer]`` is a root mean square, on the device of the network. The places
+    ``activation/in`` and ``activation/out`` are the input and output of the layer; ``gradient/in``
+    and ``gradient/out`` are the gradients of the loss with respect to them. For a layer that is
+    called several times, the largest value is kept. If the output of a layer is modified in place,
+    its ``gradient/out`` may be missing. `order` lists the layers in the order of the forward pass.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -84,8 +84,9 @@ class Probe:
         self._note("activation/in", name, tensor)
         if not tensor.requires_grad:
             return None
-        # Others may read the same tensor (a skip connection); of an alias the gradient is the
-        # layer's alone. (torch's own backward hooks forbid networks to work in place.)
+        # Other modules may read the same tensor, as in a skip connection. The gradient of an alias
+        # comes from this layer alone. Backward hooks of torch modules are no alternative: they
+        # forbid in-place operations.
         alias = tensor.view_as(tensor)
         alias.register_hook(partial(self._note, "gradient/in", name))
         return (alias, *inputs[1:])
@@ -101,24 +102,24 @@ class Probe:
             tensor.register_hook(partial(self._note, "gradient/out", name))
 
     def _note(self, place: str, name: str, tensor: Tensor) -> None:
-        found = root_mean_square(tensor.detach())
+        value = root_mean_square(tensor.detach())
         figures = self.figures.setdefault(place, {})
-        # (torch's maximum keeps what is not a number.)
-        figures[name] = torch.maximum(figures[name], found) if name in figures else found
+        # torch.maximum propagates NaN.
+        figures[name] = torch.maximum(figures[name], value) if name in figures else value
 
 
 @contextmanager
 def watching(network: nn.Module, see: Callable[[str, nn.Module, Any, Any], None]) -> Iterator[None]:
-    """Call `see(name, module, inputs, output)` after every module that runs inside.
+    """Inside the block, call `see(name, module, inputs, output)` after every module has run.
 
-    What is compiled runs as it is written: it would else be compiled anew.
+    Compiled modules run in eager mode inside the block, because they would be compiled again.
     """
 
-    def seen(name: str, module: nn.Module, inputs: Any, output: Any) -> None:
+    def call(name: str, module: nn.Module, inputs: Any, output: Any) -> None:
         see(name or "network", module, inputs, output)
 
     handles = [
-        module.register_forward_hook(partial(seen, name))
+        module.register_forward_hook(partial(call, name))
         for name, module in network.named_modules()
     ]
     try:

@@ -1,4 +1,4 @@
-"""Callback that logs norms layer by layer and names the first layer that blows up."""
+"""Callback that logs the norms of each layer and warns of the first layer that blows up."""
 
 import logging
 import math
@@ -27,36 +27,38 @@ log = logging.getLogger(__name__)
 class LayerNorms(L.Callback):
     """Logs norms of every layer, and warns of the first layer that blows up.
 
-    A layer is a module of the separator's network with parameters of its own. At every `every`-th
-    optimiser step, the first included, it logs
+    A layer is a module of the network with direct parameters. At every `every`-th optimiser step,
+    starting with the first, these metrics are logged:
 
-    - ``norm/weight/LAYER``: its weights, before the step;
-    - ``norm/activation/LAYER/in`` and ``…/out``: what goes into it, and what comes out;
-    - ``norm/gradient/LAYER/out`` and ``…/in``: the loss's gradient with respect to what came out
-      (it arrives from the loss), and to what went in (it is handed on to the layers before). It has
-      no ``in`` where nothing before it is trained;
-    - ``norm/gradient/LAYER``: the loss's gradient with respect to its weights, before clipping.
+    - ``norm/weight/LAYER``: the weights, before the step;
+    - ``norm/activation/LAYER/in`` and ``…/out``: the input and the output of the layer;
+    - ``norm/gradient/LAYER/in`` and ``…/out``: the gradient of the loss with respect to them;
+      ``in`` is missing if no earlier layer is trained;
+    - ``norm/gradient/LAYER``: the gradient of the loss with respect to the weights, before
+      clipping.
 
-    All are root mean squares: what a single number of it is like. A sum of squares would grow with
-    the width of a layer and the length of an excerpt, and say nothing about which layer is odd.
-    Where gradients are accumulated, what passes through is the largest of the step's batches.
+    All norms are root mean squares. Unlike sums of squares, they do not grow with the width of a
+    layer or the length of an excerpt, so that layers can be compared. If gradients are accumulated,
+    the largest value over the batches of the step is logged for activations and their gradients.
 
-    A warning names the first layer with a figure beyond `factor` times the median of its own
-    figures so far, or not finite: weights first, then activations forwards, then gradients
-    backwards, which is how one brings about the next. No layer is named twice. When training ends,
-    `folder`/layers.png shows all of it.
+    A warning names the first layer with a value above `factor` times the median of its previous
+    values, or with a non-finite value. Values are examined in causal order: weights, then
+    activations forwards, then gradients backwards. Each layer is named at most once. At the end of
+    the training, all values are plotted in ``folder/layers.png``.
+
+    Raises `InputError` if `every` or `factor` is out of range.
     """
 
     def __init__(self, folder: str, every: int = 50, factor: float = 100.0) -> None:
         if every < 1:
-            raise InputError(f"every {every} must be a number of steps: 1 or more")
+            raise InputError(f"layers: every={every} must be at least 1 step")
         if factor <= 1:
-            raise InputError(f"factor {factor} must be more than 1")
+            raise InputError(f"layers: factor={factor} must be greater than 1")
         self.path = Path(folder) / "layers.png"
         self.every = every
         self.history = LayerHistory(every, factor)
         self._probe: Probe | None = None
-        self._said_compiled = False
+        self._warned_compiled = False
 
     def _logs(self, trainer: L.Trainer) -> bool:
         return trainer.is_global_zero and trainer.global_step % self.every == 0
@@ -69,11 +71,11 @@ class LayerNorms(L.Callback):
         network = network_of(pl_module)
         if not compiled(network):
             self._probe = Probe(network)
-        elif not self._said_compiled:
-            self._said_compiled = True
+        elif not self._warned_compiled:
+            self._warned_compiled = True
             log.warning(
-                "layer norms: the network is compiled, so only those of its weights and of their "
-                "gradients are logged; model.compile=false shows what passes through its layers"
+                "layer norms: the network is compiled, so only the norms of weights and of their "
+                "gradients are logged; set model.compile=false to log activations too"
             )
 
     def on_before_optimizer_step(
@@ -83,7 +85,7 @@ class LayerNorms(L.Callback):
             return
         network, step = network_of(pl_module), trainer.global_step
         order = list(layers(network))
-        measured = sizes_of_weights(network)
+        measured = weight_norms(network)
         if self._probe is not None:
             self._probe.detach()
             order = self._probe.order + [name for name in order if name not in self._probe.order]
@@ -93,14 +95,14 @@ class LayerNorms(L.Callback):
         if scaler is None:
             figures = on_host(measured)
         else:
-            figures = only_finite_gradients(on_host(scaled_back(measured, scaler, optimizer)))
+            figures = only_finite_gradients(on_host(unscaled(measured, scaler, optimizer)))
         blown = self.history.add(step, figures, order)
         if blown is not None:
             log.warning(f"step {step}: {blown}; it is the first layer to blow up")
         metrics = {
             metric(quantity, name): value
-            for quantity, of_layers in figures.items()
-            for name, value in of_layers.items()
+            for quantity, by_layer in figures.items()
+            for name, value in by_layer.items()
         }
         for logger in trainer.loggers:
             logger.log_metrics({**metrics, "epoch": trainer.current_epoch}, step)
@@ -113,7 +115,7 @@ class LayerNorms(L.Callback):
     ) -> None:
         try:
             self._end(trainer)
-        except Exception as error:  # `exception` is the one to report
+        except Exception as error:  # do not hide `exception`
             log.warning(f"{self.path} could not be drawn ({type(error).__name__}: {error})")
 
     def _end(self, trainer: L.Trainer) -> None:
@@ -131,55 +133,55 @@ class LayerNorms(L.Callback):
 
 
 def metric(quantity: str, layer: str) -> str:
-    """``activation/in`` of a layer is logged as ``norm/activation/LAYER/in``."""
+    """The name of a metric: ``norm/activation/LAYER/in`` for the quantity ``activation/in``."""
     kind, _, end = quantity.partition("/")
     return "/".join(["norm", kind, layer, *([end] if end else [])])
 
 
-def sizes_of_weights(network: nn.Module) -> dict[str, dict[str, Figure]]:
+def weight_norms(network: nn.Module) -> dict[str, dict[str, Figure]]:
     """Norms of the weights of every layer, and of their gradients."""
-    found: dict[str, dict[str, Figure]] = {"weight": {}, "gradient": {}}
+    norms: dict[str, dict[str, Figure]] = {"weight": {}, "gradient": {}}
     for name, layer in layers(network).items():
         weights = list(layer.parameters(recurse=False))
         gradients = [weight.grad for weight in weights if weight.grad is not None]
-        found["weight"][name] = root_mean_square(*(weight.detach() for weight in weights))
+        norms["weight"][name] = root_mean_square(*(weight.detach() for weight in weights))
         if gradients:
-            found["gradient"][name] = root_mean_square(*gradients)
-    return found
+            norms["gradient"][name] = root_mean_square(*gradients)
+    return norms
 
 
-def scaled_back(
+def unscaled(
     figures: dict[str, dict[str, Figure]], scaler: Any, optimizer: torch.optim.Optimizer
 ) -> dict[str, dict[str, Figure]]:
-    """Gradients without the factor of float16's loss scaling."""
+    """Divide gradients by the factor of float16 loss scaling."""
     scaled = {"gradient/in", "gradient/out"}
-    # A fused optimiser takes it off in its step, others have done so by now.
+    # Fused optimisers unscale gradients of weights in their step; for others, this was done before.
     if getattr(optimizer, "_step_supports_amp_scaling", False):
         scaled.add("gradient")
     scale = scaler.scale(next(iter(figures["weight"].values())).new_ones(()))
     return {
-        quantity: {n: v / scale for n, v in of_layers.items()} if quantity in scaled else of_layers
-        for quantity, of_layers in figures.items()
+        quantity: {n: v / scale for n, v in by_layer.items()} if quantity in scaled else by_layer
+        for quantity, by_layer in figures.items()
     }
 
 
 def only_finite_gradients(figures: Figures) -> Figures:
-    """Drop infinite gradients, by which float16's loss scaling finds its factor."""
+    """Drop infinite gradients, which are normal with float16 loss scaling."""
     return {
         quantity: {
             name: value
-            for name, value in of_layers.items()
+            for name, value in by_layer.items()
             if math.isfinite(value) or not quantity.startswith("gradient")
         }
-        for quantity, of_layers in figures.items()
+        for quantity, by_layer in figures.items()
     }
 
 
 def on_host(figures: dict[str, dict[str, Tensor]]) -> Figures:
     """Convert tensors to numbers, with one synchronisation of the device."""
-    flat = [figure for of_layers in figures.values() for figure in of_layers.values()]
+    flat = [figure for by_layer in figures.values() for figure in by_layer.values()]
     numbers = iter(torch.stack(flat).tolist())
     return {
-        quantity: {name: next(numbers) for name in of_layers}
-        for quantity, of_layers in figures.items()
+        quantity: {name: next(numbers) for name in by_layer}
+        for quantity, by_layer in figures.items()
     }

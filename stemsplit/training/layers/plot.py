@@ -1,4 +1,4 @@
-"""Draw the norms of all layers: one panel a quantity, one line a layer."""
+"""Plot the norms of all layers: one panel per quantity, one line per layer."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -11,32 +11,32 @@ from stemsplit.evaluation.spectrograms import write_figure
 
 PANELS = {
     "weight": "weights",
-    "activation/in": "activations going in",
-    "activation/out": "activations coming out",
-    "gradient": "gradients of the weights",
-    "gradient/in": "gradients at the input",
-    "gradient/out": "gradients at the output",
+    "activation/in": "inputs",
+    "activation/out": "outputs",
+    "gradient": "gradients of weights",
+    "gradient/in": "gradients of inputs",
+    "gradient/out": "gradients of outputs",
 }
-NAMED = 24  # layers in the legend
+MAX_LEGEND = 24  # layers in the legend
 
 Series = Mapping[str, Mapping[str, Sequence[tuple[int, float]]]]
 
 
 def draw(history: Series, blown: Mapping[str, tuple[int, str]], path: Path) -> None:
-    """Write the picture of `layers_figure` as a PNG."""
+    """Write the plot of `layers_figure` as a PNG file."""
     write_figure(layers_figure(history, blown), path)
 
 
 def layers_figure(history: Series, blown: Mapping[str, tuple[int, str]]) -> Figure:
-    """A panel for every quantity, a line for every layer: the first is dark, the last bright.
+    """Plot one panel per quantity and one line per layer, coloured from first to last layer.
 
-    `history` holds pairs of step and root mean square for every quantity and layer; `blown` the
-    step and the quantity at which a layer blew up, marked by a vertical line. Values that a
-    logarithmic axis cannot show (zero, NaN, infinity) are left out.
+    ``history[quantity][layer]`` is a list of pairs of step and root mean square. ``blown[layer]``
+    is the step and the quantity in which the layer blew up, shown by a dotted vertical line. Values
+    that a logarithmic axis cannot show (zero, NaN, infinity) are left out.
     """
-    names = list(dict.fromkeys(name for of_layers in history.values() for name in of_layers))
+    names = list(dict.fromkeys(name for by_layer in history.values() for name in by_layer))
     colours = matplotlib.colormaps["turbo"]
-    colour = {name: colours((place + 0.5) / len(names)) for place, name in enumerate(names)}
+    colour = {name: colours((index + 0.5) / len(names)) for index, name in enumerate(names)}
     figure = Figure(figsize=(15, 8), layout="constrained")
     axes = figure.subplots(2, 3, sharex=True)
     lines = {}
@@ -47,11 +47,11 @@ def layers_figure(history: Series, blown: Mapping[str, tuple[int, str]]) -> Figu
             values = [v if math.isfinite(v) and v > 0 else math.nan for _, v in series]
             (lines[name],) = axis.plot(steps, values, color=colour[name], marker=".", ms=3)
             shown = shown or not all(map(math.isnan, values))
-        for name, (step, what) in blown.items():
-            if what == quantity:
+        for name, (step, blown_quantity) in blown.items():
+            if blown_quantity == quantity:
                 axis.axvline(step, color=colour[name], linestyle=":")
         axis.set(title=title, yscale="log")
-        if not shown:  # matplotlib chooses limits that a logarithmic axis refuses
+        if not shown:  # the default limits of an empty panel are invalid on a logarithmic axis
             axis.set_ylim(0.1, 10)
         axis.grid(alpha=0.3)
     for axis in axes[-1]:
@@ -59,8 +59,8 @@ def layers_figure(history: Series, blown: Mapping[str, tuple[int, str]]) -> Figu
     for axis in axes[:, 0]:
         axis.set_ylabel("root mean square")
     if blown:
-        figure.suptitle("Dotted: the step and the quantity in which a layer blew up")
-    every = max(1, math.ceil(len(names) / NAMED))
-    named = [name for name in names[::every] if name in lines]
-    figure.legend([lines[name] for name in named], named, loc="outside right upper")
+        figure.suptitle("Dotted lines: a layer blew up at this step, in this quantity")
+    every = max(1, math.ceil(len(names) / MAX_LEGEND))
+    labels = [name for name in names[::every] if name in lines]
+    figure.legend([lines[name] for name in labels], labels, loc="outside right upper")
     return figure

@@ -11,16 +11,16 @@ from stemsplit.files import replacing
 
 
 class MetricsCsv(Logger):
-    """One row a step at which something is logged, one column a metric.
+    """Writes ``metrics.csv`` with one row per logged step and one column per metric.
 
-    (Lightning's own CSV logger deletes what it finds when a run is reopened.)
+    Unlike Lightning's `CSVLogger`, it keeps existing rows when a run is resumed.
     """
 
     def __init__(self, folder: str) -> None:
         super().__init__()
         self.path = Path(folder) / "metrics.csv"
         self.rows: list[dict[str, str]] = []
-        self.columns: list[str] = []  # of the file, as this process wrote it
+        self.columns: list[str] = []  # columns of the file; empty until this process has written it
         if self.path.is_file():
             with self.path.open(newline="") as file:
                 self.rows = list(csv.DictReader(file))
@@ -35,26 +35,26 @@ class MetricsCsv(Logger):
 
     @rank_zero_only
     def forget_from(self, step: int) -> None:
-        """Drop the rows of steps that a resumed run takes again, counted from 0."""
+        """Drop the rows from `step` (counted from 0) on, because a resumed run repeats them."""
         self.rows = [row for row in self.rows if int(row["step"]) < step]
         self._write()
 
     @rank_zero_only
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """The run's configuration lies beside the metrics, in ``config.yaml``."""
+        """Do nothing: the run folder has the configuration in ``config.yaml``."""
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         values = {name: repr(float(value)) for name, value in metrics.items() if name != "epoch"}
         epoch = metrics.get("epoch")
-        place = {"step": str(step or 0), "epoch": "" if epoch is None else str(int(epoch))}
+        position = {"step": str(step or 0), "epoch": "" if epoch is None else str(int(epoch))}
         last = self.rows[-1] if self.rows else {}
-        # Lightning logs training and validation of one step apart; they share a row.
-        if {name: last.get(name) for name in place} == place:
+        # Lightning logs training and validation metrics of a step separately; merge them.
+        if {name: last.get(name) for name in position} == position:
             last.update(values)
             self._write()
         else:
-            self.rows.append({**place, **values})
+            self.rows.append({**position, **values})
             self._append()
 
     def _append(self) -> None:

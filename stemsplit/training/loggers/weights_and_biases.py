@@ -1,4 +1,4 @@
-"""Weights & Biases logger; the only module that imports wandb."""
+"""Weights & Biases logger. No other module imports wandb."""
 
 import json
 import os
@@ -17,15 +17,12 @@ from stemsplit.errors import InputError
 from stemsplit.evaluation.tables import Rows
 from stemsplit.files import replacing
 
-SECONDS_TO_START = 15  # until a server that does not answer is given up
-SECONDS_TO_FINISH = 600  # … until what is not sent by then is left for `wandb sync`
+SECONDS_TO_START = 15  # timeout for the connection to the server
+SECONDS_TO_FINISH = 600  # timeout for uploads at the end; `wandb sync` can upload the rest
 
 
 class Record:
-    """The W&B run of a run's folder, and the last step of each metric in it.
-
-    Raises `InputError` where its file is damaged.
-    """
+    """File in a run folder with the id of its W&B run and the last logged step of each metric."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -33,12 +30,13 @@ class Record:
         self.steps: dict[str, int] = {}
 
     def read(self) -> None:
+        """Read the file; raise `InputError` if it is damaged."""
         try:
-            found = json.loads(self.path.read_text())
-            self.identity, self.steps = str(found["id"]), dict(found["steps"])
+            content = json.loads(self.path.read_text())
+            self.identity, self.steps = str(content["id"]), dict(content["steps"])
         except (ValueError, KeyError, TypeError):
             raise InputError(
-                f"{self.path}: is damaged; remove it, and the training goes on as another W&B run"
+                f"{self.path}: is damaged; remove it to continue the training as a new W&B run"
             ) from None
 
     def write(self) -> None:
@@ -47,10 +45,10 @@ class Record:
 
 
 class WeightsAndBiases(WandbLogger):
-    """Lightning's logger, extended by excerpts, tables of scores and checkpoints.
+    """Lightning's logger, extended to log excerpts, tables of scores and checkpoints.
 
-    What a resumed training logs of steps that it takes again, `record` has already: it is left out,
-    since W&B would keep both.
+    A resumed training repeats steps that are already logged according to `record`. Metrics of these
+    steps are skipped, because W&B would keep both values.
     """
 
     def __init__(self, run: wandb.Run, record: Record) -> None:
@@ -96,16 +94,16 @@ class WeightsAndBiases(WandbLogger):
                 for metric, score in metrics.items()
             ],
         )
-        with unless_unanswered(f"the table of scores ({subset})"):
+        with warn_if_not_sent(f"the table of scores ({subset})"):
             self.log_metrics({f"scores/{subset}": table}, step)
 
     @rank_zero_only
     def log_checkpoint(self, path: Path) -> None:
-        """Log the checkpoint as an artifact of an online run."""
+        """Log the checkpoint as an artifact, if the run is online."""
         if not self.experiment.offline:
             artifact = wandb.Artifact(f"{self.experiment.id}-{path.stem}", type="model")
             artifact.add_file(str(path))
-            with unless_unanswered(path.name):
+            with warn_if_not_sent(path.name):
                 self.experiment.log_artifact(artifact)
 
     @rank_zero_only
@@ -114,13 +112,13 @@ class WeightsAndBiases(WandbLogger):
 
 
 @contextmanager
-def unless_unanswered(what: str) -> Iterator[None]:
-    """Catch errors of a lost network around requests to the server, so training goes on."""
+def warn_if_not_sent(item: str) -> Iterator[None]:
+    """Turn network errors of uploads into a warning, so that the training continues."""
     try:
         yield
     except (wandb.Error, OSError) as error:
         print(
-            f"Weights & Biases: {what} was not sent, it is in the run's folder only: "
+            f"Weights & Biases: could not upload {item}, which is only in the run folder: "
             f"{first_line(error)}",
             file=sys.stderr,
         )
@@ -138,18 +136,18 @@ def weights_and_biases(
     group: str | None = None,
     resume: str | None = None,
 ) -> WeightsAndBiases:
-    """Start a new W&B run, or with `resume` continue the run of `folder`.
+    """Start a new W&B run or, if `resume` is set, continue the run of `folder`.
 
-    Offline where no key is set or no server answers, unless ``WANDB_MODE`` says otherwise. An
-    offline run is kept in `folder` and can be sent later with ``wandb sync``.
+    Unless ``WANDB_MODE`` is set, the run is offline if no API key is configured or the server does
+    not respond. An offline run is stored in `folder`; ``wandb sync`` uploads it later. Raises
+    `InputError` if the record of a resumed run is damaged.
     """
-    place = Path(folder)
-    record = Record(place / "wandb_run.json")
+    record = Record(Path(folder) / "wandb_run.json")
     if resume is not None and record.path.is_file():
         record.read()
     record.write()
 
-    def begun(mode: str | None, **settings: Any) -> Any:
+    def start(mode: str | None, **settings: Any) -> Any:
         return wandb.init(
             project=project,
             name=name,
@@ -165,25 +163,25 @@ def weights_and_biases(
         )
 
     if os.environ.get("WANDB_MODE") == "":
-        del os.environ["WANDB_MODE"]  # W&B would not take it for unset
+        del os.environ["WANDB_MODE"]  # W&B rejects an empty value
     try:
-        chosen = os.environ.get("WANDB_MODE") or wandb.login(prompt=False)
-        run = begun(None) if chosen else begun("offline", silent=True)
+        has_mode_or_key = os.environ.get("WANDB_MODE") or wandb.login(prompt=False)
+        run = start(None) if has_mode_or_key else start("offline", silent=True)
     except wandb.Error as error:
         print(
-            f"Weights & Biases: {first_line(error)}: offline for now; send it later with "
-            f"`wandb sync {place}/wandb/offline-run-*`",
+            f"Weights & Biases: {first_line(error)}: continuing offline; upload the run later with "
+            f"`wandb sync {folder}/wandb/offline-run-*`",
             file=sys.stderr,
         )
-        wandb.teardown()  # or the run's name is taken by what could not be begun
-        run = begun("offline", silent=True)
-    # (Their own counter would refuse a metric of an earlier step, as rows of scores may be.)
+        wandb.teardown()  # otherwise the failed run still occupies the id
+        run = start("offline", silent=True)
+    # W&B's own step counter would reject metrics of earlier steps, such as scores.
     run.define_metric("trainer/global_step")
     run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
     return WeightsAndBiases(run, record)
 
 
 def finish(loggers: Sequence[Logger], failed: bool) -> None:
-    """End the W&B run, so that the next one of this process is not merged into it."""
+    """End the W&B run, so that the next run in this process is a separate one."""
     if any(isinstance(logger, WandbLogger) for logger in loggers):
         wandb.finish(exit_code=int(failed))

@@ -15,7 +15,7 @@ from stemsplit.data.datamodule import StemDataModule
 from stemsplit.data.store.activity import block_levels
 from stemsplit.data.store.stored import StoredTrack
 from stemsplit.errors import InputError
-from stemsplit.training.callbacks.excerpts import KEPT, Excerpts, loudest, read_index
+from stemsplit.training.callbacks.excerpts import KEPT_EPOCHS, Excerpts, loudest, read_index
 from stemsplit.training.module import SeparationModule
 
 RATE = 8000
@@ -157,7 +157,7 @@ def test_a_long_training_keeps_some_twenty_epochs(
     kept = epochs_of(tmp_path)
     assert kept[0] == 0
     assert len(set(np.diff(kept[:-1]))) == 1
-    assert KEPT / 2 <= len(kept) <= KEPT + 1
+    assert KEPT_EPOCHS / 2 <= len(kept) <= KEPT_EPOCHS + 1
     assert len(list((tmp_path / "excerpts").rglob("*epoch*.mp3"))) == len(kept)
 
 
@@ -180,5 +180,5 @@ def test_only_the_first_process_shows_and_no_check(
 
 @pytest.mark.parametrize("wrong", [{"every": 0}, {"count": 0}, {"seconds": 0.0}])
 def test_settings_that_mean_nothing(wrong: dict) -> None:
-    with pytest.raises(InputError, match="must be more than nothing"):
+    with pytest.raises(InputError, match="must be positive"):
         Excerpts("run", **wrong)

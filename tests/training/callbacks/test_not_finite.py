@@ -1,4 +1,4 @@
-"""A loss or a gradient that is not finite ends the run before it can spoil the weights."""
+"""A non-finite loss or gradient stops the run before it changes the weights."""
 
 import math
 from pathlib import Path
@@ -20,13 +20,13 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec", "ignore:.*no `val_d
 
 
 def failure(fit: Any, module: SeparationModule, data: Any) -> str:
-    """What the run says, in one line; the weights are those of the steps before."""
-    with pytest.raises(InputError) as caught:
+    """The error message of a training, which has one line; checks that the weights are finite."""
+    with pytest.raises(InputError) as error:
         fit.fit(module, data)
     assert all(weight.isfinite().all() for weight in module.parameters())
-    said = str(caught.value)
-    assert "\n" not in said
-    return said
+    message = str(error.value)
+    assert "\n" not in message
+    return message
 
 
 @pytest.mark.parametrize("planted", [math.nan, math.inf])
@@ -35,16 +35,16 @@ def test_a_spoilt_song_is_named(
     module: SeparationModule, songs: Any, trainer: Any, planted: float, stem: int, part: str
 ) -> None:
     def spoil(number: int, stems: Tensor) -> None:
-        if number == 1:  # the chunks 2 and 3
+        if number == 1:  # chunks 2 and 3
             stems[1, stem, 0, 100] = planted
 
     module.optimizer = lambda parameters: torch.optim.SGD(parameters, lr=0.0)
     before = [weight.detach().clone() for weight in module.parameters()]
-    said = failure(trainer(StopWhenNotFinite()), module, songs(3, spoil))
-    assert said.startswith("step 1: the loss is")
-    assert f"samples of the {part} are not finite" in said
-    assert "in song 3 at 3.5 s;" in said  # it alone
-    assert "there is no checkpoint yet" in said
+    message = failure(trainer(StopWhenNotFinite()), module, songs(3, spoil))
+    assert message.startswith("step 1: the loss is")
+    assert f"samples of the {part} are not finite" in message
+    assert "in song 3 at 3.5 s;" in message  # and no other song
+    assert "there is no checkpoint yet" in message
     assert all(map(torch.equal, before, module.parameters()))
 
 
@@ -52,8 +52,8 @@ def test_a_spoilt_song_is_named(
 @pytest.mark.parametrize(
     ("disturbed", "named"),
     [
-        ("first", "the input of middle.0 (LSTM) is the first not finite"),
-        ("middle", "the input of last (Linear) is the first not finite"),
+        ("first", "the first non-finite value is in the input of middle.0 (LSTM)"),
+        ("middle", "the first non-finite value is in the input of last (Linear)"),
     ],
 )
 def test_the_module_where_a_loss_breaks_is_named(
@@ -66,13 +66,13 @@ def test_the_module_where_a_loss_breaks_is_named(
 ) -> None:
     network: Any = network_of(module)
     network.disturb[disturbed] = lambda frames: frames / (frames > math.inf)
-    said = failure(
+    message = failure(
         trainer(StopWhenNotFinite(), accumulate_grad_batches=accumulate), module, songs(3)
     )
-    assert said.startswith(("step 0: the loss is nan", "step 0: the loss is inf"))
-    assert named in said
-    assert "in song 0 at 0.5 s | song 1 at 1.5 s;" in said
-    assert "optimizer.lr" in said
+    assert message.startswith(("step 0: the loss is nan", "step 0: the loss is inf"))
+    assert named in message
+    assert "in song 0 at 0.5 s | song 1 at 1.5 s;" in message
+    assert "optimizer.lr" in message
 
 
 def test_a_layer_whose_output_breaks_is_named(
@@ -80,8 +80,8 @@ def test_a_layer_whose_output_breaks_is_named(
 ) -> None:
     network: Any = network_of(module)
     network.middle[2].register_forward_hook(lambda layer, inputs, output: output / 0)
-    said = failure(trainer(StopWhenNotFinite()), module, songs(1))
-    assert "the output of middle.2 (Linear) is the first not finite" in said
+    message = failure(trainer(StopWhenNotFinite()), module, songs(1))
+    assert "the first non-finite value is in the output of middle.2 (Linear)" in message
 
 
 def test_weights_that_are_not_finite_are_named(
@@ -89,7 +89,7 @@ def test_weights_that_are_not_finite_are_named(
 ) -> None:
     network: Any = network_of(module)
     torch.nn.init.constant_(network.middle[0].bias_hh_l0, math.nan)
-    with pytest.raises(InputError, match=r"the weights of middle\.0 \(LSTM\) are not finite"):
+    with pytest.raises(InputError, match=r"value is in the weights of middle\.0 \(LSTM\)"):
         trainer(StopWhenNotFinite()).fit(module, songs(1))
 
 
@@ -97,8 +97,8 @@ def test_a_loss_that_breaks_by_itself_is_not_laid_upon_the_network(
     module: SeparationModule, songs: Any, trainer: Any
 ) -> None:
     module.loss = lambda estimate, batch: estimate.magnitudes.sum() / 0
-    said = failure(trainer(StopWhenNotFinite()), module, songs(1))
-    assert "it is the loss function's own" in said
+    message = failure(trainer(StopWhenNotFinite()), module, songs(1))
+    assert "the loss function is the cause" in message
 
 
 class BreaksBackwards:
@@ -116,9 +116,9 @@ class BreaksBackwards:
 @pytest.mark.parametrize(
     ("disturbed", "named"),
     [
-        ("first", "that of first (Linear)"),
-        ("middle", "that of middle.2 (Linear)"),
-        ("last", "that of last (Linear)"),
+        ("first", "first (Linear)"),
+        ("middle", "middle.2 (Linear)"),
+        ("last", "last (Linear)"),
     ],
 )
 def test_the_layer_where_a_gradient_breaks_is_named(
@@ -126,10 +126,10 @@ def test_the_layer_where_a_gradient_breaks_is_named(
 ) -> None:
     network: Any = network_of(module)
     network.disturb[disturbed] = BreaksBackwards(call=1)
-    said = failure(trainer(StopWhenNotFinite(), gradient_clip_val=1.0), module, songs(3))
-    assert said.startswith("step 1: a gradient is not finite")
-    assert f"nearest to the loss {named}" in said
-    assert "in song 2 at 2.5 s | song 3 at 3.5 s;" in said
+    message = failure(trainer(StopWhenNotFinite(), gradient_clip_val=1.0), module, songs(3))
+    assert message.startswith("step 1: a gradient is not finite")
+    assert f"the affected layer nearest to the loss is {named}" in message
+    assert "in song 2 at 2.5 s | song 3 at 3.5 s;" in message
 
 
 def test_all_batches_of_an_accumulated_gradient_are_named(
@@ -137,10 +137,10 @@ def test_all_batches_of_an_accumulated_gradient_are_named(
 ) -> None:
     network: Any = network_of(module)
     network.disturb["last"] = BreaksBackwards(call=2)
-    said = failure(trainer(StopWhenNotFinite(), accumulate_grad_batches=2), module, songs(4))
-    assert said.startswith("step 1: a gradient")
-    assert " | ".join(f"song {song} at {song}.5 s" for song in (4, 5, 6, 7)) in said
-    assert "song 3" not in said
+    message = failure(trainer(StopWhenNotFinite(), accumulate_grad_batches=2), module, songs(4))
+    assert message.startswith("step 1: a gradient")
+    assert " | ".join(f"song {song} at {song}.5 s" for song in (4, 5, 6, 7)) in message
+    assert "song 3" not in message
 
 
 @pytest.mark.parametrize("spoilt", [False, True])
@@ -151,7 +151,7 @@ def test_the_last_good_checkpoint_is_named(
     network: Any = network_of(module)
     network.disturb["last"] = BreaksBackwards(call=2)  # in the second epoch
     fit = trainer(StopWhenNotFinite(), last, max_epochs=2, enable_checkpointing=True)
-    if spoilt:  # by something else, after it was written
+    if spoilt:  # damage the checkpoint after it was written
         on_start = fit.callbacks[0].on_train_batch_start
 
         def spoil(trainer: Any, *arguments: Any) -> None:
@@ -162,17 +162,17 @@ def test_the_last_good_checkpoint_is_named(
             on_start(trainer, *arguments)
 
         fit.callbacks[0].on_train_batch_start = spoil
-    said = failure(fit, module, songs(2))
+    message = failure(fit, module, songs(2))
     good = f"last good checkpoint: {tmp_path / 'last.ckpt'}"
-    assert (good in said) != spoilt
+    assert (good in message) != spoilt
 
 
 def test_without_a_data_module_the_keys_are_named(
     module: SeparationModule, songs: Any, trainer: Any
 ) -> None:
     data = songs(1, lambda number, stems: stems.fill_(math.nan)).train_dataloader()
-    said = failure(trainer(StopWhenNotFinite()), module, data)
-    assert "in chunk (0, 0) | chunk (0, 1);" in said
+    message = failure(trainer(StopWhenNotFinite()), module, data)
+    assert "in chunk (0, 0) | chunk (0, 1);" in message
 
 
 def test_with_loss_scaling_only_the_loss_counts(
@@ -204,7 +204,7 @@ def test_a_compiled_network_is_looked_into(
         return graph
 
     network.compile(backend=backend)
-    said = failure(trainer(StopWhenNotFinite()), module, songs(1))
+    message = failure(trainer(StopWhenNotFinite()), module, songs(1))
     assert compiled_in_training
-    assert all(compiled_in_training)  # and not again to look into it
-    assert "the input of last (Linear) is the first not finite" in said
+    assert all(compiled_in_training)  # the second run for the diagnosis compiles nothing
+    assert "the first non-finite value is in the input of last (Linear)" in message

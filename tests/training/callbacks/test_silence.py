@@ -36,9 +36,7 @@ def test_silent_batches_are_named_once_and_counted(
     trainer(ReportSilence(), logger=[logger], max_epochs=2).fit(module, songs(4, silent(1, 3)))
     assert [row["train/silent_batches"] for row in logger.rows] == ["2.0", "2.0"]
     (line,) = said(caplog)
-    assert line.startswith(
-        "epoch 0, batch 1: the mixture is pure silence in song 2 at 2.5 s | song"
-    )
+    assert line.startswith("epoch 0, batch 1: the mixture is silent in song 2 at 2.5 s | song")
 
 
 def test_a_loss_of_zero_is_reported(

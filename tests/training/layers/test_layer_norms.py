@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from stemsplit.errors import InputError
 from stemsplit.training.callbacks.checkpoints import RunCheckpoint
-from stemsplit.training.layers.history import REMEMBERED, LayerHistory
+from stemsplit.training.layers.history import MAX_STEPS, LayerHistory
 from stemsplit.training.layers.hooks import layers, network_of
 from stemsplit.training.layers.norms import LayerNorms
 from stemsplit.training.loggers.metrics_csv import MetricsCsv
@@ -222,10 +222,10 @@ def test_a_layer_that_starts_from_zero_may_grow() -> None:
 
 def test_a_long_run_is_remembered_evenly() -> None:
     history = LayerHistory(spacing=50, factor=100)
-    for step in range(0, 50 * 5 * REMEMBERED, 50):
+    for step in range(0, 50 * 5 * MAX_STEPS, 50):
         history.add(step, {"weight": {"a": 1.0}}, ["a"])
     steps = [step for step, _ in history.series["weight"]["a"]]
-    assert REMEMBERED / 2 <= len(steps) <= REMEMBERED
+    assert MAX_STEPS / 2 <= len(steps) <= MAX_STEPS
     assert {later - earlier for earlier, later in pairwise(steps)} == {400}
 
 
@@ -241,8 +241,8 @@ def test_history_survives_resuming(
 
     before = train(1).history.state_dict()
     resumed = train(3, tmp_path / "last.ckpt").history.state_dict()
-    for quantity, of_layers in resumed["series"].items():
-        for name, series in of_layers.items():
+    for quantity, by_layer in resumed["series"].items():
+        for name, series in by_layer.items():
             assert [step for step, _ in series] == [0, 2, 4, 6, 8]
             assert series[:2] == before["series"][quantity][name]
 
@@ -271,8 +271,8 @@ def test_float16s_loss_scaling_leaves_no_trace(
         trainer(callback, plugins=[precision]).fit(module, songs(1))
         found.append(callback.history.series)
     assert set(found[0]) == set(found[1])
-    for quantity, of_layers in found[0].items():
-        for name, ((_, value),) in of_layers.items():
+    for quantity, by_layer in found[0].items():
+        for name, ((_, value),) in by_layer.items():
             ((_, scaled),) = found[1][quantity][name]
             # Unscaled, the smallest of float16's gradients are lost.
             assert scaled == pytest.approx(value, rel=0.05), (quantity, name)

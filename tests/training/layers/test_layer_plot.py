@@ -10,7 +10,7 @@ from matplotlib import image
 
 from stemsplit.training.layers import norms as layer_norms
 from stemsplit.training.layers.norms import LayerNorms
-from stemsplit.training.layers.plot import NAMED, PANELS, draw, layers_figure
+from stemsplit.training.layers.plot import MAX_LEGEND, PANELS, draw, layers_figure
 from stemsplit.training.module import SeparationModule
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec", "ignore:.*no `val_dataloader`")
@@ -80,5 +80,5 @@ def test_every_quantity_has_a_panel_and_every_layer_a_line(figure: Any) -> None:
 
 def test_a_legend_of_many_layers_can_be_read(figure: Any) -> None:
     (legend,) = figure.legends
-    assert 10 <= len(legend.get_texts()) <= NAMED
+    assert 10 <= len(legend.get_texts()) <= MAX_LEGEND
     assert legend.get_window_extent().height < figure.bbox.height
