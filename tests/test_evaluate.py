@@ -224,8 +224,8 @@ def test_results_of_other_songs_or_stems_are_not_overwritten(corpus: Path, tmp_p
         ("evaluation.oracles=maybe", "evaluation.oracles=maybe: choose true or false"),
         ("evaluation.stages=1", "evaluation.stages=1: choose true or false"),
         ("subset=train", "subset=train: choose test or valid"),
-        ("targets=5", "targets=5: choose a list of names"),
-        ("targets={a: b}", "targets=.*: choose a list of names"),
+        ("targets=5", "targets=5: choose a list of distinct names"),
+        ("targets={a: b}", "targets=.*: choose a list of distinct names"),
     ],
 )
 def test_a_setting_that_means_nothing_is_refused(
