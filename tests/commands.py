@@ -1,4 +1,4 @@
-"""Commands as a person types them, each in a process of its own, and what they leave."""
+"""Run commands in separate processes, and read the metrics that they write."""
 
 import csv
 import os
@@ -18,7 +18,7 @@ TINY = [
     "data.validation_chunks=1",
     "logger=csv",
     "callbacks.excerpts=null",
-    "callbacks.layers=null",  # its picture takes half of such a training's time
+    "callbacks.layers=null",  # its plot would take half of the time of such a training
 ]
 
 Process = Command | subprocess.Popen[str]
@@ -46,7 +46,7 @@ def run(place: Path, module: str, *arguments: str) -> str:
 
 
 def rows(run_folder: Path) -> list[dict[str, str]]:
-    """All metrics but the time that they took, which no two runs have in common."""
+    """The rows of metrics.csv without measured times, which differ between runs."""
     with (run_folder / "metrics.csv").open(newline="") as file:
         return [
             {name: value for name, value in row.items() if not name.startswith("time/")}

@@ -1,4 +1,4 @@
-"""Two tiny corpora of the same four songs, in the layouts of MUSDB18 and of MUSDB18-HQ."""
+"""Two tiny corpora with the same four songs, in the layouts of MUSDB18 and MUSDB18-HQ."""
 
 import signal
 from pathlib import Path
@@ -10,13 +10,13 @@ import torch
 
 from stemsplit.data.corpora.demo_songs import write_song
 
-# Small networks on several threads wait for each other more than they compute.
+# For small networks, synchronising threads takes longer than the computation.
 torch.set_num_threads(1)
-# A shell starts its background processes with Ctrl-C ignored, and their children inherit that.
+# Shells start background processes with SIGINT ignored, and child processes inherit this.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SAMPLE_RATE = 44100
-SECONDS = {  # every song is shorter than the 6 s of a training excerpt
+SECONDS = {  # all shorter than a default training excerpt of 6 s
     "train/Pell Orrin - Wire Garden": 3.0,
     "train/Tamsin Vole - Two Left Feet": 3.5,
     "train/The Low Kettles - Ash And Ember": 4.0,
@@ -28,7 +28,7 @@ Song = dict[str, np.ndarray]
 
 
 def _song(seed: int, seconds: float) -> Song:
-    """Four stems, float32 (channel, time), whose sum stays within ±1 and whose channels differ."""
+    """Four float32 stems (channel, time); their sum is within ±1, and their channels differ."""
     random = np.random.default_rng(seed)
     time = np.arange(round(seconds * SAMPLE_RATE)) / SAMPLE_RATE
     phase = np.array([[0.0], [0.7]])
@@ -47,7 +47,7 @@ def _song(seed: int, seconds: float) -> Song:
 
 @pytest.fixture(scope="session")
 def songs() -> dict[str, Song]:
-    """The stems of each song by SUBSET/NAME, as they were before they were written."""
+    """The exact stems of each song by SUBSET/NAME, before they are encoded in files."""
     songs = {name: _song(seed, seconds) for seed, (name, seconds) in enumerate(SECONDS.items())}
     songs[WITHOUT_BASS]["bass"][:] = 0
     return songs
@@ -55,7 +55,7 @@ def songs() -> dict[str, Song]:
 
 @pytest.fixture(scope="session")
 def stem_corpus(songs: dict[str, Song], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """MUSDB18's layout: three training songs and a test song, five AAC streams in an MP4 file."""
+    """Three training songs and a test song in MUSDB18's layout: MP4 files with five AAC streams."""
     root = tmp_path_factory.mktemp("musdb18")
     for name, stems in songs.items():
         write_song(root / f"{name}.stem.mp4", stems)
@@ -64,7 +64,7 @@ def stem_corpus(songs: dict[str, Song], tmp_path_factory: pytest.TempPathFactory
 
 @pytest.fixture(scope="session")
 def wav_corpus(songs: dict[str, Song], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """MUSDB18-HQ's layout of the same songs: a folder each, of 16-bit WAV files."""
+    """The same songs in MUSDB18-HQ's layout: a folder of 16-bit WAV files for each song."""
     root = tmp_path_factory.mktemp("musdb18hq")
     for name, stems in songs.items():
         (root / name).mkdir(parents=True)
@@ -75,19 +75,19 @@ def wav_corpus(songs: dict[str, Song], tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.fixture
 def cache(tmp_path: Path) -> Path:
-    """A folder for decoded songs and statistics, which is not there yet."""
+    """A folder for decoded songs and statistics that does not exist yet."""
     return tmp_path / "cache"
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the commands run: neither the checkout nor anybody's cache."""
+    """The working directory of commands, outside the checkout."""
     return tmp_path_factory.mktemp("place")
 
 
 @pytest.fixture(scope="module")
 def corpus(stem_corpus: Path, place: Path) -> list[str]:
-    """What a command says to use the small corpus."""
+    """The settings with which a command uses the tiny corpus."""
     names = sorted(path.name for path in (stem_corpus / "train").glob("*.stem.mp4"))
     validation = names[0].removesuffix(".stem.mp4")
     return ["data=musdb18", f"data.root={stem_corpus}", f"data.validation_tracks=['{validation}']"]

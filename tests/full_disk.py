@@ -1,4 +1,4 @@
-"""A disk that is full: no file can grow beyond a size, whatever library writes it."""
+"""Simulate a full disk by a limit on the size of files."""
 
 import resource
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def no_file_larger_than(size: int) -> Iterator[None]:
-    """Let writes beyond `size` bytes fail, as a full disk does, but with "File too large"."""
+    """Make writes beyond `size` bytes fail as on a full disk, but with "File too large"."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:

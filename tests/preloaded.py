@@ -1,8 +1,8 @@
-"""Commands in processes of their own that need not import torch and Lightning first.
+"""Run commands in separate processes without importing torch and Lightning each time.
 
-The import takes more processor time than most commands. A template process imports the modules
-once, computes nothing, and forks for each command: like an interpreter that is started for it,
-the copy has its own memory, folder and environment, and can be killed.
+These imports take more CPU time than most commands. A template process imports the modules once
+and forks for each command. Like a new interpreter, the fork has its own memory, working directory
+and environment, and can be killed.
 """
 
 import atexit
@@ -25,7 +25,7 @@ COMMANDS = ("train", "evaluate", "separate", "report", "doctor")
 
 
 class Command:
-    """A running command, with the part of `subprocess.Popen` that the tests use."""
+    """A running command with the methods of `subprocess.Popen` that the tests use."""
 
     def __init__(
         self, module: str, arguments: list[str], folder: Path, environment: dict[str, str]
@@ -80,15 +80,15 @@ class Command:
 
 
 def connected() -> socket.socket:
-    """A connection to the template process, which the workers of one test run share.
+    """Connect to the template process, which all workers of a test run share.
 
-    The process is started where there is none: the worker that started it may have ended.
+    Starts the process if it is not running; the worker that started it may have ended.
     """
     name = f"stemsplit-tests-{os.environ.get('PYTEST_XDIST_TESTRUNUID', os.getpid())}"
     with FileLock(Path(tempfile.gettempdir()) / f"{name}.lock"):
         channel = socket.socket(socket.AF_UNIX)
         try:
-            channel.connect(f"\0{name}")  # Linux keeps such an address out of the file system
+            channel.connect(f"\0{name}")  # an abstract address of Linux, without a file
         except ConnectionRefusedError:
             start_template(name)
             channel.connect(f"\0{name}")
@@ -97,7 +97,7 @@ def connected() -> socket.socket:
 
 def start_template(name: str) -> None:
     """Start the template process. It ends when its input closes."""
-    # What an import asks about CUDA must not initialise it, since that does not survive a fork.
+    # Imports must not initialise CUDA, because it cannot be used after a fork.
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
     process = subprocess.Popen(
         [sys.executable, __file__, name],
@@ -107,7 +107,7 @@ def start_template(name: str) -> None:
     )
     assert process.stdout is not None
     assert process.stdout.readline() == b"ready\n"
-    atexit.register(process.communicate)  # which closes its input
+    atexit.register(process.communicate)  # closes its input
 
 
 def serve(name: str) -> None:
@@ -148,7 +148,7 @@ def serve(name: str) -> None:
 
 
 def reap() -> None:
-    """Take the exit codes of the waiters that have ended."""
+    """Reap the processes that have waited for commands and ended."""
     with suppress(ChildProcessError):
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass

@@ -1,4 +1,4 @@
-"""The whole way as a user without a name or a home, in a read-only checkout, piped, in ASCII."""
+"""Run all commands as a user without a name or home, in a read-only checkout, with ASCII output."""
 
 import json
 import os
@@ -21,12 +21,12 @@ pytestmark = pytest.mark.slow
 CHECKOUT = Path(__file__).resolve().parent.parent
 NAMELESS = 12345
 SETPRIV = ["setpriv", f"--reuid={NAMELESS}", f"--regid={NAMELESS}", "--clear-groups"]
-# To read an interpreter that lies in root's home. It does not help to write anywhere.
+# Allow reading everywhere, because the interpreter may be in root's home. Writing is not allowed.
 READ_ALL = ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
 
 
 def user() -> list[str]:
-    """The command that runs another one as a user without a name; none where that cannot be."""
+    """The command prefix to become a user without a name; empty if that is not possible."""
     if os.getuid() != 0 or shutil.which("setpriv") is None:
         return []
     for prefix in (SETPRIV, [*SETPRIV, *READ_ALL]):
@@ -38,7 +38,7 @@ def user() -> list[str]:
 
 
 class Machine(NamedTuple):
-    """A read-only checkout, a corpus, and a folder that can be written to."""
+    """A read-only checkout, a corpus, and a writable folder."""
 
     prefix: list[str]
     checkout: Path
@@ -54,7 +54,7 @@ class Machine(NamedTuple):
                 "HOME": "/nonexistent",
                 "LC_ALL": "C",
                 "PYTHONPATH": str(self.checkout),
-                "PYTHONUTF8": "0",  # Python would read the locale C as UTF-8
+                "PYTHONUTF8": "0",  # otherwise Python uses UTF-8 in the locale C
                 "PYTHONCOERCECLOCALE": "0",
                 "TMPDIR": str(self.place / "tmp"),
                 "PYTHONDONTWRITEBYTECODE": "1",  # root can write to read-only folders
@@ -118,7 +118,7 @@ def test_train_kill_resume_evaluate_separate_report(machine: Machine) -> None:
     trained = len(epochs(run))
     assert 1 <= trained < 1000
 
-    # Nobody reads on after the first line, as with `| head -1`.
+    # Close the output after the first line, as `| head -1` does.
     resumed = machine.start("train", f"resume={run}", f"epochs={trained + 5}")
     assert resumed.stdout is not None
     assert resumed.stderr is not None
@@ -146,7 +146,7 @@ def test_train_kill_resume_evaluate_separate_report(machine: Machine) -> None:
     assert set(machine.checkout.rglob("*")) == files
 
 
-def test_ctrl_c_in_a_training_says_how_to_go_on(machine: Machine) -> None:
+def test_interrupted_training_prints_resume_command(machine: Machine) -> None:
     run = machine.place / "interrupted"
     settings = ["model=mlp", *machine.corpus, *TINY, f"hydra.run.dir={run}"]
     training = machine.start("train", *settings, "epochs=1000")

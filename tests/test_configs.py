@@ -1,4 +1,4 @@
-"""Every file of conf/ and of experiments/ is a configuration that composes and can be made."""
+"""Every configuration in conf/ and experiments/ composes, and its objects can be created."""
 
 from pathlib import Path
 
@@ -23,19 +23,19 @@ CHOICES = [
     if folder.is_dir() and folder.name != "sweep"
     for file in sorted(folder.glob("*.yaml"))
 ]
-# What an architecture has of these is made this small.
+# Reduced sizes for networks that have these settings.
 SMALL = {"hidden": 8, "features": 8, "heads": 2, "mask_hidden": 8, "depth": 1}
 SWEEPS = sorted(path.stem for path in (Path(CONF) / "sweep").glob("*.yaml"))
 EXPERIMENTS = sorted(path.stem for path in (Path(CONF).parent / "experiments").glob("*.yaml"))
 
 
 def composed(run: Path, *overrides: str, name: str = "train") -> DictConfig:
-    """A configuration as an entry point gets it, its run in the folder `run`."""
+    """Compose the configuration of a command, with `run` as the run folder."""
     with initialize_config_dir(config_dir=CONF):
         config = compose(name, overrides=list(overrides))
-    known = {"run_dir": str(run), "name": "model", "corpus": "corpus"}
-    for key in set(known) & set(config):
-        OmegaConf.update(config, key, known[key])
+    values = {"run_dir": str(run), "name": "model", "corpus": "corpus"}
+    for key in set(values) & set(config):
+        OmegaConf.update(config, key, values[key])
     return config
 
 
@@ -59,7 +59,7 @@ def test_every_choice_instantiates(group: str, choice: str, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("sweep", SWEEPS)
-def test_every_sweep_composes_into_trials_that_report(sweep: str, tmp_path: Path) -> None:
+def test_trials_of_every_sweep_report_their_score(sweep: str, tmp_path: Path) -> None:
     begin(tmp_path).ask()
     config = composed(tmp_path / "0", f"+sweep={sweep}", "sweep.trial=0")
     assert isinstance(make(config.callbacks)["trial"], ReportTrial)
@@ -73,32 +73,33 @@ def test_every_experiment_composes(name: str, tmp_path: Path) -> None:
     assert isinstance(make(config.model), SeparationModule)
 
 
-def test_a_model_chooses_its_loss_and_its_optimizer_and_the_command_line_wins(
+def test_model_sets_loss_and_optimizer_unless_overridden(
     tmp_path: Path,
 ) -> None:
     config = composed(tmp_path, "model=band_split")
     assert config.loss.function._target_ == "stemsplit.training.losses.multi_resolution_stft"
     assert config.optimizer._target_ == "torch.optim.AdamW"
-    # A preset chooses as the model it is a preset of, unless it says otherwise.
+    # A preset has the loss and optimiser of its base model, unless it overrides them.
     preset = composed(tmp_path, "model=band_split_small")
     assert preset.loss.function._target_ == "stemsplit.training.losses.complex_l1"
     assert preset.optimizer == config.optimizer
     assert composed(tmp_path, "model=band_split_large").loss == config.loss
-    given = composed(tmp_path, "model=band_split", "loss=l1", "optimizer=adam", "optimizer.lr=1")
-    assert given.loss.function._target_ == "stemsplit.training.losses.l1"
-    assert (given.optimizer._target_, given.optimizer.lr) == ("torch.optim.Adam", 1)
-    assert given.model.separator.wiener_iterations == 0
+    overrides = ["model=band_split", "loss=l1", "optimizer=adam", "optimizer.lr=1"]
+    overridden = composed(tmp_path, *overrides)
+    assert overridden.loss.function._target_ == "stemsplit.training.losses.l1"
+    assert (overridden.optimizer._target_, overridden.optimizer.lr) == ("torch.optim.Adam", 1)
+    assert overridden.model.separator.wiener_iterations == 0
 
 
-def test_there_is_no_code_in_conf() -> None:
-    assert not list(Path(CONF).rglob("*.py"))  # Hydra would take the folder for a package
+def test_conf_has_no_python_files() -> None:
+    assert not list(Path(CONF).rglob("*.py"))  # with Python files, Hydra treats it as a package
 
 
 MATCHED = [choice for group, choice in CHOICES if choice.endswith("_matched")]
 
 
 @pytest.mark.parametrize("model", MATCHED)
-def test_matched_models_have_the_size_of_the_proposed_one(model: str, tmp_path: Path) -> None:
+def test_matched_models_have_as_many_weights_as_mel_blstm(model: str, tmp_path: Path) -> None:
     sizes = [
         sum(
             weight.numel()
@@ -119,7 +120,7 @@ def test_unknown_override_is_an_error(tmp_path: Path) -> None:
         composed(tmp_path, "modl=open_unmix")
 
 
-def test_facts_are_shared(tmp_path: Path) -> None:
+def test_shared_settings_reach_model_and_data(tmp_path: Path) -> None:
     config = composed(
         tmp_path, "sample_rate=16000", "channels=1", "window=1024", "hop=256", "chunk_seconds=2.5"
     )
@@ -130,7 +131,7 @@ def test_facts_are_shared(tmp_path: Path) -> None:
     assert make_data(config.data, corpus).chunk == 40000
 
 
-def test_a_lower_rate_takes_the_front_end_along(tmp_path: Path) -> None:
+def test_downsampling_scales_the_front_end(tmp_path: Path) -> None:
     config = composed(tmp_path, "data.downsample.rate=0.5")
     front_end, corpus = make(config.model).separator.front_end, make_corpus(config.data)
     assert front_end.sample_rate == corpus.sample_rate == 22050
@@ -146,27 +147,27 @@ def augment_of(config: DictConfig) -> Augment:
 
 
 @pytest.mark.parametrize("remix", [False, True])
-def test_augmentation_knows_of_what_the_stems_are(remix: bool, tmp_path: Path) -> None:
-    given = [f"data.remix={remix}", "sample_rate=16000", "data.augment.snr_decibels=[-5,5]"]
-    augment = augment_of(composed(tmp_path, *given))
+def test_augmentation_gets_sample_rate_and_remix(remix: bool, tmp_path: Path) -> None:
+    overrides = [f"data.remix={remix}", "sample_rate=16000", "data.augment.snr_decibels=[-5,5]"]
+    augment = augment_of(composed(tmp_path, *overrides))
     assert (augment.remix, augment.sample_rate) == (remix, 16000)
     assert augment.snr_decibels == [-5, 5]
 
 
-def test_augmentation_is_the_published_one_until_asked_for(tmp_path: Path) -> None:
+def test_default_augmentation_is_gain_and_channel_swap(tmp_path: Path) -> None:
     augment = augment_of(composed(tmp_path))
     assert (augment.gain, augment.swap_channels) == ([0.25, 1.25], True)
-    off = (augment.polarity, augment.mono, augment.tempo, augment.pitch, augment.equaliser)
-    assert (*off, augment.snr_decibels) == (0, 0, 0, 0, 0, None)
+    disabled = (augment.polarity, augment.mono, augment.tempo, augment.pitch, augment.equaliser)
+    assert (*disabled, augment.snr_decibels) == (0, 0, 0, 0, 0, None)
     assert augment.read_length(1000) == 1000
 
 
-def test_a_corpus_sets_the_budget_and_the_command_line_wins(tmp_path: Path) -> None:
-    published = composed(tmp_path, "data=musdb18")
-    assert (published.trainer.max_epochs, published.data.chunks_per_track) == (1000, 64)
+def test_corpus_sets_training_length_unless_overridden(tmp_path: Path) -> None:
+    musdb18 = composed(tmp_path, "data=musdb18")
+    assert (musdb18.trainer.max_epochs, musdb18.data.chunks_per_track) == (1000, 64)
     assert composed(tmp_path, "data=demo").data.chunks_per_track == 16
-    given = composed(tmp_path, "data=demo", "epochs=3", "data.chunks_per_track=2")
-    assert (given.trainer.max_epochs, given.data.chunks_per_track) == (3, 2)
+    overridden = composed(tmp_path, "data=demo", "epochs=3", "data.chunks_per_track=2")
+    assert (overridden.trainer.max_epochs, overridden.data.chunks_per_track) == (3, 2)
 
 
 @pytest.mark.parametrize(
@@ -181,23 +182,23 @@ def test_residual_follows_the_targets(targets: str, residual: str | None, tmp_pa
     assert composed(tmp_path, f"targets={targets}").model.separator.residual == residual
 
 
-def test_stems_that_are_not_known_yet_leave_a_residual(tmp_path: Path) -> None:
+def test_unknown_stems_imply_a_residual(tmp_path: Path) -> None:
     config = composed(tmp_path, "data=folder", f"data.root={tmp_path}", "targets=[vocals,drums]")
     assert config.data.stems is None
     assert config.model.separator.residual == "residual"
 
 
-def test_a_scheduler_can_be_left_out(tmp_path: Path) -> None:
+def test_scheduler_is_optional(tmp_path: Path) -> None:
     config = small(composed(tmp_path, "~scheduler"))
     assert make(config.model).scheduler is None
 
 
-def test_evaluate_takes_a_corpus_or_none(tmp_path: Path) -> None:
+def test_evaluate_works_with_or_without_corpus(tmp_path: Path) -> None:
     assert composed(tmp_path, "checkpoint=x", name="evaluate").data.lister is None
-    given = composed(
+    with_corpus = composed(
         tmp_path, "checkpoint=x", "data=musdb18", f"data.root={tmp_path}", name="evaluate"
     )
-    assert make_corpus(given.data).root == tmp_path
+    assert make_corpus(with_corpus.data).root == tmp_path
 
 
 @pytest.mark.parametrize(
@@ -207,11 +208,11 @@ def test_evaluate_takes_a_corpus_or_none(tmp_path: Path) -> None:
         ("stemsplit.demo.step", ["timeit", "-n1", "-r1", "open('{made}', 'w')"]),
         ("stemsplit.demo.subprocess.run", [["touch", "{made}"]]),
         ("stemsplit.files.Path.touch", ["{made}"]),
-        ("stemsplit.data.corpora.musdb.shutil.move", ["{made}", "{made}"]),  # what it imports
+        ("stemsplit.data.corpora.musdb.shutil.move", ["{made}", "{made}"]),  # imported module
         ("stemsplit.data.corpora.demo_songs.write_demo_corpus", ["{made}"]),  # returns no songs
     ],
 )
-def test_a_configuration_makes_nothing_foreign(
+def test_configuration_cannot_call_arbitrary_functions(
     target: str, arguments: list[str], tmp_path: Path
 ) -> None:
     made = tmp_path / "made"

@@ -1,4 +1,4 @@
-"""A run keeps its configuration, and a resumed one takes what the command line says."""
+"""Configurations of runs are saved, loaded, and changed by the command line on resuming."""
 
 import re
 from pathlib import Path
@@ -16,7 +16,7 @@ configuration.register_resolvers()
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    """The folder of a run, with its configuration."""
+    """A run folder with a configuration."""
     folder = tmp_path / "run"
     with initialize_config_dir(config_dir=CONF):
         config = compose("train", overrides=["data=musdb18", f"data.root={tmp_path}/run_songs"])
@@ -32,7 +32,7 @@ def changed(run: Path, *overrides: str) -> DictConfig:
     return config
 
 
-def test_what_follows_from_a_setting_follows_it_on_resuming_too(run: Path) -> None:
+def test_resumed_run_keeps_references_between_settings(run: Path) -> None:
     config = changed(run, "epochs=6", "patience=3")
     assert config.trainer.max_epochs == 6
     assert config.callbacks.early_stopping.patience == 3
@@ -40,27 +40,27 @@ def test_what_follows_from_a_setting_follows_it_on_resuming_too(run: Path) -> No
 
 
 @pytest.mark.parametrize(
-    "given",
+    "override",
     [
         *("nonsense=1", "trainer.nonsense=1", "+new=1", "~scheduler", "model=open_unmix"),
         *("optimizer.lr=0.5", "targets=[drums]", "data.batch_size=3", "model.normalise=false"),
     ],
 )
-def test_what_a_resumed_run_cannot_change_is_named(run: Path, given: str) -> None:
-    with pytest.raises(InputError, match=re.escape(given)):
-        changed(run, given)
+def test_fixed_settings_of_resumed_run_are_rejected(run: Path, override: str) -> None:
+    with pytest.raises(InputError, match=re.escape(override)):
+        changed(run, override)
 
 
-def test_what_was_changed_on_resuming_stays_changed(run: Path) -> None:
+def test_settings_changed_on_resuming_are_saved(run: Path) -> None:
     config = changed(run, "epochs=6")
     config.resume = str(run)
     configuration.save(config, run)
-    again = configuration.saved(run)
-    assert again.trainer.max_epochs == 6
-    assert again.resume is None
+    reloaded = configuration.saved(run)
+    assert reloaded.trainer.max_epochs == 6
+    assert reloaded.resume is None
 
 
-def test_a_moved_run_finds_its_own_folder_and_the_same_songs(run: Path, tmp_path: Path) -> None:
+def test_moved_run_finds_its_folder_and_corpus(run: Path, tmp_path: Path) -> None:
     moved = run.rename(tmp_path / "Mine: # 1's")
     config = configuration.saved(moved)
     assert config.callbacks.best.dirpath == config.run_dir == str(moved)
@@ -68,30 +68,30 @@ def test_a_moved_run_finds_its_own_folder_and_the_same_songs(run: Path, tmp_path
 
 
 @pytest.mark.parametrize("text", ["", "[1, 2]", "epochs: 3"])
-def test_another_file_is_not_taken_for_a_configuration(tmp_path: Path, text: str) -> None:
+def test_invalid_configuration_file_is_rejected(tmp_path: Path, text: str) -> None:
     (tmp_path / "config.yaml").write_text(text)
     with pytest.raises(InputError, match=str(tmp_path)):
         configuration.saved(tmp_path)
 
 
-def test_a_resumed_run_takes_the_cache_of_this_machine(
+def test_resumed_run_uses_the_cache_of_this_machine(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (run / "last.ckpt").touch()
-    there, here = tmp_path / "there", str(tmp_path / "here")
+    old, new = tmp_path / "old", str(tmp_path / "new")
     config = configuration.saved(run)
-    config.data.cache, config.data.root = str(there), str(there / "demo")
+    config.data.cache, config.data.root = str(old), str(old / "demo")
     configuration.save(config, run)
 
     def resumed(*words: str) -> tuple[str, str | None]:
-        config = configuration.resumed(str(run), words, here)
+        config = configuration.resumed(str(run), words, new)
         return config.data.cache, config.data.root
 
     monkeypatch.delenv("STEMSPLIT_CACHE", raising=False)
-    assert resumed() == (here, f"{here}/demo")  # the run comes from another machine
-    (there / "demo").mkdir(parents=True)
-    assert resumed() == (str(there), str(there / "demo"))
-    assert resumed(f"data.cache={here}") == (here, str(there / "demo"))
-    assert resumed(f"data.cache={here}", "data.root=null") == (here, None)
-    monkeypatch.setenv("STEMSPLIT_CACHE", here)
-    assert resumed() == (here, str(there / "demo"))
+    assert resumed() == (new, f"{new}/demo")  # the old cache is on another machine
+    (old / "demo").mkdir(parents=True)
+    assert resumed() == (str(old), str(old / "demo"))
+    assert resumed(f"data.cache={new}") == (new, str(old / "demo"))
+    assert resumed(f"data.cache={new}", "data.root=null") == (new, None)
+    monkeypatch.setenv("STEMSPLIT_CACHE", new)
+    assert resumed() == (new, str(old / "demo"))

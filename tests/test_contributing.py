@@ -1,4 +1,4 @@
-"""CONTRIBUTING.md's new architecture, written and tried just as it stands there."""
+"""The new architecture in CONTRIBUTING.md works exactly as shown there."""
 
 import os
 import re
@@ -11,7 +11,7 @@ import pytest
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 TEXT = (CHECKOUT / "CONTRIBUTING.md").read_text()
-# A file's name by itself on a line, then what it holds.
+# The name of a file on a separate line, followed by its content.
 FILES = re.findall(r"^`([\w/.]+)`\n\n```\w+\n(.*?)```", TEXT, re.DOTALL | re.MULTILINE)
 COMMANDS = re.findall(r"^(python -m .*convolution.*)$", TEXT, re.MULTILINE)
 TINY = ["window=1024", "hop=256", "chunk_seconds=0.5", "data.batch_size=2", "logger=csv"]
@@ -30,7 +30,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return copy
 
 
-def test_it_is_one_file_and_one_yaml() -> None:
+def test_new_architecture_needs_two_files() -> None:
     names = [name for name, _ in FILES]
     assert names == ["stemsplit/models/convolution.py", "conf/model/convolution.yaml"]
     assert len(COMMANDS) == 2
@@ -43,9 +43,9 @@ def test_it_is_one_file_and_one_yaml() -> None:
         for command in COMMANDS
     ],
 )
-def test_its_commands_end_well(command: str, checkout: Path, wav_corpus: Path) -> None:
+def test_commands_succeed(command: str, checkout: Path, wav_corpus: Path) -> None:
     words = command.split()
-    if "stemsplit.train" in words:  # on songs that are there already
+    if "stemsplit.train" in words:  # use an existing corpus
         words += ["data=musdb18hq", f"data.root={wav_corpus}", *TINY]
         words += ["data.validation_tracks=[Pell Orrin - Wire Garden]"]
     ended = subprocess.run(

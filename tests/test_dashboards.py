@@ -1,4 +1,4 @@
-"""What Weights & Biases gets to see of a training, read back from its offline files."""
+"""Data that a training logs to Weights & Biases, read from its offline files."""
 
 import importlib
 import json
@@ -17,7 +17,7 @@ import wandb
 from matplotlib import image
 from test_train import configuration
 from wandb_files import OfflineRun, offline_runs, read
-from wandb_server import StandIn
+from wandb_server import FakeServer
 
 from stemsplit import audio
 from stemsplit.errors import InputError
@@ -44,10 +44,10 @@ def offline() -> None:
 
 @pytest.fixture(scope="module")
 def run(wav_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two epochs, and a third one of the resumed training."""
+    """A run of two epochs, resumed for a third one."""
     place = tmp_path_factory.mktemp("dashboards")
-    for more in ([], ["epochs=3", f"resume={place / 'run'}"]):
-        settings = ["callbacks.layers.every=50", *SMALL, *(more or ["epochs=2"])]
+    for length in (["epochs=2"], ["epochs=3", f"resume={place / 'run'}"]):
+        settings = ["callbacks.layers.every=50", *SMALL, *length]
         train(
             configuration(place / "run", place / "cache", wav_corpus, *settings, logger="default")
         )
@@ -59,7 +59,7 @@ def runs(run: Path) -> list[OfflineRun]:
     return offline_runs(run)
 
 
-def test_a_run_holds_all_that_its_dashboard_shows(runs: list[OfflineRun]) -> None:
+def test_run_logs_every_metric_of_the_dashboard(runs: list[OfflineRun]) -> None:
     first = runs[0]
     media = ("mixture", "vocals/reference", "vocals/estimate", "vocals/spectrograms")
     curves = {
@@ -79,54 +79,47 @@ def test_a_run_holds_all_that_its_dashboard_shows(runs: list[OfflineRun]) -> Non
     assert first.exit_code == 0
 
 
-def test_a_run_is_found_by_its_tags_and_its_sweep(runs: list[OfflineRun], run: Path) -> None:
+def test_run_has_tags_and_group(runs: list[OfflineRun], run: Path) -> None:
     trained_on = json.loads((run / "result.json").read_text())["trained_on"]
-    for one in runs:
-        assert {"model", "corpus", f"data-{trained_on['fingerprint'][:8]}"} == set(one.tags)
-        assert one.group == "sweep"
+    for part in runs:
+        assert {"model", "corpus", f"data-{trained_on['fingerprint'][:8]}"} == set(part.tags)
+        assert part.group == "sweep"
 
 
-def test_curves_are_over_the_trainings_steps_whatever_the_order(runs: list[OfflineRun]) -> None:
-    for one in runs:
-        assert one.steps_by["*"] == "trainer/global_step"
-        assert all("trainer/global_step" in row for row in one.history if set(row) - {"_step"})
-    epochs = [row["epoch"] for one in runs for row in one.history if "train/loss" in row]
+def test_metrics_use_the_training_step_as_axis(runs: list[OfflineRun]) -> None:
+    for part in runs:
+        assert part.steps_by["*"] == "trainer/global_step"
+        assert all("trainer/global_step" in row for row in part.history if set(row) - {"_step"})
+    epochs = [row["epoch"] for part in runs for row in part.history if "train/loss" in row]
     assert epochs == [0, 1, 2]
 
 
-def test_sounds_pictures_and_scores_are_files_of_the_run(runs: list[OfflineRun], run: Path) -> None:
+def test_audio_images_and_tables_are_files_of_the_run(runs: list[OfflineRun], run: Path) -> None:
     folders = sorted(run.glob("wandb/offline-run-*/files"))
-    for one, folder in zip(runs, folders, strict=True):
+    for part, folder in zip(runs, folders, strict=True):
         for name in ("mixture", "vocals/reference", "vocals/estimate"):
-            [*rows] = [
-                row[f"excerpts/0/{name}"] for row in one.history if f"excerpts/0/{name}" in row
-            ]
-            assert rows[-1]["_type"] == "audio-file"
-            sound = audio.read(folder / rows[-1]["path"])
+            files = all_of(part, f"excerpts/0/{name}")
+            assert files[-1]["_type"] == "audio-file"
+            sound = audio.read(folder / files[-1]["path"])
             assert sound.samples.shape[1] / sound.sample_rate == pytest.approx(0.5, abs=0.15)
-        pictures = [
-            row["excerpts/0/vocals/spectrograms"]
-            for row in one.history
-            if "excerpts/0/vocals/spectrograms" in row
-        ]
+        pictures = all_of(part, "excerpts/0/vocals/spectrograms")
         assert image.imread(folder / pictures[-1]["path"]).std() > 0.05
-        [table] = [row["scores/valid"] for row in one.history if "scores/valid" in row]
+        [table] = all_of(part, "scores/valid")
         rows = json.loads((folder / table["path"]).read_text())
         assert rows["columns"][:3] == ["system", "stem", "metric"]
         assert {row[0] for row in rows["data"]} == {"mixture", "model"}
         result = json.loads((run / "result.json").read_text())
-        if one is runs[-1]:
+        if part is runs[-1]:
             sdr = result["scores"]["model"]["vocals"]["SDR"]["median"]
             assert ["model", "vocals", "SDR", "median", sdr] in [row[:5] for row in rows["data"]]
 
 
 def all_of(run: OfflineRun, name: str) -> list[Any]:
+    """All logged values of a metric."""
     return [row[name] for row in run.history if name in row]
 
 
-def test_a_resumed_training_is_the_same_run_and_another_one_is_not(
-    runs: list[OfflineRun], tmp_path: Path
-) -> None:
+def test_resumed_training_continues_the_wandb_run(runs: list[OfflineRun], tmp_path: Path) -> None:
     assert len(runs) == 2
     assert runs[0].identity == runs[1].identity != ""
     for resume in (None, str(tmp_path), None):
@@ -142,12 +135,12 @@ def logged(folder: Path, steps: Iterable[int], resume: str | None = None) -> Non
     finish([logger], failed=False)
 
 
-def test_steps_that_are_taken_again_are_not_logged_again(tmp_path: Path) -> None:
+def test_repeated_steps_are_logged_once(tmp_path: Path) -> None:
     logged(tmp_path, range(4))
     logger = weights_and_biases(str(tmp_path), "project", "name", [], resume=str(tmp_path))
     for step in (2, 3, 4):
         logger.log_metrics({"loss": float(step), "epoch": step // 2}, step)
-    # What the training before did not come to log of its last step is new.
+    # The interrupted training had not yet logged this metric of its last step.
     logger.log_metrics({"loss": 3.0, "late": 1.0, "epoch": 1}, 3)
     finish([logger], failed=False)
     first, resumed = sorted(offline_runs(tmp_path), key=lambda run: -len(run.history))
@@ -157,13 +150,13 @@ def test_steps_that_are_taken_again_are_not_logged_again(tmp_path: Path) -> None
     assert (late["trainer/global_step"], late["epoch"]) == (3, 1)
 
 
-def test_a_damaged_record_of_the_run_is_an_error(tmp_path: Path) -> None:
+def test_damaged_record_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "wandb_run.json").write_text("{")
     with pytest.raises(InputError, match=r"wandb_run.json: is damaged; remove it"):
         weights_and_biases(str(tmp_path), "project", "name", [], resume=str(tmp_path))
 
 
-def test_a_pruned_trial_has_a_tag(
+def test_pruned_trial_has_a_tag(
     wav_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("stemsplit.train.was_pruned", lambda trainer: True)
@@ -177,7 +170,7 @@ def test_a_pruned_trial_has_a_tag(
     assert run.exit_code == 0
 
 
-def test_the_dashboard_as_code_shows_what_a_training_logs(runs: list[OfflineRun]) -> None:
+def test_dashboard_shows_only_logged_metrics(runs: list[OfflineRun]) -> None:
     view = specification(workspace("me", "project", ["vocals"], excerpts=1))
     assert (view["entity"], view["project"]) == ("me", "project")
     sections = view["spec"]["section"]["panelBankConfig"]["sections"]
@@ -185,7 +178,7 @@ def test_the_dashboard_as_code_shows_what_a_training_logs(runs: list[OfflineRun]
     assert list(panels) == ["Scores", "Losses", "Excerpts", "Layers", "Speed", "Sweep"]
     logged = runs[0].logged
     shown: set[str] = set()
-    for config in (panel["config"] for of_section in panels.values() for panel in of_section):
+    for config in (panel["config"] for section in panels.values() for panel in section):
         shown |= set(config.get("metrics", [])) | set(config.get("mediaKeys", []))
         if pattern := config.get("metricRegex"):
             assert any(re.match(pattern, name) for name in logged), pattern
@@ -196,14 +189,14 @@ def test_the_dashboard_as_code_shows_what_a_training_logs(runs: list[OfflineRun]
     settings = [path for path in SWEPT if path in json.dumps(panels["Sweep"])]
     assert settings == list(SWEPT)
     assert "validation/sdr/vocals" in json.dumps(panels["Sweep"])
-    for setting in settings:  # which a run's configuration holds
-        place: Any = runs[0].config
-        for part in setting.split("."):
-            place = place[part]
-        assert isinstance(place, float)
+    for setting in settings:  # the configuration of the run has them
+        value: Any = runs[0].config
+        for key in setting.split("."):
+            value = value[key]
+        assert isinstance(value, float)
 
 
-def test_a_missing_extra_is_one_line_of_the_command_and_ends_no_import(
+def test_missing_package_is_one_line_error_of_the_command(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delitem(sys.modules, "stemsplit.reporting.workspace_view")
@@ -217,13 +210,13 @@ def test_a_missing_extra_is_one_line_of_the_command_and_ends_no_import(
     assert line.endswith("is not there: pip install 'stemsplit[dashboard]'")
 
 
-def test_the_specification_can_be_printed(capsys: pytest.CaptureFixture[str]) -> None:
+def test_dry_run_prints_the_specification(capsys: pytest.CaptureFixture[str]) -> None:
     main(["--entity", "me", "--stems", "vocals", "drums", "--excerpts", "3", "--dry-run"])
     printed = json.loads(capsys.readouterr().out)
     assert "excerpts/2/drums/estimate" in json.dumps(printed)
 
 
-def test_a_checkpoint_is_an_artifact_where_there_is_a_server(tmp_path: Path) -> None:
+def test_online_run_logs_checkpoint_as_artifact(tmp_path: Path) -> None:
     file = tmp_path / "best.ckpt"
     file.write_bytes(b"weights")
     for offline in (False, True):
@@ -237,9 +230,7 @@ def test_a_checkpoint_is_an_artifact_where_there_is_a_server(tmp_path: Path) -> 
         assert list(artifact.manifest.entries) == ["best.ckpt"]
 
 
-def test_what_a_server_does_not_take_any_more_is_said(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_failed_uploads_print_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = Mock(spec=wandb.Run, offline=False, id="1234abcd")
     run.log_artifact.side_effect = run.log.side_effect = wandb.errors.CommError("nobody there")
     logger = WeightsAndBiases(run, Record(tmp_path / "record"))
@@ -247,16 +238,16 @@ def test_what_a_server_does_not_take_any_more_is_said(
     file.write_bytes(b"weights")
     logger.log_checkpoint(file)
     logger.log_scores("valid", {}, 7)
-    said = capsys.readouterr().err
-    assert "could not upload best.ckpt" in said
-    assert "could not upload the table of scores (valid)" in said
-    assert said.count("nobody there") == 2
+    warnings = capsys.readouterr().err
+    assert "could not upload best.ckpt" in warnings
+    assert "could not upload the table of scores (valid)" in warnings
+    assert warnings.count("nobody there") == 2
 
 
-# Without WANDB_MODE the key is tried first, which takes W&B ten seconds to give up.
+# Without WANDB_MODE, W&B first checks the key, and stops only after ten seconds.
 @pytest.mark.parametrize("mode", ["online", pytest.param("", marks=pytest.mark.slow)])
-def test_a_server_that_does_not_answer_stops_nothing(mode: str, tmp_path: Path) -> None:
-    """Nothing listens there; a process of its own, since W&B remembers servers and keys."""
+def test_unreachable_server_does_not_stop_training(mode: str, tmp_path: Path) -> None:
+    """The address has no server. The process is separate, because W&B caches servers and keys."""
     script = (
         "from stemsplit.training.loggers import weights_and_biases as wb\n"
         "wb.SECONDS_TO_START = 2\n"
@@ -280,12 +271,12 @@ def test_a_server_that_does_not_answer_stops_nothing(mode: str, tmp_path: Path) 
 
 
 @pytest.mark.slow
-def test_the_parts_of_a_resumed_run_are_sent_as_one(tmp_path: Path) -> None:
+def test_offline_parts_of_resumed_run_sync_as_one_run(tmp_path: Path) -> None:
     logged(tmp_path, range(4))
     logged(tmp_path, range(2, 7), resume=str(tmp_path))
     first, second = offline_runs(tmp_path)
     assert first.identity == second.identity
-    with StandIn() as server:
+    with FakeServer() as server:
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("WANDB_")}
         subprocess.run(
             [sys.executable, "-m", "wandb", "sync", *tmp_path.glob("wandb/offline-run-*")],
@@ -300,7 +291,7 @@ def test_the_parts_of_a_resumed_run_are_sent_as_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_network_that_is_lost_on_the_way_stops_nothing(tmp_path: Path) -> None:
+def test_lost_connection_does_not_stop_training(tmp_path: Path) -> None:
     place, run = tmp_path / "server.json", tmp_path / "run"
     run.mkdir()
     server = subprocess.Popen(
@@ -339,5 +330,5 @@ def test_a_network_that_is_lost_on_the_way_stops_nothing(tmp_path: Path) -> None
     assert ended.returncode == 0, ended.stderr
     assert "the end" in ended.stdout
     assert "could not upload best.ckpt" in ended.stderr
-    [online] = run.glob("wandb/run-*/run-*.wandb")  # for `wandb sync`, all the same
+    [online] = run.glob("wandb/run-*/run-*.wandb")  # `wandb sync` can still upload it
     assert {"loss"} <= read(online).logged

@@ -1,4 +1,4 @@
-"""The commands of the README, as a person types them: each in a process of its own."""
+"""Run the commands of the README, each in a separate process."""
 
 import json
 import os
@@ -20,7 +20,7 @@ from stemsplit.separation.checkpoint import build, save
 needs_two_cores = pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="needs two cores")
 
 
-def test_train_is_killed_resumed_evaluated_and_separates(
+def test_train_kill_resume_evaluate_separate(
     place: Path, corpus: list[str], stem_corpus: Path
 ) -> None:
     folder = place / "run"
@@ -39,7 +39,7 @@ def test_train_is_killed_resumed_evaluated_and_separates(
     done = len(epochs(folder))
 
     run(place, "train", f"resume={folder}", f"trainer.max_epochs={done + 2}")
-    assert rows(folder)[0].items() >= before.items()  # columns are added, nothing is taken
+    assert rows(folder)[0].items() >= before.items()  # resuming adds columns, but removes none
     assert epochs(folder) == [str(epoch) for epoch in range(done + 2)]
     assert (folder / "layers.png").stat().st_size > 5_000
     scores = json.loads((folder / "result.json").read_text())
@@ -67,17 +67,17 @@ def test_train_is_killed_resumed_evaluated_and_separates(
 
 
 @pytest.mark.slow
-def test_a_training_that_was_killed_ends_as_one_that_was_not(
+def test_killed_and_resumed_training_equals_uninterrupted_training(
     place: Path, corpus: list[str]
 ) -> None:
-    """Killed in the first epoch and again in a later one, with and without workers."""
+    """The training is killed in the first epoch and in a later one, with and without workers."""
     settings = [
         *(*corpus, *TINY[:-1], "model=open_unmix", "epochs=4", "chunks_per_track=12"),
         *("callbacks=ema", "callbacks.layers.every=1", "scheduler_patience=0", "optimizer.lr=0.05"),
         "checkpoint_minutes=0.001",
     ]
-    whole, killed = place / "whole", place / "killed"
-    run(place, "train", *settings, f"hydra.run.dir={whole}")
+    uninterrupted, killed = place / "uninterrupted", place / "killed"
+    run(place, "train", *settings, f"hydra.run.dir={uninterrupted}")
 
     def kill(process: Process, step: int) -> None:
         deadline = time.monotonic() + 240
@@ -92,23 +92,23 @@ def test_a_training_that_was_killed_ends_as_one_that_was_not(
 
     kill(start(place, "train", *settings, "data.workers=1", f"hydra.run.dir={killed}"), 1)
     kill(start(place, "train", f"resume={killed}", "data.workers=0"), 9)
-    # What cannot be resumed so is refused, and leaves the run as it was.
+    # A rejected setting leaves the run unchanged.
     refused = start(place, "train", f"resume={killed}", "epochs=1")
     assert "say epochs=" in refused.communicate(timeout=240)[1]
     assert refused.returncode == 1
     run(place, "train", f"resume={killed}")
-    assert rows(killed) == rows(whole)
-    found, expected = content(killed / "last.ckpt"), content(whole / "last.ckpt")
-    assert found["lr_schedulers"] == expected["lr_schedulers"]
-    for kept in (found, expected):
-        kept["moments"] = kept["optimizer_states"][0]["state"]
-    for kept in ("state_dict", "current_model_state", "moments"):
-        torch.testing.assert_close(found[kept], expected[kept], rtol=0, atol=0)
+    assert rows(killed) == rows(uninterrupted)
+    actual, expected = content(killed / "last.ckpt"), content(uninterrupted / "last.ckpt")
+    assert actual["lr_schedulers"] == expected["lr_schedulers"]
+    for checkpoint in (actual, expected):
+        checkpoint["moments"] = checkpoint["optimizer_states"][0]["state"]
+    for key in ("state_dict", "current_model_state", "moments"):
+        torch.testing.assert_close(actual[key], expected[key], rtol=0, atol=0)
 
 
 @pytest.mark.slow
-def test_a_compiled_network_trains_and_loads(place: Path, corpus: list[str]) -> None:
-    """In a process of its own: the checks of types that tests make cannot be compiled."""
+def test_compiled_network_trains(place: Path, corpus: list[str]) -> None:
+    """The process is separate, because the run-time type checks of tests cannot be compiled."""
     folder = place / "compiled"
     arguments = [*corpus, *TINY, "model=mlp", "epochs=1", "model.compile=true"]
     run(place, "train", *arguments, f"hydra.run.dir={folder}")
@@ -119,7 +119,7 @@ def content(checkpoint: Path) -> dict[str, Any]:
     return torch.load(checkpoint, weights_only=True)
 
 
-def test_offline_wandb_run_is_finished_after_an_error(place: Path, corpus: list[str]) -> None:
+def test_offline_wandb_run_is_closed_after_an_error(place: Path, corpus: list[str]) -> None:
     folder = place / "fails"
     overrides = [name for name in TINY if name != "logger=csv"]
     failing = ["optimizer.lr=1e38", f"hydra.run.dir={folder}"]
@@ -131,7 +131,7 @@ def test_offline_wandb_run_is_finished_after_an_error(place: Path, corpus: list[
     assert recorded.stat().st_size > 0
 
 
-def test_a_sweep_goes_on_after_a_job_that_fails(place: Path, corpus: list[str]) -> None:
+def test_sweep_continues_after_failed_job(place: Path, corpus: list[str]) -> None:
     sweep = place / "sweep"
     process = start(
         place,
@@ -159,22 +159,20 @@ def test_a_sweep_goes_on_after_a_job_that_fails(place: Path, corpus: list[str]) 
         ("separate nowhere.mp3 --checkpoint nowhere", "nowhere.mp3"),
     ],
 )
-def test_bad_input_is_one_line(place: Path, command: str, named: str) -> None:
+def test_invalid_input_is_one_line_error(place: Path, command: str, named: str) -> None:
     process = start(place, *command.split())
     output, errors = process.communicate(timeout=120)
     assert process.returncode == 1
     [line] = [line for line in errors.splitlines() if line.strip()]
     assert line.startswith("error: ")
     assert named in line
-    assert "Traceback" not in output  # nothing but, perhaps, the bar of what was begun
+    assert "Traceback" not in output  # it may contain a progress bar
     assert not (place / "nowhere").exists()
 
 
 @needs_two_cores
-def test_two_processes_take_the_gradients_of_one_with_twice_the_batch(
-    place: Path, corpus: list[str]
-) -> None:
-    """One step of plain gradient descent; a network without batch norm and dropout."""
+def test_two_processes_equal_one_with_twice_the_batch_size(place: Path, corpus: list[str]) -> None:
+    """Take one step of gradient descent, with a network without batch norm and dropout."""
     common = [
         *corpus,
         *[name for name in TINY if "batch_size" not in name],
@@ -188,21 +186,19 @@ def test_two_processes_take_the_gradients_of_one_with_twice_the_batch(
         "trainer.precision=32-true",
         "trainer.max_steps=1",
         "~callbacks.early_stopping",
-        "callbacks.best=null",  # so that nothing is scored
+        "callbacks.best=null",  # without a best checkpoint, nothing is scored
     ]
-    one, two = place / "one", place / "two"
-    run(place, "train", *common, "data.batch_size=4", f"hydra.run.dir={one}")
+    single, double = place / "single", place / "double"
+    run(place, "train", *common, "data.batch_size=4", f"hydra.run.dir={single}")
     processes = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"]
-    run(place, "train", *common, "data.batch_size=2", *processes, f"hydra.run.dir={two}")
-    weights = [content(folder / "last.ckpt")["state_dict"] for folder in (one, two)]
+    run(place, "train", *common, "data.batch_size=2", *processes, f"hydra.run.dir={double}")
+    weights = [content(folder / "last.ckpt")["state_dict"] for folder in (single, double)]
     for name, value in weights[0].items():
         torch.testing.assert_close(weights[1][name], value, rtol=0, atol=1e-6)
 
 
 @needs_two_cores
-def test_processes_draw_disjoint_chunks_and_share_the_scoring(
-    place: Path, corpus: list[str]
-) -> None:
+def test_two_processes_train_and_score(place: Path, corpus: list[str]) -> None:
     folder = place / "distributed"
     arguments = [*corpus, *TINY, "model=open_unmix", "epochs=2", "evaluate_test=true"]
     processes = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"]
@@ -214,13 +210,11 @@ def test_processes_draw_disjoint_chunks_and_share_the_scoring(
     assert (result["steps"], result["test_scored"]) == (2, {"musdb18": 1})
     assert (folder / "test" / "result.json").is_file()
     first, second = content(folder / "last.ckpt")["random_states"]
-    assert not torch.equal(first["torch"], second["torch"])  # each drops out other features
+    assert not torch.equal(first["torch"], second["torch"])  # their dropout masks differ
 
 
 @pytest.mark.slow
-def test_processes_of_torchrun_share_songs(
-    place: Path, stem_corpus: Path, corpus: list[str]
-) -> None:
+def test_torchrun_processes_share_songs(place: Path, stem_corpus: Path, corpus: list[str]) -> None:
     checkpoint = place / "untrained.ckpt"
     front_end = {"window": 1024, "hop": 256}
     network = {"class": "stemsplit.models.mlp.Mlp", "hidden": 8}
@@ -252,7 +246,7 @@ def test_processes_of_torchrun_share_songs(
     assert alone["scores"] == together["scores"]
 
 
-def test_a_missing_ffmpeg_is_one_line(place: Path, corpus: list[str]) -> None:
+def test_missing_ffmpeg_is_one_line_error(place: Path, corpus: list[str]) -> None:
     environment = os.environ | {"PATH": str(place), "STEMSPLIT_CACHE": str(place / "cache")}
     ended = subprocess.run(
         [sys.executable, "-m", "stemsplit.train", *corpus, *TINY],

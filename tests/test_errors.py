@@ -1,4 +1,4 @@
-"""An entry point ends with one line, and printing never ends it."""
+"""Commands end with one-line errors, and printing never ends them."""
 
 import errno
 import io
@@ -33,7 +33,7 @@ from stemsplit.errors import InputError, one_line_errors
         (KeyboardInterrupt(), 130, "interrupted"),
     ],
 )
-def test_what_a_person_can_mend_is_one_line(
+def test_user_errors_are_one_line(
     error: BaseException, code: int, line: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as ended, one_line_errors():
@@ -44,14 +44,14 @@ def test_what_a_person_can_mend_is_one_line(
     assert printed.count("\n") == 1
 
 
-def test_line_of_an_interrupted_command_is_its_own(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit), one_line_errors(lambda: "go on with resume=RUN"):
+def test_command_can_set_its_interrupt_message(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit), one_line_errors(lambda: "continue with resume=RUN"):
         raise KeyboardInterrupt
-    assert capsys.readouterr().err == "go on with resume=RUN\n"
+    assert capsys.readouterr().err == "continue with resume=RUN\n"
 
 
 @pytest.mark.parametrize("answer", [AttributeError("numpy has no void"), SystemExit(1)])
-def test_interrupt_that_a_library_answers_with_its_own_error_is_one_line(
+def test_interrupt_replaced_by_library_error_is_one_line(
     answer: BaseException, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def library() -> None:
@@ -75,14 +75,16 @@ def test_nested_entry_points_print_one_line(capsys: pytest.CaptureFixture[str]) 
 
 
 @pytest.mark.parametrize("code", [None, 0, 1, 2])
-def test_other_exits_stay_as_they_are(code: int | None, capsys: pytest.CaptureFixture[str]) -> None:
+def test_other_exit_codes_are_unchanged(
+    code: int | None, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as ended, one_line_errors():
         sys.exit(code)
     assert ended.value.code == code
     assert capsys.readouterr().err == ""
 
 
-def test_error_of_the_program_itself_keeps_its_traceback() -> None:
+def test_bug_keeps_its_traceback() -> None:
     with pytest.raises(ZeroDivisionError), one_line_errors():
         print(1 / 0)
 
@@ -95,7 +97,7 @@ def stdout_as(stream: io.TextIOBase, monkeypatch: pytest.MonkeyPatch) -> Iterato
 
 
 @pytest.mark.parametrize("buffering", [1, -1], ids=["by line", "by block"])
-def test_program_goes_on_when_nobody_reads(
+def test_program_continues_when_output_pipe_is_closed(
     buffering: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     reader, writer = os.pipe()
@@ -108,7 +110,7 @@ def test_program_goes_on_when_nobody_reads(
     ):
         for _ in range(3):
             print("x" * 10_000)
-            Console().print("a line of rich, which ends the program at a broken pipe")
+            Console().print("printed by rich, which exits at a broken pipe")
             sys.stdout.flush()
             done += 1
     assert done == 3
@@ -116,7 +118,7 @@ def test_program_goes_on_when_nobody_reads(
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
-def test_output_to_a_full_disk_is_one_line(
+def test_output_to_full_disk_is_one_line_error(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with (
@@ -134,7 +136,7 @@ def test_output_to_a_full_disk_is_one_line(
     ("encoding", "printed"),
     [("ascii", b"caf? ? ?\n"), ("cp932", b"caf? ? ?\n"), ("utf-8", "café ▏ ?\n".encode())],
 )
-def test_what_cannot_be_printed_is_replaced(
+def test_unencodable_characters_are_replaced(
     encoding: str, printed: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     content = io.BytesIO()
@@ -147,7 +149,7 @@ def test_what_cannot_be_printed_is_replaced(
         assert content.getvalue() == printed
 
 
-def test_closed_output_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_stdout_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patched:
         patched.setattr(sys, "stdout", None)
         with one_line_errors():

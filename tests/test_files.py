@@ -1,4 +1,4 @@
-"""Files appear whole or not at all, whatever ends their writing."""
+"""Files are written completely or not at all, even if writing fails or is interrupted."""
 
 import errno
 import os
@@ -29,7 +29,7 @@ def write_by_libsndfile(path: Path) -> None:
 
 
 @pytest.mark.parametrize("write", [write_by_python, write_by_torch, write_by_libsndfile])
-def test_full_disk_is_the_systems_error_with_the_name_and_leaves_the_file_before(
+def test_full_disk_names_the_file_and_keeps_the_old_one(
     tmp_path: Path, write: Callable[[Path], None]
 ) -> None:
     path = tmp_path / "file"
@@ -45,7 +45,7 @@ def test_full_disk_is_the_systems_error_with_the_name_and_leaves_the_file_before
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_error_of_the_writer_is_kept_where_the_disk_has_room(tmp_path: Path) -> None:
+def test_error_of_the_writer_is_unchanged(tmp_path: Path) -> None:
     def fail(partial: Path) -> None:
         partial.write_text("half")
         raise RuntimeError("no such weights")
@@ -56,7 +56,7 @@ def test_error_of_the_writer_is_kept_where_the_disk_has_room(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("end", [KeyboardInterrupt, SystemExit])
-def test_interrupted_write_leaves_nothing(tmp_path: Path, end: type[BaseException]) -> None:
+def test_interrupted_write_leaves_no_file(tmp_path: Path, end: type[BaseException]) -> None:
     def stop(partial: Path) -> None:
         partial.write_text("half")
         raise end
@@ -66,7 +66,7 @@ def test_interrupted_write_leaves_nothing(tmp_path: Path, end: type[BaseExceptio
     assert not list(tmp_path.iterdir())
 
 
-def test_files_written_together_take_their_places_together(tmp_path: Path) -> None:
+def test_files_are_renamed_together(tmp_path: Path) -> None:
     paths = [tmp_path / name for name in ("a", "b")]
     with replacing_together() as partial:
         for path in paths:
@@ -76,7 +76,7 @@ def test_files_written_together_take_their_places_together(tmp_path: Path) -> No
     assert sorted(tmp_path.iterdir()) == paths
 
 
-def test_full_disk_at_the_second_file_leaves_neither(tmp_path: Path) -> None:
+def test_full_disk_at_second_file_writes_neither(tmp_path: Path) -> None:
     def write(partial: Callable[[Path], Path]) -> None:
         partial(tmp_path / "a").write_bytes(bytes(10))
         write_by_libsndfile(partial(tmp_path / "b"))
@@ -91,7 +91,7 @@ def test_full_disk_at_the_second_file_leaves_neither(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_folder_in_the_place_of_a_file_is_refused_before_anything_is_written(
+def test_folder_at_target_path_is_rejected_before_writing(
     tmp_path: Path,
 ) -> None:
     def write(partial: Callable[[Path], Path]) -> None:
@@ -106,13 +106,13 @@ def test_folder_in_the_place_of_a_file_is_refused_before_anything_is_written(
 
 
 @pytest.mark.parametrize("name", ["x" * 255, "é" * 127 + "x", "x" * 251 + ".wav"])
-def test_name_of_255_bytes_is_written(tmp_path: Path, name: str) -> None:
+def test_file_name_of_255_bytes_is_written(tmp_path: Path, name: str) -> None:
     with replacing(tmp_path / name) as partial:
         partial.write_text("whole")
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
-def test_unusable_folder_is_named(tmp_path: Path) -> None:
+def test_unusable_folder_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for folder in (tmp_path / "file", tmp_path / "file" / "folder", tmp_path / ("x" * 256)):
         with pytest.raises(InputError, match="is not writable") as refused:
@@ -120,25 +120,25 @@ def test_unusable_folder_is_named(tmp_path: Path) -> None:
         assert str(folder) in str(refused.value)
 
 
-def test_usable_folder_is_made_and_left_empty(tmp_path: Path) -> None:
+def test_writable_folder_is_created_empty(tmp_path: Path) -> None:
     make_writable_folder(tmp_path / "new" / "folder")
     assert not list((tmp_path / "new" / "folder").iterdir())
 
 
 @pytest.mark.parametrize("name", ["x" * 251, "x" * 300, "é" * 200, "日" * 100])
-def test_a_long_file_name_fits_and_stays_one_of_its_own(name: str) -> None:
-    found = file_name(name, ".json")
-    assert 250 < len(found.encode()) <= 255
-    assert found.endswith(".json")
-    assert len({found, file_name(f"{name}a", ".json"), file_name(f"{name}b", ".json")}) == 3
+def test_long_file_names_are_shortened_and_distinct(name: str) -> None:
+    shortened = file_name(name, ".json")
+    assert 250 < len(shortened.encode()) <= 255
+    assert shortened.endswith(".json")
+    assert len({shortened, file_name(f"{name}a", ".json"), file_name(f"{name}b", ".json")}) == 3
 
 
 @pytest.mark.parametrize("name", ["x" * 250, "é" * 125, "caf\udce9"])
-def test_a_short_file_name_stays_as_it_is(name: str) -> None:
+def test_short_file_names_are_unchanged(name: str) -> None:
     assert file_name(name, ".json") == f"{name}.json"
 
 
-def test_a_pipe_is_not_replaced_by_a_file(tmp_path: Path) -> None:
+def test_pipe_is_not_replaced(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with (
         pytest.raises(InputError, match="pipe: is a device or a pipe"),
@@ -163,7 +163,7 @@ def test_sigterm_during_a_write_leaves_no_file(tmp_path: Path) -> None:
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
-def test_sigterm_while_a_file_is_put_in_place_leaves_no_temporary_file(
+def test_sigterm_before_rename_leaves_no_temporary_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "fsync", lambda file: os.kill(os.getpid(), signal.SIGTERM))

@@ -1,4 +1,4 @@
-"""``stemsplit COMMAND`` runs every command."""
+"""``stemsplit COMMAND`` runs all commands."""
 
 import subprocess
 import sys
@@ -28,7 +28,7 @@ def test_help_lists_the_commands(words: list[str]) -> None:
     assert (ended.returncode, ended.stdout) == (0, help_text())
 
 
-def test_a_command_gets_its_arguments() -> None:
+def test_command_gets_its_arguments() -> None:
     ended = stemsplit_command("separate", "--help")
     assert ended.returncode == 0
     assert "--checkpoint RUN_OR_CKPT" in ended.stdout
@@ -37,7 +37,7 @@ def test_a_command_gets_its_arguments() -> None:
     assert "python -m stemsplit.train" in ended.stdout
 
 
-def test_an_unknown_command_is_one_line() -> None:
+def test_unknown_command_is_one_line_error() -> None:
     ended = stemsplit_command("seperate", "song.mp3")
     assert ended.returncode == 1
     [line] = ended.stderr.splitlines()

@@ -1,4 +1,4 @@
-"""`make setup` and `make browser` with stand-ins for the programs that they call."""
+"""`make setup` and `make browser` with fake versions of the programs that they call."""
 
 import os
 import pty
@@ -25,10 +25,10 @@ PROGRAMS = (
 )
 pytestmark = pytest.mark.skipif(
     shutil.which("make") is None or not (CHECKOUT / "Makefile").is_file(),
-    reason="there is no make, or no checkout",
+    reason="needs make and a checkout",
 )
-# Makes an environment whose python writes down what it is asked for. The file `fails` names what
-# ends with an error.
+# A fake python that logs its arguments, and copies itself for `-m venv`. It fails if its arguments
+# start with a pattern in the file `fails`.
 PYTHON = """#!/bin/sh
 echo "$@" >> {log}
 case "$*" in
@@ -44,7 +44,7 @@ exit 0
 
 
 class Place:
-    """A copy of the checkout's build files, and a folder of programs that stand in for others."""
+    """A copy of the build files of the checkout, and a folder with fake programs."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.programs, self.log = folder, folder / "programs", folder / "log"
@@ -88,7 +88,7 @@ def place(tmp_path: Path) -> Place:
     return Place(tmp_path)
 
 
-def test_setup_installs_with_uv_from_pips_index_once(place: Place) -> None:
+def test_setup_installs_once_with_uv_from_the_index_of_pip(place: Place) -> None:
     place.program("ffmpeg")
     place.python()
     made = place.make("setup")
@@ -101,7 +101,7 @@ def test_setup_installs_with_uv_from_pips_index_once(place: Place) -> None:
     assert place.logged() == before
 
 
-def test_setup_falls_back_to_pip_and_says_so(place: Place) -> None:
+def test_setup_falls_back_to_pip(place: Place) -> None:
     place.program("ffmpeg")
     place.python()
     place.fails.write_text("-m?uv")
@@ -112,11 +112,11 @@ def test_setup_falls_back_to_pip_and_says_so(place: Place) -> None:
     assert (place.folder / ".venv/.ready").is_file()
 
 
-def test_a_setup_that_fails_is_not_ready_and_is_repeated(place: Place) -> None:
+def test_failed_setup_is_repeated(place: Place) -> None:
     place.program("ffmpeg")
     place.python()
     assert place.make("setup").returncode == 0
-    # The files that it follows have changed since.
+    # Make the marker older than the files it depends on.
     os.utime(place.folder / ".venv/.ready", (0, 0))
     place.fails.write_text("-m?pip*install")
     assert place.make("setup").returncode != 0
@@ -140,7 +140,7 @@ def test_root_needs_no_sudo(place: Place, target: str, package: str) -> None:
 
 @pytest.mark.parametrize(("target", "package"), [("setup", "ffmpeg"), ("browser", "chromium")])
 @pytest.mark.parametrize("has_sudo", [True, False])
-def test_without_a_terminal_sudo_is_not_called(
+def test_sudo_is_not_called_without_a_terminal(
     place: Place, target: str, package: str, has_sudo: bool
 ) -> None:
     place.python()
@@ -156,7 +156,7 @@ def test_without_a_terminal_sudo_is_not_called(
 
 
 @pytest.mark.parametrize(("answer", "calls"), [("y", True), ("", False), ("n", False)])
-def test_on_a_terminal_sudo_is_asked_for(place: Place, answer: str, calls: bool) -> None:
+def test_sudo_needs_confirmation_in_a_terminal(place: Place, answer: str, calls: bool) -> None:
     place.python()
     place.program("id", "echo 1000")
     place.program("apt-get")

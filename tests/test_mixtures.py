@@ -1,4 +1,4 @@
-"""The separate command takes songs as they are, and says in one line what it changes."""
+"""The separate command accepts any number of channels, and prints one line about each change."""
 
 from pathlib import Path
 
@@ -68,7 +68,7 @@ def test_stems_sum_to_the_downmix(
         assert f"mixed down to {'stereo' if works_on == 2 else 'mono'}" in note
 
 
-def test_damaged_song_is_separated_with_one_line(
+def test_damaged_song_is_separated_with_one_warning(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     song = tmp_path / "song.wav"

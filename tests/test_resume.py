@@ -1,4 +1,4 @@
-"""A training that goes on from any of its checkpoints ends as the one that never stopped."""
+"""A training resumed from any checkpoint ends exactly like an uninterrupted one."""
 
 from collections.abc import Callable
 from functools import partial
@@ -20,17 +20,17 @@ from stemsplit.training.callbacks.early_stopping import RunEarlyStopping
 from stemsplit.training.losses import magnitude_mse
 from stemsplit.training.module import SeparationModule
 
-EPOCHS, STEPS = 3, 4  # an epoch has as many steps
+EPOCHS, STEPS = 3, 4  # STEPS per epoch
 NETWORK = {"class": "stemsplit.models.blstm.Blstm", "hidden": 16, "layers": 2, "dropout": 0.4}
 pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec", "ignore:.*exists and is not empty")
 
 
 class AfterEveryBatch(RunCheckpoint):
-    """Would write after every batch, if a training could go on from there."""
+    """Writes a checkpoint after every batch from which a training can be resumed."""
 
-    def on_train_batch_end(self, *what: Any) -> None:
+    def on_train_batch_end(self, *arguments: Any) -> None:
         self._last_global_step_saved = -1
-        super().on_train_batch_end(*what)
+        super().on_train_batch_end(*arguments)
 
     def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         assert self.dirpath is not None
@@ -39,7 +39,7 @@ class AfterEveryBatch(RunCheckpoint):
 
 @pytest.fixture
 def train(wav_corpus: Path, tmp_path: Path) -> Callable[..., dict[str, Any]]:
-    """Trains in a folder, from a checkpoint or from the start; returns the last checkpoint."""
+    """Function that trains in a folder, new or from a checkpoint; returns the last checkpoint."""
 
     def run(
         folder: Path,
@@ -109,65 +109,64 @@ def train(wav_corpus: Path, tmp_path: Path) -> Callable[..., dict[str, Any]]:
                 AfterEveryBatch(every_minutes=0, **numbered),
             ],
         )
-        torch.rand(3 * workers)  # whatever drew before, the checkpoint's states count
+        torch.rand(3 * workers)  # resuming must restore the random states of the checkpoint
         trainer.fit(module, data, ckpt_path=start, weights_only=True)
         return torch.load(folder / "last.ckpt", weights_only=True)
 
     return run
 
 
-def differences(one: Any, other: Any, place: str = "") -> list[str]:
-    """Where two checkpoints differ, beside the folder they lie in and Lightning's own counters.
+def differences(expected: Any, actual: Any, path: str = "") -> list[str]:
+    """Paths at which two checkpoints differ, ignoring their folder and Lightning's own counters.
 
-    (Python's random state moves with beartype, which checks the types of this test's calls.)
+    Python's random state is ignored too, because the type checks of beartype use it.
     """
-    elsewhere = ("_path", "dirpath", "best_k_models", "/python")
-    if place.endswith(elsewhere) or "scheduler_progress" in place:
+    ignored = ("_path", "dirpath", "best_k_models", "/python")
+    if path.endswith(ignored) or "scheduler_progress" in path:
         return []
-    if isinstance(one, torch.Tensor):
-        same = isinstance(other, torch.Tensor) and torch.equal(one, other)
-        return [] if same else [place]
-    if isinstance(one, dict):
-        if one.keys() != other.keys():
-            return [f"{place}: {one.keys() ^ other.keys()}"]
-        return [
-            found for key in one for found in differences(one[key], other[key], f"{place}/{key}")
-        ]
-    if isinstance(one, list | tuple):
-        if len(one) != len(other):
-            return [place]
-        pairs = enumerate(zip(one, other, strict=True))
-        return [found for key, pair in pairs for found in differences(*pair, f"{place}/{key}")]
-    return [] if one == other else [f"{place}: {one} {other}"]
+    if isinstance(expected, torch.Tensor):
+        same = isinstance(actual, torch.Tensor) and torch.equal(expected, actual)
+        return [] if same else [path]
+    if isinstance(expected, dict):
+        if expected.keys() != actual.keys():
+            return [f"{path}: {expected.keys() ^ actual.keys()}"]
+        items = [(key, (expected[key], actual[key])) for key in expected]
+    elif isinstance(expected, list | tuple):
+        if len(expected) != len(actual):
+            return [path]
+        items = list(enumerate(zip(expected, actual, strict=True)))
+    else:
+        return [] if expected == actual else [f"{path}: {expected} {actual}"]
+    return [line for key, pair in items for line in differences(*pair, f"{path}/{key}")]
 
 
 @pytest.mark.parametrize(("averaged", "accumulate"), [(True, 1), (False, 2)])
-def test_it_ends_bit_for_bit_as_one_that_never_stopped(
+def test_resumed_training_equals_uninterrupted_training(
     train: Callable[..., dict[str, Any]], tmp_path: Path, averaged: bool, accumulate: int
 ) -> None:
-    how = {"averaged": averaged, "accumulate": accumulate}
-    whole = train(tmp_path / "whole", **how)
+    options = {"averaged": averaged, "accumulate": accumulate}
+    uninterrupted = train(tmp_path / "uninterrupted", **options)
     steps = EPOCHS * STEPS // accumulate
-    assert whole["global_step"] == steps
+    assert uninterrupted["global_step"] == steps
     for step in range(1, steps):
-        start = tmp_path / "whole" / f"{step}.ckpt"
-        resumed = train(tmp_path / f"from {step}", start, workers=step % 5 == 0, **how)
-        assert not differences(whole, resumed), step
+        start = tmp_path / "uninterrupted" / f"{step}.ckpt"
+        resumed = train(tmp_path / f"from {step}", start, workers=step % 5 == 0, **options)
+        assert not differences(uninterrupted, resumed), step
 
 
-def test_one_that_stopped_early_trains_no_further(
+def test_early_stopped_training_stays_stopped(
     train: Callable[..., dict[str, Any]], tmp_path: Path
 ) -> None:
-    never_better = {"least_improvement": 1e9, "patience": 1}
-    stopped = train(tmp_path / "stopped", **never_better)
+    no_improvement = {"least_improvement": 1e9, "patience": 1}
+    stopped = train(tmp_path / "stopped", **no_improvement)
     assert stopped["global_step"] == 2 * STEPS
     last = tmp_path / "stopped" / "last.ckpt"
-    assert not differences(stopped, train(tmp_path / "stopped", last, **never_better))
-    # … unless it is given more patience.
+    assert not differences(stopped, train(tmp_path / "stopped", last, **no_improvement))
+    # With more patience, the stopped training continues.
     assert train(tmp_path / "stopped", last)["global_step"] == EPOCHS * STEPS
 
 
-def test_training_that_ends_in_mid_epoch_is_validated_and_goes_on(
+def test_training_that_ends_within_an_epoch_is_validated_and_resumed(
     train: Callable[..., dict[str, Any]], tmp_path: Path
 ) -> None:
     ended = train(tmp_path / "run", max_steps=STEPS + 2)
@@ -183,7 +182,7 @@ def test_training_that_ends_in_mid_epoch_is_validated_and_goes_on(
     assert resumed["global_step"] > STEPS + 2
 
 
-def test_training_that_ends_before_its_first_epoch_does_has_a_best_checkpoint(
+def test_training_shorter_than_an_epoch_has_a_best_checkpoint(
     train: Callable[..., dict[str, Any]], tmp_path: Path
 ) -> None:
     train(tmp_path, max_steps=2)

@@ -1,8 +1,8 @@
-"""Runs, sweeps, decoded songs and scores that an older version saved are used and gone on with.
+"""Runs, sweeps, decoded songs and scores saved by an older version still load and continue.
 
-``fixtures/saved_2026_11.tar.xz`` holds them, made by the version of 27 November 2026, before the
-package was regrouped: an MLP trained for an epoch on three tiny songs, scored on the test song,
-and a sweep of two trials. ``/before`` stands for the folder that they were made in.
+``fixtures/saved_2026_11.tar.xz`` was made by the version of 27 November 2026, before the package
+was reorganised. It contains an MLP trained for one epoch on three tiny songs and scored on the test
+song, and a sweep of two trials. The folder in which they were made is replaced by ``/before``.
 """
 
 import json
@@ -33,7 +33,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def written(folder: Path, pattern: str) -> dict[str, int]:
-    """When each file was written."""
+    """The modification time of each file, in nanoseconds."""
     return {str(path): path.stat().st_mtime_ns for path in folder.rglob(pattern)}
 
 
@@ -44,7 +44,7 @@ def test_checkpoint_loads_and_separates(place: Path) -> None:
     torch.testing.assert_close(sum(stems.values()), torch.from_numpy(mixture), rtol=0, atol=1e-5)
 
 
-def test_every_object_of_the_configuration_is_found(place: Path) -> None:
+def test_old_class_names_are_replaced(place: Path) -> None:
     register_resolvers()
     config = saved(place / "run")
     for group in ("model", "callbacks", "logger"):
@@ -66,7 +66,7 @@ def test_evaluation_reuses_decoded_songs_and_scores(place: Path) -> None:
     assert json.loads(result.read_text())["scores"] == medians
 
 
-def test_training_goes_on(place: Path) -> None:
+def test_training_resumes(place: Path) -> None:
     before = written(place / "cache/tracks", "*.npy")
     run(place, "train", "resume=run", f"data.root={place / 'corpus'}", "epochs=2")
     assert epochs(place / "run") == ["0", "1"]
@@ -75,7 +75,7 @@ def test_training_goes_on(place: Path) -> None:
     assert (place / "run/report.html").is_file()
 
 
-def test_sweep_is_read(place: Path) -> None:
+def test_sweep_is_reported(place: Path) -> None:
     trials = study_in(place / "sweep").trials
     assert [trial.state.name for trial in trials] == ["COMPLETE", "COMPLETE"]
     run(place, "report", "sweep")
@@ -87,5 +87,5 @@ def test_sweep_is_read(place: Path) -> None:
     [("stemsplit.wiener", "wiener"), ("stemsplit.evaluation.bsseval", "bss_eval")],
 )
 def test_old_import_paths(module: str, name: str) -> None:
-    found: Callable[..., Any] = getattr(__import__(module, fromlist=[name]), name)
-    assert found.__name__ == name
+    function: Callable[..., Any] = getattr(__import__(module, fromlist=[name]), name)
+    assert function.__name__ == name

@@ -1,4 +1,4 @@
-"""Every architecture goes the whole way of a training, in this process."""
+"""Train every architecture, in this process."""
 
 import json
 import shutil
@@ -25,9 +25,9 @@ MODELS = sorted(
     if not path.stem.endswith("_matched")
 )
 LARGE = ("band_split", "band_split_large", "hdemucs")
-# What an architecture has of these is made this small.
+# Reduced sizes for networks that have these settings.
 SMALL = {"hidden": 16, "layers": 1, "features": 8, "heads": 2, "mask_hidden": 16, "depth": 5}
-pytestmark = pytest.mark.filterwarnings("ignore")  # Lightning's of itself; a person sees fewer
+pytestmark = pytest.mark.filterwarnings("ignore")  # warnings of Lightning, which commands hide
 
 
 def configuration(
@@ -37,9 +37,9 @@ def configuration(
     run.mkdir(exist_ok=True)
     tiny = ["window=1024", "hop=256", "chunk_seconds=0.5", "chunks_per_track=4"]
     tiny.append(f"logger={logger}")
-    for pictures in ("callbacks.excerpts", "callbacks.layers"):  # they take their time
-        if not any(pictures in word for word in overrides):
-            tiny.append(f"{pictures}=null")
+    for slow in ("callbacks.excerpts", "callbacks.layers"):
+        if not any(slow in word for word in overrides):
+            tiny.append(f"{slow}=null")
     songs = [
         "data=musdb18hq",
         f"data.root={corpus}",
@@ -66,16 +66,14 @@ def is_slow(model: str, targets: str) -> bool:
 @pytest.mark.parametrize(
     ("model", "targets"),
     [
-        # Each large model has a small one. Four stems differ in the network alone, which
-        # test_all_models checks for every model.
+        # Large models have a small variant, which is fast. For four stems, only the network
+        # differs, and test_all_models checks it for every model.
         pytest.param(model, targets, marks=[pytest.mark.slow] * is_slow(model, targets))
         for model in MODELS
         for targets in ("[vocals]", FOUR)
     ],
 )
-def test_fast_dev_run_ends_cleanly(
-    model: str, targets: str, tmp_path: Path, wav_corpus: Path
-) -> None:
+def test_fast_dev_run_succeeds(model: str, targets: str, tmp_path: Path, wav_corpus: Path) -> None:
     overrides = [f"model={model}", f"targets={targets}", "trainer.fast_dev_run=2"]
     train(configuration(tmp_path / "run", tmp_path / "cache", wav_corpus, *overrides))
 
@@ -84,16 +82,16 @@ def test_fast_dev_run_ends_cleanly(
 def test_excerpts_are_separated_by_masks_and_waveforms(
     model: str, tmp_path: Path, wav_corpus: Path
 ) -> None:
-    """By the averaged weights, which are the ones that are scored."""
+    """Excerpts are separated with the averaged weights, which are also validated."""
     overrides = [f"model={model}", "epochs=1", "callbacks=ema", "callbacks.excerpts.seconds=0.5"]
     train(configuration(tmp_path / "run", tmp_path / "cache", wav_corpus, *overrides))
     [excerpt] = read_index(tmp_path / "run/excerpts")
-    [found] = excerpt["stems"]["vocals"]["estimates"]
+    [estimate] = excerpt["stems"]["vocals"]["estimates"]
     place = round(excerpt["start_seconds"] * 44100)
     mixture = samples_of(wav_corpus, excerpt["track"], "mixture")[:, place : place + 22050]
     vocals = samples_of(wav_corpus, excerpt["track"], "vocals")[:, place : place + 22050]
     averaged = stemsplit.load(tmp_path / "run").separate(torch.from_numpy(mixture), 44100)
-    assert found["sdr"] == pytest.approx(sdr(vocals, averaged["vocals"].numpy()), abs=0.01)
+    assert estimate["sdr"] == pytest.approx(sdr(vocals, averaged["vocals"].numpy()), abs=0.01)
 
 
 def samples_of(corpus: Path, track: str, stem: str) -> np.ndarray:
@@ -101,21 +99,19 @@ def samples_of(corpus: Path, track: str, stem: str) -> np.ndarray:
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
-def test_two_trainings_of_one_seed_are_the_same(
-    accumulate: int, tmp_path: Path, wav_corpus: Path
-) -> None:
+def test_same_seed_gives_same_metrics(accumulate: int, tmp_path: Path, wav_corpus: Path) -> None:
     overrides = ["epochs=2", f"trainer.accumulate_grad_batches={accumulate}"]
-    found = []
-    for name in ("one", "two"):
+    metrics = []
+    for name in ("first", "second"):
         run = tmp_path / name
         train(configuration(run, tmp_path / "cache", wav_corpus, *overrides))
-        found.append(rows(run))
-        torch.rand(7)
-    assert found[0] == found[1]
-    assert len(found[0]) > 2
+        metrics.append(rows(run))
+        torch.rand(7)  # other uses of the generator must not matter
+    assert metrics[0] == metrics[1]
+    assert len(metrics[0]) > 2
 
 
-def test_a_resumed_run_asks_before_it_goes_on_with_other_songs(
+def test_resumed_run_rejects_changed_corpus_unless_allowed(
     wav_corpus: Path, tmp_path: Path
 ) -> None:
     corpus, run = tmp_path / "corpus", tmp_path / "run"
@@ -131,15 +127,15 @@ def test_a_resumed_run_asks_before_it_goes_on_with_other_songs(
     train(allowed)
     result = json.loads((run / "result.json").read_text())
     assert result["trained_on"]["songs"] == 1
-    assert result["trained_on"]["songs_changed_at_steps"] == [4]  # 2 songs, 4 excerpts, 2 a batch
-    assert not saved(run).allow_changed_corpus  # it was said for that time
-    allowed.trainer.max_steps = 3  # of at least 4 that it has
+    assert result["trained_on"]["songs_changed_at_steps"] == [4]  # 2 songs × 4 excerpts / batch 2
+    assert not saved(run).allow_changed_corpus  # it holds for one command only
+    allowed.trainer.max_steps = 3  # fewer than the steps already taken
     with pytest.raises(InputError, match=r"is of step \d+ already; say trainer.max_steps= as many"):
         train(allowed)
     assert saved(run).trainer.max_steps == -1
 
 
-def test_one_cycle_lasts_for_the_whole_training(wav_corpus: Path, tmp_path: Path) -> None:
+def test_one_cycle_spans_the_training(wav_corpus: Path, tmp_path: Path) -> None:
     config = configuration(
         tmp_path / "run",
         tmp_path / "cache",
@@ -152,7 +148,7 @@ def test_one_cycle_lasts_for_the_whole_training(wav_corpus: Path, tmp_path: Path
     assert scheduler["total_steps"] == last["global_step"] == scheduler["last_epoch"] > 2
 
 
-def test_ctrl_c_that_lightning_made_an_exit_code_is_an_interrupt_again() -> None:
+def test_ctrl_c_inside_lightning_raises_keyboard_interrupt() -> None:
     def as_lightning_does() -> None:
         try:
             raise KeyboardInterrupt
@@ -165,7 +161,7 @@ def test_ctrl_c_that_lightning_made_an_exit_code_is_an_interrupt_again() -> None
         sys.exit(1)
 
 
-def test_an_interrupted_training_says_how_to_go_on(tmp_path: Path) -> None:
+def test_interrupt_message_names_the_resume_command(tmp_path: Path) -> None:
     config = DictConfig({"resume": None, "run_dir": str(tmp_path / "my run")})
     assert how_to_go_on(config).startswith("interrupted before the first checkpoint")
     (tmp_path / "my run").mkdir()
@@ -174,7 +170,7 @@ def test_an_interrupted_training_says_how_to_go_on(tmp_path: Path) -> None:
     assert how_to_go_on(config) == f"interrupted; go on with: python -m stemsplit.train {quoted}"
 
 
-def test_a_training_that_keeps_no_best_checkpoint_says_that_nothing_is_scored(
+def test_training_without_best_checkpoint_warns_that_nothing_is_scored(
     tmp_path: Path, wav_corpus: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = tmp_path / "run"

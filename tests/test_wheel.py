@@ -1,4 +1,4 @@
-"""The wheel carries all that the commands need, and they start anywhere."""
+"""The wheel contains everything that the commands need outside a checkout."""
 
 import subprocess
 import sys
@@ -12,7 +12,7 @@ CHECKOUT = Path(__file__).parents[1]
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel's content in a folder of its own."""
+    """A folder with the unpacked wheel."""
     folder = tmp_path_factory.mktemp("wheel")
     build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder)]
     subprocess.run([*build, str(CHECKOUT)], check=True, capture_output=True)
@@ -51,13 +51,15 @@ def test_commands_start_outside_the_checkout(
     assert "seed: 0" in ended.stdout or "usage" in ended.stdout
 
 
-def test_conf_is_inside(installed: Path) -> None:
-    carried = {str(path.relative_to(installed / "stemsplit")) for path in installed.rglob("*.yaml")}
+def test_wheel_contains_conf(installed: Path) -> None:
+    in_wheel = {
+        str(path.relative_to(installed / "stemsplit")) for path in installed.rglob("*.yaml")
+    }
     in_checkout = {str(path.relative_to(CHECKOUT)) for path in (CHECKOUT / "conf").rglob("*.yaml")}
-    assert carried == in_checkout
+    assert in_wheel == in_checkout
 
 
-def test_using_a_separator_imports_no_training(installed: Path, tmp_path: Path) -> None:
+def test_separate_imports_no_training_packages(installed: Path, tmp_path: Path) -> None:
     code = (
         "import sys, stemsplit.separate;"
         "heavy = {'lightning', 'hydra', 'omegaconf', 'wandb', 'musdb', 'museval'};"

@@ -1,7 +1,7 @@
-"""What an offline W&B run holds: a reader of its ``run-ID.wandb`` file.
+"""Read the ``run-ID.wandb`` file of an offline W&B run.
 
-The file is a log as LevelDB has it (header, then blocks of 32 KiB, in which records are whole or
-cut in parts), and each record is a protobuf message of `wandb.proto`.
+The file has LevelDB's log format: a header, then blocks of 32 KiB with complete or split records.
+Each record is a protobuf message of `wandb.proto`.
 """
 
 import json
@@ -16,15 +16,15 @@ from typing import Any
 from wandb.proto.wandb_internal_pb2 import Record
 
 HEADER = b":W&B"
-HEADER_LENGTH = 7  # with a magic number and a version
+HEADER_LENGTH = 7  # including a magic number and a version
 BLOCK = 32 * 1024
 PART = struct.Struct("<IHB")  # checksum, length, kind
-WHOLE, FIRST, MIDDLE, LAST = 1, 2, 3, 4
+COMPLETE, FIRST, MIDDLE, LAST = 1, 2, 3, 4
 
 
 @dataclass
 class OfflineRun:
-    """`history` by row, as it was logged; `files` of media and tables, with their names."""
+    """Content of an offline run; `history` has one dictionary per logged row."""
 
     identity: str = ""
     name: str = ""
@@ -42,16 +42,16 @@ class OfflineRun:
 
 
 def offline_runs(folder: Path) -> list[OfflineRun]:
-    """All of a run's folder, in the order in which they were begun, once they are written whole.
+    """Wait until all offline runs of a run folder are complete; return them in order of creation.
 
-    (A process of W&B writes them, which may be some time behind when a run is finished.)
+    A background process of W&B writes the files, and may finish after the run.
     """
     deadline = monotonic() + 20
     while True:
         runs = [read(path) for path in sorted(folder.glob("wandb/offline-run-*/run-*.wandb"))]
         if all(run.exit_code is not None for run in runs):
             return runs
-        assert monotonic() < deadline, f"{folder}: holds a run without its end"
+        assert monotonic() < deadline, f"{folder}: a run is incomplete"
         sleep(0.05)
 
 
@@ -79,15 +79,15 @@ def read(path: Path) -> OfflineRun:
 
 
 def values(items: Any) -> dict[str, Any]:
-    """By name; what has parts of its own (a file, a setting's group) is a dictionary."""
-    found: dict[str, Any] = {}
+    """The values of protobuf items by name, with nested keys as nested dictionaries."""
+    nested: dict[str, Any] = {}
     for item in items:
         *path, name = [item.key] if item.key else list(item.nested_key)
-        inside = found
+        group = nested
         for part in path:
-            inside = inside.setdefault(part, {})
-        inside[name] = json.loads(item.value_json)
-    return found
+            group = group.setdefault(part, {})
+        group[name] = json.loads(item.value_json)
+    return nested
 
 
 def records(content: bytes) -> Iterator[bytes]:
@@ -95,7 +95,7 @@ def records(content: bytes) -> Iterator[bytes]:
     place, parts = HEADER_LENGTH, b""
     while place + PART.size <= len(content):
         left = BLOCK - place % BLOCK
-        if left < PART.size:  # too little for another part
+        if left < PART.size:  # no room for another part
             place += left
             continue
         checksum, length, kind = PART.unpack_from(content, place)
@@ -103,9 +103,9 @@ def records(content: bytes) -> Iterator[bytes]:
         if len(part) < length:  # the rest is not written yet
             return
         assert zlib.crc32(bytes([kind]) + part) == checksum, f"damaged at byte {place}"
-        assert (kind in (WHOLE, FIRST)) == (not parts), f"part {kind} at byte {place}"
+        assert (kind in (COMPLETE, FIRST)) == (not parts), f"part {kind} at byte {place}"
         parts += part
-        if kind in (WHOLE, LAST):
+        if kind in (COMPLETE, LAST):
             yield parts
             parts = b""
         place += PART.size + length

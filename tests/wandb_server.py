@@ -1,7 +1,7 @@
-"""A stand-in for the W&B server: it takes runs and keeps the lines of their histories.
+"""A fake W&B server that accepts runs and keeps their histories.
 
-As a process of its own, ``python wandb_server.py FILE``: FILE gets its port, and it ends when it is
-killed, as a network does.
+``python wandb_server.py FILE`` runs it in a separate process, which can be killed to simulate a
+lost connection. It writes the environment variables for its clients to FILE.
 """
 
 import gzip
@@ -16,22 +16,22 @@ from typing import Any
 USER = {"id": "1", "username": "me", "entity": "me", "flags": "{}", "teams": {"edges": []}}
 
 
-class StandIn(ThreadingHTTPServer):
-    """`histories` by run: what a run page would draw."""
+class FakeServer(ThreadingHTTPServer):
+    """The server; `histories` has the rows of each run."""
 
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Answers)
+        super().__init__(("127.0.0.1", 0), Handler)
         self.histories: dict[str, list[dict[str, Any]]] = {}
 
     @property
     def environment(self) -> dict[str, str]:
-        """For processes that are to find it."""
+        """Environment variables with which a process uses this server."""
         return {
             "WANDB_BASE_URL": f"http://127.0.0.1:{self.server_address[1]}",
             "WANDB_API_KEY": 40 * "a",
         }
 
-    def __enter__(self) -> "StandIn":
+    def __enter__(self) -> "FakeServer":
         Thread(target=self.serve_forever, daemon=True).start()
         return self
 
@@ -40,21 +40,21 @@ class StandIn(ThreadingHTTPServer):
         self.server_close()
 
 
-class Answers(BaseHTTPRequestHandler):
+class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    server: StandIn
+    server: FakeServer
 
     def log_message(self, *message: object) -> None: ...
 
-    def answer(self, found: Any) -> None:
-        content = json.dumps(found).encode()
+    def answer(self, response: Any) -> None:
+        content = json.dumps(response).encode()
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)
 
-    def said(self) -> bytes:
+    def body(self) -> bytes:
         content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         return gzip.decompress(content) if content.startswith(b"\x1f\x8b") else content
 
@@ -62,17 +62,17 @@ class Answers(BaseHTTPRequestHandler):
         self.answer({})
 
     def do_PUT(self) -> None:
-        self.said()
+        self.body()
         self.answer({})
 
     def do_POST(self) -> None:
-        asked = json.loads(self.said())
+        request = json.loads(self.body())
         if self.path.endswith("/file_stream"):
-            self.take_history(self.path.split("/")[-2], asked)
+            self.take_history(self.path.split("/")[-2], request)
             self.answer({"exitcode": None, "limits": {}})
             return
-        query = re.search(r"(?:query|mutation)\s+(\w+)", asked["query"])
-        name = asked.get("variables", {}).get("name")
+        query = re.search(r"(?:query|mutation)\s+(\w+)", request["query"])
+        name = request.get("variables", {}).get("name")
         kind = query[1] if query else ""
         if kind == "RunResumeStatus":
             self.answer({"data": {"model": self.project() | {"bucket": self.run(name)}}})
@@ -89,8 +89,8 @@ class Answers(BaseHTTPRequestHandler):
         else:
             self.answer({"data": {"viewer": USER, "serverInfo": {"features": []}}})
 
-    def take_history(self, name: str, sent: dict[str, Any]) -> None:
-        if lines := (sent.get("files") or {}).get("wandb-history.jsonl"):
+    def take_history(self, name: str, request: dict[str, Any]) -> None:
+        if lines := (request.get("files") or {}).get("wandb-history.jsonl"):
             start, rows = lines["offset"], [json.loads(line) for line in lines["content"]]
             self.server.histories[name][start : start + len(rows)] = rows
 
@@ -98,7 +98,7 @@ class Answers(BaseHTTPRequestHandler):
         return {"id": "1", "name": "project", "entity": {"id": "1", "name": "me"}}
 
     def run(self, name: str) -> dict[str, Any] | None:
-        """As it is; None where there is none."""
+        """The current state of a run, or None if it does not exist."""
         if name not in self.server.histories:
             return None
         history = self.server.histories[name]
@@ -112,6 +112,6 @@ class Answers(BaseHTTPRequestHandler):
 
 
 if __name__ == "__main__":
-    with StandIn() as server:
+    with FakeServer() as server:
         Path(sys.argv[1]).write_text(json.dumps(server.environment))
         sys.stdin.read()

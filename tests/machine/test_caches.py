@@ -1,4 +1,4 @@
-"""Caches go to a temporary folder where a person has no name or no home, and only there."""
+"""Caches are in a temporary folder if, and only if, the user has no writable home."""
 
 import getpass
 import os
@@ -17,7 +17,7 @@ NAMES = ("LOGNAME", "USER", "LNAME", "USERNAME")
 
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
-    """A user with a name and a home, and no variables for caches."""
+    """A user with a name and a home; no cache variables are set."""
     for name in (*NAMES, *FOLDERS, "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(os, "environ", dict(os.environ))
@@ -28,20 +28,20 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPat
 
 
 def homeless(tmp_path: Path) -> Path:
-    """A file is no folder that anybody can write to, root neither."""
+    """Set the home to a file, in which not even root can create files."""
     home = tmp_path / "file"
     home.touch()
     os.environ["HOME"] = str(home)
     return home
 
 
-def test_a_writable_home_changes_nothing(machine: pytest.MonkeyPatch) -> None:
+def test_writable_home_changes_nothing(machine: pytest.MonkeyPatch) -> None:
     before = dict(os.environ)
     use_temporary_caches_without_home()
     assert os.environ == before
 
 
-def test_without_a_home_all_caches_are_in_one_private_folder(
+def test_without_home_all_caches_are_in_a_private_folder(
     machine: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     homeless(tmp_path)
@@ -55,7 +55,7 @@ def test_without_a_home_all_caches_are_in_one_private_folder(
     assert os.environ == first
 
 
-def test_folders_that_are_set_stay(machine: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_cache_variables_that_are_set_are_kept(machine: pytest.MonkeyPatch, tmp_path: Path) -> None:
     homeless(tmp_path)
     os.environ |= {"STEMSPLIT_CACHE": "/corpora", "MPLCONFIGDIR": ""}
     use_temporary_caches_without_home()
@@ -63,9 +63,7 @@ def test_folders_that_are_set_stay(machine: pytest.MonkeyPatch, tmp_path: Path) 
     assert os.environ["MPLCONFIGDIR"].startswith(str(tmp_path / "tmp"))
 
 
-def test_a_folder_that_others_can_write_to_is_not_used(
-    machine: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_folder_writable_by_others_is_not_used(machine: pytest.MonkeyPatch, tmp_path: Path) -> None:
     homeless(tmp_path)
     others = tmp_path / "tmp" / "stemsplit-ada"
     others.mkdir()
@@ -76,7 +74,7 @@ def test_a_folder_that_others_can_write_to_is_not_used(
     assert cache.is_relative_to(tmp_path / "tmp")
 
 
-def test_a_user_id_without_a_name_gets_one(machine: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_user_without_name_is_named_by_id(machine: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def nobody(uid: int) -> Any:
         raise KeyError(f"getpwuid(): uid not found: {uid}")
 

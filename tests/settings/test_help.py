@@ -1,4 +1,4 @@
-"""What the commands print when they are asked for help, and how fast."""
+"""The help texts are correct, and printed without slow imports."""
 
 import re
 import subprocess
@@ -37,7 +37,7 @@ def test_help_imports_nothing_slow(command: str, words: list[str]) -> None:
     assert f"python -m stemsplit.{command}" in ended.stdout
 
 
-def test_help_that_nobody_reads_ends_well() -> None:
+def test_help_succeeds_if_its_output_is_closed() -> None:
     program = HELP_WITHOUT_TORCH.format(command="train", words=["--help"])
     with subprocess.Popen(
         [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -53,7 +53,7 @@ def test_help_fits_eighty_columns(command: str) -> None:
 
 
 @pytest.mark.parametrize("command", CONFIGURED)
-def test_help_names_settings_and_options_that_exist(command: str) -> None:
+def test_help_names_existing_settings_and_options(command: str) -> None:
     configuration.register_resolvers()
     with initialize_config_dir(config_dir=usage.CONF):
         config = compose(command)
@@ -69,7 +69,7 @@ def test_help_names_settings_and_options_that_exist(command: str) -> None:
         assert f"  {group}=" in usage.help_text(command)
 
 
-def test_an_interrupt_during_the_imports_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_interrupt_during_imports_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     usage.shown_in_one_line(KeyboardInterrupt, KeyboardInterrupt(), None)
     assert capsys.readouterr().err == "interrupted\n"
     usage.shown_in_one_line(ValueError, ValueError("no number"), None)

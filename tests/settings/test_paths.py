@@ -1,4 +1,4 @@
-"""Paths on a command line reach the program as they were typed, whatever the name of the file."""
+"""Paths on the command line may contain any characters."""
 
 import os
 from pathlib import Path
@@ -18,7 +18,7 @@ NAMES = [
 
 
 def value(word: str, sweeping: bool = False) -> Any:
-    """What Hydra makes of a word; quoting it again changes nothing."""
+    """The value that Hydra parses from a quoted argument; quoting twice changes nothing."""
     [quoted] = quote_paths([word], sweeping)
     assert quote_paths([quoted], sweeping) == [quoted]
     [override] = OverridesParser.create().parse_overrides([quoted])
@@ -26,7 +26,7 @@ def value(word: str, sweeping: bool = False) -> Any:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_any_name_reaches_the_program(name: str) -> None:
+def test_every_path_is_passed_unchanged(name: str) -> None:
     for setting in sorted(PATHS):
         assert value(f"{setting}={name}") == name
         [quoted] = quote_paths([f"{setting}={name}"])
@@ -37,13 +37,13 @@ def test_any_name_reaches_the_program(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [*NAMES, "null", "[A,B]", "{A: B}", "'q'", " lead", "${x}", "~"])
-def test_a_file_of_exactly_that_name_wins_over_the_grammar(
+def test_existing_file_takes_precedence_over_grammar(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     os.makedirs(name)
-    found = value(f"checkpoint={name}").replace("\\${", "${")  # OmegaConf's escape of a reference
-    assert os.path.samefile(found, name)
+    path = value(f"checkpoint={name}").replace("\\${", "${")  # undo OmegaConf's escaping
+    assert os.path.samefile(path, name)
 
 
 @pytest.mark.parametrize(
@@ -65,16 +65,16 @@ def test_a_file_of_exactly_that_name_wins_over_the_grammar(
         ("epochs=3", 3),
     ],
 )  # fmt: skip
-def test_documented_forms_keep_their_meaning(word: str, expected: Any) -> None:
+def test_lists_mappings_and_references_are_parsed(word: str, expected: Any) -> None:
     assert value(word) == expected
 
 
-def test_a_name_that_stands_twice_is_refused() -> None:
+def test_duplicate_name_is_rejected() -> None:
     with pytest.raises(InputError, match="duplicate name a"):
         quote_paths(["estimates={a: one, b: two, a: three}"])
 
 
-def test_commas_separate_the_jobs_of_a_sweep() -> None:
+def test_commas_separate_jobs_of_a_sweep() -> None:
     words = ["data.root=/日本,'/a b'", "data.cache=choice(a,b)", "-m", "optimizer.lr=1,2"]
     quoted = quote_paths(words, sweeping=True)
     assert quoted == ["data.root='/日本','/a b'", *words[1:]]

@@ -1,4 +1,4 @@
-"""Every setting of conf/ has a declared kind, and a value that it does not allow is one line."""
+"""Every setting of conf/ has a declared type, and invalid values are one-line errors."""
 
 import math
 import re
@@ -17,20 +17,20 @@ from stemsplit.settings.check import check, check_value, settings_of
 from stemsplit.settings.tables import COMMANDS, TRAIN
 
 configuration.register_resolvers()
-NOTHING = [[["nested"]]]  # is allowed nowhere
+INVALID = [[["nested"]]]  # invalid for every setting
 
 
 def composed(command: str, *overrides: str) -> DictConfig:
     with initialize_config_dir(config_dir=CONF):
         config = compose(command, [*overrides, "data=musdb18", "data.root=/songs"])
-    known = {"run_dir": "/run", "name": "model", "corpus": "musdb18"}
-    for key in set(known) & set(config):
-        OmegaConf.update(config, key, known[key])
+    values = {"run_dir": "/run", "name": "model", "corpus": "musdb18"}
+    for key in set(values) & set(config):
+        OmegaConf.update(config, key, values[key])
     return config
 
 
 def settings_in_files() -> Iterator[tuple[str, Any]]:
-    """Every setting that a file of conf/ gives a value, by the name it has in a training."""
+    """The full name and the value of every setting in the files of conf/."""
     for path in sorted(Path(CONF).rglob("*.yaml")):
         text = path.read_text()
         package = ".".join(path.relative_to(CONF).parent.parts)
@@ -57,18 +57,22 @@ SETTINGS = dict(settings_in_files())
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
-def test_every_setting_refuses_a_bad_value(setting: str) -> None:
-    """Of its own kind too: a number is not a word, a flag is not a number, a list is not one."""
+def test_every_setting_rejects_invalid_values(setting: str) -> None:
+    """Also values of similar types: text for a number, a number for a flag, a list for a value."""
     command, name = setting.split(": ")
     default = SETTINGS[setting]
     kinds = COMMANDS[command]
     if default is None and name in ("data", "scheduler"):  # the group is left out
         return
-    if default in ("${loss}", "${optimizer}", "${scheduler}"):  # its settings have their place
+    if default in (
+        "${loss}",
+        "${optimizer}",
+        "${scheduler}",
+    ):  # these groups are checked themselves
         return
     assert name in kinds, f"declare {name} in stemsplit/settings/tables.py"
-    bad: list[Any] = [NOTHING, ""]
-    if name == "trainer.devices":  # a number, a word or a list
+    bad: list[Any] = [INVALID, ""]
+    if name == "trainer.devices":  # allows a number, a word or a list
         bad += [1.5, "many", True]
     elif isinstance(default, bool):
         bad += ["maybe", 7.5, None]
@@ -127,7 +131,7 @@ def test_every_setting_refuses_a_bad_value(setting: str) -> None:
         ("hydra.sweeper.jobs", [1], [0, "x"]),
     ],
 )
-def test_limits_of_a_setting(setting: str, allowed: list[Any], refused: list[Any]) -> None:
+def test_allowed_and_rejected_values(setting: str, allowed: list[Any], refused: list[Any]) -> None:
     for value in allowed:
         check_value(setting, value, TRAIN)
     for value in refused:
@@ -136,20 +140,20 @@ def test_limits_of_a_setting(setting: str, allowed: list[Any], refused: list[Any
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_command_checks_every_setting_of_its_composed_configuration(command: str) -> None:
+def test_command_checks_all_its_settings(command: str) -> None:
     config = composed(command)
     check(config, command)
     names = [name for name, *_ in settings_of(config, COMMANDS[command])]
     assert {"data.root", "seed", "data.augment.gain"} <= set(names)
     for name in ("seed", "data.batch_size", "data.lister", "data.cache", "targets"):
         broken = config.copy()
-        OmegaConf.update(broken, name, NOTHING, merge=False)
+        OmegaConf.update(broken, name, INVALID, merge=False)
         with pytest.raises(InputError, match=": choose "):
             check(broken, command)
 
 
 @pytest.mark.parametrize(
-    ("overrides", "says"),
+    ("overrides", "message"),
     [
         (["+foo=1"], "foo=1: unknown setting"),
         (["+epoch=1"], "epoch=1: unknown setting; did you mean epochs"),
@@ -157,17 +161,17 @@ def test_a_command_checks_every_setting_of_its_composed_configuration(command: s
         (["callbacks.excerpts=false"], "callbacks.excerpts is a group"),
     ],
 )
-def test_names_and_groups(overrides: list[str], says: str) -> None:
-    with pytest.raises(InputError, match=re.escape(says)):
+def test_unknown_names_and_replaced_groups_are_rejected(overrides: list[str], message: str) -> None:
+    with pytest.raises(InputError, match=re.escape(message)):
         check(composed("train", *overrides), "train")
 
 
-def test_what_conf_leaves_open_stays_open() -> None:
-    """Groups can be left out, and given arguments that conf/ does not have."""
+def test_optional_groups_and_additional_arguments_are_accepted() -> None:
+    """Groups can be set to null, and classes can get arguments that conf/ does not declare."""
     overrides = ["~scheduler", "callbacks.excerpts=null", "data.augment=null", "callbacks=ema"]
     check(composed("train", *overrides, "+optimizer.betas=[0.8,0.9]"), "train")
 
 
-def test_a_value_is_shown_as_the_command_line_has_it() -> None:
+def test_error_shows_value_in_command_line_syntax() -> None:
     with pytest.raises(InputError, match=r"^targets=\[null,true,a\]: choose"):
         check_value("targets", [None, True, "a"], TRAIN)

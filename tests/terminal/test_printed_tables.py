@@ -1,4 +1,4 @@
-"""Tables on terminals of any width."""
+"""Print tables on terminals of any width."""
 
 import io
 import re
@@ -10,7 +10,7 @@ from rich.text import Text
 
 from stemsplit.terminal.tables import print_table
 
-FIGURES = ["-12.34", "[-12.9, 104.2]", "1234.5678", "0.0625", "101/101"]
+NUMBERS = ["-12.34", "[-12.9, 104.2]", "1234.5678", "0.0625", "101/101"]
 
 
 def printed(width: int) -> str:
@@ -19,16 +19,16 @@ def printed(width: int) -> str:
     for name in ("SDR", "SDR of the song", "p", "frames"):
         table.add_column(name, justify="right")
     table.add_row(Text("a_system_with_a_long_name"))
-    table.add_row(Text("  accompaniment"), "-12.34\n[dim]\\[-12.9, 104.2][/dim]", *FIGURES[2:])
+    table.add_row(Text("  accompaniment"), "-12.34\n[dim]\\[-12.9, 104.2][/dim]", *NUMBERS[2:])
     console = Console(file=io.StringIO(), width=width)
     print_table(table, console)
     return console.file.getvalue()
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 120])
-def test_no_figure_and_no_name_is_cut(width: int) -> None:
+def test_numbers_and_names_are_not_truncated(width: int) -> None:
     text = printed(width)
-    assert all(figure in text for figure in FIGURES)
+    assert all(number in text for number in NUMBERS)
     assert "…" not in text
     assert all(len(line) <= width for line in text.splitlines())
     words = re.sub(r"\s", "", text)
@@ -36,7 +36,7 @@ def test_no_figure_and_no_name_is_cut(width: int) -> None:
     assert "a_system_with_a" in words
 
 
-def test_a_wide_terminal_has_a_table_and_a_narrow_one_a_list() -> None:
+def test_table_becomes_list_on_narrow_terminal() -> None:
     assert "┃" in printed(80)
     lines = [line.rstrip() for line in printed(40).splitlines()]
     assert lines[1:] == [

@@ -1,4 +1,4 @@
-"""A chain of four layers in a separator, batches for it, and a training of a few steps."""
+"""Fixtures: a separator with a small network, batches for it, and trainers."""
 
 from collections.abc import Callable
 from functools import partial
@@ -23,7 +23,7 @@ FRONT_END = FrontEnd(sample_rate=8000, window=32, hop=8, mel_bands=4, mel_hertz=
 
 
 class Chain(nn.Module):
-    """Four layers in a row; `disturb` maps a layer's name to what is done to its output."""
+    """Four layers in sequence; `disturb` maps names of layers to functions of their outputs."""
 
     views = ("magnitude",)
 
@@ -43,8 +43,10 @@ class Chain(nn.Module):
 
 
 class First(nn.Module):
-    def forward(self, several: tuple[Tensor, Any]) -> Tensor:
-        return several[0]
+    """Select the first item of a tuple."""
+
+    def forward(self, items: tuple[Tensor, Any]) -> Tensor:
+        return items[0]
 
 
 @pytest.fixture
@@ -59,7 +61,7 @@ def module() -> SeparationModule:
 
 
 class Songs(L.LightningDataModule):
-    """Batches of two chunks each, which have songs to their names."""
+    """A data module with batches of two chunks, each from its own song."""
 
     def __init__(self, batches: list[Batch]) -> None:
         super().__init__()
@@ -77,9 +79,9 @@ Spoil = Callable[[int, Tensor], None]
 
 @pytest.fixture
 def songs() -> Callable[..., Songs]:
-    """Songs of `count` batches; `spoil(number, stems)` changes the stems of a batch."""
+    """Function that makes `count` batches; `spoil(number, stems)` modifies the stems of each."""
 
-    def made(count: int, spoil: Spoil = lambda number, stems: None) -> Songs:
+    def make_songs(count: int, spoil: Spoil = lambda number, stems: None) -> Songs:
         batches = []
         for number in range(count):
             generator = torch.Generator().manual_seed(number)
@@ -91,24 +93,26 @@ def songs() -> Callable[..., Songs]:
             )
         return Songs(batches)
 
-    return made
+    return make_songs
 
 
 @pytest.fixture
 def trainer(tmp_path: Path) -> Callable[..., L.Trainer]:
-    def made(*callbacks: L.Callback, **how: Any) -> L.Trainer:
-        how = {
+    """Function that makes a silent trainer on the CPU, by default for one epoch."""
+
+    def make_trainer(*callbacks: L.Callback, **options: Any) -> L.Trainer:
+        options = {
             "logger": False,
             "enable_checkpointing": False,
             "enable_progress_bar": False,
             "max_epochs": 1,
-        } | how
+        } | options
         return L.Trainer(
             default_root_dir=tmp_path,
             accelerator="cpu",
             enable_model_summary=False,
             callbacks=list(callbacks),
-            **how,
+            **options,
         )
 
-    return made
+    return make_trainer

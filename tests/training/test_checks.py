@@ -1,4 +1,4 @@
-"""Settings that cannot train are refused; those that can pass."""
+"""Settings that cannot be trained are rejected; all others pass."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from stemsplit.training.checks import check_mel_bands, check_residual
 
 
 @pytest.mark.parametrize("views", [["mel"], ["magnitude", "mfcc"], ["magnitude"]])
-def test_only_networks_that_read_mel_bands_need_them(views: list[str]) -> None:
+def test_too_many_mel_bands_are_rejected_if_read(views: list[str]) -> None:
     network = {"class": "stemsplit.models.blstm.Blstm", "hidden": 4, "layers": 1, "views": views}
     for bands, fits in ((17, True), (18, False)):
         front_end = {"sample_rate": 8000, "window": 32, "hop": 8, "mel_bands": bands, "mfccs": 4}

@@ -1,4 +1,4 @@
-"""Losses: equal to their formulas, finite on silence, of a whole mixture where so chosen."""
+"""Losses equal their formulas, are finite for silence, and can be mixture-consistent."""
 
 from collections.abc import Callable
 from functools import partial
@@ -58,12 +58,12 @@ def estimate_of(stems: Tensor) -> Estimate:
     return Estimate(lambda: FRONT_END(stems), lambda: stems)
 
 
-def test_every_function_has_its_configuration() -> None:
+def test_every_loss_has_a_configuration() -> None:
     assert sorted(FUNCTIONS) == NAMES
 
 
 @pytest.mark.parametrize("targets", [["vocals"], ["vocals", "drums"]])
-def test_magnitude_mse_is_open_unmixs(targets: list[str]) -> None:
+def test_magnitude_mse_equals_open_unmix(targets: list[str]) -> None:
     torch.manual_seed(0)
     separator = build(
         {"sample_rate": 8000, "window": 256, "hop": 64, "mel_bands": 16, "mfccs": 4},
@@ -84,36 +84,36 @@ def test_magnitude_mse_is_open_unmixs(targets: list[str]) -> None:
             waveform.flatten(0, -2), 256, 64, window=window, return_complex=True
         ).abs()
 
-    # open-unmix multiplies its mask and the mixture's magnitude inside of the model.
+    # open-unmix multiplies the mask with the magnitude of the mixture inside the model.
     mask = separator.network(batch.views)
     output = mask * magnitude(mixture).reshape(3, 1, *mask.shape[2:])
     expected = functional.mse_loss(output, magnitude(stems).reshape_as(output))
     torch.testing.assert_close(loss, expected)
 
 
-def test_l1_is_its_formula() -> None:
+def test_l1_equals_formula() -> None:
     estimates, stems = noise(2, seed=0), noise(2, seed=1)
     expected = np.abs(estimates.numpy() - stems.numpy()).mean()
     assert l1(estimate_of(estimates), batch_of(stems)) == pytest.approx(expected, rel=1e-5)
 
 
 def error_spectrum(estimates: Tensor, stems: Tensor, window: int, hop: int, pad: str) -> np.ndarray:
-    """librosa's spectra of both sides, subtracted."""
-    both = [
-        librosa.stft(side.double().numpy(), n_fft=window, hop_length=hop, pad_mode=pad)
-        for side in (estimates, stems)
+    """The difference of spectra computed by librosa."""
+    spectra = [
+        librosa.stft(signal.double().numpy(), n_fft=window, hop_length=hop, pad_mode=pad)
+        for signal in (estimates, stems)
     ]
-    return both[0] - both[1]
+    return spectra[0] - spectra[1]
 
 
-def test_complex_l1_is_its_formula() -> None:
+def test_complex_l1_equals_formula() -> None:
     estimates, stems = noise(2, seed=0), noise(2, seed=1)
     error = error_spectrum(estimates, stems, 256, 64, pad="reflect")
     expected = (np.abs(error.real).mean() + np.abs(error.imag).mean()) / 2
     assert complex_l1(estimate_of(estimates), batch_of(stems)) == pytest.approx(expected, rel=1e-5)
 
 
-def test_multi_resolution_stft_is_its_formula() -> None:
+def test_multi_resolution_stft_equals_formula() -> None:
     estimates, stems = noise(2, seed=0), noise(2, seed=1)
     expected = 2 * float((estimates - stems).abs().mean()) + sum(
         np.abs(error_spectrum(estimates, stems, window, 32, pad="constant")).mean()
@@ -123,31 +123,31 @@ def test_multi_resolution_stft_is_its_formula() -> None:
     assert loss == pytest.approx(expected, rel=1e-5)
 
 
-def test_multi_resolution_stft_takes_excerpts_shorter_than_a_window() -> None:
+def test_multi_resolution_stft_accepts_excerpts_shorter_than_window() -> None:
     stems = noise(1, seed=0)[..., :100]
     loss = multi_resolution_stft(estimate_of(0 * stems), batch_of(stems), [512], 128, 0.0)
     assert loss > 0
 
 
 @pytest.mark.parametrize(("windows", "hop"), [([], 1), ([256, 64], 65), ([256], 0)])
-def test_windows_that_leave_gaps_are_refused(windows: list[int], hop: int) -> None:
+def test_hop_longer_than_window_is_rejected(windows: list[int], hop: int) -> None:
     stems = noise(1, seed=0)
     with pytest.raises(InputError, match=f"hop {hop}"):
         multi_resolution_stft(estimate_of(stems), batch_of(stems), windows, hop, 1.0)
 
 
 @pytest.mark.parametrize("decibels", [-20, 0, 15, 40])
-def test_si_sdr_is_the_level_of_orthogonal_noise(decibels: float) -> None:
+def test_si_sdr_equals_level_of_orthogonal_noise(decibels: float) -> None:
     time = torch.arange(2000) / 2000 * 2 * torch.pi
     signal, distortion = torch.sin(5 * time), torch.sin(8 * time)  # of equal energy
     stems = signal.expand(3, 1, 2, -1)
     estimates = 0.3 * (stems + 10 ** (-decibels / 20) * distortion)
     loss = si_sdr(estimate_of(estimates), batch_of(stems))
-    # (What is 80 dB below the reference does not count.)
+    # The bound at 80 dB changes the values slightly.
     assert float(loss) == pytest.approx(-decibels, abs=0.01)
 
 
-def test_si_sdr_is_torchmetrics() -> None:
+def test_si_sdr_equals_torchmetrics() -> None:
     stems = noise(2, seed=0)
     estimates = 2 * stems + noise(2, seed=1)
     expected = -scale_invariant_signal_distortion_ratio(estimates.flatten(2), stems.flatten(2))
@@ -156,7 +156,7 @@ def test_si_sdr_is_torchmetrics() -> None:
 
 
 @pytest.mark.parametrize("scale", [0.1, 10.0])
-def test_only_si_sdr_ignores_the_scale(scale: float) -> None:
+def test_only_si_sdr_is_scale_invariant(scale: float) -> None:
     stems = noise(2, seed=0)
     estimates = stems + 0.3 * noise(2, seed=1)
     for name, function in FUNCTIONS.items():
@@ -167,7 +167,7 @@ def test_only_si_sdr_ignores_the_scale(scale: float) -> None:
             assert losses[1] > 1.5 * losses[0], name
 
 
-def test_si_sdr_leaves_silent_stems_out() -> None:
+def test_si_sdr_skips_silent_stems() -> None:
     stems = noise(2, seed=0)
     estimates = stems + 0.3 * noise(2, seed=1)
     alone = si_sdr(estimate_of(estimates[1:, :1]), batch_of(stems[1:, :1]))
@@ -179,7 +179,7 @@ def test_si_sdr_leaves_silent_stems_out() -> None:
 @pytest.mark.parametrize(
     "kind", ["orthogonal", "silent estimate", "silent reference", "both silent"]
 )
-def test_si_sdr_has_finite_gradients_where_nothing_is_found(kind: str) -> None:
+def test_si_sdr_has_finite_gradients_at_its_limits(kind: str) -> None:
     stems, estimates = torch.zeros(2, 1, 1, 2, 64)
     if "reference" not in kind and "both" not in kind:
         stems[..., :32] = 0.1
@@ -192,7 +192,7 @@ def test_si_sdr_has_finite_gradients_where_nothing_is_found(kind: str) -> None:
     assert gradient.isfinite().all()
 
 
-def test_si_sdr_of_a_silent_estimate_is_the_worst() -> None:
+def test_si_sdr_is_worst_for_silent_estimate() -> None:
     stems = noise(1, seed=0)
     silent, wrong = (
         si_sdr(estimate_of(estimates), batch_of(stems)) for estimates in (0 * stems, noise(1, 1))
@@ -201,7 +201,7 @@ def test_si_sdr_of_a_silent_estimate_is_the_worst() -> None:
 
 
 @every_function
-def test_a_perfect_estimate_is_the_best(function: Callable[..., Tensor]) -> None:
+def test_loss_is_lowest_for_perfect_estimate(function: Callable[..., Tensor]) -> None:
     stems = noise(2, seed=0)
     perfect, near = (
         function(estimate_of(estimates), batch_of(stems))
@@ -240,43 +240,44 @@ def total(parts: Tensor) -> Tensor:
     return parts.sum(dim=1)
 
 
-def test_projected_stems_sum_to_the_mixture_and_are_the_nearest() -> None:
+def test_projection_is_orthogonal_and_sums_to_mixture() -> None:
     estimates, stems = noise(4, seed=0), noise(4, seed=1)
     batch = batch_of(stems)
-    found = projected(estimate_of(estimates), batch)
-    torch.testing.assert_close(total(found.waveforms), batch.mixture)
-    torch.testing.assert_close(total(found.spectra), batch.spectrum, atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(found.magnitudes, FRONT_END(found.waveforms).abs())
-    # An orthogonal projection moves stems in the same way, and comes nearer to what sums alike.
-    moved = found.waveforms - estimates
-    torch.testing.assert_close(moved, moved[:, :1].expand_as(moved))
-    assert (found.waveforms - stems).square().sum() < (estimates - stems).square().sum()
+    result = projected(estimate_of(estimates), batch)
+    torch.testing.assert_close(total(result.waveforms), batch.mixture)
+    torch.testing.assert_close(total(result.spectra), batch.spectrum, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(result.magnitudes, FRONT_END(result.waveforms).abs())
+    # An orthogonal projection adds the same signal to each stem, and reduces the distance to all
+    # stems with the same sum.
+    change = result.waveforms - estimates
+    torch.testing.assert_close(change, change[:, :1].expand_as(change))
+    assert (result.waveforms - stems).square().sum() < (estimates - stems).square().sum()
 
 
-def test_with_a_residual_all_stems_sum_to_the_mixture() -> None:
+def test_targets_and_residual_sum_to_mixture() -> None:
     estimates, stems, rest = noise(2, seed=0), noise(2, seed=1), noise(1, seed=2)[:, 0]
     batch = batch_of(stems, rest)
-    found, references = with_residual(estimate_of(estimates), batch)
+    extended, references = with_residual(estimate_of(estimates), batch)
     for waveforms, spectra in [
-        (found.waveforms, found.spectra),
+        (extended.waveforms, extended.spectra),
         (references.stems, references.stem_spectra),
     ]:
         assert waveforms.shape[1] == spectra.shape[1] == 3
         torch.testing.assert_close(total(waveforms), batch.mixture)
         torch.testing.assert_close(total(spectra), batch.spectrum, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(references.stems[:, 2], rest)
-    torch.testing.assert_close(found.waveforms[:, :2], estimates)
-    torch.testing.assert_close(found.magnitudes, FRONT_END(found.waveforms).abs())
+    torch.testing.assert_close(extended.waveforms[:, :2], estimates)
+    torch.testing.assert_close(extended.magnitudes, FRONT_END(extended.waveforms).abs())
 
 
 @every_function
-def test_a_mixture_consistent_loss_is_that_of_all_stems(function: Callable[..., Tensor]) -> None:
+def test_mixture_consistent_loss_includes_residual(function: Callable[..., Tensor]) -> None:
     estimates, stems, rest = noise(2, seed=0), noise(2, seed=1), noise(1, seed=2)
     batch = batch_of(stems, rest[:, 0])
     consistent = Loss(function, mixture_consistent=True, residual="rest")
-    left = batch.mixture - total(estimates)
+    estimated_rest = batch.mixture - total(estimates)
     expected = function(
-        estimate_of(torch.cat([estimates, left[:, None]], dim=1)),
+        estimate_of(torch.cat([estimates, estimated_rest[:, None]], dim=1)),
         batch_of(torch.cat([stems, rest], dim=1)),
     )
     torch.testing.assert_close(consistent(estimate_of(estimates), batch), expected)
@@ -310,7 +311,7 @@ def configured(name: str, *overrides: str) -> SeparationModule:
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("targets", [["vocals"], ["drums", "bass", "other", "vocals"]])
 @pytest.mark.parametrize("mixture_consistent", [True, False])
-def test_steps_make_every_configured_loss_smaller(
+def test_optimiser_steps_decrease_every_loss(
     name: str, targets: list[str], mixture_consistent: bool
 ) -> None:
     module = configured(
@@ -319,7 +320,7 @@ def test_steps_make_every_configured_loss_smaller(
     assert module.loss.mixture_consistent is mixture_consistent
     assert (module.loss.residual is None) == (len(targets) == 4)
     separator = module.separator
-    # Stems that a mask can tell apart: each in a band of its own.
+    # Each stem has its own frequency, so that a mask can separate them.
     time = torch.arange(2000) / 8000
     hertz = torch.tensor([200.0, 700.0, 1500.0, 3000.0])[:, None, None]
     phase = torch.tensor([0.0, 1.0, 2.0])[:, None, None, None] + torch.zeros(1, 1, 2, 1)

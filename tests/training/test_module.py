@@ -1,4 +1,4 @@
-"""The LightningModule: it trains a separator, follows its SDR, and saves what `load` reads."""
+"""The LightningModule trains a separator, logs its SDR, and saves checkpoints for `load`."""
 
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,7 @@ from stemsplit.training.losses import magnitude_mse
 from stemsplit.training.module import SeparationModule, signal_to_distortion
 
 TARGETS = ["vocals", "bass"]
-# Lightning, of itself and of a training that is meant to have no validation.
+# Warnings of Lightning about its own code, and about intentionally missing validation.
 pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec", "ignore:.*no `val_dataloader`")
 
 
@@ -46,8 +46,8 @@ def module(separator: Separator) -> SeparationModule:
 
 
 def batches(separator: Separator, *silent: tuple[int, int], count: int = 2) -> list[Batch]:
-    """Batches of two excerpts; in each, the `(excerpt, stem)` of `silent` are silent."""
-    found = []
+    """Batches of two excerpts; each pair `(excerpt, stem)` in `silent` is silent in all batches."""
+    made = []
     for number in range(count):
         generator = torch.Generator().manual_seed(number)
         stems = 0.1 * torch.randn(2, len(TARGETS), 2, 2000, generator=generator)
@@ -55,27 +55,29 @@ def batches(separator: Separator, *silent: tuple[int, int], count: int = 2) -> l
             stems[excerpt, stem] = 0
         mixture = stems.sum(dim=1) + 0.1 * torch.randn(2, 2, 2000, generator=generator)
         keys = [(0, 2 * number), (0, 2 * number + 1)]
-        found.append(make_batch(separator.front_end, ["magnitude"], mixture, stems, keys))
-    return found
+        made.append(make_batch(separator.front_end, ["magnitude"], mixture, stems, keys))
+    return made
 
 
 def loader(batches: list[Batch]) -> DataLoader[Batch]:
     return DataLoader(batches, batch_size=None)  # type: ignore[arg-type]
 
 
-def trainer(folder: Path, **how: Any) -> L.Trainer:
+def trainer(folder: Path, **options: Any) -> L.Trainer:
     return L.Trainer(
         default_root_dir=folder,
         accelerator="cpu",
         logger=False,
         enable_progress_bar=False,
         enable_model_summary=False,
-        **({"enable_checkpointing": False} | how),
+        **({"enable_checkpointing": False} | options),
     )
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
-def test_it_trains(module: SeparationModule, tmp_path: Path, precision: str) -> None:
+def test_training_updates_weights_and_logs_metrics(
+    module: SeparationModule, tmp_path: Path, precision: str
+) -> None:
     data = loader(batches(module.separator))
     before = [parameter.detach().clone() for parameter in module.parameters()]
     fit = trainer(tmp_path, max_epochs=2, precision=precision, num_sanity_val_steps=1)
@@ -84,11 +86,11 @@ def test_it_trains(module: SeparationModule, tmp_path: Path, precision: str) -> 
     for name in ["train/loss", "validation/loss", "lr", *(f"validation/sdr/{t}" for t in TARGETS)]:
         assert metrics[name].isfinite(), name
     assert not any(map(torch.equal, before, module.parameters()))
-    # The scheduler follows validation/loss; so large a threshold is never met.
+    # No loss improves by the large threshold, so the scheduler lowers the learning rate.
     assert fit.optimizers[0].param_groups[0]["lr"] < 0.01
 
 
-def test_a_resumed_scheduler_has_seen_every_epoch(module: SeparationModule, tmp_path: Path) -> None:
+def test_resumed_scheduler_continues(module: SeparationModule, tmp_path: Path) -> None:
     data = loader(batches(module.separator))
 
     def train(epochs: int, checkpoint: Path | None = None) -> float:
@@ -107,10 +109,10 @@ def test_a_resumed_scheduler_has_seen_every_epoch(module: SeparationModule, tmp_
     uninterrupted = train(4)
     train(2)
     assert train(4, tmp_path / "last.ckpt") == pytest.approx(uninterrupted)
-    assert uninterrupted < 0.01 * 0.1**2  # from the second epoch on, each one lowers it
+    assert uninterrupted < 0.01 * 0.1**2  # every epoch after the first lowers it
 
 
-def test_steps_make_the_loss_smaller(module: SeparationModule, tmp_path: Path) -> None:
+def test_optimiser_steps_decrease_the_loss(module: SeparationModule, tmp_path: Path) -> None:
     module.scheduler = None
     data = loader(batches(module.separator, count=1))
     losses = []
@@ -126,25 +128,25 @@ def decibels(reference: Tensor, estimate: Tensor) -> float:
     return 10 * np.log10(np.sum(signal**2) / np.sum(error**2))
 
 
-def test_signal_to_distortion_is_its_formula() -> None:
+def test_signal_to_distortion_equals_formula() -> None:
     torch.manual_seed(0)
     references, estimates = torch.randn(2, 3, 4, 2, 500)
     expected = [
         [decibels(r, e) for r, e in zip(*pair, strict=True)]
         for pair in zip(references, estimates, strict=True)
     ]
-    found = signal_to_distortion(references, estimates)
-    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-4, atol=1e-4)
+    ratios = signal_to_distortion(references, estimates)
+    np.testing.assert_allclose(ratios.numpy(), expected, rtol=1e-4, atol=1e-4)
 
 
-def test_signal_to_distortion_is_finite_for_silence_and_for_a_perfect_estimate() -> None:
+def test_signal_to_distortion_is_finite() -> None:
     stems = torch.randn(1, 1, 2, 500)
     for references, estimates in [(stems, stems), (0 * stems, stems), (0 * stems, 0 * stems)]:
         assert signal_to_distortion(references, estimates).isfinite().all()
 
 
 @pytest.mark.parametrize("silent", [[], [(0, 0)], [(0, 0), (1, 0)]])
-def test_validation_sdr_is_the_median_over_excerpts_that_sound(
+def test_validation_sdr_is_median_over_audible_excerpts(
     module: SeparationModule, tmp_path: Path, silent: list[tuple[int, int]]
 ) -> None:
     data = batches(module.separator, *silent)
@@ -162,22 +164,20 @@ def test_validation_sdr_is_the_median_over_excerpts_that_sound(
         if not ratios:
             assert f"validation/sdr/{target}" not in metrics
             continue
-        # torch takes the lower one of two middle values.
+        # The median of an even number of values is between the two middle ones.
         middle = sorted(ratios)[(len(ratios) - 1) // 2 : len(ratios) // 2 + 1]
-        found = metrics[f"validation/sdr/{target}"]
-        assert middle[0] - 1e-3 <= found <= middle[-1] + 1e-3
+        median = metrics[f"validation/sdr/{target}"]
+        assert middle[0] - 1e-3 <= median <= middle[-1] + 1e-3
 
 
-def test_a_validation_does_not_remember_the_one_before(
-    module: SeparationModule, tmp_path: Path
-) -> None:
+def test_validations_are_independent(module: SeparationModule, tmp_path: Path) -> None:
     data = batches(module.separator)
     alone = trainer(tmp_path).validate(module, loader(data[:1]), verbose=False)
     trainer(tmp_path).validate(module, loader(data[1:]), verbose=False)
     assert trainer(tmp_path).validate(module, loader(data[:1]), verbose=False) == alone
 
 
-def test_its_checkpoint_is_plain_and_loads(module: SeparationModule, tmp_path: Path) -> None:
+def test_checkpoint_is_plain_data_and_loads(module: SeparationModule, tmp_path: Path) -> None:
     data = loader(batches(module.separator))
     fit = trainer(tmp_path, max_epochs=1, plugins=[AtomicCheckpointIO()])
     fit.fit(module, data, data)
@@ -197,7 +197,7 @@ def test_its_checkpoint_is_plain_and_loads(module: SeparationModule, tmp_path: P
     assert resumed.global_step == 4
 
 
-def test_separator_that_cannot_be_saved_is_refused_before_training(
+def test_separator_without_description_is_rejected_before_training(
     module: SeparationModule, tmp_path: Path
 ) -> None:
     module.separator.network_description = None

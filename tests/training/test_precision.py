@@ -1,4 +1,4 @@
-"""The number formats that a machine can train in."""
+"""The precision of a training fits the machine."""
 
 import os
 import subprocess
@@ -12,7 +12,7 @@ from stemsplit.errors import InputError
 from stemsplit.training import precision
 from stemsplit.training.precision import check_precision, default_precision
 
-ASK_FOR_THE_DEFAULT = (
+PRINT_DEFAULT = (
     "from stemsplit.training.precision import default_precision, cpu_runs_lstm_in_bfloat16 as runs;"
     "print(default_precision(on_gpu=False, on_cpu=True), runs())"
 )
@@ -22,9 +22,9 @@ def lacks_bfloat16(monkeypatch: pytest.MonkeyPatch, lacks: bool = True) -> None:
     monkeypatch.setattr(precision, "cpu_runs_lstm_in_bfloat16", lambda: not lacks)
 
 
-def test_float32_is_the_default_where_onednn_lacks_avx512() -> None:
+def test_float32_is_default_without_avx512() -> None:
     environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
-    command = [sys.executable, "-c", ASK_FOR_THE_DEFAULT]
+    command = [sys.executable, "-c", PRINT_DEFAULT]
     printed = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert printed.stdout.split()[0] == "32-true", printed.stderr
     if torch.backends.mkldnn.is_available() and os.uname().machine == "x86_64":
@@ -33,7 +33,7 @@ def test_float32_is_the_default_where_onednn_lacks_avx512() -> None:
 
 @pytest.mark.parametrize("lacks", [True, False])
 @pytest.mark.parametrize("instructions", [True, False])
-def test_bfloat16_is_the_default_only_where_it_is_fast_and_complete(
+def test_bfloat16_is_default_if_fast_and_supported(
     lacks: bool, instructions: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: instructions)
@@ -44,7 +44,9 @@ def test_bfloat16_is_the_default_only_where_it_is_fast_and_complete(
 
 
 @pytest.mark.parametrize("name", ["bf16-mixed", "bf16", "16-mixed", "16"])
-def test_a_missing_lstm_is_refused_by_name(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_half_precision_is_rejected_if_lstm_is_unsupported(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     lacks_bfloat16(monkeypatch)
     for recurrent in (nn.LSTM(2, 2), nn.Sequential(nn.Linear(2, 2), nn.GRU(2, 2))):
         with pytest.raises(InputError, match=rf"trainer\.precision={name}: .*32-true"):
@@ -56,7 +58,7 @@ def test_a_missing_lstm_is_refused_by_name(name: str, monkeypatch: pytest.Monkey
     check_precision(name, nn.LSTM(2, 2), on_cpu=True)
 
 
-def test_the_try_draws_no_random_numbers() -> None:
+def test_check_draws_no_random_numbers() -> None:
     torch.manual_seed(0)
     expected = torch.rand(3)
     torch.manual_seed(0)

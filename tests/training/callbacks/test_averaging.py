@@ -1,4 +1,4 @@
-"""The average of the weights: what is validated is what is kept, and what `load` gives."""
+"""Averaged weights are validated, saved, and loaded by `load`."""
 
 from functools import partial
 from pathlib import Path
@@ -48,13 +48,15 @@ def batches(module: SeparationModule, count: int) -> DataLoader[Batch]:
 
 
 class RawWeights(L.Callback):
-    """What the optimiser left, before the average takes its place."""
+    """Records the weights of the optimiser, before they are replaced by the average."""
 
     def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         self.weights = [weight.detach().clone() for weight in module.parameters()]
 
 
-def test_what_is_validated_is_saved_and_loaded(module: SeparationModule, tmp_path: Path) -> None:
+def test_averaged_weights_are_validated_saved_and_loaded(
+    module: SeparationModule, tmp_path: Path
+) -> None:
     before = [weight.detach().clone() for weight in module.parameters()]
     validation = batches(module, 1)
     raw = RawWeights()
@@ -78,20 +80,21 @@ def test_what_is_validated_is_saved_and_loaded(module: SeparationModule, tmp_pat
     for batch in validation:
         again = magnitude_mse(saved.estimate(batch), batch)
     torch.testing.assert_close(again, validated, rtol=1e-5, atol=0)
-    # At the end the module itself holds them.
-    for kept, held in zip(saved.parameters(), module.parameters(), strict=True):
-        assert torch.equal(kept, held)
+    # After the training, the module has the averaged weights.
+    for expected, weight in zip(saved.parameters(), module.parameters(), strict=True):
+        assert torch.equal(expected, weight)
 
-    # Near the raw weights and not at them, and not at those the training started from.
-    def distance(one: list[torch.Tensor], other: list[torch.Tensor]) -> float:
-        return sum((a - b).square().sum().item() for a, b in zip(one, other, strict=True)) ** 0.5
+    # The average is close to the final weights, but not equal, and far from the initial weights.
+    def distance(first: list[torch.Tensor], second: list[torch.Tensor]) -> float:
+        pairs = zip(first, second, strict=True)
+        return sum((a - b).square().sum().item() for a, b in pairs) ** 0.5
 
     averaged = [weight.detach() for weight in saved.parameters()]
     assert 0 < distance(averaged, raw.weights) < 0.5 * distance(before, raw.weights)
 
 
 @pytest.mark.parametrize("decay", [0.5, 0.999])
-def test_the_decay_warms_up(module: SeparationModule, decay: float, tmp_path: Path) -> None:
+def test_decay_warms_up(module: SeparationModule, decay: float, tmp_path: Path) -> None:
     trainer = L.Trainer(
         accelerator="cpu",
         logger=False,
@@ -103,13 +106,13 @@ def test_the_decay_warms_up(module: SeparationModule, decay: float, tmp_path: Pa
     history: list[torch.Tensor] = []
 
     class Remember(L.Callback):
-        def on_train_batch_end(self, *what: object) -> None:
+        def on_train_batch_end(self, *arguments: object) -> None:
             history.append(module.separator.network.output_mean.detach().clone())
 
     trainer.callbacks += [MovingAverage(decay=decay), Remember()]
     trainer.fit(module, batches(module, 12))
     expected = history[0]
     for number, weight in enumerate(history[1:], start=1):
-        kept = min(decay, (1 + number) / (10 + number))
-        expected = kept * expected + (1 - kept) * weight
+        current_decay = min(decay, (1 + number) / (10 + number))
+        expected = current_decay * expected + (1 - current_decay) * weight
     torch.testing.assert_close(module.separator.network.output_mean.detach(), expected)

@@ -1,4 +1,4 @@
-"""Excerpts of validation songs: the same ones, heard and seen, and not too many of them."""
+"""Excerpts of validation songs are saved as audio and images for a limited number of epochs."""
 
 from pathlib import Path
 from unittest.mock import Mock
@@ -23,7 +23,7 @@ RATE = 8000
 
 @pytest.fixture
 def tracks(tmp_path: Path) -> list[StoredTrack]:
-    """Three mono songs of 4 s; the vocals of the second are the loudest, in its third second."""
+    """Three mono songs of 4 s; the loudest vocals are in the third second of the second song."""
     tracks = []
     for number, level in enumerate((0.1, 0.4, 0.0)):
         random = np.random.default_rng(number)
@@ -38,8 +38,8 @@ def tracks(tmp_path: Path) -> list[StoredTrack]:
     return tracks
 
 
-class Shown:
-    """A logger that remembers what it was shown."""
+class ExcerptLogger:
+    """A logger that records the excerpts it gets."""
 
     def __init__(self) -> None:
         self.shown: list[tuple[int, int]] = []
@@ -54,11 +54,12 @@ class Shown:
 
 
 def trainer_at(
-    epoch: int, tracks: list[StoredTrack], epochs: int = 1000, **facts: object
+    epoch: int, tracks: list[StoredTrack], epochs: int = 1000, **attributes: object
 ) -> L.Trainer:
+    """A mock trainer in a validation of two batches at `epoch`."""
     corpus = Mock(spec=Corpus, sample_rate=RATE, tracks=lambda subset: tracks)
     data = Mock(spec=StemDataModule, corpus=corpus)
-    known = {
+    defaults = {
         "num_val_batches": [2],
         "sanity_checking": False,
         "is_global_zero": True,
@@ -68,7 +69,7 @@ def trainer_at(
         "datamodule": data,
         "loggers": [],
     }
-    return Mock(spec=L.Trainer, **(known | facts))
+    return Mock(spec=L.Trainer, **(defaults | attributes))
 
 
 def validated(callback: Excerpts, trainer: L.Trainer, module: SeparationModule) -> None:
@@ -78,32 +79,32 @@ def validated(callback: Excerpts, trainer: L.Trainer, module: SeparationModule) 
 
 def epochs_of(folder: Path) -> list[int]:
     [first, *_] = read_index(folder / "excerpts")
-    return [one["epoch"] for one in first["stems"]["vocals"]["estimates"]]
+    return [estimate["epoch"] for estimate in first["stems"]["vocals"]["estimates"]]
 
 
-def test_the_loudest_place_is_found(tracks: list[StoredTrack]) -> None:
+def test_loudest_position_is_found(tracks: list[StoredTrack]) -> None:
     energy, start = loudest(tracks[1], "vocals", RATE)
     assert start == pytest.approx(2 * RATE, abs=RATE / 10)
     assert energy > loudest(tracks[0], "vocals", RATE)[0]
     assert loudest(tracks[1], "vocals", 9 * RATE)[1] == 0  # longer than the song
 
 
-def test_excerpts_are_sounds_pictures_and_figures(
+def test_excerpts_have_audio_images_and_sdr(
     tracks: list[StoredTrack], module: SeparationModule, tmp_path: Path
 ) -> None:
     callback = Excerpts(str(tmp_path), every=2, count=2, seconds=1.0)
-    shown = Shown()
+    logger = ExcerptLogger()
     before = torch.random.get_rng_state(), module.training
     for epoch in range(4):
-        validated(callback, trainer_at(epoch, tracks, epochs=4, loggers=[shown]), module)
+        validated(callback, trainer_at(epoch, tracks, epochs=4, loggers=[logger]), module)
     assert (torch.random.get_rng_state() == before[0]).all()
     assert module.training == before[1]
-    assert shown.shown == [(number, epoch) for epoch in (0, 2, 3) for number in range(2)]
+    assert logger.shown == [(number, epoch) for epoch in (0, 2, 3) for number in range(2)]
     index = read_index(tmp_path / "excerpts")
     assert [excerpt["track"] for excerpt in index] == ["song 1", "song 0"]
     assert index[0]["start_seconds"] == pytest.approx(2.0, abs=0.1)
     vocals = index[0]["stems"]["vocals"]
-    assert [(one["epoch"], one["step"]) for one in vocals["estimates"]] == [
+    assert [(entry["epoch"], entry["step"]) for entry in vocals["estimates"]] == [
         (0, 9),
         (2, 29),
         (3, 39),
@@ -117,22 +118,22 @@ def test_excerpts_are_sounds_pictures_and_figures(
     vocals, mixed = (x[:, 2 * RATE : 3 * RATE] for x in (tracks[1].read("vocals"), mixture))
     expected = 10 * np.log10((vocals**2).sum() / ((mixed - vocals) ** 2).sum())
     assert last["sdr_mixture"] == pytest.approx(expected, abs=1.0)
-    # Of the song without vocals there would be no SDR.
+    # A song without vocals has no SDR.
     silent = Excerpts(str(tmp_path / "silent"), count=1, seconds=1.0)
     validated(silent, trainer_at(0, tracks[2:]), module)
-    [found] = read_index(tmp_path / "silent/excerpts")[0]["stems"]["vocals"]["estimates"]
-    assert found["sdr"] is None
+    [estimate] = read_index(tmp_path / "silent/excerpts")[0]["stems"]["vocals"]["estimates"]
+    assert estimate["sdr"] is None
 
 
-def test_a_resumed_training_goes_on_with_its_index(
+def test_resumed_training_extends_the_index(
     tracks: list[StoredTrack], module: SeparationModule, tmp_path: Path
 ) -> None:
-    for epochs in (range(3), range(1, 4)):  # epochs 1 and 2 are taken again
+    for epochs in (range(3), range(1, 4)):  # epochs 1 and 2 are repeated
         callback = Excerpts(str(tmp_path), every=1, count=1, seconds=0.5)
         for epoch in epochs:
             validated(callback, trainer_at(epoch, tracks), module)
     assert epochs_of(tmp_path) == [0, 1, 2, 3]
-    # Other excerpts begin a list of their own, and a damaged list counts as none.
+    # Other excerpts start a new index, and a damaged index is ignored.
     validated(Excerpts(str(tmp_path), 1, 1, 0.25), trainer_at(5, tracks), module)
     assert epochs_of(tmp_path) == [5]
     (tmp_path / "excerpts/index.json").write_text("{")
@@ -141,7 +142,7 @@ def test_a_resumed_training_goes_on_with_its_index(
     assert len(list((tmp_path / "excerpts").rglob("*epoch*"))) == 2
 
 
-def test_a_long_training_keeps_some_twenty_epochs(
+def test_long_training_keeps_a_limited_number_of_epochs(
     tracks: list[StoredTrack],
     module: SeparationModule,
     tmp_path: Path,
@@ -161,24 +162,24 @@ def test_a_long_training_keeps_some_twenty_epochs(
     assert len(list((tmp_path / "excerpts").rglob("*epoch*.mp3"))) == len(kept)
 
 
-def test_a_training_that_is_seldom_validated_has_excerpts_too(
+def test_excerpts_follow_rare_validations(
     tracks: list[StoredTrack], module: SeparationModule, tmp_path: Path
 ) -> None:
-    for epoch in range(1, 12, 2):  # no multiple of 4 is validated
+    for epoch in range(1, 12, 2):  # multiples of 4 are not validated
         callback = Excerpts(str(tmp_path), every=4, count=1, seconds=0.25)
         validated(callback, trainer_at(epoch, tracks), module)
     assert epochs_of(tmp_path) == [1, 5, 9]
 
 
-@pytest.mark.parametrize("facts", [{"sanity_checking": True}, {"is_global_zero": False}])
-def test_only_the_first_process_shows_and_no_check(
-    facts: dict, tracks: list[StoredTrack], module: SeparationModule, tmp_path: Path
+@pytest.mark.parametrize("attributes", [{"sanity_checking": True}, {"is_global_zero": False}])
+def test_other_processes_and_sanity_check_write_no_excerpts(
+    attributes: dict, tracks: list[StoredTrack], module: SeparationModule, tmp_path: Path
 ) -> None:
-    validated(Excerpts(str(tmp_path)), trainer_at(0, tracks, **facts), module)
+    validated(Excerpts(str(tmp_path)), trainer_at(0, tracks, **attributes), module)
     assert not (tmp_path / "excerpts").exists()
 
 
-@pytest.mark.parametrize("wrong", [{"every": 0}, {"count": 0}, {"seconds": 0.0}])
-def test_settings_that_mean_nothing(wrong: dict) -> None:
+@pytest.mark.parametrize("setting", [{"every": 0}, {"count": 0}, {"seconds": 0.0}])
+def test_invalid_settings_are_rejected(setting: dict) -> None:
     with pytest.raises(InputError, match="must be positive"):
-        Excerpts("run", **wrong)
+        Excerpts("run", **setting)

@@ -31,7 +31,7 @@ def failure(fit: Any, module: SeparationModule, data: Any) -> str:
 
 @pytest.mark.parametrize("planted", [math.nan, math.inf])
 @pytest.mark.parametrize(("stem", "part"), [(0, "stems"), (1, "mixture")])
-def test_a_spoilt_song_is_named(
+def test_error_names_song_with_non_finite_samples(
     module: SeparationModule, songs: Any, trainer: Any, planted: float, stem: int, part: str
 ) -> None:
     def spoil(number: int, stems: Tensor) -> None:
@@ -56,7 +56,7 @@ def test_a_spoilt_song_is_named(
         ("middle", "the first non-finite value is in the input of last (Linear)"),
     ],
 )
-def test_the_module_where_a_loss_breaks_is_named(
+def test_error_names_first_layer_with_non_finite_input(
     module: SeparationModule,
     songs: Any,
     trainer: Any,
@@ -75,7 +75,7 @@ def test_the_module_where_a_loss_breaks_is_named(
     assert "optimizer.lr" in message
 
 
-def test_a_layer_whose_output_breaks_is_named(
+def test_error_names_first_layer_with_non_finite_output(
     module: SeparationModule, songs: Any, trainer: Any
 ) -> None:
     network: Any = network_of(module)
@@ -84,7 +84,7 @@ def test_a_layer_whose_output_breaks_is_named(
     assert "the first non-finite value is in the output of middle.2 (Linear)" in message
 
 
-def test_weights_that_are_not_finite_are_named(
+def test_error_names_layer_with_non_finite_weights(
     module: SeparationModule, songs: Any, trainer: Any
 ) -> None:
     network: Any = network_of(module)
@@ -93,7 +93,7 @@ def test_weights_that_are_not_finite_are_named(
         trainer(StopWhenNotFinite()).fit(module, songs(1))
 
 
-def test_a_loss_that_breaks_by_itself_is_not_laid_upon_the_network(
+def test_error_names_non_finite_loss_function(
     module: SeparationModule, songs: Any, trainer: Any
 ) -> None:
     module.loss = lambda estimate, batch: estimate.magnitudes.sum() / 0
@@ -121,7 +121,7 @@ class BreaksBackwards:
         ("last", "last (Linear)"),
     ],
 )
-def test_the_layer_where_a_gradient_breaks_is_named(
+def test_error_names_layer_with_non_finite_gradient(
     module: SeparationModule, songs: Any, trainer: Any, disturbed: str, named: str
 ) -> None:
     network: Any = network_of(module)
@@ -132,7 +132,7 @@ def test_the_layer_where_a_gradient_breaks_is_named(
     assert "in song 2 at 2.5 s | song 3 at 3.5 s;" in message
 
 
-def test_all_batches_of_an_accumulated_gradient_are_named(
+def test_error_names_all_accumulated_batches(
     module: SeparationModule, songs: Any, trainer: Any
 ) -> None:
     network: Any = network_of(module)
@@ -144,7 +144,7 @@ def test_all_batches_of_an_accumulated_gradient_are_named(
 
 
 @pytest.mark.parametrize("spoilt", [False, True])
-def test_the_last_good_checkpoint_is_named(
+def test_error_names_last_good_checkpoint(
     module: SeparationModule, songs: Any, trainer: Any, tmp_path: Path, spoilt: bool
 ) -> None:
     last = RunCheckpoint(dirpath=tmp_path, filename="last", every_n_epochs=1)
@@ -167,7 +167,7 @@ def test_the_last_good_checkpoint_is_named(
     assert (good in message) != spoilt
 
 
-def test_without_a_data_module_the_keys_are_named(
+def test_error_names_keys_without_data_module(
     module: SeparationModule, songs: Any, trainer: Any
 ) -> None:
     data = songs(1, lambda number, stems: stems.fill_(math.nan)).train_dataloader()
@@ -175,7 +175,7 @@ def test_without_a_data_module_the_keys_are_named(
     assert "in chunk (0, 0) | chunk (0, 1);" in message
 
 
-def test_with_loss_scaling_only_the_loss_counts(
+def test_loss_scaling_allows_infinite_gradients(
     module: SeparationModule, songs: Any, trainer: Any
 ) -> None:
     network: Any = network_of(module)
@@ -192,7 +192,7 @@ def test_with_loss_scaling_only_the_loss_counts(
     assert "the loss is nan" in failure(fit(), module, spoilt)
 
 
-def test_a_compiled_network_is_looked_into(
+def test_error_names_layer_of_compiled_network(
     module: SeparationModule, songs: Any, trainer: Any
 ) -> None:
     network: Any = network_of(module)

@@ -1,4 +1,4 @@
-"""Progress of a training in a terminal and in a pipe, in any encoding."""
+"""Progress of a training is shown in a terminal and in a pipe, with any encoding."""
 
 import io
 import os
@@ -21,15 +21,15 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec", "ignore:.*does not 
 def output(
     module: SeparationModule, songs: Any, trainer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., str]:
-    """What a training of two epochs of three steps prints, validation included."""
+    """Function that trains two epochs of three steps with validation, and returns the output."""
 
-    def printed(stream: Any = None, **how: Any) -> str:
+    def printed(stream: Any = None, **options: Any) -> str:
         stream = stream or io.StringIO()
         data = songs(3)
         data.val_dataloader = data.train_dataloader
         monkeypatch.setattr(sys, "stdout", stream)
-        how = {"enable_progress_bar": True, "max_epochs": 2, "num_sanity_val_steps": 1} | how
-        trainer(Progress(), **how).fit(module, data)
+        defaults = {"enable_progress_bar": True, "max_epochs": 2, "num_sanity_val_steps": 1}
+        trainer(Progress(), **(defaults | options)).fit(module, data)
         monkeypatch.undo()
         stream.flush()
         return stream.getvalue() if isinstance(stream, io.StringIO) else ""
@@ -37,7 +37,7 @@ def output(
     return printed
 
 
-def test_without_a_terminal_each_epoch_is_one_plain_line(output: Any) -> None:
+def test_each_epoch_is_one_line_without_a_terminal(output: Any) -> None:
     lines = output().splitlines()
     assert len(lines) == 2
     for number, line in enumerate(lines, 1):
@@ -47,7 +47,7 @@ def test_without_a_terminal_each_epoch_is_one_plain_line(output: Any) -> None:
         assert re.fullmatch(rf"epoch {number}/2, took 0:0\d, {figures}", line)
 
 
-def test_without_a_terminal_long_epochs_print_steps(
+def test_long_epochs_print_steps_without_a_terminal(
     output: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(progress, "PRINTED_SECONDS", 0)
@@ -61,7 +61,7 @@ def test_without_a_terminal_long_epochs_print_steps(
 
 
 @pytest.mark.parametrize(("columns", "lines"), [(80, 1), (40, 2)])
-def test_in_a_terminal_the_status_fits(
+def test_status_fits_the_terminal(
     columns: int, lines: int, output: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(progress, "REDRAWN_SECONDS", 0)
@@ -81,19 +81,19 @@ def test_in_a_terminal_the_status_fits(
     written = [str(text).splitlines() for text in shown]
     assert max(map(len, written)) == lines
     assert max(len(line) for status in written for line in status) <= columns
-    between = r"(?:  |\n)"  # lines end between figures, not between a figure and its name
+    separator = r"(?:  |\n)"  # lines break between metrics, not between a name and its value
     parts = ["epoch 2/2", "step 2/3", "0:00 left", r"loss \d\S*", r"SDR -?\d+\.\d\d dB"]
-    assert [text for text in shown if re.fullmatch(between.join(parts), str(text))]
+    assert [text for text in shown if re.fullmatch(separator.join(parts), str(text))]
 
 
-def test_an_encoding_that_lacks_characters_does_not_end_a_training(output: Any) -> None:
+def test_training_continues_if_encoding_lacks_characters(output: Any) -> None:
     written = io.BytesIO()
     stream = io.TextIOWrapper(written, encoding="cp932")
     output(stream)
     assert written.getvalue().decode("cp932").count("\n") == 2
 
 
-def test_a_reader_that_has_gone_does_not_end_a_training(output: Any) -> None:
+def test_training_continues_if_output_is_closed(output: Any) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     with open(writer, "w") as stream:
@@ -103,5 +103,5 @@ def test_a_reader_that_has_gone_does_not_end_a_training(output: Any) -> None:
 @pytest.mark.parametrize(
     ("seconds", "text"), [(0.4, "0:00"), (59.6, "1:00"), (3599, "59:59"), (3661, "1:01:01")]
 )
-def test_durations(seconds: float, text: str) -> None:
+def test_duration_format(seconds: float, text: str) -> None:
     assert duration(seconds) == text

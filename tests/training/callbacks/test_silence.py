@@ -20,46 +20,46 @@ def silent(*numbers: int) -> Callable[[int, Tensor], None]:
     def spoil(number: int, stems: Tensor) -> None:
         if number in numbers:
             stems.zero_()
-        stems[0].zero_()  # one silent chunk of a batch is nothing special
+        stems[0].zero_()  # a single silent chunk in a batch is not reported
 
     return spoil
 
 
-def said(caplog: pytest.LogCaptureFixture) -> list[str]:
+def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.name.startswith("stemsplit")]
 
 
-def test_silent_batches_are_named_once_and_counted(
+def test_silent_batches_are_reported_once_and_counted(
     module: SeparationModule, songs: Any, trainer: Any, tmp_path: Path, caplog: Any
 ) -> None:
     logger = MetricsCsv(str(tmp_path))
     trainer(ReportSilence(), logger=[logger], max_epochs=2).fit(module, songs(4, silent(1, 3)))
     assert [row["train/silent_batches"] for row in logger.rows] == ["2.0", "2.0"]
-    (line,) = said(caplog)
+    (line,) = warnings_of(caplog)
     assert line.startswith("epoch 0, batch 1: the mixture is silent in song 2 at 2.5 s | song")
 
 
-def test_a_loss_of_zero_is_reported(
+def test_zero_loss_is_reported(
     module: SeparationModule, songs: Any, trainer: Any, tmp_path: Path, caplog: Any
 ) -> None:
     module.loss = lambda estimate, batch: 0 * estimate.magnitudes.sum()
     logger = MetricsCsv(str(tmp_path))
     trainer(ReportSilence(), logger=[logger]).fit(module, songs(3))
     assert logger.rows[-1]["train/silent_batches"] == "3.0"
-    (line,) = said(caplog)
+    (line,) = warnings_of(caplog)
     assert line.startswith("epoch 0, batch 0: the loss is exactly zero in song 0 at 0.5 s | song 1")
 
 
-def test_nothing_is_said_of_what_sounds(
+def test_audible_batches_are_not_reported(
     module: SeparationModule, songs: Any, trainer: Any, tmp_path: Path, caplog: Any
 ) -> None:
     logger = MetricsCsv(str(tmp_path))
     trainer(ReportSilence(), logger=[logger]).fit(module, songs(2, silent()))
     assert logger.rows[-1]["train/silent_batches"] == "0.0"
-    assert not said(caplog)
+    assert not warnings_of(caplog)
 
 
-def test_an_epochs_count_goes_on_where_it_was_interrupted(
+def test_resumed_epoch_keeps_its_count(
     module: SeparationModule, songs: Any, trainer: Any, tmp_path: Path, caplog: Any
 ) -> None:
     last = RunCheckpoint(dirpath=tmp_path, filename="last", every_n_train_steps=2)
@@ -72,4 +72,4 @@ def test_an_epochs_count_goes_on_where_it_was_interrupted(
     logger = MetricsCsv(str(tmp_path))
     trainer(callback, logger=[logger]).fit(module, songs(4, silent(1, 3)))
     assert logger.rows[-1]["train/silent_batches"] == "3.0"
-    assert len(said(caplog)) == 1
+    assert len(warnings_of(caplog)) == 1

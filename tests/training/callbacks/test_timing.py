@@ -1,4 +1,4 @@
-"""Seconds per step, and those of them that wait for data."""
+"""The time of a step and its wait for data are measured."""
 
 import time
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from stemsplit.training.callbacks.timing import Timing
 from stemsplit.training.module import SeparationModule
 
 
-class Kept(Logger):
+class MemoryLogger(Logger):
     def __init__(self) -> None:
         super().__init__()
         self.metrics: list[dict[str, float]] = []
@@ -24,7 +24,7 @@ class Kept(Logger):
         self.metrics.append(metrics)
 
 
-def test_steps_and_waits_are_means_over_an_epoch(
+def test_step_and_wait_times_are_epoch_means(
     songs: Callable, trainer: Callable[..., L.Trainer], module: SeparationModule
 ) -> None:
     class Slow(L.Callback):
@@ -32,10 +32,10 @@ def test_steps_and_waits_are_means_over_an_epoch(
             time.sleep(0.03)
 
     data = songs(4)
-    real = data.train_dataloader
+    make_loader = data.train_dataloader
 
-    def read() -> object:
-        for batch in real():
+    def slow_batches() -> object:
+        for batch in make_loader():
             time.sleep(0.02)
             yield batch
 
@@ -43,35 +43,36 @@ def test_steps_and_waits_are_means_over_an_epoch(
         data.arrived = time.perf_counter()
         return batch
 
-    data.train_dataloader = lambda: list_of(read)
+    data.train_dataloader = lambda: Repeatable(slow_batches)
     data.on_before_batch_transfer = arrived
-    logger = Kept()
+    logger = MemoryLogger()
     trainer(Timing(), Slow(), logger=logger, max_epochs=2).fit(module, data)
-    found = [one for one in logger.metrics if "time/step_seconds" in one]
-    assert len(found) == 2
-    for one in found:
-        assert 0.05 <= one["time/step_seconds"] < 0.3
-        assert 0.02 <= one["time/data_wait_seconds"] <= one["time/step_seconds"] - 0.03
+    times = [metrics for metrics in logger.metrics if "time/step_seconds" in metrics]
+    assert len(times) == 2
+    for metrics in times:
+        step_seconds = metrics["time/step_seconds"]
+        assert 0.05 <= step_seconds < 0.3
+        assert 0.02 <= metrics["time/data_wait_seconds"] <= step_seconds - 0.03
 
 
-class list_of:  # noqa: N801 – reads like what it is
-    """Something to go through again and again."""
+class Repeatable:
+    """An iterable that calls a generator function for each iteration."""
 
-    def __init__(self, read: Callable) -> None:
-        self.read = read
+    def __init__(self, generator: Callable) -> None:
+        self.generator = generator
 
     def __iter__(self) -> object:
-        return self.read()
+        return self.generator()
 
     def __len__(self) -> int:
         return 4
 
 
 @pytest.mark.parametrize("epochs", [1])
-def test_a_data_module_that_tells_nothing_has_no_waits(
+def test_wait_is_zero_without_arrival_times(
     songs: Callable, trainer: Callable[..., L.Trainer], module: SeparationModule, epochs: int
 ) -> None:
-    logger = Kept()
+    logger = MemoryLogger()
     trainer(Timing(), logger=logger, max_epochs=epochs).fit(module, songs(2))
-    [found] = [one for one in logger.metrics if "time/step_seconds" in one]
-    assert found["time/data_wait_seconds"] == 0
+    [times] = [metrics for metrics in logger.metrics if "time/step_seconds" in metrics]
+    assert times["time/data_wait_seconds"] == 0

@@ -1,4 +1,4 @@
-"""The figures of every layer are right, logged and kept, and the layer that blows up is named."""
+"""Layer norms are correct, logged and resumed, and the layer that blows up is named."""
 
 import logging
 import math
@@ -24,9 +24,9 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec", "ignore:.*no `val_d
 
 
 @pytest.fixture(autouse=True)
-def no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It takes longer than the training, and has tests of its own."""
-    monkeypatch.setattr("stemsplit.training.layers.norms.draw", lambda *what: None)
+def no_plot(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Skip plotting, which takes longer than the training and is tested elsewhere."""
+    monkeypatch.setattr("stemsplit.training.layers.norms.draw", lambda *arguments: None)
 
 
 LAYERS = ["first", "middle.0", "middle.2", "last"]
@@ -44,45 +44,45 @@ def network(module: SeparationModule) -> Any:
     return network_of(module)
 
 
-def test_a_layer_has_parameters_of_its_own(module: SeparationModule) -> None:
+def test_layers_are_modules_with_direct_parameters(module: SeparationModule) -> None:
     assert list(layers(network(module))) == LAYERS
     assert list(layers(nn.Linear(2, 2))) == ["network"]
 
 
-def test_the_figures_are_those_of_the_formula(
+def test_norms_equal_values_from_autograd(
     module: SeparationModule, songs: Any, trainer: Any, tmp_path: Path
 ) -> None:
     data = songs(1)
     chain, batch = network(module), data.batches[0]
-    # By hand, with autograd alone. (The last layer reads what `middle` gives.)
+    # Compute the norms of the last layer, whose input is the output of `middle`.
     weights = list(chain.last.parameters())
     frames = batch.views["magnitude"].transpose(2, 3).flatten(0, 1)
-    into = chain.middle(chain.first(frames))
-    out = chain.last(into)
-    mask = out.abs().unflatten(0, (-1, 1, 1)).transpose(3, 4)
+    inputs = chain.middle(chain.first(frames))
+    outputs = chain.last(inputs)
+    mask = outputs.abs().unflatten(0, (-1, 1, 1)).transpose(3, 4)
     loss = (mask * batch.views["magnitude"][:, None] - batch.stem_spectra.abs()).square().mean()
-    d_into, d_out, *d_weights = torch.autograd.grad(loss, [into, out, *weights])
+    d_inputs, d_outputs, *d_weights = torch.autograd.grad(loss, [inputs, outputs, *weights])
     expected = {
         "norm/weight/last": rms(torch.cat([w.detach().flatten() for w in weights])),
-        "norm/activation/last/in": rms(into.detach()),
-        "norm/activation/last/out": rms(out.detach()),
-        "norm/gradient/last/in": rms(d_into),
-        "norm/gradient/last/out": rms(d_out),
+        "norm/activation/last/in": rms(inputs.detach()),
+        "norm/activation/last/out": rms(outputs.detach()),
+        "norm/gradient/last/in": rms(d_inputs),
+        "norm/gradient/last/out": rms(d_outputs),
         "norm/gradient/last": rms(torch.cat([d.flatten() for d in d_weights])),
         "norm/activation/first/in": rms(frames),
     }
     trainer(LayerNorms(str(tmp_path)), logger=[MetricsCsv(str(tmp_path))]).fit(module, data)
     row = rows(tmp_path)[0]
     assert {name: float(row[name]) for name in expected} == pytest.approx(expected, rel=1e-4)
-    # What goes into the first layer is no function of a weight.
+    # The input of the first layer does not depend on any weights.
     assert "norm/gradient/first/in" not in row
-    of_each = {"norm/weight/{}", "norm/gradient/{}", "norm/activation/{}/in"}
-    of_each |= {"norm/activation/{}/out", "norm/gradient/{}/out"}
-    assert {name.format(layer) for name in of_each for layer in LAYERS} <= set(row)
+    names = {"norm/weight/{}", "norm/gradient/{}", "norm/activation/{}/in"}
+    names |= {"norm/activation/{}/out", "norm/gradient/{}/out"}
+    assert {name.format(layer) for name in names for layer in LAYERS} <= set(row)
 
 
 class Skip(nn.Module):
-    """A linear layer that works beside a skip connection, and in place afterwards."""
+    """A linear layer with a skip connection and an in-place operation."""
 
     def __init__(self, features: int) -> None:
         super().__init__()
@@ -93,21 +93,21 @@ class Skip(nn.Module):
         return (flat + self.linear(flat).mul_(2)).view_as(frames)
 
 
-def test_a_layers_gradient_leaves_out_the_skip_beside_it(
+def test_gradient_excludes_skip_connection(
     module: SeparationModule, songs: Any, trainer: Any, tmp_path: Path
 ) -> None:
     chain = network(module)
     skip = chain.middle[2] = Skip(8)
     trainer(LayerNorms(str(tmp_path)), logger=[MetricsCsv(str(tmp_path))]).fit(module, songs(1))
     row = {name: float(value) for name, value in rows(tmp_path)[0].items()}
-    # Whatever it is given, what a matrix hands back lies between its smallest and largest gain.
+    # The gain of a matrix is between its smallest and its largest singular value.
     gains = torch.linalg.svdvals(skip.linear.weight.detach())
     ratio = row["norm/gradient/middle.2.linear/in"] / row["norm/gradient/middle.2.linear/out"]
     assert gains.min() * (1 - 1e-2) <= ratio <= gains.max() * (1 + 1e-2)
 
 
 @pytest.mark.parametrize(("every", "accumulate"), [(1, 1), (3, 1), (2, 2)])
-def test_rows_are_those_of_the_logged_steps_and_nothing_is_left_behind(
+def test_norms_are_logged_at_intervals_and_hooks_removed(
     module: SeparationModule, songs: Any, trainer: Any, tmp_path: Path, every: int, accumulate: int
 ) -> None:
     callback = LayerNorms(str(tmp_path), every=every)
@@ -125,7 +125,7 @@ def test_rows_are_those_of_the_logged_steps_and_nothing_is_left_behind(
         assert not layer._forward_pre_hooks
 
 
-def test_measuring_changes_no_training(
+def test_measuring_does_not_change_training(
     module: SeparationModule, songs: Any, trainer: Any, tmp_path: Path
 ) -> None:
     start = {name: value.clone() for name, value in module.state_dict().items()}
@@ -151,7 +151,7 @@ def test_validation_is_not_measured(
 
 
 class Growing(nn.Module):
-    """From its call number `after` on, it multiplies by `times`."""
+    """Multiplies its input by `times`, after the first `after` calls."""
 
     def __init__(self, after: int, times: float) -> None:
         super().__init__()
@@ -165,7 +165,7 @@ class Growing(nn.Module):
 
 
 class Backwards(Growing):
-    """The same to the gradient alone."""
+    """Multiplies the gradient instead of the input."""
 
     def forward(self, frames: Tensor) -> Tensor:
         self.calls += 1
@@ -176,9 +176,9 @@ class Backwards(Growing):
 
 
 @pytest.mark.parametrize(
-    ("disturbed", "how", "times", "blown"),
+    ("disturbed", "disturbance", "times", "blown"),
     [
-        # What `first` gives is in order: the first to see it is the LSTM's input.
+        # The output of `first` is disturbed after it was measured, so the LSTM's input is named.
         ("first", Growing, 1e4, "the input of middle.0"),
         ("middle", Growing, math.inf, "the input of last"),
         ("last", Backwards, 1e4, "the gradient at the output of last"),
@@ -186,26 +186,27 @@ class Backwards(Growing):
         ("first", Backwards, math.inf, "the gradient at the output of first"),
     ],
 )
-def test_the_first_layer_that_blows_up_is_named_once(
+def test_warning_names_first_layer_once(
     module: SeparationModule,
     songs: Any,
     trainer: Any,
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
     disturbed: str,
-    how: Callable[[int, float], nn.Module],
+    disturbance: Callable[[int, float], nn.Module],
     times: float,
     blown: str,
 ) -> None:
     module.optimizer = lambda parameters: torch.optim.SGD(parameters, lr=0.0)
-    network(module).disturb[disturbed] = how(5, times)
+    network(module).disturb[disturbed] = disturbance(5, times)
     trainer(LayerNorms(str(tmp_path), every=1)).fit(module, songs(8))
-    said = [record.getMessage() for record in caplog.records if "blow up" in record.getMessage()]
-    assert len(said) == 1
-    assert said[0].startswith(f"step 5: {blown} has a root mean square of ")
+    messages = [record.getMessage() for record in caplog.records]
+    warnings = [message for message in messages if "blow up" in message]
+    assert len(warnings) == 1
+    assert warnings[0].startswith(f"step 5: {blown} has a root mean square of ")
 
 
-def test_a_calm_training_is_not_warned_of(
+def test_stable_training_has_no_warning(
     module: SeparationModule, songs: Any, trainer: Any, tmp_path: Path, caplog: Any
 ) -> None:
     trainer(LayerNorms(str(tmp_path), every=1)).fit(module, songs(10))
@@ -213,14 +214,14 @@ def test_a_calm_training_is_not_warned_of(
     assert not [record for record in warnings if record.name.startswith("stemsplit")]
 
 
-def test_a_layer_that_starts_from_zero_may_grow() -> None:
+def test_layer_may_grow_from_zero() -> None:
     history = LayerHistory(spacing=1, factor=100)
     for step in range(10):
         size = 0.0 if step < 5 else 1e-3 * step
         assert history.add(step, {"weight": {"a": size}}, ["a"]) is None
 
 
-def test_a_long_run_is_remembered_evenly() -> None:
+def test_history_of_long_run_is_evenly_spaced() -> None:
     history = LayerHistory(spacing=50, factor=100)
     for step in range(0, 50 * 5 * MAX_STEPS, 50):
         history.add(step, {"weight": {"a": 1.0}}, ["a"])
@@ -229,7 +230,7 @@ def test_a_long_run_is_remembered_evenly() -> None:
     assert {later - earlier for earlier, later in pairwise(steps)} == {400}
 
 
-def test_history_survives_resuming(
+def test_history_is_resumed(
     module: SeparationModule, songs: Any, trainer: Any, tmp_path: Path
 ) -> None:
     def train(epochs: int, checkpoint: Path | None = None) -> LayerNorms:
@@ -247,38 +248,38 @@ def test_history_survives_resuming(
             assert series[:2] == before["series"][quantity][name]
 
 
-def test_a_compiled_network_shows_its_weights_and_says_so_once(
+def test_compiled_network_logs_weights_and_warns_once(
     module: SeparationModule, songs: Any, trainer: Any, tmp_path: Path, caplog: Any
 ) -> None:
     network(module).compile(backend="eager")
     callback = LayerNorms(str(tmp_path), every=1)
     trainer(callback).fit(module, songs(2))
     assert set(callback.history.series) == {"weight", "gradient"}
-    said = [record for record in caplog.records if "compiled" in record.getMessage()]
-    assert len(said) == 1
+    warnings = [record for record in caplog.records if "compiled" in record.getMessage()]
+    assert len(warnings) == 1
 
 
-def test_float16s_loss_scaling_leaves_no_trace(
+def test_norms_do_not_depend_on_loss_scaling(
     module: SeparationModule, songs: Any, trainer: Any, tmp_path: Path
 ) -> None:
     start = {name: value.clone() for name, value in module.state_dict().items()}
-    found = []
+    norms = []
     for scale in (1.0, 2.0**10):
         module.load_state_dict(start)
         scaler = torch.amp.GradScaler("cpu", init_scale=scale)
         callback = LayerNorms(str(tmp_path))
         precision = MixedPrecision("16-mixed", "cpu", scaler)
         trainer(callback, plugins=[precision]).fit(module, songs(1))
-        found.append(callback.history.series)
-    assert set(found[0]) == set(found[1])
-    for quantity, by_layer in found[0].items():
+        norms.append(callback.history.series)
+    assert set(norms[0]) == set(norms[1])
+    for quantity, by_layer in norms[0].items():
         for name, ((_, value),) in by_layer.items():
-            ((_, scaled),) = found[1][quantity][name]
-            # Unscaled, the smallest of float16's gradients are lost.
+            ((_, scaled),) = norms[1][quantity][name]
+            # The tolerance is large, because small float16 gradients underflow without scaling.
             assert scaled == pytest.approx(value, rel=0.05), (quantity, name)
 
 
 @pytest.mark.parametrize("setting", [{"every": 0}, {"factor": 1.0}])
-def test_senseless_settings_are_refused(tmp_path: Path, setting: dict[str, Any]) -> None:
+def test_invalid_settings_are_rejected(tmp_path: Path, setting: dict[str, Any]) -> None:
     with pytest.raises(InputError, match=next(iter(setting))):
         LayerNorms(str(tmp_path), **setting)

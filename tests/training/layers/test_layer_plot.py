@@ -1,4 +1,4 @@
-"""The picture of the layers is drawn at the end of every training, however it ends."""
+"""The layer norms are plotted at the end of every training, even if it fails."""
 
 import math
 from pathlib import Path
@@ -21,7 +21,7 @@ class Failing(L.Callback):
         raise KeyError("planted")
 
 
-def test_also_of_a_training_that_fails(
+def test_failed_training_is_plotted(
     module: SeparationModule, songs: Any, trainer: Any, tmp_path: Path
 ) -> None:
     with pytest.raises(KeyError, match="planted"):
@@ -30,7 +30,7 @@ def test_also_of_a_training_that_fails(
     assert picture[..., :3].std() > 0.05
 
 
-def test_error_of_a_training_is_not_replaced_by_one_of_drawing(
+def test_plotting_error_does_not_hide_training_error(
     module: SeparationModule,
     songs: Any,
     trainer: Any,
@@ -48,7 +48,7 @@ def test_error_of_a_training_is_not_replaced_by_one_of_drawing(
 
 
 @pytest.mark.parametrize("value", [0.0, math.inf])
-def test_values_that_a_logarithm_cannot_show_are_drawn(value: float, tmp_path: Path) -> None:
+def test_zero_and_infinity_can_be_plotted(value: float, tmp_path: Path) -> None:
     history = {quantity: {"norm": [(0, value)]} for quantity in PANELS}
     draw(history, {"norm": (0, "activation/in")}, tmp_path / "layers.png")
     assert image.imread(tmp_path / "layers.png")[..., :3].std() > 0.02
@@ -56,7 +56,7 @@ def test_values_that_a_logarithm_cannot_show_are_drawn(value: float, tmp_path: P
 
 @pytest.fixture
 def figure() -> Any:
-    """Of many layers, with values that a logarithmic axis cannot show."""
+    """A plot of many layers, with values that a logarithmic axis cannot show."""
     values = [1.0, 0.0, math.nan, math.inf, 2.0]
     history = {
         quantity: {f"layer{number}": list(enumerate(values)) for number in range(100)}
@@ -67,7 +67,7 @@ def figure() -> Any:
     return figure
 
 
-def test_every_quantity_has_a_panel_and_every_layer_a_line(figure: Any) -> None:
+def test_each_quantity_has_a_panel_with_a_line_per_layer(figure: Any) -> None:
     assert [axis.get_title() for axis in figure.axes] == list(PANELS.values())
     for axis in figure.axes:
         marked = axis.get_title() == PANELS["gradient"]
@@ -78,7 +78,7 @@ def test_every_quantity_has_a_panel_and_every_layer_a_line(figure: Any) -> None:
             assert line.get_ydata() == pytest.approx([1, *[math.nan] * 3, 2], nan_ok=True)
 
 
-def test_a_legend_of_many_layers_can_be_read(figure: Any) -> None:
+def test_legend_fits_the_figure(figure: Any) -> None:
     (legend,) = figure.legends
     assert 10 <= len(legend.get_texts()) <= MAX_LEGEND
     assert legend.get_window_extent().height < figure.bbox.height

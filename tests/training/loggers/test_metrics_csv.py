@@ -1,4 +1,4 @@
-"""``metrics.csv`` keeps every metric of a run, also of one that is stopped and taken up again."""
+"""``metrics.csv`` keeps every metric of a run, also after resuming."""
 
 import csv
 from pathlib import Path
@@ -15,16 +15,14 @@ def table(folder: Path) -> list[dict[str, str]]:
 
 @pytest.fixture
 def reopened(tmp_path: Path) -> MetricsCsv:
-    """Opened anew after three epochs of ten steps."""
+    """A log of three epochs of ten steps, opened again."""
     log = MetricsCsv(str(tmp_path))
     for epoch, step in enumerate([9, 19, 29]):
         log.log_metrics({"train/loss": 1 / (1 + epoch), "epoch": epoch}, step)
     return MetricsCsv(str(tmp_path))
 
 
-def test_rows_survive_reopening_and_new_columns_appear(
-    reopened: MetricsCsv, tmp_path: Path
-) -> None:
+def test_reopened_log_keeps_rows_and_adds_columns(reopened: MetricsCsv, tmp_path: Path) -> None:
     reopened.log_metrics({"train/loss": 0.25, "validation/sdr/vocals": 5.5, "epoch": 3}, 39)
     rows = table(tmp_path)
     assert [row["step"] for row in rows] == ["9", "19", "29", "39"]
@@ -33,7 +31,7 @@ def test_rows_survive_reopening_and_new_columns_appear(
     assert [row["validation/sdr/vocals"] for row in rows] == ["", "", "", "5.5"]
 
 
-def test_one_step_is_one_row(reopened: MetricsCsv, tmp_path: Path) -> None:
+def test_metrics_of_one_step_share_a_row(reopened: MetricsCsv, tmp_path: Path) -> None:
     reopened.log_metrics({"validation/loss": 2.0, "epoch": 2}, 29)
     reopened.log_metrics({"lr": 0.001, "epoch": 2}, 29)
     rows = table(tmp_path)
@@ -48,7 +46,7 @@ def test_one_step_is_one_row(reopened: MetricsCsv, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("step", "left"), [(30, 3), (29, 2), (20, 2), (10, 1), (0, 0)])
-def test_steps_that_are_taken_again_are_forgotten(
+def test_repeated_steps_replace_their_rows(
     reopened: MetricsCsv, tmp_path: Path, step: int, left: int
 ) -> None:
     reopened.forget_from(step)
@@ -67,7 +65,7 @@ def test_metrics_without_step_or_epoch_are_kept(tmp_path: Path) -> None:
     assert row["score/valid/vocals/SIR"] == "nan"
 
 
-def test_a_failing_write_leaves_the_file_whole(
+def test_failed_write_keeps_the_file(
     reopened: MetricsCsv, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = table(tmp_path)
