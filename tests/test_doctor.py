@@ -135,7 +135,7 @@ def report(planted: Path) -> dict:
     ("severity", "check", "song", "text"),
     [("faults", *row) for row in FAULTS] + [("notes", *row) for row in NOTES],
 )
-def test_a_planted_fault_is_found(
+def test_planted_fault_is_found(
     severity: str, check: str, song: str, text: str, report: dict
 ) -> None:
     found = [item for item in report[severity] if (item["check"], item["song"]) == (check, song)]
@@ -143,13 +143,13 @@ def test_a_planted_fault_is_found(
     assert re.search(text, found[0]["text"])
 
 
-def test_nothing_else_is_found(report: dict) -> None:
+def test_there_are_no_other_findings(report: dict) -> None:
     for severity, planted in (("faults", FAULTS), ("notes", NOTES)):
         found = {(item["check"], item["song"]) for item in report[severity]}
         assert found == {(check, song) for check, song, _ in planted}
 
 
-def test_what_the_corpus_consists_of(report: dict) -> None:
+def test_report_describes_the_corpus(report: dict) -> None:
     assert report["layout"] == "MUSDB18-HQ"
     assert {name: split["songs"] for name, split in report["splits"].items()} == {
         "train": 12,
@@ -168,7 +168,7 @@ def doctor(root: Path | str, *overrides: str) -> dict:
     return examine_corpus(config)
 
 
-def test_a_clean_corpus(clean: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_clean_corpus_has_no_faults(clean: Path, capsys: pytest.CaptureFixture[str]) -> None:
     report = doctor(clean, "data=musdb18hq", "data.validation_tracks=[validation]")
     assert report["faults"] == []
     assert [note["check"] for note in report["notes"]] == ["official counts"]
@@ -197,7 +197,7 @@ def official(root: Path, data: str) -> None:
 
 
 @pytest.mark.parametrize("data", ["musdb18hq", pytest.param("musdb18", marks=pytest.mark.slow)])
-def test_a_corpus_of_the_official_songs_is_fit_to_train_on(data: str, tmp_path: Path) -> None:
+def test_official_songs_are_fit_to_train_on(data: str, tmp_path: Path) -> None:
     official(tmp_path, data)
     report = doctor(tmp_path, f"data={data}")
     assert report["faults"] == []
@@ -218,7 +218,7 @@ def test_a_corpus_of_the_official_songs_is_fit_to_train_on(data: str, tmp_path: 
     assert checks == {"erratum", "mixture"}
 
 
-def test_only_the_known_error_of_a_song_is_excused() -> None:
+def test_only_known_errata_are_excused() -> None:
     def examined(name: str, *channels: float) -> Examination:
         song = Examination(Track(name, "test", None, {}), match_db_of_channels=list(channels))
         song.find("fault", "mixture", "differs")
@@ -233,16 +233,14 @@ def test_only_the_known_error_of_a_song_is_excused() -> None:
         assert [finding.severity for finding in excused(other)] == ["fault"]
 
 
-def test_without_a_corpus_it_is_asked_for(tmp_path: Path) -> None:
+def test_missing_corpus_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="say which corpus"):
         doctor(tmp_path)
     with pytest.raises(InputError, match=r"data\.root is not set"):
         doctor("null", "data=musdb18")
 
 
-def test_other_corpora_of_the_training_are_examined_too(
-    clean: Path, songs: list[Song], tmp_path: Path
-) -> None:
+def test_supplementary_corpora_are_examined(clean: Path, songs: list[Song], tmp_path: Path) -> None:
     softer = {name: 0.5 * stem for name, stem in songs[2].items()}  # a test song of the first
     write(tmp_path / "also/train/leak", softer)
     lister = "{_target_: stemsplit.data.corpora.folders.folder, _partial_: true}"
@@ -258,9 +256,7 @@ def test_other_corpora_of_the_training_are_examined_too(
     assert "nowhere: there is no such folder" in fault["text"]
 
 
-def test_songs_without_the_target_are_not_fit_to_train_on(
-    songs: list[Song], tmp_path: Path
-) -> None:
+def test_missing_target_is_a_fault(songs: list[Song], tmp_path: Path) -> None:
     for subset, number in (("train", 0), ("valid", 1)):
         folder = tmp_path / subset / f"song {number}"
         folder.mkdir(parents=True)
@@ -274,7 +270,7 @@ def test_songs_without_the_target_are_not_fit_to_train_on(
     assert report["layout"] is None
 
 
-def test_without_a_mixture_stems_are_measured_by_the_longest(
+def test_stems_without_a_mixture_are_compared_with_the_longest(
     songs: list[Song], tmp_path: Path
 ) -> None:
     folder = tmp_path / "train" / "song"

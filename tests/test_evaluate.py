@@ -71,7 +71,7 @@ def evaluated(corpus: Path, output: Path, *overrides: str) -> dict:
     return json.loads((output / "result.json").read_text())
 
 
-def test_systems_can_be_named_and_are_compared(corpus: Path, tmp_path: Path) -> None:
+def test_named_systems_are_compared(corpus: Path, tmp_path: Path) -> None:
     near, far = (
         copy_of(corpus, tmp_path / name / "estimates", gain)
         for name, gain in (("near", 0.01), ("far", 0.1))
@@ -95,9 +95,7 @@ def test_systems_can_be_named_and_are_compared(corpus: Path, tmp_path: Path) -> 
         assert next(csv.DictReader(file))["systems"] == "far - near"
 
 
-def test_checkpoints_of_different_stems_need_to_be_told_what_to_score(
-    corpus: Path, tmp_path: Path
-) -> None:
+def test_checkpoints_of_different_stems_need_targets(corpus: Path, tmp_path: Path) -> None:
     two = checkpoint(tmp_path / "two.ckpt", "vocals")
     three = checkpoint(tmp_path / "three.ckpt", *STEMS)
     for given in (f"[{two},{three}]", f"[{three},{two}]"):
@@ -111,16 +109,14 @@ def test_checkpoints_of_different_stems_need_to_be_told_what_to_score(
         evaluated(corpus, tmp_path / "3", f"checkpoint={two}", *THREE)
 
 
-def test_checkpoints_outside_of_runs_are_no_trainings_of_one_model(
-    corpus: Path, tmp_path: Path
-) -> None:
+def test_checkpoints_outside_of_runs_have_no_seed_spread(corpus: Path, tmp_path: Path) -> None:
     some = [checkpoint(tmp_path / f"{name}/best.ckpt", "vocals") for name in ("a", "b")]
     found = evaluated(corpus, tmp_path / "out", f"checkpoint=[{some[0]},{some[1]}]")
     assert list(found["scores"]) == ["mixture", "best (a)", "best (b)"]
     assert found["spreads"] == {}
 
 
-def test_trainings_are_alike_but_for_their_seed(corpus: Path, tmp_path: Path) -> None:
+def test_runs_that_differ_in_seed_only_have_a_spread(corpus: Path, tmp_path: Path) -> None:
     runs = {}
     for name, seed, hidden in (("a", 0, 8), ("b", 1, 8), ("c", 0, 16)):
         file = checkpoint(tmp_path / name / "best.ckpt", "vocals")
@@ -139,7 +135,7 @@ def test_trainings_are_alike_but_for_their_seed(corpus: Path, tmp_path: Path) ->
         evaluated(corpus, tmp_path / "out", f"checkpoint={runs['a']}")
 
 
-def test_oracles_leave_the_separator_as_it_is(
+def test_oracles_do_not_change_the_separator(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On an accelerator a front end moved to the CPU would no longer separate there."""
@@ -154,7 +150,7 @@ def test_oracles_leave_the_separator_as_it_is(
     assert "IRM1" in found["scores"]
 
 
-def test_a_result_that_only_counts_is_no_result(corpus: Path, tmp_path: Path) -> None:
+def test_count_of_scorings_is_not_taken_for_a_result(corpus: Path, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out/result.json").write_text('{"test_scored": {"musdb18": 2}}')
     estimates = copy_of(corpus, tmp_path / "tool", 0.1)
@@ -163,7 +159,7 @@ def test_a_result_that_only_counts_is_no_result(corpus: Path, tmp_path: Path) ->
     assert found["targets"] == ["vocals"]
 
 
-def test_a_run_that_may_only_be_read_is_scored_and_that_is_noted(
+def test_read_only_run_is_scored_without_counting(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     run = checkpoint(tmp_path / "run/best.ckpt", "vocals").parent
@@ -180,20 +176,18 @@ def test_a_run_that_may_only_be_read_is_scored_and_that_is_noted(
     found = evaluated(corpus, tmp_path / "out", f"checkpoint={run}")
     assert "mlp" in found["scores"]
     assert capsys.readouterr().out.endswith(
-        f"{run}: may only be read, so it does not count this scoring of the test songs\n"
+        f"{run}: read-only, so this scoring of the test songs is not counted\n"
     )
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_without_write_permission_is_refused_before_scoring(
-    corpus: Path, tmp_path: Path
-) -> None:
+def test_read_only_output_is_refused_before_scoring(corpus: Path, tmp_path: Path) -> None:
     (tmp_path / "locked").mkdir(0o555)
     with pytest.raises(InputError, match=r"locked: is not writable .*, output=FOLDER"):
         evaluated(corpus, tmp_path / "locked/out", f"estimates={corpus}")
 
 
-def test_an_output_that_is_a_file_is_refused_before_scoring(corpus: Path, tmp_path: Path) -> None:
+def test_output_that_is_a_file_is_refused_before_scoring(corpus: Path, tmp_path: Path) -> None:
     (tmp_path / "out").touch()
     with pytest.raises(InputError, match=r"out: is not writable .*, output=FOLDER"):
         evaluated(corpus, tmp_path / "out", f"estimates={corpus}")
@@ -228,7 +222,7 @@ def test_results_of_other_songs_or_stems_are_not_overwritten(corpus: Path, tmp_p
         ("targets={a: b}", "targets=.*: choose a list of distinct names"),
     ],
 )
-def test_a_setting_that_means_nothing_is_refused(
+def test_meaningless_setting_is_refused(
     corpus: Path, tmp_path: Path, setting: str, says: str
 ) -> None:
     estimates = [] if setting.startswith("estimates") else [f"estimates={tmp_path}"]
@@ -236,6 +230,6 @@ def test_a_setting_that_means_nothing_is_refused(
         evaluated(corpus, tmp_path / "out", *estimates, setting)
 
 
-def test_something_must_be_given(corpus: Path, tmp_path: Path) -> None:
+def test_nothing_to_score_is_refused(corpus: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="say what to score"):
         evaluated(corpus, tmp_path / "out")

@@ -1,88 +1,165 @@
-"""Choose the corpus of an evaluation: the command line's, or the one a run was trained on.
+"""Decide what an evaluation scores: the corpus, the stems, and the ideal masks.
 
-A run keeps its corpus in its configuration, so that ``evaluate checkpoint=RUN`` needs no more. A
-setting beside it takes the place of the run's own; one that scores do not depend on is refused.
+The command line decides first. What it leaves open is taken from the runs that are scored: a run
+keeps the settings of its corpus, so ``evaluate checkpoint=RUN`` is enough.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
-from stemsplit.configuration import move_cache
+from stemsplit.configuration import move_cache, residual
 from stemsplit.errors import InputError
+from stemsplit.evaluation.oracles import ORACLES, scaled_transform
+from stemsplit.evaluation.protocol import Protocol
+from stemsplit.evaluation.systems import Mixture, Oracle, Resampled, System, Trained
+from stemsplit.separation.front_end import FrontEnd
 
-# Settings of conf/corpus.yaml that decide what is scored, and what the ideal masks are made of.
+# Settings of conf/corpus.yaml that change a score or an ideal mask.
 CORPUS = (
     *("corpus", "stems", "sample_rate", "channels", "window", "hop"),
     *("data.lister", "data.root", "data.cache", "data.stems", "data.sample_rate", "data.channels"),
     *("data.downsample.rate", "data.validation_tracks"),
 )
-# Those of conf/evaluate.yaml.
+# Settings of conf/evaluate.yaml.
 EVALUATION = (
     *("checkpoint", "estimates", "targets", "subset", "workers", "output", "device", "data"),
     *("evaluation", "evaluation.backend", "evaluation.oracles"),
     *("evaluation.spectral", "evaluation.stages"),
 )
-MAPPINGS = ("checkpoint", "estimates", "data.lister", "hydra")  # any name may follow these
+MAPPINGS = ("checkpoint", "estimates", "data.lister", "hydra")  # settings with keys of any name
 
 
-def asked_for(words: Sequence[str]) -> list[str]:
-    """The names of the settings on a command line; raises `InputError` for one without effect."""
+def names_of(words: Sequence[str]) -> list[str]:
+    """The names of the settings on a command line.
+
+    Raises `InputError` for a setting that has no effect on an evaluation.
+    """
     names = []
     for override in OverridesParser.create().parse_overrides(list(words)):
         name = override.key_or_group
         if override.is_delete():
             raise InputError(f"{override.input_line}: an evaluation needs all of its settings")
-        inside = any(name == key or name.startswith(f"{key}.") for key in MAPPINGS)
-        if not inside and name not in (*CORPUS, *EVALUATION):
+        is_inside = any(name == key or name.startswith(f"{key}.") for key in MAPPINGS)
+        if not is_inside and name not in (*CORPUS, *EVALUATION):
             known = [key for key in (*EVALUATION, *CORPUS) if key != "evaluation"]
             raise InputError(
-                f"{override.input_line}: no score depends on {name}; an evaluation takes "
-                f"{', '.join(known)}"
+                f"{override.input_line}: {name} changes no score; the settings of an evaluation "
+                f"are {', '.join(known)}"
             )
         names.append(name)
     return names
 
 
-def described(config: DictConfig, asked: Sequence[str], runs: Sequence[DictConfig]) -> DictConfig:
-    """The configuration of the corpus: `config` if it chooses one, else that of the runs.
+def corpus_settings(
+    config: DictConfig, names: Collection[str], runs: Sequence[DictConfig], system: Path
+) -> DictConfig:
+    """The configuration that describes the corpus: `config` if it names one, else the runs'.
 
-    Raises `InputError` where the runs differ in what is scored, and nothing was asked for instead.
+    `names` are the settings on the command line; they replace those of the runs. `system` is a
+    path for messages. Raises `InputError` if neither describes a corpus, or if the runs differ in
+    what is scored.
     """
     if config.data.lister is not None:
         if config.corpus is None:
-            raise InputError("data.lister finds the songs of a new corpus: name it, corpus=NAME")
+            raise InputError("data.lister lists the songs of a new corpus: name it, corpus=NAME")
         return config
-    found = [with_settings(run, config, asked) for run in runs]
-    names = ["corpus", "data.root", "sample_rate", "channels", "data.downsample.rate"]
+    if not runs:
+        raise InputError(f"{system}: not in the folder of a run; choose the corpus with data=…")
+    candidates = [with_settings(run, config, names) for run in runs]
+    compared = ["corpus", "data.root", "sample_rate", "channels", "data.downsample.rate"]
     if config.subset == "valid":
-        names.append("data.validation_tracks")
-    for name in names:
-        values = list(dict.fromkeys(str(OmegaConf.select(run, name)) for run in found))
+        compared.append("data.validation_tracks")
+    for name in compared:
+        values = list(dict.fromkeys(str(OmegaConf.select(run, name)) for run in candidates))
         if len(values) > 1:
-            which = "data" if name == "corpus" else name
+            setting = "data" if name == "corpus" else name
             raise InputError(
                 f"the checkpoints were trained with different settings of {name} "
-                f"({', '.join(values)}): say which to score on, {which}=…"
+                f"({', '.join(values)}): say which to score on, {setting}=…"
             )
-    return found[0]
+    return candidates[0]
 
 
-def with_settings(run: DictConfig, config: DictConfig, asked: Collection[str]) -> DictConfig:
-    """A run's configuration with the settings that were asked for, on this machine."""
+def with_settings(run: DictConfig, config: DictConfig, names: Collection[str]) -> DictConfig:
+    """The configuration of a run with the settings of the command line, on this machine."""
     run = run.copy()
     for name in CORPUS:
-        if name in asked:
+        if name in names:
             OmegaConf.update(run, name, OmegaConf.select(config, name), force_add=True)
-    if {"sample_rate", "data.sample_rate"} & set(asked) and "data.downsample.rate" not in asked:
+    if {"sample_rate", "data.sample_rate"} & set(names) and "data.downsample.rate" not in names:
         OmegaConf.update(run, "data.downsample.rate", 1.0, force_add=True)
-    if "data.root" in asked and not Path(str(run.data.root)).expanduser().is_dir():
-        # A lister that writes or downloads songs would do so there.
+    if "data.root" in names and not Path(str(run.data.root)).expanduser().is_dir():
+        # Checked here, since some listers write or download songs to a missing folder.
         raise InputError(
             f"data.root={run.data.root}: there is no such folder; it must name the {run.corpus} "
             "songs to score"
         )
-    move_cache(run, config.data.cache, asked)
+    move_cache(run, config.data.cache, names)
     return run
+
+
+def scored_stems(
+    targets: Sequence[str] | str | None, stems: Sequence[str] | None, trained: list[Trained]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The targets, and all stems that are scored together: the targets and the residual.
+
+    `targets` are those of the command line; None for those of the checkpoints, or vocals.
+    `stems` are the corpus's. Raises `InputError` if the checkpoints separate different stems.
+    """
+    if targets is None and trained:
+        by_system = {system.name: system.separator.stems for system in trained}
+        if len({frozenset(separated) for separated in by_system.values()}) > 1:
+            systems = "; ".join(f"{name}: {', '.join(found)}" for name, found in by_system.items())
+            raise InputError(
+                f"the checkpoints separate different stems ({systems}), so their scores do not "
+                "compare; choose the stems to score with targets=[vocals]"
+            )
+        return trained[0].separator.targets, trained[0].separator.stems
+    if isinstance(targets, str):
+        targets = [targets]
+    chosen = ("vocals",) if targets is None else tuple(targets)
+    rest = residual(chosen, stems)
+    if rest in chosen:
+        raise InputError(f"a target and the rest of the mixture are both called {rest}: rename it")
+    return chosen, (chosen if rest is None else (*chosen, rest))
+
+
+def oracle_transform(
+    source: DictConfig, names: Collection[str], trained: list[Trained], sample_rate: int
+) -> dict[str, int]:
+    """Window and hop of the ideal masks, in samples at the rate of the scored songs.
+
+    Their durations are those of the command line, else of the first separator, else of the corpus.
+    """
+    if trained and not {"window", "hop"} & set(names):
+        front_end = trained[0].separator.front_end
+        window, hop, rate = front_end.window, front_end.hop, front_end.sample_rate
+    else:
+        window, hop, rate = source.window, source.hop, source.data.sample_rate
+    return scaled_transform(window, hop, rate, sample_rate)
+
+
+def baselines(
+    settings: DictConfig,
+    transform: Mapping[str, int],
+    trained: list[Trained],
+    protocol: Protocol,
+    device: str,
+) -> list[System]:
+    """The mixture; with ``oracles`` the ideal masks; with ``stages`` parts of the separators."""
+    systems: list[System] = [Mixture()]
+    if settings.oracles:
+        front_end = FrontEnd(protocol.sample_rate, **transform)
+        systems += [Oracle(name, front_end) for name in ORACLES]
+    if settings.stages:
+        systems += [
+            Trained(f"{system.name}, mask only", system.checkpoint, device, wiener_iterations=0)
+            for system in trained
+            if system.separator.wiener_iterations
+        ]
+        rates = {system.separator.sample_rate for system in trained} - {protocol.sample_rate}
+        systems += [Resampled(rate) for rate in sorted(rates)]
+    return systems

@@ -1,4 +1,4 @@
-"""What is scored beside ``checkpoint=RUN``: the command line wins, or is refused by name."""
+"""The settings of an evaluation: each changes what is scored, or is refused by name."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -11,7 +11,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from stemsplit import configuration
-from stemsplit.command_line.scoring import CORPUS, EVALUATION, asked_for
+from stemsplit.command_line.scoring import CORPUS, EVALUATION, names_of
 from stemsplit.configuration import CONF, register_resolvers
 from stemsplit.data.store.stored import StoredTrack
 from stemsplit.errors import InputError
@@ -57,7 +57,7 @@ def write_run(place: Path, name: str, corpus: Path, *settings: str) -> Path:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two corpora, two runs, and estimates of nothing."""
+    """Two corpora, two runs, and an empty folder of estimates."""
     place = tmp_path_factory.mktemp("place")
     write_corpus(place / "corpus")
     write_corpus(place / "moved", test_song="e")
@@ -68,7 +68,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Scoring(NamedTuple):
-    """What was about to be scored."""
+    """The arguments of `evaluate`, before anything is scored."""
 
     systems: Sequence[System]
     tracks: Sequence[StoredTrack]
@@ -116,11 +116,11 @@ def scoring(place: Path) -> Iterator[Callable[..., Scoring]]:
 
 @pytest.fixture(scope="module")
 def by_default(scoring: Callable[..., Scoring]) -> Scoring:
-    """With no setting but the checkpoint."""
+    """The evaluation with no setting but the checkpoint."""
     return scoring()
 
 
-def test_a_run_is_scored_on_its_own_corpus(place: Path, by_default: Scoring) -> None:
+def test_run_is_scored_on_its_own_corpus(place: Path, by_default: Scoring) -> None:
     found = by_default
     assert str(found.protocol).startswith("folder test, vocals and accompaniment")
     assert (found.protocol.sample_rate, found.protocol.channels) == (RATE, 1)
@@ -130,7 +130,7 @@ def test_a_run_is_scored_on_its_own_corpus(place: Path, by_default: Scoring) -> 
     assert found.folder == place / "run/evaluations/folder-test/museval"
 
 
-# A setting, what else is said with it, what it decides, and how that comes out.
+# A setting, other settings that it needs, the fact that it decides, and the value of that fact.
 EFFECTS: list[tuple[str, list[str], Callable[[Scoring], Any], Any]] = [
     ("corpus=mine", [], lambda it: it.protocol.corpus, "mine"),
     ("stems=[vocals,bass]", [], lambda it: it.tracks[0].stems, ("vocals", "bass")),
@@ -178,18 +178,18 @@ EFFECTS: list[tuple[str, list[str], Callable[[Scoring], Any], Any]] = [
 
 
 @pytest.mark.parametrize("effect", EFFECTS, ids=lambda effect: effect[0])
-def test_a_setting_beside_a_checkpoint_has_its_effect(
+def test_setting_has_an_effect(
     effect: tuple[str, list[str], Callable[[Scoring], Any], Any],
     scoring: Callable[..., Scoring],
     by_default: Scoring,
 ) -> None:
     setting, others, decided, value = effect
     assert decided(scoring(*others, setting)) == value
-    if not setting.startswith(("checkpoint", "device")):  # what they decide is so by default
+    if not setting.startswith(("checkpoint", "device")):  # the default has the same value
         assert decided(by_default) != value
 
 
-def test_every_setting_has_an_effect_or_is_refused_by_name() -> None:
+def test_setting_without_effect_is_refused_by_name() -> None:
     register_resolvers()
     with initialize_config_dir(config_dir=CONF):
         config = compose("evaluate")
@@ -199,17 +199,17 @@ def test_every_setting_has_an_effect_or_is_refused_by_name() -> None:
     refused = [name for name in settings if name not in accepted]
     assert {"epochs", "seed", "data.batch_size", "data.downsample.songs"} <= set(refused)
     for name in refused:
-        with pytest.raises(InputError, match=f"{name}=1: no score depends on {name}"):
-            asked_for([f"{name}=1"])
+        with pytest.raises(InputError, match=f"{name}=1: {name} changes no score"):
+            names_of([f"{name}=1"])
     for word in ("+data.foo=1", "++foo=1", "+model=mlp", "+evaluation.foo=1", "data.downsample={}"):
-        with pytest.raises(InputError, match="no score depends on"):
-            asked_for([word])
+        with pytest.raises(InputError, match="changes no score"):
+            names_of([word])
     with pytest.raises(InputError, match="needs all of its settings"):
-        asked_for(["~evaluation"])
-    assert asked_for(["hydra.verbose=true", "+checkpoint.a=b"]) == ["hydra.verbose", "checkpoint.a"]
+        names_of(["~evaluation"])
+    assert names_of(["hydra.verbose=true", "+checkpoint.a=b"]) == ["hydra.verbose", "checkpoint.a"]
 
 
-def test_after_a_corpus_has_moved_the_advice_of_the_error_helps(
+def test_moved_corpus_is_scored_with_data_root(
     tmp_path: Path, scoring: Callable[..., Scoring]
 ) -> None:
     run = write_run(tmp_path, "run", write_corpus(tmp_path / "corpus"))
@@ -222,7 +222,7 @@ def test_after_a_corpus_has_moved_the_advice_of_the_error_helps(
         scoring(f"checkpoint={run}", "data.root=/does/not/exist")
 
 
-def test_the_cache_is_that_of_the_machine(
+def test_cache_is_the_machines(
     place: Path, tmp_path: Path, scoring: Callable[..., Scoring], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
@@ -235,10 +235,10 @@ def test_the_cache_is_that_of_the_machine(
     assert track.folder.is_relative_to(tmp_path / "from the environment")
 
 
-def test_a_corpus_in_the_cache_follows_it(
+def test_corpus_in_the_cache_is_found_in_another_cache(
     place: Path, tmp_path: Path, scoring: Callable[..., Scoring], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The demo songs, of a run that was trained on another machine."""
+    """As for the demo songs of a run that was trained on another machine."""
     there = ["data.cache=/nowhere/cache", "data.root=/nowhere/cache/demo"]
     run = write_run(tmp_path, "run", place / "corpus", *there)
     write_corpus(tmp_path / "cache here/demo")
@@ -246,7 +246,7 @@ def test_a_corpus_in_the_cache_follows_it(
     assert [track.name for track in scoring(f"checkpoint={run}").tracks] == ["d"]
 
 
-def test_runs_that_differ_need_to_be_told_what_to_score_on(
+def test_runs_with_different_rates_need_a_common_rate(
     scoring: Callable[..., Scoring],
 ) -> None:
     both = "checkpoint={a: PLACE/run, b: PLACE/half}"
@@ -257,8 +257,8 @@ def test_runs_that_differ_need_to_be_told_what_to_score_on(
     assert found.names[-2:] == ["a", "b"]
 
 
-def test_ideal_masks_have_the_transform_of_the_separator(scoring: Callable[..., Scoring]) -> None:
-    """Of a run with `downsample.rate` too, at its own rate and at the corpus's: 64 ms and 16 ms."""
+def test_ideal_masks_use_the_separators_transform(scoring: Callable[..., Scoring]) -> None:
+    """Window and hop last 64 ms and 16 ms at every rate, also for a run with `downsample.rate`."""
     half = "checkpoint=PLACE/half"
     assert scoring(half).transforms == {(2000, 128, 32)}
     assert scoring(half, "data.downsample.rate=1").transforms == {(RATE, 256, 64)}

@@ -1,0 +1,94 @@
+"""The checkpoints and the folders of estimates that an evaluation scores."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from stemsplit import configuration
+from stemsplit.errors import InputError
+from stemsplit.evaluation.systems import Trained
+from stemsplit.evaluation.tables import Row, Rows, Spread, spread
+from stemsplit.reporting.run_records import PLACES, flattened
+from stemsplit.separation.checkpoint import checkpoint_of
+
+
+class Checkpoint(NamedTuple):
+    """A checkpoint to score, and the configuration of its run; None outside a run's folder."""
+
+    path: Path
+    run: DictConfig | None
+    name: str | None = None  # None: named after its model, or its file
+
+    @property
+    def model(self) -> str:
+        return self.path.stem if self.run is None else str(self.run.name)
+
+
+def checkpoint(run_or_checkpoint: Path, name: str | None) -> Checkpoint:
+    """Find the checkpoint of a run, and the run of a checkpoint."""
+    path = checkpoint_of(run_or_checkpoint)
+    in_run = (path.parent / "config.yaml").is_file()
+    return Checkpoint(path, configuration.saved(path.parent) if in_run else None, name)
+
+
+def named_paths(setting: Any) -> list[tuple[str | None, Path]]:
+    """Names and paths of a setting: a path, a list of paths, or a mapping of names to paths."""
+    if setting is None:
+        return []
+    pairs: list[tuple[str | None, Any]]
+    if isinstance(setting, DictConfig):
+        pairs = [(str(name), path) for name, path in setting.items()]
+    else:
+        paths = setting if isinstance(setting, ListConfig) else [setting]
+        pairs = [(None, path) for path in paths]
+    for _, path in pairs:
+        if not isinstance(path, str | int | float):  # the name of a folder may be a number
+            raise InputError(f"{path}: not a path; say PATH, [PATH,PATH] or {{NAME: PATH}}")
+    return [(name, Path(str(path))) for name, path in pairs]
+
+
+def separators(checkpoints: list[Checkpoint], device: str) -> list[Trained]:
+    """The systems to score.
+
+    Each is named as the command line says, else after its model; the folder's name is added if
+    several checkpoints have the same model.
+    """
+    models = [checkpoint.model for checkpoint in checkpoints if checkpoint.name is None]
+
+    def name_of(checkpoint: Checkpoint) -> str:
+        model = checkpoint.model
+        return model if models.count(model) == 1 else f"{model} ({checkpoint.path.parent.name})"
+
+    return [
+        Trained(checkpoint.name or name_of(checkpoint), checkpoint.path, device)
+        for checkpoint in checkpoints
+    ]
+
+
+def seed_spreads(
+    checkpoints: list[Checkpoint], systems: list[Trained], rows: Rows
+) -> dict[str, dict[str, dict[str, Spread]]]:
+    """Spread of the scores of runs that differ in their seed only, by model."""
+    runs: dict[tuple[str, str], dict[str, Row]] = {}
+    for checkpoint, system in zip(checkpoints, systems, strict=True):
+        if checkpoint.run is not None:
+            settings = flattened(OmegaConf.to_container(checkpoint.run))  # type: ignore[arg-type]
+            compared = sorted(
+                (name, value)
+                for name, value in settings.items()
+                if not {*PLACES, "seed"} & set(name.split("."))
+            )
+            same_settings = runs.setdefault((checkpoint.model, str(compared)), {})
+            # Two checkpoints of one run are one training: the first counts.
+            same_settings.setdefault(str(checkpoint.path.parent.resolve()), rows[system.name])
+    spreads = {
+        (model, number): spread(list(rows_of_runs.values()))
+        for number, ((model, _), rows_of_runs) in enumerate(runs.items())
+        if len(rows_of_runs) > 1
+    }
+    models = [model for model, _ in spreads]
+    return {
+        model if models.count(model) == 1 else f"{model} ({number})": scores
+        for (model, number), scores in spreads.items()
+    }
