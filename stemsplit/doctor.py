@@ -1,6 +1,6 @@
 """``python -m stemsplit.doctor data=… data.root=…``: examine a corpus before training.
 
-Ends with exit code 1 where something must be fixed. Nothing is written.
+The exit code is 1 if the corpus has a fault. Nothing is written.
 """
 
 from stemsplit.settings.help import begin
@@ -70,30 +70,30 @@ def composed(config: DictConfig) -> None:
 
 
 def examine_corpus(config: DictConfig) -> dict[str, Any]:
-    """All findings, and what the corpus consists of, ready to be written as JSON."""
+    """Examine a corpus; return its findings and figures as JSON data."""
     data = config.data
     if data.lister is None:
         raise InputError("say which corpus to examine: data=musdb18 data.root=/path/to/musdb18")
     corpus = make_corpus(data)
     root = corpus.root
     tracks = corpus.lister(root)
-    beside: list[Track] = []
-    refusals = []
+    supplementary: list[Track] = []
+    findings: list[Finding] = []
     try:
-        beside = added(tracks, corpus.also)
+        supplementary = added(tracks, corpus.also)
     except InputError as error:
-        refusals.append(Finding("fault", "data.also", "", str(error)))
+        findings.append(Finding("fault", "data.also", "", str(error)))
     kind = layout(root, tracks)
-    headers = headers_of([*tracks, *beside])
+    headers = headers_of([*tracks, *supplementary])
     stems = corpus.declared_stems or all_stems(tracks)
     try:
         check_targets(data.targets, stems)
         if corpus.declared_stems is None:
             check_rest(stems, data.targets, root)
     except InputError as error:
-        refusals.append(Finding("fault", "targets", "", str(error)))
+        findings.append(Finding("fault", "targets", "", str(error)))
     names = None if data.validation_tracks is None else list(data.validation_tracks)
-    findings = refusals + listing_findings(root, tracks, stems, data.channels, names, headers)
+    findings += listing_findings(root, tracks, stems, data.channels, names, headers)
     known = {track.name for track in tracks if track.subset != "test"}
     if names is not None:
         tracks = with_validation(tracks, [name for name in names if name in known])
@@ -102,8 +102,10 @@ def examine_corpus(config: DictConfig) -> dict[str, Any]:
         findings += known_errata(tracks)
     parts = STEMS if kind else None
     with Progress(console=Console(stderr=True)) as progress:
-        bar = progress.add_task("examining songs", total=len(tracks) + len(beside))
-        songs = examine_all([*tracks, *beside], headers, parts, lambda: progress.advance(bar))
+        bar = progress.add_task("examining songs", total=len(tracks) + len(supplementary))
+        songs = examine_all(
+            [*tracks, *supplementary], headers, parts, lambda: progress.advance(bar)
+        )
     for song in songs:
         findings += song.findings if kind is None else excused(song)
     findings += duplicates(songs)
@@ -125,7 +127,7 @@ def examine_corpus(config: DictConfig) -> dict[str, Any]:
 
 
 def split_facts(songs: Sequence[Examination], headers: Headers) -> dict[str, Any]:
-    """What a row of the table says; rates, channels and codecs with how many songs have each."""
+    """The figures of a row of the table; songs are counted by rate, channels and codec."""
     forms: dict[str, Counter[str]] = {
         "rates": Counter(),
         "channels": Counter(),
@@ -175,7 +177,7 @@ def print_report(report: dict[str, Any]) -> None:
     print_table(table, console)
     for severity, style in (("faults", "red"), ("notes", "yellow")):
         for (check, text), songs in by_text(report[severity]).items():
-            # Not wrapped: a line a finding can be searched and counted.
+            # One line per finding, so that findings can be searched and counted.
             console.print(
                 Text.assemble((severity[:-1], style), f" {check}: {text}"), soft_wrap=True
             )
@@ -187,7 +189,7 @@ def print_report(report: dict[str, Any]) -> None:
 
 
 def by_text(findings: Sequence[dict[str, str]]) -> dict[tuple[str, str], list[str]]:
-    """The songs of which the same is said."""
+    """Songs by the check and the text of their findings."""
     songs: dict[tuple[str, str], list[str]] = {}
     for finding in findings:
         group = songs.setdefault((finding["check"], finding["text"]), [])
