@@ -1,1 +1,1 @@
-"""The architectures: plain modules that map views of the mixture to a mask."""
+"""Network architectures: modules that estimate masks, or the waveforms of the stems."""

@@ -1,9 +1,9 @@
-"""Band-split networks: sequence models over time and over sub-bands, and a complex mask.
+"""Band-split networks: sequence models along time and along sub-bands that estimate complex masks.
 
-One code path for a family: with BLSTMs in both directions it is a band-split RNN (Luo and Yu,
-"Music Source Separation with Band-split RNN", 2022), with rotary attention in both a band-split
-transformer (Lu, Wang, Kong and Hung, "Music Source Separation with Band-Split RoPE Transformer",
-2023); the two may be mixed.
+`BandSplit` covers a family of models. With BLSTMs along both axes it is a band-split RNN (Luo and
+Yu, "Music Source Separation with Band-split RNN", 2022). With rotary attention along both axes it
+is a band-split transformer (Lu, Wang, Kong and Hung, "Music Source Separation with Band-Split RoPE
+Transformer", 2023). The two kinds of layer can be mixed.
 """
 
 import torch
@@ -14,7 +14,7 @@ from torch.nn import functional
 from stemsplit.models.blocks.sequences import sequence_layer
 from stemsplit.models.shapes import Mask, Views
 
-# Up to so many Hz, bands so many Hz wide: fine where voices and chords have their partials.
+# (upper limit, band width) in Hz. Bands are narrow where voices and chords have their partials.
 WIDTHS = ((1000, 100), (4000, 250), (8000, 500), (16000, 1000), (20000, 2000))
 
 Groups = list[tuple[int, int]]
@@ -22,16 +22,17 @@ Tokens = Float[Tensor, "band token feature"]  # a token is a frame of one batch 
 
 
 def band_groups(sample_rate: int, freqs: int) -> Groups:
-    """Groups of neighbouring bands from 0 Hz upwards: how many bands, and of how many frequencies.
+    """Divide the frequencies into bands: pairs (bands, frequencies per band), from 0 Hz upwards.
 
-    Every band has one frequency or more; what `WIDTHS` leaves at the top is the last band.
+    Every band has at least one frequency. The frequencies above the bands of `WIDTHS` form the
+    last band.
     """
-    hertz = sample_rate / 2 / (freqs - 1)
+    spacing_hertz = sample_rate / 2 / (freqs - 1)
     groups = []
     first = 0
-    for upto, wide in WIDTHS:
-        width = max(1, round(wide / hertz))
-        count = (min(freqs, round(upto / hertz)) - first) // width
+    for limit_hertz, width_hertz in WIDTHS:
+        width = max(1, round(width_hertz / spacing_hertz))
+        count = (min(freqs, round(limit_hertz / spacing_hertz)) - first) // width
         if count > 0:
             groups.append((count, width))
             first += count * width
@@ -39,11 +40,11 @@ def band_groups(sample_rate: int, freqs: int) -> Groups:
 
 
 class BandLinear(nn.Module):
-    """A dense layer for each of `bands` bands: one product of matrices for all of them."""
+    """A separate dense layer for each band, computed as one batched matrix product."""
 
     def __init__(self, bands: int, inputs: int, outputs: int) -> None:
         super().__init__()
-        bound = inputs**-0.5  # as torch.nn.Linear starts
+        bound = inputs**-0.5  # the initialisation of torch.nn.Linear
         self.weight = nn.Parameter(torch.empty(bands, inputs, outputs).uniform_(-bound, bound))
         self.bias = nn.Parameter(torch.empty(bands, 1, outputs).uniform_(-bound, bound))
 
@@ -54,9 +55,10 @@ class BandLinear(nn.Module):
 
 
 class BandEncoder(nn.Module):
-    """Every band's real and imaginary parts of all channels, normalised, as features.
+    """Encode each band: normalise its real and imaginary parts, then apply a dense layer.
 
-    The norms here and in `MaskEstimator` have no weights: the dense layers after them do.
+    `parts` is the number of values per frequency: real and imaginary parts of all channels. The
+    norms here and in `MaskEstimator` have no weights because a dense layer follows each of them.
     """
 
     def __init__(self, groups: Groups, parts: int, features: int) -> None:
@@ -76,9 +78,10 @@ class BandEncoder(nn.Module):
 
 
 class MaskEstimator(nn.Module):
-    """Features → the complex mask of a stem: for every band a dense layer, tanh, and a gated one.
+    """Features → the complex mask of one stem.
 
-    The mask starts from about one: everything passes.
+    Each band has a dense layer, tanh, and a dense layer with a gated linear unit. At
+    initialisation the mask is close to one, so that the whole mixture passes.
     """
 
     def __init__(self, groups: Groups, channels: int, features: int, hidden: int) -> None:
@@ -91,7 +94,7 @@ class MaskEstimator(nn.Module):
             layer = BandLinear(count, hidden, 2 * width * channels * 2)
             with torch.no_grad():
                 layer.bias.zero_()
-                # Real parts, which an undecided gate halves.
+                # Real parts start at 2 × 0.5 = 1, since the gates start near sigmoid(0) = 0.5.
                 layer.bias.view(count, 2, width, channels, 2)[:, 0, ..., 0] = 2
             self.second.append(layer)
 
@@ -105,13 +108,16 @@ class MaskEstimator(nn.Module):
 
 
 class BandSplit(nn.Module):
-    """The complex spectrum → a complex mask for every stem, channel and frequency.
+    """Complex spectrum → a complex mask for every stem, channel and frequency.
 
-    Each band becomes `features` features a frame. `depth` times a layer runs `over_time` within
-    every band, and another `over_bands` within every frame: ``attention`` (with `heads` heads) or
-    ``lstm``. Every stem has its own mask estimator, `mask_hidden` wide.
+    Each band is encoded as `features` features per frame. Then `depth` pairs of layers follow: the
+    first layer of a pair runs along time within each band, the second along the bands within each
+    frame. `over_time` and `over_bands` choose their kind: ``attention`` (with `heads` heads) or
+    ``lstm``. Each stem has its own mask estimator with `mask_hidden` hidden features per band.
 
-    A mixture twice as loud has the same mask: each frame of a band is normalised by itself.
+    The mask does not depend on the loudness of the mixture, because each frame of each band is
+    normalised separately. Raises `InputError` for another kind of layer, or if `features` cannot
+    be divided into `heads` heads of an even size.
     """
 
     views = ("complex",)
@@ -147,7 +153,7 @@ class BandSplit(nn.Module):
 
     @torch.no_grad()
     def set_statistics(self, statistics: dict[str, tuple[Tensor, Tensor]]) -> None:
-        """One scale a frequency, and no shift: real and imaginary parts keep their phase."""
+        """Scale each frequency to unit power. No mean is subtracted, so that phases stay."""
         mean, scale = statistics["complex"]
         power = (mean.square() + scale.square()).unflatten(0, (2, -1)).mean(dim=0)
         self.scale.copy_(power.rsqrt())
@@ -156,13 +162,13 @@ class BandSplit(nn.Module):
         parts = views["complex"].unflatten(2, (2, -1)) * self.scale[:, None]
         batch, _, _, _, frame = parts.shape
         spectrum = parts.permute(0, 4, 3, 1, 2).flatten(0, 1).flatten(2)
-        # Under autocast too, layers add to their inputs in float32.
+        # Under autocast too, the residual additions stay in float32.
         tokens = self.encoder(spectrum).float()
         for along_time, along_bands in zip(self.over_time, self.over_bands, strict=True):
             sequences = along_time(tokens.reshape(-1, frame, tokens.shape[2]))
             tokens = sequences.reshape(tokens.shape).transpose(0, 1)
             tokens = along_bands(tokens).transpose(0, 1)
-        # Complex numbers have no bfloat16.
+        # PyTorch has no complex numbers of bfloat16.
         masks = torch.stack([mask(tokens).float() for mask in self.masks])
         mask = torch.view_as_complex(masks).unflatten(1, (batch, frame))
         return mask.permute(1, 0, 4, 3, 2)

@@ -1,9 +1,9 @@
-"""Bidirectional LSTMs over one or more views of the mixture, with one decoder to a mask.
+"""Bidirectional LSTMs that encode one or more views of the mixture, and a decoder to a mask.
 
-With the one view ``magnitude`` this is open-unmix (Stöter, Uhlich, Liutkus and Mitsufuji,
+With the view ``magnitude`` alone this is open-unmix (Stöter, Uhlich, Liutkus and Mitsufuji,
 "Open-Unmix - A Reference Implementation for Music Source Separation", JOSS 2019), layer by layer.
-With two views, ``magnitude`` and ``mel``, it is the model that this package proposes: every view
-has its own encoder and its own BLSTM, and their features are added before the decoder.
+With the views ``magnitude`` and ``mel`` it is the model that this package proposes: each view has
+its own encoder and its own BLSTM, and their features are added before the decoder.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from stemsplit.models.shapes import Mask, View, Views
 
 
 class Branch(nn.Module):
-    """One view: normalise, reduce to `hidden` features a frame, run the BLSTM beside a skip."""
+    """Encode one view as `hidden` features per frame, and append the output of a BLSTM on them."""
 
     def __init__(self, bands: int, channels: int, hidden: int, layers: int, dropout: float) -> None:
         super().__init__()
@@ -44,9 +44,9 @@ class Branch(nn.Module):
 class Blstm(nn.Module):
     """Views → a real mask ≥ 0 for every stem, channel and frequency.
 
-    `bands` gives how many bands each view in `views` has; of ``magnitude`` only those up to
-    `bandwidth_hertz` are read, while the mask covers all of them. `hidden` is the width of the
-    features; each direction of an LSTM has half of it.
+    `bands` is the number of bands of each view. The network reads ``magnitude`` only up to
+    `bandwidth_hertz`, but the mask covers all frequencies. `hidden` is the number of features;
+    each direction of a BLSTM has half of them. Raises `InputError` if `hidden` is odd.
     """
 
     def __init__(
@@ -63,13 +63,18 @@ class Blstm(nn.Module):
     ) -> None:
         super().__init__()
         if hidden % 2:
-            raise InputError(f"hidden {hidden} must be even: each direction has half of it")
+            raise InputError(
+                f"hidden {hidden} must be even: each direction of the BLSTM has half of it"
+            )
         self.views = tuple(views)
         self.stems = stems
         freqs = bands["magnitude"]
-        read = {**bands, "magnitude": bands_below(bandwidth_hertz, sample_rate, freqs)}
+        bands_read = {**bands, "magnitude": bands_below(bandwidth_hertz, sample_rate, freqs)}
         self.branches = nn.ModuleDict(
-            {view: Branch(read[view], channels, hidden, layers, dropout) for view in self.views}
+            {
+                view: Branch(bands_read[view], channels, hidden, layers, dropout)
+                for view in self.views
+            }
         )
         self.decoder = nn.Sequential(
             nn.Linear(2 * hidden, hidden, bias=False),
@@ -85,7 +90,7 @@ class Blstm(nn.Module):
         return cast(list[tuple[str, Branch]], list(self.branches.items()))
 
     def set_statistics(self, statistics: dict[str, tuple[Tensor, Tensor]]) -> None:
-        """Start from inputs of zero mean and unit scale in every band (both are then trained)."""
+        """Initialise the norms to zero mean and unit scale per band; training then changes them."""
         for view, branch in self._branches():
             branch.norm.start_from(*statistics[view])
 

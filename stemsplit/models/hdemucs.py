@@ -1,4 +1,4 @@
-"""Hybrid Demucs: two U-Nets, over the waveform and over its spectrum, with a shared middle.
+"""Hybrid Demucs: a U-Net on the waveform and one on its spectrum, with shared inner layers.
 
 The network is torchaudio's (Défossez, "Hybrid Spectrogram and Waveform Source Separation", 2021).
 """
@@ -10,17 +10,19 @@ from torch.nn import functional
 from stemsplit.errors import InputError
 from stemsplit.models.shapes import Stems, Waveform
 
-WINDOWS = (1024, 2048, 4096)  # for which a frame is as long as the waveform's U-Net strides
+WINDOWS = (1024, 2048, 4096)  # their hops equal the total stride of the waveform's U-Net
 SILENT = 1e-8
 
 
 class HybridDemucs(nn.Module):
     """The mixture's waveform → the stems' waveforms, of any length.
 
-    `features` are the channels of the first layer, each of the `depth` layers has twice as many as
-    the one before. The network's own Fourier transform has the front end's window, and a quarter
-    of it as its hop. Mixtures are brought to a mean of zero and a deviation of one, and the stems
-    back, so that a mixture twice as loud has stems twice as loud.
+    The first layer has `features` channels; each of the `depth` layers has twice as many as the
+    layer before. The network computes its own Fourier transform with the front end's window and a
+    hop of a quarter window. Each mixture is normalised to zero mean and unit standard deviation,
+    and the stems are scaled back, so that a mixture twice as loud has stems twice as loud.
+
+    Raises `InputError` if the window is not in `WINDOWS`.
     """
 
     views: tuple[str, ...] = ()
@@ -37,7 +39,7 @@ class HybridDemucs(nn.Module):
         super().__init__()
         window = 2 * (bands["magnitude"] - 1)
         if window not in WINDOWS:
-            raise InputError(f"Hybrid Demucs has no window of {window}: choose among {WINDOWS}")
+            raise InputError(f"Hybrid Demucs needs a window of {WINDOWS} samples, not {window}")
         self.window = window
         self.demucs = torchaudio.models.HDemucs(
             sources=[f"stem {stem}" for stem in range(stems)],
@@ -48,13 +50,13 @@ class HybridDemucs(nn.Module):
         )
 
     def set_statistics(self, statistics: dict[str, tuple[Tensor, Tensor]]) -> None:
-        """Nothing: every mixture is normalised by itself."""
+        """Do nothing: `forward` normalises each mixture separately."""
 
     def forward(self, mixture: Waveform) -> Stems:
         mean = mixture.mean(dim=(1, 2), keepdim=True)
         scale = mixture.std(dim=(1, 2), keepdim=True, correction=0) + SILENT
         time = mixture.shape[2]
-        # The network takes deviations over time, which a single sample has not.
+        # The network divides by standard deviations over time, which one sample does not have.
         normalised = functional.pad((mixture - mean) / scale, (0, max(0, self.window - time)))
         stems = self.demucs(normalised)[..., :time]
         return stems * scale[:, None] + mean[:, None]

@@ -11,8 +11,8 @@ State = tuple[Tensor, Tensor]
 class Lstm(nn.Module):
     """Magnitudes up to `bandwidth_hertz` → LSTM → three dense layers with ReLU → a mask ≥ 0.
 
-    A frame of the mask depends on that frame of the magnitudes and on those before it, so frames
-    can come in as they are played: see `step`. `hidden` is the width of every layer.
+    The network is causal: the mask of a frame depends on this frame and earlier frames only, so
+    that `step` can process a stream. `hidden` is the width of every hidden layer.
     """
 
     views = ("magnitude",)
@@ -30,9 +30,9 @@ class Lstm(nn.Module):
     ) -> None:
         super().__init__()
         freqs = bands["magnitude"]
-        read = bands_below(bandwidth_hertz, sample_rate, freqs)
-        self.norm = InputNorm(read)
-        self.lstm = nn.LSTM(read * channels, hidden)
+        bands_read = bands_below(bandwidth_hertz, sample_rate, freqs)
+        self.norm = InputNorm(bands_read)
+        self.lstm = nn.LSTM(bands_read * channels, hidden)
         self.dense = DenseMask(hidden, hidden, stems, channels, freqs, batch_norm, dropout)
 
     def set_statistics(self, statistics: dict[str, tuple[Tensor, Tensor]]) -> None:
@@ -42,6 +42,6 @@ class Lstm(nn.Module):
         return self.step(views, None)[0]
 
     def step(self, views: Views, state: State | None) -> tuple[Mask, State]:
-        """The mask of the next frames, after those that left `state` (None: of the first ones)."""
+        """Return the mask of the next frames and the new state; `state` is None at the start."""
         features, state = self.lstm(self.norm(views["magnitude"]), state)
         return self.dense(features), state

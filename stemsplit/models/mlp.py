@@ -1,4 +1,4 @@
-"""A three-layer perceptron that sees one frame at a time."""
+"""A three-layer perceptron that reads one frame at a time."""
 
 from torch import Tensor, nn
 
@@ -27,9 +27,11 @@ class Mlp(nn.Module):
     ) -> None:
         super().__init__()
         freqs = bands["magnitude"]
-        read = bands_below(bandwidth_hertz, sample_rate, freqs)
-        self.norm = InputNorm(read)
-        self.dense = DenseMask(read * channels, hidden, stems, channels, freqs, batch_norm, dropout)
+        bands_read = bands_below(bandwidth_hertz, sample_rate, freqs)
+        self.norm = InputNorm(bands_read)
+        self.dense = DenseMask(
+            bands_read * channels, hidden, stems, channels, freqs, batch_norm, dropout
+        )
 
     def set_statistics(self, statistics: dict[str, tuple[Tensor, Tensor]]) -> None:
         self.norm.start_from(*statistics["magnitude"])

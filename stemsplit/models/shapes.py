@@ -1,4 +1,4 @@
-"""The names of the axes; the types of a batch and of an estimate.
+"""Names of the axes as type annotations, and the classes of a batch and of an estimate.
 
 An axis has the same name everywhere: ``batch stem channel time`` for waveforms,
 ``freq frame`` for spectra, ``band frame`` for the views that a network reads.
@@ -25,11 +25,11 @@ Mask = (
 
 
 class Batch:
-    """A mixture with the stems to find in it, and what the network reads.
+    """A batch of mixtures with the stems to estimate and the views that the network reads.
 
-    ``keys`` names where each excerpt comes from: ``(epoch, position)`` of the chunk in training,
-    ``(track, first sample)`` in validation; without keys it is a repetition that counts nothing.
-    ``stem_spectra`` are made when a loss asks for them.
+    ``keys`` identifies each excerpt: ``(epoch, position)`` of the chunk in training,
+    ``(track, first sample)`` in validation. An empty list marks a repeated batch that does not
+    count. ``stem_spectra`` are computed when a loss first reads them.
     """
 
     def __init__(
@@ -54,9 +54,10 @@ class Batch:
 
 
 class Estimate:
-    """The stems that a separator finds; every form of them is made when asked for.
+    """The estimated stems as spectra, magnitudes and waveforms, each computed at its first use.
 
-    ``magnitudes`` are those of the spectra; a mask has a shorter way to them.
+    ``magnitudes`` are the absolute values of the spectra. The function `magnitudes` computes them
+    directly, which is faster for a mask; by default they are computed from the spectra.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Every architecture, found by its YAML in conf/model: what a separator must be able to do."""
+"""Properties of every architecture that has a YAML file in conf/model."""
 
 import itertools
 from pathlib import Path
@@ -17,7 +17,7 @@ from stemsplit.training.module import SeparationModule
 RATE = 8000
 TIME = 4000
 STEMS = ["drums", "bass", "other", "vocals"]
-# What an architecture has of these is made this small.
+# Settings that keep each network small; a network takes those that its YAML file has.
 SMALL = {"hidden": 16, "layers": 1, "features": 8, "heads": 2, "mask_hidden": 16, "depth": 5}
 OVERRIDES = [
     f"sample_rate={RATE}",
@@ -32,7 +32,7 @@ OVERRIDES = [
     "name=model",
     "corpus=demo",
 ]
-# (Variants at matched sizes are of one width here.)
+# With the small settings, the `_matched` variants would equal their originals.
 MODELS = sorted(
     path.stem
     for path in (Path(CONF) / "model").glob("*.yaml")
@@ -66,12 +66,12 @@ def module(request: pytest.FixtureRequest) -> SeparationModule:
 
 
 def batch_of(module: SeparationModule, stems: Tensor) -> Batch:
-    """A batch of the stems of `STEMS`, as the data module makes it."""
+    """Select the separator's targets from all `STEMS` and make a batch like the data module's."""
     separator = module.separator
-    wanted = stems[:, [STEMS.index(target) for target in separator.targets]]
+    targets = stems[:, [STEMS.index(target) for target in separator.targets]]
     keys = [(0, position) for position in range(len(stems))]
     views = separator.network.views
-    return make_batch(separator.front_end, views, stems.sum(dim=1), wanted, keys)
+    return make_batch(separator.front_end, views, stems.sum(dim=1), targets, keys)
 
 
 def noise(module: SeparationModule) -> Tensor:
@@ -79,20 +79,20 @@ def noise(module: SeparationModule) -> Tensor:
     return 0.1 * torch.randn(2, 4, module.separator.channels, TIME, generator=generator)
 
 
-def test_masks_are_finite_and_cover_the_spectrum(module: SeparationModule) -> None:
-    """Or, of a network without views, stems cover the waveform."""
+def test_output_is_finite_and_has_the_shape_of_the_input(module: SeparationModule) -> None:
+    """A mask has the shape of the spectrum; without views, stems have that of the waveform."""
     batch = batch_of(module, noise(module))
     network = module.separator.network
-    masked = batch.spectrum if network.views else batch.mixture
-    found = network(batch.views if network.views else batch.mixture)
+    reference = batch.spectrum if network.views else batch.mixture
+    output = network(batch.views if network.views else batch.mixture)
     targets = len(module.separator.targets)
-    batches, *form = masked.shape
-    assert found.shape == (batches, targets, *form)
-    assert found.isfinite().all()
-    assert not network.views or found.is_complex() or (found >= 0).all()
+    batch_size, *shape = reference.shape
+    assert output.shape == (batch_size, targets, *shape)
+    assert output.isfinite().all()
+    assert not network.views or output.is_complex() or (output >= 0).all()
 
 
-def test_a_loss_reaches_every_parameter(module: SeparationModule) -> None:
+def test_every_parameter_has_a_gradient(module: SeparationModule) -> None:
     batch = batch_of(module, noise(module))
     module.zero_grad()
     module.train()
@@ -104,7 +104,9 @@ def test_a_loss_reaches_every_parameter(module: SeparationModule) -> None:
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_silence_is_finite(module: SeparationModule, training: bool) -> None:
+def test_silence_gives_finite_stems_loss_and_gradients(
+    module: SeparationModule, training: bool
+) -> None:
     module.train(training)
     batch = batch_of(module, torch.zeros_like(noise(module)))
     estimate = module.separator.estimate(batch)
@@ -116,7 +118,7 @@ def test_silence_is_finite(module: SeparationModule, training: bool) -> None:
     assert all(parameter.grad.isfinite().all() for parameter in module.parameters())
 
 
-def test_it_is_trained_a_step_saved_and_separates_alike(
+def test_trained_and_reloaded_separator_gives_the_same_stems(
     module: SeparationModule, tmp_path: Path
 ) -> None:
     batch = batch_of(module, noise(module))
@@ -130,11 +132,11 @@ def test_it_is_trained_a_step_saved_and_separates_alike(
     path = tmp_path / "best.ckpt"
     description = module.separator.description
     torch.save({"separator": description, "state_dict": module.state_dict()}, path)
-    # Longer than a chunk, and not a whole number of them.
+    # Several chunks, of which the last is shorter.
     mixture = 0.3 * torch.randn(module.separator.channels, 7001)
     stems = module.separator.separate(mixture, RATE)
-    again = stemsplit.load(path).separate(mixture, RATE)
-    torch.testing.assert_close(again, stems, rtol=0, atol=0)
+    reloaded = stemsplit.load(path).separate(mixture, RATE)
+    torch.testing.assert_close(reloaded, stems, rtol=0, atol=0)
     assert set(module.separator.targets) <= set(stems)
     total = torch.stack(list(stems.values())).sum(dim=0)
     assert (total - mixture).abs().max() <= 1e-6 * mixture.abs().max()

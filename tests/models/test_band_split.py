@@ -1,4 +1,4 @@
-"""The band-split network: its bands, its positions, and what must not change its mask."""
+"""The band-split network: bands, rotary positions, and invariances of its mask."""
 
 import itertools
 
@@ -49,16 +49,16 @@ def views(mixture: Tensor) -> Views:
 
 @pytest.mark.parametrize("rate", [8000, 16000, 22050, 44100, 48000, 96000])
 @pytest.mark.parametrize("window", [128, 512, 2048, 4096, 6000])
-def test_bands_cover_all_frequencies_and_get_wider_upwards(rate: int, window: int) -> None:
+def test_bands_cover_all_frequencies_and_widen_with_frequency(rate: int, window: int) -> None:
     freqs = window // 2 + 1
     groups = band_groups(rate, freqs)
     assert sum(count * width for count, width in groups) == freqs
     assert all(count >= 1 and width >= 1 for count, width in groups)
-    widths = [width for _, width in groups[:-1]]  # the last band takes what is left
+    widths = [width for _, width in groups[:-1]]  # the last band holds the remainder
     assert widths == sorted(widths)
 
 
-def test_bands_are_as_wide_as_published() -> None:
+def test_bands_have_the_published_widths() -> None:
     groups = band_groups(44100, 2049)
     assert sum(count for count, _ in groups) == 41
     hertz = 44100 / 4096
@@ -68,26 +68,26 @@ def test_bands_are_as_wide_as_published() -> None:
     )
 
 
-def test_every_frequency_is_read_by_one_band_in_order() -> None:
+def test_each_frequency_belongs_to_one_band() -> None:
     groups = band_groups(RATE, FREQS)
     encoder = BandEncoder(groups, parts=2, features=3)
     spectrum = torch.ones(1, FREQS, 2)
     before = encoder(spectrum)
-    read = []
+    bands = []
     for freq in range(FREQS):
         changed = spectrum.clone()
         changed[0, freq, 0] = -2
         different = (encoder(changed) != before).any(dim=2)[:, 0]
         assert different.sum() == 1, freq
-        read.append(int(different.nonzero()))
-    assert read == [
+        bands.append(int(different.nonzero()))
+    assert bands == [
         band
         for band, width in enumerate(width for count, width in groups for _ in range(count))
         for _ in range(width)
     ]
 
 
-def test_products_of_rotated_features_depend_on_distance_alone() -> None:
+def test_product_of_rotated_features_depends_only_on_distance() -> None:
     query, key = torch.randn(2, 1, 1, 1, 8, dtype=torch.float64).expand(-1, -1, -1, 50, -1)
     products = (rotate(query) @ rotate(key).transpose(2, 3))[0, 0]
     for distance in range(-49, 50):
@@ -98,7 +98,7 @@ def test_products_of_rotated_features_depend_on_distance_alone() -> None:
 
 
 @every_mode
-def test_a_louder_mixture_has_the_same_mask(over_time: str, over_bands: str) -> None:
+def test_mask_does_not_depend_on_loudness(over_time: str, over_bands: str) -> None:
     model = network(over_time, over_bands)
     mixture = noise()
     torch.testing.assert_close(
@@ -107,18 +107,18 @@ def test_a_louder_mixture_has_the_same_mask(over_time: str, over_bands: str) -> 
 
 
 @every_mode
-def test_excerpts_of_a_batch_do_not_hear_each_other(over_time: str, over_bands: str) -> None:
+def test_items_of_a_batch_are_independent(over_time: str, over_bands: str) -> None:
     model = network(over_time, over_bands)
     mixture = noise(batch=3)
-    together = model(views(mixture))
+    batched = model(views(mixture))
     for item in range(3):
         alone = model(views(mixture[item : item + 1]))
-        torch.testing.assert_close(alone, together[item : item + 1], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(alone, batched[item : item + 1], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("over_time", KINDS)
-def test_time_and_bands_are_both_heard(over_time: str) -> None:
-    """A frequency of one frame reaches the masks of the farthest band and of the farthest frame."""
+def test_mask_depends_on_distant_frames_and_bands(over_time: str) -> None:
+    """One bin of the spectrum influences the masks of the last band and of the last frame."""
     model = network(over_time)
     spectrum = views(noise())["complex"].requires_grad_()
     mask = model({"complex": spectrum})
@@ -130,14 +130,14 @@ def test_time_and_bands_are_both_heard(over_time: str) -> None:
 
 
 @every_mode
-def test_the_mask_starts_near_one(over_time: str, over_bands: str) -> None:
+def test_initial_mask_is_close_to_one(over_time: str, over_bands: str) -> None:
     mask = network(over_time, over_bands)(views(noise()))
     assert (mask.mean() - 1).abs() < 0.1
     assert (mask - 1).abs().square().mean().sqrt() < 0.4
 
 
 @every_mode
-def test_bfloat16_is_near_float32(over_time: str, over_bands: str) -> None:
+def test_bfloat16_agrees_with_float32(over_time: str, over_bands: str) -> None:
     if "lstm" in (over_time, over_bands) and not cpu_runs_lstm_in_bfloat16():
         pytest.skip("this processor has no LSTM in bfloat16")
     model, inputs = network(over_time, over_bands), views(noise())
@@ -149,7 +149,7 @@ def test_bfloat16_is_near_float32(over_time: str, over_bands: str) -> None:
     assert all(parameter.grad.isfinite().all() for parameter in model.parameters())
 
 
-def test_statistics_make_spectra_of_unit_power_and_keep_their_phase() -> None:
+def test_statistics_normalise_power_and_keep_phases() -> None:
     model = network()
     slope = torch.linspace(20, 1, FREQS)[:, None]
     spectrum = FRONT_END(noise()) * slope
@@ -158,17 +158,17 @@ def test_statistics_make_spectra_of_unit_power_and_keep_their_phase() -> None:
     model.set_statistics(
         {"complex": (values.mean(dim=(0, 1, 3)), values.std(dim=(0, 1, 3), correction=0))}
     )
-    seen: list[Tensor] = []
-    model.encoder.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    encoded: list[Tensor] = []
+    model.encoder.register_forward_pre_hook(lambda module, inputs: encoded.append(inputs[0]))
     model(inputs)
-    parts = seen[0].unflatten(2, (2, 2))  # token, freq, channel, real or imaginary
+    parts = encoded[0].unflatten(2, (2, 2))  # token, freq, channel, real or imaginary
     torch.testing.assert_close(parts.square().mean(dim=(0, 2, 3)), torch.ones(FREQS))
     phase = torch.view_as_complex(parts.contiguous()).angle()
     expected = spectrum.permute(0, 3, 2, 1).flatten(0, 1).angle()
     torch.testing.assert_close(phase.cos(), expected.cos(), rtol=0, atol=1e-4)
 
 
-def test_it_learns_to_turn_phases() -> None:
+def test_network_learns_to_rotate_phases() -> None:
     model = network(stems=1)
     inputs = views(noise())
     optimizer = torch.optim.Adam(model.parameters(), 3e-3)
@@ -180,14 +180,14 @@ def test_it_learns_to_turn_phases() -> None:
     assert error < 0.2
 
 
-def test_what_cannot_be_built_is_named() -> None:
-    with pytest.raises(InputError, match="12 features do not make 4 heads"):
+def test_unknown_layer_and_number_of_heads_are_refused() -> None:
+    with pytest.raises(InputError, match="12 features cannot be divided into 4 heads"):
         sequence_layer("attention", 12, 4)
     with pytest.raises(InputError, match="'gru': choose attention or lstm"):
         sequence_layer("gru", 16, 4)
 
 
-def test_attention_is_torchs_own_in_training_too() -> None:
+def test_attention_equals_torch_with_and_without_gradients() -> None:
     query, key, value = torch.randn(3, 2, 4, 30, 8).unbind()
     with torch.no_grad():
         expected = attention(query, key, value)

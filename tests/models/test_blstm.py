@@ -1,4 +1,4 @@
-"""`Blstm`: open-unmix with the one view, two encoders and two BLSTMs with two."""
+"""`Blstm`: equal to open-unmix with one view; separate encoders and BLSTMs with two views."""
 
 import pytest
 import torch
@@ -17,7 +17,7 @@ CLOSE = {"rtol": 0, "atol": 5e-3}
 
 
 def pair(channels: int) -> tuple[OpenUnmix, Blstm]:
-    """open-unmix with weights and statistics that are not those it starts with, and its double."""
+    """Return open-unmix with random weights and statistics, and the equal `Blstm`."""
     torch.manual_seed(channels)
     theirs = OpenUnmix(
         nb_bins=FREQS,
@@ -46,38 +46,38 @@ def pair(channels: int) -> tuple[OpenUnmix, Blstm]:
 
 @pytest.mark.parametrize("channels", [1, 2])
 @pytest.mark.parametrize("training", [False, True])
-def test_with_the_magnitude_alone_it_is_open_unmix(channels: int, training: bool) -> None:
+def test_magnitude_model_equals_open_unmix(channels: int, training: bool) -> None:
     theirs, ours = (model.train(training) for model in pair(channels))
     theirs.lstm.dropout = ours.branches["magnitude"].lstm.dropout = 0.0
     magnitude = 3 * torch.rand(2, channels, FREQS, 11)
     mask = ours({"magnitude": magnitude})
     assert mask.shape == (2, 1, channels, FREQS, 11)
     torch.testing.assert_close(mask[:, 0] * magnitude, theirs(magnitude), rtol=1e-5, atol=1e-5)
-    # Training mode moves the running statistics: alike, too.
+    # Training mode updates the running statistics, equally in both models.
     torch.testing.assert_close(ours.decoder[4].running_var, theirs.bn3.running_var)
 
 
 @pytest.mark.parametrize("channels", [1, 2])
-def test_it_has_as_many_parameters_as_open_unmix(channels: int) -> None:
+def test_number_of_parameters_equals_open_unmix(channels: int) -> None:
     theirs, ours = (sum(p.numel() for p in model.parameters()) for model in pair(channels))
     assert ours == theirs
 
 
 @pytest.mark.parametrize("rate", [8000, 16000, 22050, 44100, 48000, 96000])
 @pytest.mark.parametrize("window", [512, 2048, 4096, 8192])
-def test_bands_below_are_open_unmixs(rate: int, window: int) -> None:
+def test_bands_below_equals_open_unmix(rate: int, window: int) -> None:
     for hertz in [100, 1000, 4000, 8000, 12000, 15999.9, 16000, 20000, rate / 4, rate / 2, rate]:
         expected = bandwidth_to_max_bin(rate, window, hertz)
         assert bands_below(hertz, rate, window // 2 + 1) == expected, hertz
 
 
 @pytest.mark.parametrize("hertz", [0.0, -1.0])
-def test_a_bandwidth_of_nothing_is_refused(hertz: float) -> None:
-    with pytest.raises(InputError, match="Hz"):
+def test_bandwidth_must_be_positive(hertz: float) -> None:
+    with pytest.raises(InputError, match="must be above 0"):
         bands_below(hertz, 44100, 2049)
 
 
-def test_an_odd_width_is_refused() -> None:
+def test_odd_hidden_size_is_refused() -> None:
     with pytest.raises(InputError, match="hidden 15"):
         Blstm({"magnitude": FREQS}, RATE, channels=1, stems=1, hidden=15)
 
@@ -101,7 +101,7 @@ def two_branches() -> tuple[Blstm, dict[str, Tensor]]:
     return model, views
 
 
-def test_statistics_make_inputs_of_zero_mean_and_unit_scale() -> None:
+def test_statistics_normalise_inputs() -> None:
     model, views = two_branches()
     model.set_statistics(
         {
@@ -109,20 +109,20 @@ def test_statistics_make_inputs_of_zero_mean_and_unit_scale() -> None:
             for view, bands in views.items()
         }
     )
-    seen: dict[str, Tensor] = {}
+    encoded: dict[str, Tensor] = {}
     for view, branch in model.branches.items():
         branch.encoder.register_forward_pre_hook(
-            lambda module, inputs, view=view: seen.update({view: inputs[0]})
+            lambda module, inputs, view=view: encoded.update({view: inputs[0]})
         )
     model(views)
-    assert seen.keys() == views.keys()
-    for encoded in seen.values():
-        bands = encoded.unflatten(1, (2, -1)).detach()  # (frame × batch, channel, band)
+    assert encoded.keys() == views.keys()
+    for frames in encoded.values():
+        bands = frames.unflatten(1, (2, -1)).detach()  # (frame × batch, channel, band)
         torch.testing.assert_close(bands.mean(dim=(0, 1)), torch.zeros(bands.shape[2]), **CLOSE)
         torch.testing.assert_close(bands.std(dim=(0, 1)), torch.ones(bands.shape[2]), **CLOSE)
 
 
-def test_two_views_have_branches_of_their_own_whose_features_are_added() -> None:
+def test_features_of_separate_branches_are_added() -> None:
     model, views = two_branches()
     linear, mel = model.branches["magnitude"], model.branches["mel"]
     assert isinstance(linear.lstm, nn.LSTM)
@@ -137,7 +137,7 @@ def test_two_views_have_branches_of_their_own_whose_features_are_added() -> None
     torch.testing.assert_close(decoded[0], features.flatten(0, 1))
 
 
-def test_only_the_bandwidth_is_read_and_everything_is_masked() -> None:
+def test_mask_covers_frequencies_above_the_bandwidth() -> None:
     model, views = two_branches()
     model.eval()
     mask = model(views)

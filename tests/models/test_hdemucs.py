@@ -1,4 +1,4 @@
-"""Hybrid Demucs: torchaudio's network, for mixtures of any length and loudness."""
+"""Hybrid Demucs: torchaudio's network on mixtures of any length and loudness."""
 
 import pytest
 import torch
@@ -24,12 +24,12 @@ def test_stems_are_as_long_as_the_mixture(time: int, channels: int, stems: int) 
 
 
 @pytest.mark.parametrize("window", WINDOWS)
-def test_every_window_it_names_works(window: int) -> None:
+def test_every_listed_window_works(window: int) -> None:
     assert network(window=window)(torch.randn(1, 2, 9000)).isfinite().all()
 
 
 def test_other_windows_are_refused() -> None:
-    with pytest.raises(InputError, match="no window of 512: choose among"):
+    with pytest.raises(InputError, match=r"needs a window of .*4096\) samples, not 512"):
         network(window=512)
 
 
@@ -37,12 +37,12 @@ def test_silence_stays_silent() -> None:
     assert not network()(torch.zeros(2, 2, 3000)).any()
 
 
-def test_a_louder_mixture_has_louder_stems() -> None:
+def test_stems_scale_with_the_mixture() -> None:
     model, mixture = network(), 0.1 * torch.randn(2, 2, 3000)
     torch.testing.assert_close(model(0.03 * mixture), 0.03 * model(mixture), rtol=1e-3, atol=1e-6)
 
 
-def test_bfloat16_is_near_float32() -> None:
+def test_bfloat16_agrees_with_float32() -> None:
     model, mixture = network(), torch.randn(2, 2, 3000)
     with torch.autocast("cpu", torch.bfloat16):
         estimate = model(mixture)
@@ -52,7 +52,7 @@ def test_bfloat16_is_near_float32() -> None:
     assert (estimate.float() - exact).square().mean() < 1e-3 * exact.square().mean()
 
 
-def test_the_default_is_the_published_network() -> None:
+def test_default_is_the_published_network() -> None:
     with torch.device("meta"):
         ours = HybridDemucs({"magnitude": 2049}, 44100, channels=2, stems=4).demucs
         theirs = torchaudio.models.hdemucs_high(["drums", "bass", "other", "vocals"])

@@ -1,4 +1,4 @@
-"""Normalisation of a view, and the dense layers of a mask."""
+"""Layers that normalise a view, and dense layers that estimate a mask."""
 
 import torch
 from jaxtyping import Float
@@ -11,9 +11,10 @@ Frames = Float[Tensor, "frame batch feature"]
 
 
 class InputNorm(nn.Module):
-    """The first `bands` bands of a view, shifted and scaled band by band, as frames of features.
+    """Shift and scale each of the first `bands` bands of a view; return frames of features.
 
-    It starts from the statistics of the training set and is then trained, as in open-unmix.
+    Shifts and scales start from the statistics of the training set and are then trained, as in
+    open-unmix.
     """
 
     def __init__(self, bands: int) -> None:
@@ -24,7 +25,7 @@ class InputNorm(nn.Module):
 
     @torch.no_grad()
     def start_from(self, mean: Float[Tensor, " band"], scale: Float[Tensor, " band"]) -> None:
-        """Give inputs of this mean and scale a mean of zero and a scale of one."""
+        """Normalise inputs that have this mean and scale to zero mean and unit scale."""
         self.mean.copy_(-mean[: self.bands])
         self.scale.copy_(1 / scale[: self.bands])
 
@@ -34,10 +35,10 @@ class InputNorm(nn.Module):
 
 
 class DenseMask(nn.Module):
-    """Three dense layers with ReLU, frame by frame: features → a mask ≥ 0.
+    """Three dense layers with ReLU, applied to each frame: features → a mask ≥ 0.
 
-    With `batch_norm` the two hidden layers are normalised before their ReLU; `dropout` follows
-    them. The mask starts from about one: everything passes.
+    With `batch_norm`, batch normalisation precedes the ReLU of the two hidden layers. `dropout`
+    follows both. At initialisation the mask is close to one, so that the whole mixture passes.
     """
 
     def __init__(
@@ -55,7 +56,7 @@ class DenseMask(nn.Module):
         self.first = HiddenLayer(features, hidden, batch_norm, dropout)
         self.second = HiddenLayer(hidden, hidden, batch_norm, dropout)
         self.third = nn.Linear(hidden, stems * channels * freqs)
-        # With a bias near zero, half of the ReLUs would start shut and never learn.
+        # With a bias near zero, half of the ReLUs would output 0 from the start and never learn.
         nn.init.ones_(self.third.bias)
 
     def forward(self, frames: Frames) -> Float[Tensor, "batch stem channel freq frame"]:
@@ -64,7 +65,7 @@ class DenseMask(nn.Module):
 
 
 class HiddenLayer(nn.Module):
-    """A dense layer with ReLU."""
+    """A dense layer, optional batch normalisation, ReLU and dropout."""
 
     def __init__(self, features: int, hidden: int, batch_norm: bool, dropout: float) -> None:
         super().__init__()
@@ -79,7 +80,10 @@ class HiddenLayer(nn.Module):
 
 
 def bands_below(hertz: float, sample_rate: int, freqs: int) -> int:
-    """How many of `freqs` frequencies, from 0 to half the sample rate, lie at or below `hertz`."""
+    """Count the frequencies at or below `hertz`, of `freqs` from 0 Hz to half the sample rate.
+
+    Raises `InputError` if `hertz` is not positive.
+    """
     if hertz <= 0:
-        raise InputError(f"a bandwidth of {hertz} Hz leaves nothing to read")
+        raise InputError(f"bandwidth {hertz} Hz must be above 0")
     return min(freqs, int(hertz * 2 * (freqs - 1) / sample_rate) + 1)
