@@ -7,7 +7,7 @@ from jaxtyping import Float32
 from stemsplit.audio.forms import Audio, Samples
 from stemsplit.errors import InputError
 
-# The order of channels in a file that names no layout, as WAV and FLAC define it.
+# Layouts of files that name none: the order of channels is that of WAV and FLAC.
 USUAL_LAYOUTS = {
     1: "mono",
     2: "stereo",
@@ -21,7 +21,10 @@ USUAL_LAYOUTS = {
 
 
 def with_channels(samples: Samples, channels: int) -> Float32[np.ndarray, "_ time"]:
-    """Copy mono to every channel, or average all channels to mono."""
+    """Copy mono to `channels` channels, or average all channels to mono.
+
+    Raises `InputError` for any other change.
+    """
     present = len(samples)
     if present == channels:
         return samples
@@ -29,7 +32,9 @@ def with_channels(samples: Samples, channels: int) -> Float32[np.ndarray, "_ tim
         return np.repeat(samples, channels, axis=0)
     if channels == 1:
         return samples.mean(axis=0, keepdims=True)
-    raise InputError(f"audio of {present} channels cannot be made {channels}: mix it down first")
+    raise InputError(
+        f"{present} channels cannot be converted to {channels}: mix the audio down first"
+    )
 
 
 def downmix(audio: Audio, channels: int) -> tuple[Audio, str]:
@@ -38,20 +43,22 @@ def downmix(audio: Audio, channels: int) -> tuple[Audio, str]:
     The coefficients are those of ITU-R BS.775: in stereo the front channels at 0 dB, the centre and
     the surrounds at -3 dB; in mono left and right at -3 dB, the centre at 0 dB, the surrounds at
     -6 dB. The low-frequency channel is left out. The level is not normalised, so the sum may exceed
-    ±1; as floats it does not clip.
+    ±1; floating-point samples do not clip.
+
+    Raises `InputError` if the file does not name its channels and no layout is usual for them.
     """
     layout = named_layout(audio.layout, len(audio.samples))
     mixed = _remix(audio.samples, layout, USUAL_LAYOUTS[channels])
-    named = layout if layout == audio.layout else f"not named, so taken as {layout}"
+    named = layout if layout == audio.layout else f"not named, assumed to be {layout}"
     note = (
         f"its {len(audio.samples)} channels ({named}) are mixed down to {USUAL_LAYOUTS[channels]} "
-        "by the coefficients of ITU-R BS.775"
+        "with the coefficients of ITU-R BS.775"
     )
     return audio._replace(samples=mixed, layout=USUAL_LAYOUTS[channels]), note
 
 
 def to_layout(samples: Samples, layout: str, target: str) -> Float32[np.ndarray, "_ time"]:
-    """Convert to another layout: mono and stereo as in `with_channels`, others by mixing."""
+    """Convert to another layout: mono and stereo as in `with_channels`, others as in `downmix`."""
     channels = av.AudioLayout(target).nb_channels
     if max(len(samples), channels) <= 2:
         return with_channels(samples, channels)
@@ -59,21 +66,24 @@ def to_layout(samples: Samples, layout: str, target: str) -> Float32[np.ndarray,
 
 
 def named_layout(layout: str, channels: int) -> str:
-    """The layout's name, or the usual one where the file does not name its channels."""
+    """Return the layout, or the usual one if the file does not name its channels.
+
+    Raises `InputError` if there is no usual layout for this number of channels.
+    """
     if any(channel.name != "NONE" for channel in av.AudioLayout(layout).channels):
         return layout
     if channels not in USUAL_LAYOUTS:
         raise InputError(
-            f"the file does not say what its {channels} channels are: mix them down to stereo first"
+            f"the file does not name its {channels} channels: mix them down to stereo first"
         )
     return USUAL_LAYOUTS[channels]
 
 
 def _remix(samples: Samples, layout: str, target: str) -> Float32[np.ndarray, "_ time"]:
-    """Apply libswresample's mixing matrix, which is its response to one unit impulse a channel."""
+    """Apply libswresample's mixing matrix, measured with one unit impulse per channel."""
     impulses = np.eye(len(samples), dtype=np.float32).reshape(1, -1)
     frame = av.AudioFrame.from_ndarray(impulses, "flt", layout)
-    frame.sample_rate = 48000  # no rate is changed; libswresample only asks for one
+    frame.sample_rate = 48000  # libswresample needs a rate, but does not change it
     mixed = av.AudioResampler(format="fltp", layout=target).resample(frame)
     matrix = np.concatenate([response.to_ndarray() for response in mixed], axis=1)
     return matrix @ samples

@@ -1,4 +1,4 @@
-"""Describe in words what is missing from a damaged file."""
+"""Describe the damage of an audio file in words."""
 
 from pathlib import Path
 
@@ -7,13 +7,16 @@ import av
 from stemsplit.audio.lengths import lacks_its_last_page
 from stemsplit.audio.timeline import Timeline
 
-MOST_PLACES = 3  # gaps that are listed one by one
+MOST_PLACES = 3  # gaps whose positions are listed
 
 
 def damage_of(
     path: Path, container: av.container.InputContainer, timeline: Timeline, ends_early: bool
 ) -> tuple[list[str], list[str]]:
-    """Describe what was lost, and oddities that only a corpus must not have."""
+    """Return lines about losses, and about oddities.
+
+    Oddities lose no audio, but files of a corpus must not have them.
+    """
     losses: list[str] = []
     oddities: list[str] = []
     if timeline.gaps:
@@ -30,11 +33,11 @@ def damage_of(
         losses.append(f"it cannot be read beyond {timeline.seconds:.2f} s")
     if failed := timeline.failed:
         text = f"{_count(len(failed), 'packet')} cannot be decoded, the first at {failed[0]:.2f} s"
-        told = losses or timeline.declared_seconds is not None
-        (oddities if told else losses).append(text)
-    first, *others = [f"{rate} Hz {layout}" for rate, layout in timeline.forms()]
-    if others:
-        losses.append(f"it changes from {first} to {', '.join(others)}: it is converted to {first}")
+        is_no_loss = losses or timeline.declared_seconds is not None
+        (oddities if is_no_loss else losses).append(text)
+    first, *later = [f"{rate} Hz {layout}" for rate, layout in timeline.forms()]
+    if later:
+        losses.append(f"it changes from {first} to {', '.join(later)}: it is converted to {first}")
     if timeline.joints:
         end = timeline.joints[0]
         losses.append(f"several files are joined in it; the first ends at {end:.2f} s")

@@ -1,4 +1,4 @@
-"""Names of files and folders in one Unicode form, and the reason why one cannot be read."""
+"""List files and folders by normalised names, and say why a file cannot be read."""
 
 import os
 import stat
@@ -9,7 +9,8 @@ from typing import TypeVar
 
 from stemsplit.errors import InputError
 
-# What the lister of folders decodes, and what else is audio: any other file is passed over.
+# Formats that the corpus of folders accepts, and suffixes of other audio files. Files with any
+# other suffix are ignored.
 FORMATS = (".wav", ".flac", ".mp3", ".ogg", ".m4a")
 OTHER_AUDIO = (
     *(".aac", ".ac3", ".aif", ".aifc", ".aiff", ".amr", ".ape", ".au", ".caf", ".dff", ".dsf"),
@@ -27,14 +28,14 @@ def is_audio(path: Path) -> bool:
 
 
 def normal(name: str) -> str:
-    """The name in Unicode's composed form (NFC); some disks hold names in the decomposed one."""
+    """Return the name in Unicode's composed form (NFC); some file systems decompose names."""
     return unicodedata.normalize("NFC", name)
 
 
 def visible(folder: Path) -> list[Path]:
-    """The entries of a folder by name, without hidden ones.
+    """Return the entries of a folder, sorted by name, without hidden ones.
 
-    Raises `InputError` where the folder may not be read.
+    Raises `InputError` if the folder cannot be read.
     """
     if (reason := unreadable(folder)) is not None:
         raise InputError(reason)
@@ -43,7 +44,7 @@ def visible(folder: Path) -> list[Path]:
 
 
 def unreadable(path: Path) -> str | None:
-    """Why the file or folder at a path cannot be read, in one line; None where it can."""
+    """Say in one line why a file or folder cannot be read; return None if it can be read."""
     try:
         mode = path.stat().st_mode
     except PermissionError:
@@ -51,8 +52,8 @@ def unreadable(path: Path) -> str | None:
     except OSError as error:
         if not path.is_symlink():
             missing = isinstance(error, FileNotFoundError)
-            return f"{path}: {'there is no such file' if missing else error.strerror}"
-        way_out = "mend the link, mount what it leads to, or remove it"
+            return f"{path}: {'does not exist' if missing else error.strerror}"
+        way_out = "repair the link, mount its target, or remove it"
         if isinstance(error, FileNotFoundError):
             return f"{path}: is a link to {os.path.realpath(path)}, which does not exist; {way_out}"
         return f"{path}: is a link to {path.readlink()}, which leads nowhere; {way_out}"
@@ -64,36 +65,36 @@ def unreadable(path: Path) -> str | None:
 
 
 def _not_permitted(path: Path) -> str:
-    return f"{path}: may not be read; give yourself the permission to read it"
+    return f"{path}: no permission to read it; change its permissions"
 
 
 def check_links(entries: Sequence[Path]) -> None:
-    """Raise `InputError` for a link to nowhere, which may stand for a whole song."""
+    """Raise `InputError` for a broken link: a song may be missing."""
     for entry in entries:
         if entry.is_symlink() and (reason := unreadable(entry)) is not None:
             raise InputError(reason)
 
 
 def subset_folders(root: Path, subsets: Sequence[Name]) -> list[Name]:
-    """The subsets that have a folder in `root`.
+    """Return the subsets that have a folder in `root`.
 
-    Raises `InputError` for a folder that seems to be a subset's under another name: its songs would
-    be missed without a word.
+    Raises `InputError` for a folder that looks like a subset under another name, such as
+    ``validation``: its songs would be missing without a message.
     """
     entries = visible(root)
     check_links([entry for entry in entries if entry.name in subsets])
-    found = [subset for subset in subsets if (root / subset).is_dir()]
+    present = [subset for subset in subsets if (root / subset).is_dir()]
     for entry in entries:
         name = ALIASES.get(entry.name.lower(), entry.name.lower())
         if name in subsets and entry.name != name and entry.is_dir():
-            if name in found and (root / name).samefile(entry):  # small letters are capitals here
+            if name in present and (root / name).samefile(entry):  # case is ignored here
                 continue
             raise InputError(f"{entry}: its songs are not read; rename the folder to {name}")
-    return found
+    return present
 
 
 def misnamed(folder: Path, expected: str) -> list[Path]:
-    """Audio files that look like the expected one, but for the case or the suffix of the name."""
+    """Return audio files whose names differ from `expected` only in case or suffix."""
     stem = normal(Path(expected).stem).lower()
     return [
         entry

@@ -9,10 +9,11 @@ Samples = Float32[np.ndarray, "channel time"]
 
 
 class Audio(NamedTuple):
-    """Samples in ±1 (a lossy stream may overshoot), and what is known of their source.
+    """Samples in ±1 (a lossy stream may exceed ±1), and properties of their source.
 
-    `sixteen_bit` says whether int16 keeps all that the source holds. `layout` is FFmpeg's name of
-    the channel layout: "5.1(side)", or "6 channels" where the file does not name its channels.
+    `sixteen_bit` is true if 16 bits per sample suffice: the source is lossy or has 16 bits itself.
+    `layout` is FFmpeg's name of the channel layout: "5.1(side)", or "6 channels" if the file does
+    not name its channels.
     """
 
     samples: Samples

@@ -13,16 +13,20 @@ EXACT_TO_THE_SAMPLE = {"flac", "aiff", "au", "tta", "wv", "ape"}
 MP4 = "mov,mp4,m4a,3gp,3g2,mj2"
 MATROSKA = "matroska,webm"
 EXACT_LENGTH = {*EXACT_TO_THE_SAMPLE, MP4, "wav"}
-# Containers whose time starts at 0. In others it may start anywhere.
+# Containers whose time stamps start at 0. In other containers they may start anywhere.
 STARTS_AT_ZERO = {MP4, MATROSKA}
-LONGEST_DELAY_SECONDS = 0.2  # of a decoder, before its first frame
-LATEST_START_SECONDS = 60.0  # what starts later is a piece of a longer recording
+LONGEST_DELAY_SECONDS = 0.2  # of a decoder's first frame
+LATEST_START_SECONDS = 60.0  # a file that starts later was cut from a longer recording
 OGG_TAIL = 2**18  # bytes; an Ogg page has at most 65,307
 MP3_HEAD = 2**12
 
 
 class Clock(NamedTuple):
-    """The time stamps, in seconds, at which a file and one of its streams start."""
+    """Start of a file (`zero`) and of one of its streams (`start`), as time stamps in seconds.
+
+    `tick` is the resolution of the time stamps. `may_start_late` says whether the stream may start
+    after `start`.
+    """
 
     zero: float
     start: float
@@ -30,18 +34,18 @@ class Clock(NamedTuple):
     may_start_late: bool
 
     def start_with(self, first_stamp: float) -> float:
-        """The start of the stream, given the time stamp of its first frame.
+        """Return the start of the stream, given the time stamp of its first frame.
 
-        FFmpeg takes a stream that starts after the first seconds of a file to start with the file;
-        then the first frame tells.
+        FFmpeg looks for the start in the first seconds only. For a stream that starts later it
+        reports the start of the file; then the first frame gives the correct start.
         """
         is_late = self.may_start_late and first_stamp - self.start > LONGEST_DELAY_SECONDS
         return first_stamp if is_late else self.start
 
     def late_seconds(self, start: float) -> float:
-        """How much later than its file the stream starts."""
+        """Return how many seconds after its file the stream starts."""
         late = start - self.zero
-        return late if late > 2 * self.tick else 0.0  # time stamps may be rounded to coarse ticks
+        return late if late > 2 * self.tick else 0.0  # time stamps may be rounded
 
 
 def clock_of(container: av.container.InputContainer, stream: av.AudioStream) -> Clock:
@@ -55,7 +59,7 @@ def clock_of(container: av.container.InputContainer, stream: av.AudioStream) -> 
 
 
 def late_seconds(container: av.container.InputContainer, stream: av.AudioStream) -> float:
-    """How much later than its file a stream starts, as far as the header tells."""
+    """Return how many seconds after its file a stream starts, according to the header."""
     clock = clock_of(container, stream)
     return clock.late_seconds(clock.start)
 
@@ -63,7 +67,7 @@ def late_seconds(container: av.container.InputContainer, stream: av.AudioStream)
 def declared_seconds(
     path: Path, container: av.container.InputContainer, stream: av.AudioStream
 ) -> float | None:
-    """The length of a stream that its file declares; None where that is unknown or a guess."""
+    """Return the length of a stream that its file declares; None if unknown or only estimated."""
     name = container.format.name
     if name in LAYOUTS:
         is_pcm = stream.codec_context.name.startswith("pcm_")
@@ -79,7 +83,7 @@ def declared_seconds(
 
 
 def slack_seconds(container: av.container.InputContainer) -> float:
-    """How inexact the declared length is, where the container rounds it."""
+    """Return the rounding error of the declared length, in seconds."""
     return 2e-3 if container.format.name in STARTS_AT_ZERO else 0.0
 
 
@@ -89,7 +93,7 @@ def _is_alone(container: av.container.InputContainer) -> bool:
 
 
 def _counts_its_frames(path: Path, seconds: float, codec: av.AudioCodecContext) -> bool:
-    """Whether the length of an MP3 file comes from the count in its first frame, not its size."""
+    """Whether an MP3 file states its number of frames; otherwise FFmpeg estimates its length."""
     with path.open("rb") as file:
         _skip_id3(file)
         head = file.read(MP3_HEAD)
@@ -98,14 +102,14 @@ def _counts_its_frames(path: Path, seconds: float, codec: av.AudioCodecContext) 
             flags, frames = struct.unpack_from(">4xI", head, place)[0], place + skipped
             counted = int.from_bytes(head[frames : frames + 4], "big")
             samples = counted * (codec.frame_size or 1152)
-            spare = samples - seconds * codec.sample_rate  # the coder's delay and padding
+            spare = samples - seconds * codec.sample_rate  # delay and padding of the encoder
             has_count = tag == b"VBRI" or flags & 1
             return bool(has_count) and -1 <= spare <= 4 * 1152
     return False
 
 
 def _skip_id3(file: BinaryIO) -> None:
-    """Leave the file at its first byte after any ID3v2 tags."""
+    """Move to the first byte after all ID3v2 tags."""
     start = 0
     while (head := file.read(10))[:3] == b"ID3":
         size = 0
@@ -122,11 +126,11 @@ def lacks_its_last_page(path: Path) -> bool:
         size = file.seek(0, 2)
         file.seek(max(0, size - OGG_TAIL))
         tail = file.read()
-    place = tail.rfind(b"OggS")
-    if place < 0:
+    last = tail.rfind(b"OggS")
+    if last < 0:
         return False
-    page = tail[place:]
+    page = tail[last:]
     if len(page) < 27 or len(page) < 27 + page[26]:
         return True
-    whole = len(page) >= 27 + page[26] + sum(page[27 : 27 + page[26]])
-    return not whole or not page[5] & 4
+    is_complete = len(page) >= 27 + page[26] + sum(page[27 : 27 + page[26]])
+    return not is_complete or not page[5] & 4

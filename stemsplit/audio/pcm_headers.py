@@ -1,7 +1,7 @@
-"""Number of samples that the header of a WAV, RF64, Wave64 or CAF file declares.
+"""Read the number of samples that the header of a WAV, RF64, Wave64 or CAF file declares.
 
-The field for the length of the whole file is often wrong, and FFmpeg passes over a data chunk that
-was cut.
+The number comes from the header of the data chunk, because the header of the file often has a wrong
+length. FFmpeg does not report a data chunk that was cut off.
 """
 
 import struct
@@ -9,14 +9,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-# Programs that write WAV into a pipe declare one of these lengths: the true one is not known yet.
+# Programs that write WAV into a pipe declare one of these lengths, since they do not know the true
+# length yet.
 PIPED_LENGTHS = (range(1), range(0x7FFF0000, 0x80010000), range(0xFFFF0000, 0x100000000))
 
 
 class Layout(NamedTuple):
-    """How chunks follow each other: bytes of the file's head, chunk heads, and their alignment.
+    """How a format stores chunks: bytes before the first chunk, header and alignment of a chunk.
 
-    `counts_itself` says whether the size of a chunk includes its head.
+    `counts_itself` says whether the size of a chunk includes its header.
     """
 
     file_head: int
@@ -33,12 +34,12 @@ LAYOUTS = {
 
 
 def declared_pcm_seconds(path: Path, container: str) -> float | None:
-    """The length of the samples, by FFmpeg's name of the container; None where it is unknown."""
+    """Return the declared length, or None; `container` is FFmpeg's name of the format."""
     bytes_per_second = 0.0
     long_size = 0
     with path.open("rb") as file:
         for name, size in _chunks(file, LAYOUTS[container]):
-            if name == b"ds64":  # RF64 and BW64: lengths of 64 bits
+            if name == b"ds64":  # 64-bit lengths of RF64 and BW64
                 long_size = int.from_bytes(file.read(16)[8:], "little")
             elif name == b"fmt ":
                 rate, _, block = struct.unpack("<4xIIH", file.read(14).ljust(14, b"\0"))
@@ -58,11 +59,11 @@ def _data_bytes(container: str, size: int, long_size: int) -> int:
         return long_size
     if container == "wav":
         return 0 if any(size in lengths for lengths in PIPED_LENGTHS) else size
-    return size - 4 if container == "caf" and size > 0 else max(size, 0)  # CAF: 4 bytes of edits
+    return size - 4 if container == "caf" and size > 0 else max(size, 0)  # CAF: 4 bytes count edits
 
 
 def _chunks(file: BinaryIO, layout: Layout) -> Iterator[tuple[bytes, int]]:
-    """Name and size of each chunk; the file is then at its content."""
+    """Yield name and size of each chunk, with the file positioned at the chunk's content."""
     start = layout.file_head
     head = layout.chunk_head
     while True:

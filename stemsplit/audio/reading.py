@@ -1,4 +1,4 @@
-"""Decode audio files: strictly for a corpus, tolerantly for a person's song."""
+"""Decode audio files: strictly for a corpus, tolerantly for a song of a user."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,14 +19,14 @@ from stemsplit.errors import InputError
 
 
 class Song(NamedTuple):
-    """What could be decoded, and a line for each thing that was lost or changed."""
+    """Decoded audio, and a line for each loss or change."""
 
     audio: Audio
     losses: list[str]
 
 
 class Decoded(NamedTuple):
-    """`oddities` lose nothing, but a corpus must not have them."""
+    """Decoded audio, and lines about its `losses` and `oddities`; see `damage.damage_of`."""
 
     audio: Audio
     losses: list[str]
@@ -34,28 +34,28 @@ class Decoded(NamedTuple):
 
 
 def read(path: Path, stream: int = 0) -> Audio:
-    """Decode one audio stream of a file; raises `InputError` if any of it is missing."""
+    """Decode one audio stream of a file; see `read_streams`."""
     return read_streams(path, [stream])[0]
 
 
 def read_streams(path: Path, streams: Sequence[int]) -> list[Audio]:
     """Decode several audio streams of a file in one pass.
 
-    Raises `InputError` where the file is missing, not audio, cut short, damaged, holds fewer
-    streams, or where a sample is not a number.
+    Raises `InputError` if the file is missing, is not audio, is truncated or damaged, has fewer
+    streams, or holds NaN or infinity.
     """
     decoded = _decode_file(path, streams)
     for stream in decoded:
         if faults := stream.losses + stream.oddities:
-            raise InputError(f"{path}: {'; '.join(faults)}; copy it anew, or export it again")
+            raise InputError(f"{path}: {'; '.join(faults)}; copy it again, or export it again")
     return [stream.audio for stream in decoded]
 
 
 def read_song(path: Path) -> Song:
     """Decode the first audio stream of a file as far as possible.
 
-    What cannot be decoded is silent, so that nothing after it moves. Raises `InputError` where the
-    file is missing, holds no audio, or where a sample is not a number.
+    Silence replaces audio that cannot be decoded, so that later audio keeps its position. Raises
+    `InputError` if the file is missing, holds no audio, or holds NaN or infinity.
     """
     decoded = _decode_file(path, [0])[0]
     return Song(decoded.audio, decoded.losses)
@@ -66,27 +66,27 @@ def _decode_file(path: Path, streams: Sequence[int]) -> list[Decoded]:
         with av.open(f"file:{path}", metadata_errors="replace") as container:
             return _decode(path, container, streams)
     except FileNotFoundError:
-        raise InputError(f"{path}: there is no such file") from None
+        raise InputError(f"{path}: does not exist") from None
     except PermissionError:
-        raise InputError(f"{path}: may not be read; ask its owner for permission") from None
+        raise InputError(f"{path}: no permission to read it; change its permissions") from None
     except (av.FFmpegError, OSError) as error:
         if path.is_file() and not path.stat().st_size:
-            raise InputError(f"{path}: is an empty file; copy it anew, or remove it") from None
+            raise InputError(f"{path}: is an empty file; copy it again, or remove it") from None
         raise InputError(
             f"{path}: cannot be decoded ({error.strerror or error}); "
-            "it is damaged or not audio: copy it anew, or remove it"
+            "it is damaged or not audio: copy it again, or remove it"
         ) from None
 
 
 def _decode(
-    path: Path, container: av.container.InputContainer, wanted: Sequence[int]
+    path: Path, container: av.container.InputContainer, numbers: Sequence[int]
 ) -> list[Decoded]:
     present = container.streams.audio
     if not present:
         raise InputError(f"{path}: holds no audio")
-    if max(wanted) >= len(present):
-        raise InputError(f"{path}: has {len(present)} audio streams, {max(wanted) + 1} are needed")
-    streams = {present[index].index: present[index] for index in wanted}
+    if (needed := max(numbers) + 1) > len(present):
+        raise InputError(f"{path}: has {len(present)} audio streams, {needed} are needed")
+    streams = {present[number].index: present[number] for number in numbers}
     timelines = {index: _timeline(path, container, stream) for index, stream in streams.items()}
     ends_early = _fill(timelines, container, list(streams.values()))
     return [
@@ -99,7 +99,7 @@ def _timeline(
     path: Path, container: av.container.InputContainer, stream: av.AudioStream
 ) -> Timeline:
     if is_lossless(stream.codec_context.name):
-        # Without this the decoder ignores a wrong checksum.
+        # Without these options the decoder ignores a wrong checksum.
         stream.codec_context.options = {"err_detect": "crccheck+explode"}
     return Timeline(
         clock_of(container, stream),
@@ -114,7 +114,7 @@ def _fill(
     container: av.container.InputContainer,
     streams: Sequence[av.AudioStream],
 ) -> bool:
-    """Decode all packets; say whether the file cannot be read to its end."""
+    """Decode all packets into their timelines; return True if the file ends early."""
     packets = container.demux(list(streams))
     while True:
         try:
@@ -143,7 +143,7 @@ def _decoded(
     if not timeline.parts:
         raise InputError(
             f"{path}: audio stream {stream.index} is empty, or none of it can be decoded; "
-            "copy the file anew"
+            "copy the file again"
         )
     audio = Audio(
         timeline.samples(),
@@ -167,7 +167,7 @@ def _check_finite(path: Path, audio: Audio) -> None:
 
 
 def fits_sixteen_bits(stream: av.AudioStream) -> bool:
-    """Whether int16 keeps all that the source has: it is lossy, or 16-bit itself."""
+    """Whether 16 bits per sample suffice: the stream is lossy or has at most 16 bits itself."""
     context = stream.codec_context
     return not is_lossless(context.name) or context.format.name in {"u8", "u8p", "s16", "s16p"}
 

@@ -11,23 +11,24 @@ from stemsplit.audio.lengths import Clock
 from stemsplit.audio.resampling import resample
 
 MOST_SECONDS_AT_ONCE = 600.0  # upper bound on preallocation; the length in a header may be wrong
-LONGEST_GAP_SECONDS = 600.0  # a longer one is a wrong time stamp, where the length is unknown
-# What a packet between or after the frames of an MP3 or AAC file may hold.
+LONGEST_GAP_SECONDS = 600.0  # if the length is unknown, a longer gap is a wrong time stamp
+# Beginnings of tags, which MP3 and AAC files may have between or after their frames.
 TAGS = (b"ID3", b"TAG", b"APETAGEX", b"LYRICSBEGIN")
 
 
 class Gap(NamedTuple):
-    """Samples that are missing, and are silent instead."""
+    """Missing samples that silence replaces."""
 
     at_seconds: float
     seconds: float
 
 
 class Timeline:
-    """The frames of one stream. A gap becomes silence, so that what follows does not move.
+    """The frames of one stream at their positions, with silence in the gaps.
 
-    `declared_seconds` is how long the file says that the stream is (None: unknown), give or take
-    `slack_seconds`. A lossless stream is expected to be `exact`: no sample may be missing.
+    `declared_seconds` is the length that the file declares, or None if it is unknown;
+    `slack_seconds` is its rounding error. If `exact` (for lossless streams), one missing sample
+    counts as a loss.
     """
 
     def __init__(
@@ -43,8 +44,8 @@ class Timeline:
         self.failed: list[float] = []
         self.joints: list[float] = []
         self.longest_frame_seconds = 0.0
-        self._stamp: float | None = None  # at which the next frame is expected
-        self._failed_before = False  # the next frame
+        self._stamp: float | None = None  # expected at the next frame
+        self._failed_before = False  # a packet just before the next frame failed
         self._in_tag = False
         self._padding: list[float] = []
 
@@ -53,11 +54,11 @@ class Timeline:
         return sum(part.time / part.rate for part in self.parts)
 
     def fail(self, packet: bytes) -> None:
-        """Take note of a packet that cannot be decoded. A tag is no audio, and takes no time."""
+        """Record a packet that cannot be decoded. Tags are ignored, since they hold no audio."""
         self._in_tag = self._in_tag or packet.startswith(TAGS)
         if not self._in_tag:
             self._failed_before = True
-            # Zeros are padding after the last frame, and a loss before any other.
+            # Zeros are padding if they follow the last frame, and a loss if they precede a frame.
             place = self.seconds if self.parts else self.late_seconds
             (self.failed if any(packet) else self._padding).append(place)
 
@@ -75,7 +76,7 @@ class Timeline:
         if self._stamp is None:
             self._begin(stamp, part)
         elif self._in_tag or stamp < self._stamp - self._tolerance(part):
-            # A part that was joined on may count from its own start.
+            # Time stamps of the next joined file may start again.
             self.joints.append(self.seconds)
             self._stamp = stamp
         if gap := self._gap(stamp, seconds, part):
@@ -89,12 +90,12 @@ class Timeline:
         self.longest_frame_seconds = max(self.longest_frame_seconds, seconds)
 
     def _begin(self, first_stamp: float, part: "Part") -> None:
-        """Fill the time before a stream that starts late."""
-        lost = self._failed_before  # then the time before the first frame is a gap
+        """Fill the time before a stream that starts late with silence."""
+        lost = self._failed_before  # the time before the first frame is a gap
         start = self.clock.start if lost else self.clock.start_with(first_stamp)
         self.late_seconds = self.clock.late_seconds(start)
         part.add_silence(round(self.late_seconds * part.rate))
-        # A lossy decoder may keep its first frame back, which is no loss.
+        # A lossy decoder may omit its first frame, which is not a loss.
         self._stamp = start if lost or self.exact else first_stamp
 
     def _expected(self) -> float:
@@ -107,7 +108,7 @@ class Timeline:
         return self.parts[-1]
 
     def _gap(self, stamp: float, seconds: float, part: "Part") -> int:
-        """How many samples are missing before a frame of `seconds` with this time stamp."""
+        """Return the number of samples missing before a frame of this time stamp and length."""
         missing = stamp - self._expected()
         if missing <= self._tolerance(part) or not self._is_plausible(missing, stamp + seconds):
             return 0
@@ -117,11 +118,11 @@ class Timeline:
         return round(missing * part.rate)
 
     def _tolerance(self, part: "Part") -> float:
-        """How far a time stamp may be off, in seconds."""
+        """Return the possible error of a time stamp, in seconds."""
         rounding = 2 * part.tick
         if self.exact or self._failed_before:
             return rounding
-        # Time stamps of lossy streams may jitter; a loss there is a whole frame or more.
+        # Time stamps of lossy streams may jitter; a loss is at least one frame.
         return max(rounding, self.longest_frame_seconds / 2)
 
     def _is_plausible(self, missing: float, end_stamp: float) -> bool:
@@ -130,23 +131,23 @@ class Timeline:
         return end_stamp <= self.clock.start + self.declared_seconds + 1
 
     def missing_seconds(self) -> float:
-        """How much shorter the stream is than its file declares."""
+        """Return how many seconds shorter than declared the stream is; 0 within the tolerance."""
         if self.declared_seconds is None:
             return 0.0
         missing = self.late_seconds + self.declared_seconds - self.seconds
-        # A lossy decoder may trim its delay at either end.
+        # A lossy decoder may remove its delay at the start or at the end.
         tolerance = 0.5 / self.parts[0].rate if self.exact else 2 * self.longest_frame_seconds
         return missing if missing > tolerance + self.slack_seconds else 0.0
 
     def samples(self) -> Samples:
-        """All parts, in the form of the first."""
+        """Return all parts, converted to the sample rate and layout of the first."""
         first = self.parts[0]
         if len(self.parts) == 1:
             return first.samples
         return np.concatenate([part.converted(first) for part in self.parts], axis=1)
 
     def forms(self) -> list[tuple[int, str]]:
-        """Rate and layout of the stream, each once; more than one where it changes."""
+        """Return every sample rate and layout of the stream, each pair once."""
         return list(dict.fromkeys((part.rate, part.layout) for part in self.parts))
 
 
@@ -157,7 +158,7 @@ class Part:
         self.rate = frame.sample_rate
         self.layout = frame.layout.name
         self.format = frame.format.name
-        self.tick = float(frame.time_base or 0)  # seconds that a time stamp counts in
+        self.tick = float(frame.time_base or 0)  # seconds per unit of a time stamp
         self.time = 0
         channels = frame.layout.nb_channels
         self.buffer = np.empty((channels, round(seconds * self.rate)), np.float32)
@@ -172,9 +173,8 @@ class Part:
         return self.buffer[:, : self.time]
 
     def add(self, frame: av.AudioFrame) -> None:
-        # Lossy codecs give planar floats as they are: no detour for them.
-        same = self.format == "fltp"
-        for planar in [frame] if same else self.to_planar_float.resample(frame):
+        is_planar_float = self.format == "fltp"
+        for planar in [frame] if is_planar_float else self.to_planar_float.resample(frame):
             place = self._room(planar.samples)
             for row, plane in zip(place, planar.planes, strict=True):
                 row[:] = np.frombuffer(cast(Any, plane), np.float32, planar.samples)
@@ -183,7 +183,7 @@ class Part:
         self._room(samples)[:] = 0
 
     def _room(self, samples: int) -> Samples:
-        """The next samples of the buffer, to be filled."""
+        """Return the next `samples` samples of the buffer, which grows if needed."""
         start, end = self.time, self.time + samples
         if end > self.buffer.shape[1]:
             longer = np.empty((len(self.buffer), max(end, 2 * start)), np.float32)

@@ -8,7 +8,7 @@ import soundfile
 from stemsplit.audio.forms import Samples
 from stemsplit.files import replacing
 
-# A WAV file counts its bytes in 32 bits; this leaves room for its header.
+# Limit of the 32-bit sizes in a WAV file, with room for its header.
 WAV_BYTES = 2**32 - 2**16
 BLOCK = 2**20  # samples
 
@@ -18,16 +18,16 @@ def write(path: Path, samples: Samples, sample_rate: int) -> None:
     form = container_of(samples.nbytes)
     with (
         replacing(path) as partial,
-        # As bytes, since soundfile cannot encode a name that is not UTF-8.
+        # The path is passed as bytes, since soundfile cannot encode a name that is not UTF-8.
         soundfile.SoundFile(
             *(os.fsencode(partial), "w", sample_rate, len(samples), "FLOAT", None, form)
         ) as file,
     ):
-        # Block by block, since libsndfile wants the channels interleaved: a copy.
+        # libsndfile needs interleaved channels; blocks avoid a copy of the whole song.
         for start in range(0, samples.shape[1], BLOCK):
             file.write(samples[:, start : start + BLOCK].T)
 
 
 def container_of(data_bytes: int) -> str:
-    """libsndfile's name of the container: RF64 is WAV with 64-bit lengths."""
+    """Return libsndfile's name of the container: WAV, or RF64 with its 64-bit lengths."""
     return "WAV" if data_bytes <= WAV_BYTES else "RF64"

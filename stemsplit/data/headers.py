@@ -51,7 +51,7 @@ def read_headers(path: Path) -> list[Header]:
         with av.open(f"file:{path}", metadata_errors="replace") as container:
             return [_header(stream, container) for stream in container.streams.audio]
     except FileNotFoundError:
-        raise InputError(f"{path}: there is no such file") from None
+        raise InputError(f"{path}: does not exist") from None
     except (av.FFmpegError, OSError) as error:
         raise InputError(
             f"{path}: cannot be opened ({error.strerror or error}); "

@@ -1,4 +1,4 @@
-"""Surround sound is mixed down by the coefficients of ITU-R BS.775."""
+"""Mixing surround sound down, with the coefficients of ITU-R BS.775."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from stemsplit import audio
 from stemsplit.errors import InputError
 
 HALF = 1 / np.sqrt(2)  # -3 dB
-# For each layout, left, right and mono of each channel, in the order of the file.
+# Coefficients of the file's channels in left, right and mono, for each layout.
 COEFFICIENTS = {
     "3.0": ([1, 0, HALF], [0, 1, HALF], [HALF, HALF, 1]),
     "2.1": ([1, 0, 0], [0, 1, 0], [HALF, HALF, 0]),
@@ -19,12 +19,12 @@ COEFFICIENTS = {
     "5.1": ([1, 0, HALF, 0, HALF, 0], [0, 1, HALF, 0, 0, HALF], [HALF, HALF, 1, 0, 0.5, 0.5]),
     "5.1(side)": ([1, 0, HALF, 0, HALF, 0], [0, 1, HALF, 0, 0, HALF], [HALF, HALF, 1, 0, 0.5, 0.5]),
 }  # fmt: skip
-NOT_NAMED = {"3 channels": "3.0", "4 channels": "quad", "6 channels": "5.1(side)"}
+ASSUMED_LAYOUTS = {"3 channels": "3.0", "4 channels": "quad", "6 channels": "5.1(side)"}
 
 
-@pytest.mark.parametrize("layout", [*COEFFICIENTS, *NOT_NAMED])
-def test_downmix(layout: str) -> None:
-    left, right, mono = COEFFICIENTS[NOT_NAMED.get(layout, layout)]
+@pytest.mark.parametrize("layout", [*COEFFICIENTS, *ASSUMED_LAYOUTS])
+def test_downmix_has_the_standard_coefficients(layout: str) -> None:
+    left, right, mono = COEFFICIENTS[ASSUMED_LAYOUTS.get(layout, layout)]
     sound = np.random.default_rng(0).uniform(-1, 1, (len(mono), 1000)).astype(np.float32)
     surround = audio.Audio(sound, 44100, True, True, layout)
     for matrix, name in (([left, right], "stereo"), ([mono], "mono")):
@@ -36,7 +36,7 @@ def test_downmix(layout: str) -> None:
     assert len(surround.samples) == len(mono)
 
 
-def test_many_channels_without_names_are_refused() -> None:
+def test_twelve_unnamed_channels_are_refused() -> None:
     unknown = audio.Audio(np.zeros((12, 10), np.float32), 44100, True, True, "12 channels")
     with pytest.raises(InputError, match="12 channels"):
         audio.downmix(unknown, 2)

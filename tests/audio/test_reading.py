@@ -1,4 +1,4 @@
-"""Audio files: what is read is what was written, and damage is said in one line."""
+"""Reading and writing audio files, and errors about damaged files."""
 
 import re
 import struct
@@ -17,25 +17,25 @@ from scipy.signal import correlate
 from stemsplit import audio
 from stemsplit.errors import InputError
 
-RATE = 32000  # one that every codec here knows, and that no code here has as a default
+RATE = 32000  # supported by every codec here, and the default of none
 
 
 def tone(hertz: float, seconds: float, rate: int) -> np.ndarray:
-    """A sine (1, time), float32."""
+    """A sine wave `(1, time)` in float32."""
     time = np.arange(round(seconds * rate)) / rate
     return np.sin(2 * np.pi * hertz * time).astype(np.float32)[None]
 
 
 @pytest.fixture(scope="module")
 def sound() -> np.ndarray:
-    """Two seconds of a sweep in two unlike channels, so that a shift or a swap shows."""
+    """A sweep on the left and a tone on the right, 2 s: shifted or swapped channels differ."""
     time = np.arange(2 * RATE) / RATE
     left = 0.5 * np.sin(2 * np.pi * (200 * time + 300 * time**2))
     return np.stack([left, 0.2 * np.sin(2 * np.pi * 500 * time)]).astype(np.float32)
 
 
 def encode_mp4(path: Path, sounds: list[np.ndarray], **options: str) -> None:
-    """A stereo AAC stream for each of the sounds."""
+    """Write one stereo AAC stream per sound."""
     with av.open(str(path), "w", format="mp4", options=options) as container:
         streams = [container.add_stream("aac", rate=RATE, layout="stereo") for _ in sounds]
         for stream, sound in zip(streams, sounds, strict=True):
@@ -51,7 +51,7 @@ def write_as(subtype: str | None) -> Callable[[Path, np.ndarray], None]:
     return lambda path, sound: soundfile.write(path, sound.T, RATE, subtype)
 
 
-# How it is written, whether 16 bits hold it, and how far a sample may be off (None: it is lossy).
+# For each file: writer, whether 16 bits suffice, tolerance of a sample (None for a lossy format).
 FORMATS = {
     "int8.wav": (write_as("PCM_U8"), True, 2**-7),
     "int16.wav": (write_as("PCM_16"), True, 2**-15),
@@ -67,7 +67,7 @@ FORMATS = {
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_read(name: str, sound: np.ndarray, tmp_path: Path) -> None:
+def test_read_returns_the_written_samples(name: str, sound: np.ndarray, tmp_path: Path) -> None:
     write, sixteen_bit, tolerance = FORMATS[name]
     write(tmp_path / name, sound)
     read = audio.read(tmp_path / name)
@@ -78,7 +78,7 @@ def test_read(name: str, sound: np.ndarray, tmp_path: Path) -> None:
         assert read.samples.shape == sound.shape
         assert np.abs(read.samples - sound).max() <= tolerance
         return
-    # A lossy coder may trim or pad a few frames at either end.
+    # A lossy encoder may remove or add a few frames at the start and the end.
     assert read.samples.shape[0] == 2
     assert abs(read.samples.shape[1] - sound.shape[1]) < 0.1 * RATE
     start, time = round(0.5 * RATE), RATE
@@ -95,23 +95,23 @@ def test_any_number_of_channels_is_read(channels: int, tmp_path: Path) -> None:
     np.testing.assert_array_equal(audio.read(tmp_path / "song.wav").samples, sound)
 
 
-def test_streams_come_in_the_order_asked_for(sound: np.ndarray, tmp_path: Path) -> None:
+def test_streams_have_the_requested_order(sound: np.ndarray, tmp_path: Path) -> None:
     path = tmp_path / "song.stem.mp4"
     encode_mp4(path, [sound, 0.5 * sound, 0 * sound])
-    levels = [each.samples.std() / sound.std() for each in audio.read_streams(path, [2, 0, 1])]
+    levels = [stream.samples.std() / sound.std() for stream in audio.read_streams(path, [2, 0, 1])]
     np.testing.assert_allclose(levels, [0, 1, 0.5], atol=0.02)
     with pytest.raises(InputError, match=r"song\.stem\.mp4: has 3 audio streams, 5 are needed"):
         audio.read_streams(path, range(5))
 
 
-def test_a_lossy_stream_keeps_its_overshoot(tmp_path: Path) -> None:
+def test_lossy_stream_may_exceed_one(tmp_path: Path) -> None:
     square = np.sign(tone(100, 2, RATE)).repeat(2, axis=0)
     encode_mp4(tmp_path / "loud.m4a", [square])
     assert np.abs(audio.read(tmp_path / "loud.m4a").samples).max() > 1.01
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_what_is_not_a_number_is_found(value: float, sound: np.ndarray, tmp_path: Path) -> None:
+def test_nan_and_infinity_are_refused(value: float, sound: np.ndarray, tmp_path: Path) -> None:
     broken = sound.copy()
     broken[1, round(1.25 * RATE) : round(1.25 * RATE) + 3] = value
     soundfile.write(tmp_path / "broken.wav", broken.T, RATE, "FLOAT")
@@ -129,7 +129,7 @@ TRUNCATED = {
 
 @pytest.mark.parametrize("name", TRUNCATED)
 @pytest.mark.parametrize("kept", [0.1, 0.7])
-def test_a_truncated_file_is_named(
+def test_truncated_file_is_refused(
     name: str, kept: float, sound: np.ndarray, tmp_path: Path
 ) -> None:
     path = tmp_path / name
@@ -141,10 +141,8 @@ def test_a_truncated_file_is_named(
 
 
 @pytest.mark.parametrize("size", [0xFFFFFFFF, 0x7FFFF000])
-def test_a_wav_whose_length_was_not_known_is_read(
-    size: int, sound: np.ndarray, tmp_path: Path
-) -> None:
-    """What ffmpeg and sox write into a pipe."""
+def test_piped_wav_without_length_is_read(size: int, sound: np.ndarray, tmp_path: Path) -> None:
+    """ffmpeg and sox write such files into a pipe."""
     path = tmp_path / "piped.wav"
     soundfile.write(path, sound.T, RATE, "PCM_16")
     content = bytearray(path.read_bytes())
@@ -155,15 +153,15 @@ def test_a_wav_whose_length_was_not_known_is_read(
 
 
 @pytest.mark.parametrize("content", [b"", b"not a song", bytes(5000)])
-def test_not_audio(content: bytes, tmp_path: Path) -> None:
+def test_file_without_audio_is_refused(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "letter.wav"
     path.write_bytes(content)
     with pytest.raises(InputError, match=r"letter\.wav"):
         audio.read(path)
 
 
-def test_no_audio(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"absent\.wav: there is no such file"):
+def test_missing_and_empty_files_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"absent\.wav: does not exist"):
         audio.read(tmp_path / "absent.wav")
     with pytest.raises(InputError, match=re.escape(str(tmp_path))):
         audio.read(tmp_path)
@@ -175,7 +173,7 @@ def test_no_audio(tmp_path: Path) -> None:
         audio.read(tmp_path / "empty.wav")
 
 
-def test_tags_of_any_encoding_are_no_hindrance(sound: np.ndarray, tmp_path: Path) -> None:
+def test_tags_in_latin_1_are_accepted(sound: np.ndarray, tmp_path: Path) -> None:
     path = tmp_path / "tagged.wav"
     soundfile.write(path, sound.T, RATE, "PCM_16")
     content = path.read_bytes()
@@ -187,7 +185,7 @@ def test_tags_of_any_encoding_are_no_hindrance(sound: np.ndarray, tmp_path: Path
 
 
 @pytest.mark.parametrize("name", ["Song: one.wav", "100 %d.wav", "Ünïcode ♪.wav", "-o.wav"])
-def test_any_name_is_read(
+def test_any_file_name_is_read(
     name: str, sound: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -196,10 +194,10 @@ def test_any_name_is_read(
 
 
 @pytest.mark.parametrize(("channels", "rate"), [(1, RATE), (2, 48000)])
-def test_a_stream_that_changes_its_form_is_named(
+def test_change_of_rate_or_channels_is_refused(
     channels: int, rate: int, sound: np.ndarray, tmp_path: Path
 ) -> None:
-    """Mp3 files that were joined end to end; half of them would be read at a wrong speed."""
+    """Two joined MP3 files: the second would be read at a wrong speed."""
     soundfile.write(tmp_path / "first.mp3", sound.T, RATE)
     soundfile.write(tmp_path / "second.mp3", sound[:channels].T, rate)
     joined = tmp_path / "joined.mp3"
@@ -208,7 +206,7 @@ def test_a_stream_that_changes_its_form_is_named(
         audio.read(joined)
 
 
-def test_what_is_written_is_read_back(sound: np.ndarray, tmp_path: Path) -> None:
+def test_write_and_read_are_inverse(sound: np.ndarray, tmp_path: Path) -> None:
     path = tmp_path / "new" / "folder" / "loud.wav"
     audio.write(path, 5 * sound, RATE)
     read = audio.read(path)
@@ -217,7 +215,7 @@ def test_what_is_written_is_read_back(sound: np.ndarray, tmp_path: Path) -> None
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_a_write_that_fails_leaves_what_was_there(
+def test_interrupted_write_keeps_the_old_file(
     sound: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "stem.wav"
@@ -236,7 +234,7 @@ def test_a_write_that_fails_leaves_what_was_there(
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_two_writers_of_one_file_do_no_harm(
+def test_two_processes_can_write_the_same_file(
     sound: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "stem.wav"
@@ -258,29 +256,29 @@ def test_two_writers_of_one_file_do_no_harm(
 @pytest.mark.parametrize(("source", "target"), [(48000, 44100), (44100, 48000), (44100, 16000)])
 def test_resampling_keeps_a_tone(source: int, target: int) -> None:
     resampled = audio.resample(tone(997, 1, source), source, target)
-    wanted = tone(997, 1, target)
-    assert resampled.shape == wanted.shape
+    expected = tone(997, 1, target)
+    assert resampled.shape == expected.shape
     assert resampled.dtype == np.float32
     middle = slice(target // 10, -target // 10)
-    np.testing.assert_allclose(resampled[:, middle], wanted[:, middle], atol=1e-5)
+    np.testing.assert_allclose(resampled[:, middle], expected[:, middle], atol=1e-5)
 
 
-def test_resampling_removes_what_the_rate_cannot_hold() -> None:
+def test_resampling_removes_frequencies_above_the_limit() -> None:
     swelling = tone(15000, 1, 44100) * np.hanning(44100).astype(np.float32)
     assert np.abs(audio.resample(swelling, 44100, 22050)).max() < 1e-4
 
 
-def test_resampling_keeps_channels_apart(sound: np.ndarray) -> None:
-    both = audio.resample(sound, RATE, 44100)
-    for row, channel in zip(both, sound, strict=True):
+def test_channels_are_resampled_independently(sound: np.ndarray) -> None:
+    resampled = audio.resample(sound, RATE, 44100)
+    for row, channel in zip(resampled, sound, strict=True):
         np.testing.assert_allclose(row, audio.resample(channel[None], RATE, 44100)[0], atol=1e-6)
     np.testing.assert_array_equal(audio.resample(sound, RATE, RATE), sound)
 
 
-def test_with_channels(sound: np.ndarray) -> None:
+def test_mono_is_copied_and_stereo_is_averaged(sound: np.ndarray) -> None:
     np.testing.assert_array_equal(audio.with_channels(sound, 2), sound)
     mono = audio.with_channels(sound, 1)
     np.testing.assert_allclose(mono, (sound[:1] + sound[1:]) / 2, atol=1e-7)
     np.testing.assert_array_equal(audio.with_channels(mono, 2), np.concatenate([mono, mono]))
-    with pytest.raises(InputError, match="2 channels cannot be made 6"):
+    with pytest.raises(InputError, match="2 channels cannot be converted to 6"):
         audio.with_channels(sound, 6)

@@ -1,4 +1,4 @@
-"""A person's song is decoded as far as it can be; a corpus refuses what is lost."""
+"""Damaged files: `read_song` decodes as much as possible, `read` refuses any loss."""
 
 import io
 import struct
@@ -14,12 +14,12 @@ import soundfile
 from stemsplit import audio
 from stemsplit.errors import InputError
 
-RATE = 32000  # one that every codec here knows, and that no code here has as a default
+RATE = 32000  # supported by every codec here, and the default of none
 
 
 @pytest.fixture(scope="module")
 def sound() -> np.ndarray:
-    """Two seconds of noise in two unlike channels: no two places are alike."""
+    """Two seconds of stereo noise, in which no two positions are alike."""
     random = np.random.default_rng(0)
     return (0.1 * random.standard_normal((2, 2 * RATE))).astype(np.float32)
 
@@ -41,7 +41,7 @@ def encoded(sound: np.ndarray, form: str, subtype: str | None) -> bytes:
 
 
 def damaged(content: bytes, length: int = 40) -> bytes:
-    """The file with noise in its middle."""
+    """Overwrite `length` bytes in the middle of a file with noise."""
     middle = len(content) // 2
     noise = np.random.default_rng(1).integers(0, 256, length, dtype=np.uint8).tobytes()
     return content[:middle] + noise + content[middle + length :]
@@ -52,12 +52,12 @@ def song_of(content: bytes, path: Path) -> audio.Song:
     return audio.read_song(path)
 
 
-def refused(path: Path, says: str) -> None:
-    with pytest.raises(InputError, match=f"{path.name}: .*{says}"):
+def refused(path: Path, message: str) -> None:
+    with pytest.raises(InputError, match=f"{path.name}: .*{message}"):
         audio.read(path)
 
 
-def test_bad_flac_frame_is_silent_and_nothing_moves(flac: bytes, tmp_path: Path) -> None:
+def test_damaged_flac_frame_becomes_silence(flac: bytes, tmp_path: Path) -> None:
     plain = song_of(flac, tmp_path / "plain.flac").audio.samples
     song = song_of(damaged(flac), tmp_path / "bad.flac")
     assert song.audio.samples.shape == plain.shape
@@ -70,7 +70,7 @@ def test_bad_flac_frame_is_silent_and_nothing_moves(flac: bytes, tmp_path: Path)
     refused(tmp_path / "bad.flac", "4,096 samples")
 
 
-def test_first_flac_frame_may_be_bad(flac: bytes, tmp_path: Path) -> None:
+def test_damaged_first_flac_frame_becomes_silence(flac: bytes, tmp_path: Path) -> None:
     plain = song_of(flac, tmp_path / "plain.flac").audio.samples
     start = flac.index(b"\xff\xf8") + 100
     song = song_of(flac[:start] + bytes(40) + flac[start + 40 :], tmp_path / "bad.flac")
@@ -79,15 +79,15 @@ def test_first_flac_frame_may_be_bad(flac: bytes, tmp_path: Path) -> None:
     assert "missing at 0.00 s" in song.losses[0]
 
 
-def test_one_wrong_bit_of_a_flac_frame_is_found(flac: bytes, tmp_path: Path) -> None:
-    """Only the checksum tells; in Matroska, no parser looks at it."""
+def test_wrong_bit_of_a_flac_frame_is_reported(flac: bytes, tmp_path: Path) -> None:
+    """Only the checksum detects it, and FFmpeg's Matroska parser does not check it."""
     path = tmp_path / "song.mkv"
     mux(path, flac, "flac", lambda content: content[:-9] + bytes([content[-9] ^ 1]) + content[-8:])
     assert "samples) are missing at" in audio.read_song(path).losses[0]
     refused(path, "missing at")
 
 
-def test_bad_mp3_frame_is_silent_and_nothing_moves(mp3: bytes, tmp_path: Path) -> None:
+def test_damaged_mp3_frame_becomes_silence(mp3: bytes, tmp_path: Path) -> None:
     plain = song_of(mp3, tmp_path / "plain.mp3").audio.samples
     middle = mp3.index(b"\xff\xfb", len(mp3) // 2)
     song = song_of(
@@ -106,11 +106,13 @@ LYRICS3 = b"LYRICSBEGININD0000210000031LYRICS200TAG" + bytes(125)
 @pytest.mark.parametrize(
     "tail", [LYRICS3, bytes(300), bytes(30000), b"APETAGEX" + bytes(range(256)) * 99]
 )
-def test_what_follows_the_last_frame_is_no_loss(tail: bytes, mp3: bytes, tmp_path: Path) -> None:
+def test_tags_and_zeros_after_the_last_frame_are_not_a_loss(
+    tail: bytes, mp3: bytes, tmp_path: Path
+) -> None:
     plain = song_of(mp3, tmp_path / "plain.mp3")
     song = song_of(mp3 + tail, tmp_path / "tail.mp3")
     time = plain.audio.samples.shape[1]
-    # FFmpeg keeps the coder's padding where much follows: it takes the file for a joined one.
+    # Before a long tail FFmpeg keeps the encoder's padding, as for joined files.
     assert 0 <= song.audio.samples.shape[1] - time < 2 * 1152
     np.testing.assert_array_equal(
         song.audio.samples[:, : time - 1152], plain.audio.samples[:, :-1152]
@@ -118,12 +120,12 @@ def test_what_follows_the_last_frame_is_no_loss(tail: bytes, mp3: bytes, tmp_pat
     assert song.losses == plain.losses == []
 
 
-def test_corpus_refuses_what_follows_the_last_frame(mp3: bytes, tmp_path: Path) -> None:
+def test_corpus_refuses_tags_after_the_last_frame(mp3: bytes, tmp_path: Path) -> None:
     (tmp_path / "tail.mp3").write_bytes(mp3 + LYRICS3)
     refused(tmp_path / "tail.mp3", "follows its last frame")
 
 
-def test_tag_between_joined_files_takes_no_time(mp3: bytes, tmp_path: Path) -> None:
+def test_tag_between_joined_files_adds_no_silence(mp3: bytes, tmp_path: Path) -> None:
     cover = np.random.default_rng(3).bytes(2**14 + 1)
     tag = b"ID3\3\0\0" + bytes([0, 1, 0, 1]) + cover
     plain = song_of(mp3 + mp3, tmp_path / "plain.mp3").audio.samples
@@ -142,7 +144,7 @@ def test_zeros_between_frames_are_a_loss(mp3: bytes, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("form", "frame"), [("MP3", 1152), ("OGG", 0), ("FLAC", 0)])
-def test_joined_files_are_read_to_the_end(
+def test_joined_files_are_read_completely(
     form: str, frame: int, sound: np.ndarray, tmp_path: Path
 ) -> None:
     content = encoded(sound, form, None)
@@ -152,13 +154,15 @@ def test_joined_files_are_read_to_the_end(
     np.testing.assert_array_equal(both[:, : time - 2 * frame], plain[:, : time - 2 * frame])
     last = slice(-time + 3 * frame if frame else -time, -2 * frame or None)
     shift = both.shape[1] - 2 * time
-    assert 0 <= shift <= 4 * frame + 4096 * (form == "OGG")  # the second part's delay stays
+    assert (
+        0 <= shift <= 4 * frame + 4096 * (form == "OGG")
+    )  # FFmpeg keeps the delay of the second file
     if form == "FLAC":
         np.testing.assert_array_equal(both[:, last], plain)
 
 
 @pytest.mark.parametrize("change", [44, -44, 1, 0x10000])
-def test_riff_length_may_be_wrong(change: int, sound: np.ndarray, tmp_path: Path) -> None:
+def test_wrong_riff_length_is_ignored(change: int, sound: np.ndarray, tmp_path: Path) -> None:
     content = bytearray(encoded(sound, "WAV", "FLOAT"))
     content[4:8] = struct.pack("<I", len(content) - 8 + change)
     song = song_of(bytes(content), tmp_path / "song.wav")
@@ -167,7 +171,7 @@ def test_riff_length_may_be_wrong(change: int, sound: np.ndarray, tmp_path: Path
     np.testing.assert_array_equal(audio.read(tmp_path / "song.wav").samples, sound)
 
 
-def test_wav_without_its_padding_byte_is_whole(tmp_path: Path) -> None:
+def test_wav_without_padding_byte_is_complete(tmp_path: Path) -> None:
     sound = np.linspace(-1, 1, 999, dtype=np.float32)
     content = encoded(sound[None], "WAV", "PCM_U8")
     assert content[-1:] == b"\0"
@@ -184,7 +188,7 @@ def test_wav_without_its_padding_byte_is_whole(tmp_path: Path) -> None:
         *(("FLAC", "PCM_24"), ("MP3", None), ("OGG", None)),
     ],
 )
-def test_cut_song_is_read_and_its_loss_is_named(
+def test_truncated_song_is_read_and_reported(
     form: str, subtype: str | None, sound: np.ndarray, tmp_path: Path
 ) -> None:
     content = encoded(sound, form, subtype)
@@ -193,12 +197,14 @@ def test_cut_song_is_read_and_its_loss_is_named(
     time = cut.audio.samples.shape[1]
     assert 0.4 * plain.shape[1] < time < 0.65 * plain.shape[1]
     np.testing.assert_array_equal(cut.audio.samples[:, : time - 2048], plain[:, : time - 2048])
-    says = f"after {time / RATE:.2f} s" + (": its last page" if form == "OGG" else " of the 2.00 s")
-    assert says in cut.losses[0]
-    refused(tmp_path / "cut", says)
+    message = f"after {time / RATE:.2f} s" + (
+        ": its last page" if form == "OGG" else " of the 2.00 s"
+    )
+    assert message in cut.losses[0]
+    refused(tmp_path / "cut", message)
 
 
-def test_one_missing_sample_of_a_lossless_file_is_an_error(
+def test_one_missing_sample_of_a_lossless_file_is_refused(
     sound: np.ndarray, tmp_path: Path
 ) -> None:
     path = tmp_path / "song.wav"
@@ -206,8 +212,8 @@ def test_one_missing_sample_of_a_lossless_file_is_an_error(
     refused(path, "ends after 2.00 s")
 
 
-def test_mp3_of_unknown_length_is_whole(mp3: bytes, tmp_path: Path) -> None:
-    """Without the count of frames in the first one, the declared length is a guess."""
+def test_mp3_of_unknown_length_is_complete(mp3: bytes, tmp_path: Path) -> None:
+    """Without the frame count in the first frame, FFmpeg only estimates the length."""
     start = mp3.index(b"\xff\xfb")
     second = mp3.index(b"\xff\xfb", start + 100)
     assert b"Info" in mp3[start:second] or b"Xing" in mp3[start:second]
@@ -223,7 +229,11 @@ def mux(
     removed: int | None = None,
     late_seconds: float = 0.0,
 ) -> None:
-    """Copy the packets of a file into another container: one changed, one left out, all later."""
+    """Copy the packets of a file into another container.
+
+    `change` changes packet number `changed`; packet number `removed` is omitted; all packets are
+    delayed by `late_seconds`.
+    """
     with av.open(io.BytesIO(content), format=form) as source, av.open(str(path), "w") as target:
         stream = target.add_stream_from_template(source.streams.audio[0])
         for number, packet in enumerate(source.demux()):
@@ -237,7 +247,7 @@ def mux(
             target.mux(copy)
 
 
-def test_time_stamps_in_milliseconds_leave_no_seam(flac: bytes, tmp_path: Path) -> None:
+def test_time_stamps_in_milliseconds_leave_no_gap(flac: bytes, tmp_path: Path) -> None:
     plain = song_of(flac, tmp_path / "plain.flac").audio.samples
     mux(tmp_path / "song.mkv", flac, "flac")
     song = audio.read_song(tmp_path / "song.mkv")
@@ -245,21 +255,21 @@ def test_time_stamps_in_milliseconds_leave_no_seam(flac: bytes, tmp_path: Path) 
     assert song.losses == []
 
 
-def test_lost_packet_is_silent_though_time_stamps_are_in_milliseconds(
+def test_lost_packet_becomes_silence_despite_rounded_time_stamps(
     flac: bytes, tmp_path: Path
 ) -> None:
     plain = song_of(flac, tmp_path / "plain.flac").audio.samples
     mux(tmp_path / "song.mkv", flac, "flac", removed=3)
     song = audio.read_song(tmp_path / "song.mkv")
-    wanted = plain.copy()
-    wanted[:, 3 * 4096 : 4 * 4096] = 0
-    np.testing.assert_array_equal(song.audio.samples, wanted)
+    expected = plain.copy()
+    expected[:, 3 * 4096 : 4 * 4096] = 0
+    np.testing.assert_array_equal(song.audio.samples, expected)
     assert "0.128 s (4,096 samples) are missing at 0.38 s" in song.losses[0]
     refused(tmp_path / "song.mkv", "4,096 samples")
 
 
 @pytest.mark.parametrize("name", ["late.mkv", "late.mp4", "late.mov"])
-def test_late_stream_starts_late(name: str, sound: np.ndarray, tmp_path: Path) -> None:
+def test_late_stream_starts_with_silence(name: str, sound: np.ndarray, tmp_path: Path) -> None:
     path = tmp_path / name
     with av.open(str(path), "w") as container:
         codec = "alac" if name == "late.mp4" else "pcm_s16le"
@@ -282,7 +292,7 @@ def test_late_stream_starts_late(name: str, sound: np.ndarray, tmp_path: Path) -
 
 
 @pytest.mark.parametrize(("channels", "rate"), [(1, RATE), (2, 48000), (1, 48000)])
-def test_song_that_changes_its_form_is_converted_to_the_first(
+def test_later_rate_and_channels_are_converted_to_the_first(
     channels: int, rate: int, sound: np.ndarray, tmp_path: Path
 ) -> None:
     second = tmp_path / "second.mp3"
@@ -304,31 +314,35 @@ def test_song_without_audio_is_refused(content: bytes, tmp_path: Path) -> None:
         song_of(content, tmp_path / "letter.wav")
 
 
-def test_song_that_may_not_be_read_is_refused(
+def test_song_without_read_permission_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*arguments: object, **settings: object) -> None:
         raise av.error.PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(av, "open", refuse)
-    with pytest.raises(InputError, match=r"song\.wav: may not be read"):
+    with pytest.raises(InputError, match=r"song\.wav: no permission"):
         audio.read_song(tmp_path / "song.wav")
 
 
-LONG_AGO = 5000.0  # seconds
+RECORDING_START = 5000.0  # seconds
 
 
 @pytest.mark.parametrize(
     ("name", "start", "late"),
     [
-        *(("song.ts", LONG_AGO, 0.5), ("song.mkv", 0.0, 0.5), ("song.mkv", LONG_AGO, 0.5)),
-        *(("song.ts", 0.0, 30.0), ("song.mkv", 0.0, 30.0)),  # FFmpeg does not look that far
+        *(
+            ("song.ts", RECORDING_START, 0.5),
+            ("song.mkv", 0.0, 0.5),
+            ("song.mkv", RECORDING_START, 0.5),
+        ),
+        *(("song.ts", 0.0, 30.0), ("song.mkv", 0.0, 30.0)),  # later than FFmpeg looks
     ],
 )
-def test_sound_of_a_video_starts_when_it_says(
+def test_sound_of_a_video_starts_at_its_time_stamp(
     name: str, start: float, late: float, sound: np.ndarray, tmp_path: Path
 ) -> None:
-    """A recording that was cut from a longer one starts at its first picture, not at 0."""
+    """A file that was cut from a longer recording starts at its first picture, not at 0."""
     path = tmp_path / name
     with av.open(str(path), "w", options={"avoid_negative_ts": "disabled"}) as container:
         video = container.add_stream("mpeg2video", rate=25)
@@ -348,5 +362,5 @@ def test_sound_of_a_video_starts_when_it_says(
         container.mux(stream.encode(None))
     song = audio.read_song(path)
     silent = np.argmax(np.abs(song.audio.samples[0]) > 1e-3) / RATE
-    assert silent == pytest.approx(late, abs=0.025)  # the coder's delay is 15 ms
+    assert silent == pytest.approx(late, abs=0.025)  # the delay of the encoder is 15 ms
     assert song.losses == []

@@ -1,4 +1,4 @@
-"""Stems of any length are written so that every reader finds all of them."""
+"""Writing stems of any length."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from stemsplit.audio import writing
     ("data_bytes", "container"),
     [(8, "WAV"), (4 * 10**9, "WAV"), (2**32 - 80, "RF64"), (2**32, "RF64"), (2**40, "RF64")],
 )
-def test_container_counts_all_bytes(data_bytes: int, container: str) -> None:
+def test_long_data_needs_rf64(data_bytes: int, container: str) -> None:
     assert writing.container_of(data_bytes) == container
 
 

@@ -156,8 +156,8 @@ def test_a_file_that_may_not_be_read_is_not_called_damaged(
     vocals.chmod(0)
     tracks = lister(unprivileged)
     [reason] = {text for text in headers_of(tracks).values() if isinstance(text, str)}
-    assert reason.startswith(f"{vocals}: may not be read")
-    with pytest.raises(InputError, match=r"vocals\.wav: may not be read"):
+    assert reason.startswith(f"{vocals}: no permission")
+    with pytest.raises(InputError, match=r"vocals\.wav: no permission"):
         Store(unprivileged / "cache", 8000, 2).tracks(tracks)
 
 
@@ -172,7 +172,7 @@ def test_a_folder_that_may_not_be_read_is_not_called_empty(
     place = unprivileged / closed if lister is not mir1k else unprivileged
     place.chmod(permissions)
     try:
-        with pytest.raises(InputError, match=f"^{place}: may not be read"):
+        with pytest.raises(InputError, match=f"^{place}: no permission"):
             lister(unprivileged)
     finally:
         place.chmod(0o700)
@@ -252,4 +252,4 @@ def test_entries_are_sorted_by_their_composed_names(tmp_path: Path) -> None:
     for name in names:
         (tmp_path / name).touch()
     assert [entry.name for entry in visible(tmp_path)] == ["a", "z", names[0]]
-    assert unreadable(tmp_path / "b") == f"{tmp_path / 'b'}: there is no such file"
+    assert unreadable(tmp_path / "b") == f"{tmp_path / 'b'}: does not exist"
