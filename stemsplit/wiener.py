@@ -1,4 +1,4 @@
-"""Old import path of the Wiener filter."""
+"""Former import path of the Wiener filter."""
 
 from stemsplit.separation.wiener import wiener
 

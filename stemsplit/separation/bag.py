@@ -11,22 +11,22 @@ from stemsplit.errors import InputError
 from stemsplit.models.shapes import Mask, Stems
 from stemsplit.separation.separator import Description, Separator
 
-# What a song consists of in the corpora that are known: nothing is left beside all of one row.
-WHOLES = ({"drums", "bass", "other", "vocals"}, {"vocals", "accompaniment"})
+# Stems that sum to the mixture in the supported corpora, so that no residual is left.
+COMPLETE_STEMS = ({"drums", "bass", "other", "vocals"}, {"vocals", "accompaniment"})
 
 
 class Bag(nn.Module):
-    """Networks side by side: the stems of the first, then those of the second, and so on.
+    """Several networks as one: the stems of the first network, then those of the second, and so on.
 
-    All of them read views and give masks, or all of them read and give waveforms.
+    Either all networks map views to masks, or all map waveforms to waveforms.
     """
 
-    networks: Any  # a ModuleList, and each of it a Network: no type says both
+    networks: Any  # a ModuleList whose items are Networks; no static type expresses both
 
     def __init__(self, networks: Sequence[nn.Module]) -> None:
         super().__init__()
         self.networks = nn.ModuleList(networks)
-        # In the order of their first use, each once: what members share is computed once.
+        # Each view once, in the order of first use, so that shared views are computed once.
         self.views = tuple(
             dict.fromkeys(view for network in self.networks for view in network.views)
         )
@@ -40,48 +40,51 @@ class Bag(nn.Module):
 
 
 def residual_of(targets: Sequence[str]) -> str | None:
-    """The name of what these targets leave of a song, by their names alone; None of nothing."""
-    if any(whole <= set(targets) for whole in WHOLES):
+    """Name the residual that these targets leave; None if they sum to the mixture."""
+    if any(stems <= set(targets) for stems in COMPLETE_STEMS):
         return None
     return "accompaniment" if list(targets) == ["vocals"] else "residual"
 
 
 def describe(members: Sequence[tuple[Path, Separator]]) -> dict[str, Any]:
-    """The description of the separator whose targets are those of all `members`, in their order.
+    """Return the description of a bag that estimates the targets of all `members`, in their order.
 
-    Its members are what checkpoints hold, with their files; a bag among them is opened. Wiener
-    filter and lengths of chunks are those of the first. Raises `InputError` where two have a target
-    in common, or differ in what they must share: front end, channels, masks or waveforms.
+    `members` are pairs of a checkpoint's path and its separator; of a bag, all networks are taken.
+    Wiener filter and chunks have the settings of the first member. Raises `InputError` if two
+    members have the same target, or if their front ends, channels or kinds of output (masks or
+    waveforms) differ.
     """
     first_path, first = members[0]
-    shared = _facts(first)
+    expected = _shared_settings(first)
     networks: list[Description] = []
-    found: dict[str, Path] = {}
+    path_of_target: dict[str, Path] = {}
     for path, member in members:
-        if different := [
-            f"{fact} {value} is not {shared[fact]}"
-            for fact, value in _facts(member).items()
-            if value != shared[fact]
+        if differences := [
+            f"{name} is {value}, not {expected[name]}"
+            for name, value in _shared_settings(member).items()
+            if value != expected[name]
         ]:
-            raise InputError(f"{path} cannot be combined with {first_path}: {', '.join(different)}")
+            raise InputError(
+                f"{path} cannot be combined with {first_path}: {'; '.join(differences)}"
+            )
         for target in member.targets:
-            if target in found:
+            if target in path_of_target:
                 raise InputError(
-                    f"{path}: estimates {target!r}, and so does {found[target]}; combine "
+                    f"{path}: estimates {target!r}, and so does {path_of_target[target]}; combine "
                     "separators of different stems"
                 )
-            found[target] = path
+            path_of_target[target] = path
         networks += _networks_described(member)
     return {
         **first.description,
         "network": networks,
-        "targets": list(found),
-        "residual": residual_of(list(found)),
+        "targets": list(path_of_target),
+        "residual": residual_of(list(path_of_target)),
     }
 
 
 def weights(members: Sequence[Separator]) -> dict[str, Tensor]:
-    """The state dict of the separator that `describe` describes."""
+    """Return the state dict of the bag that `describe` describes."""
     networks: list[nn.Module] = []
     for member in members:
         network = cast(nn.Module, member.network)
@@ -89,10 +92,10 @@ def weights(members: Sequence[Separator]) -> dict[str, Tensor]:
     return {f"network.{name}": value for name, value in Bag(networks).state_dict().items()}
 
 
-def _facts(separator: Separator) -> dict[str, Any]:
-    """What the members of a bag share, by name."""
-    makes = "masks" if separator.network.views else "waveforms"
-    return {**separator.front_end_settings, "channels": separator.channels, "making of": makes}
+def _shared_settings(separator: Separator) -> dict[str, Any]:
+    """Return the settings that all members of a bag must share."""
+    output = "masks" if separator.network.views else "waveforms"
+    return {**separator.front_end_settings, "channels": separator.channels, "output": output}
 
 
 def _networks_described(separator: Separator) -> list[Description]:

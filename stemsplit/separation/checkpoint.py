@@ -1,4 +1,4 @@
-"""Build, save and load separators as plain values, without Hydra."""
+"""Build separators from plain values, and save and load them, without Hydra."""
 
 import importlib
 import textwrap
@@ -29,32 +29,36 @@ def build(
     overlap_seconds: float = 2.0,
     allow: Sequence[str] = (),
 ) -> Separator:
-    """A separator from plain values: what a checkpoint holds, and what the configuration says.
+    """Build a separator from plain values, as a checkpoint or a configuration holds them.
 
-    `network` has the key ``class``, the dotted name of an architecture, and its arguments; or it is
-    the list of the networks of a bag, each of which says besides for how many ``stems`` it is. Only
-    classes of stemsplit are built, and those that `allow` names in full: a checkpoint that a
-    stranger made must not choose what is run.
+    `front_end` holds the arguments of `FrontEnd`. `network` holds the key ``class`` (the dotted
+    name of an architecture) and the arguments of the class. For a bag, `network` is a list of such
+    mappings, each with its number of ``stems``. See `Separator` for the other arguments.
+
+    For security, only classes of ``stemsplit.models`` are built, and those that `allow` names in
+    full: a checkpoint from a stranger must not choose the code that runs. Raises `InputError` for
+    any other class, and for settings that do not fit together.
     """
-    made = FrontEnd(**front_end)
-    bands = {view: made.bands(view) for view in VIEWS}
+    transform = FrontEnd(**front_end)
+    bands = {view: transform.bands(view) for view in VIEWS}
+    sample_rate = transform.sample_rate
 
-    def built(stems: int, **arguments: Any) -> nn.Module:
+    def build_network(stems: int, **arguments: Any) -> nn.Module:
         architecture = _allowed_class(arguments.pop("class"), allow)
         return architecture(
-            bands=bands, sample_rate=made.sample_rate, channels=channels, stems=stems, **arguments
+            bands=bands, sample_rate=sample_rate, channels=channels, stems=stems, **arguments
         )
 
     if isinstance(network, Mapping):
-        whole = built(stems=len(targets), **network)
+        module = build_network(stems=len(targets), **network)
     else:
         stems = sum(member["stems"] for member in network)
         if stems != len(targets):
-            raise InputError(f"networks for {stems} stems do not fit {len(targets)} targets")
-        whole = bag.Bag([built(**member) for member in network])
+            raise InputError(f"the networks estimate {stems} stems, not {len(targets)} targets")
+        module = bag.Bag([build_network(**member) for member in network])
     return Separator(
-        made,
-        whole,
+        transform,
+        module,
         targets,
         residual,
         channels,
@@ -69,20 +73,23 @@ def _allowed_class(name: str, allow: Sequence[str]) -> type[nn.Module]:
     module, _, attribute = name.rpartition(".")
     if not name.startswith("stemsplit.models.") and name not in allow:
         raise InputError(
-            f"{name} is not an architecture of stemsplit; if you trust it, allow it by name: "
-            f"allow=[{name!r}]"
+            f"{name} is not an architecture of stemsplit; if you trust this class, allow it by "
+            f"name: allow=[{name!r}]"
         )
     try:
-        found = getattr(importlib.import_module(module), attribute)
+        architecture = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError):
-        raise InputError(f"{name}: there is no such architecture in this version") from None
-    if not (isinstance(found, type) and issubclass(found, nn.Module)):
+        raise InputError(f"{name}: this version has no architecture of this name") from None
+    if not (isinstance(architecture, type) and issubclass(architecture, nn.Module)):
         raise InputError(f"{name} is not an architecture")
-    return found
+    return architecture
 
 
 def checkpoint_of(run_or_checkpoint: Path) -> Path:
-    """The checkpoint file itself, or the best one of a run's folder (else its last)."""
+    """Return the path of a checkpoint: the file itself, or the best or last one in a run's folder.
+
+    Raises `InputError` if the folder holds neither ``best.ckpt`` nor ``last.ckpt``.
+    """
     candidates = [
         run_or_checkpoint,
         run_or_checkpoint / "best.ckpt",
@@ -97,22 +104,27 @@ def checkpoint_of(run_or_checkpoint: Path) -> Path:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """The content of a checkpoint: tensors and plain values, nothing else is unpickled."""
-    with path.open("rb"):  # its error is the system's, not the content's
+    """Read the content of a checkpoint. Only tensors and plain values are unpickled.
+
+    Raises `InputError` if the file is damaged or is not a checkpoint, `OSError` if it cannot be
+    opened.
+    """
+    with path.open("rb"):  # raises OSError for a file that cannot be opened
         pass
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except TOO_LITTLE_MEMORY:
         raise
-    # What a damaged or a stranger's file can bring about is open; it means the same to its user.
+    # A damaged or unknown file may cause any exception. The message of torch is not shown, since it
+    # recommends to unpickle everything.
     except Exception as error:
-        # (torch's own text advises to unpickle it after all.)
         raise InputError(
             f"{path}: not a checkpoint, or a damaged one; choose a run's folder, or a checkpoint "
             "of stemsplit or open-unmix"
         ) from error
     if not isinstance(content, dict):
-        raise InputError(f"{path}: not a checkpoint of stemsplit (a {type(content).__name__})")
+        kind = type(content).__name__
+        raise InputError(f"{path}: not a checkpoint of stemsplit (it holds a {kind})")
     return content
 
 
@@ -121,16 +133,18 @@ def load(
     allow: Sequence[str] = (),
     device: str = "cpu",
 ) -> Separator:
-    """The separator that a training left, ready to `separate`; `allow` is as in `build`.
+    """Load the separator of a run or of a checkpoint onto a device, in evaluation mode.
 
-    Of several runs or checkpoints it is the one that finds the targets of all of them, in their
-    order. Weights that open-unmix's authors published count as checkpoints: see `open_unmix`.
+    Several runs or checkpoints give one separator that estimates the targets of all of them, in
+    their order. A checkpoint may also hold published weights of open-unmix (see `open_unmix`).
+    `allow` names classes outside stemsplit that may be built, as in `build`. Raises `InputError` if
+    a file is not a checkpoint, the separators cannot be combined, or the device cannot be used.
     """
     if isinstance(run_or_checkpoint, str | Path):
         run_or_checkpoint = [run_or_checkpoint]
     if not run_or_checkpoint:
-        raise InputError("no checkpoint is given to load a separator from")
-    paths = [checkpoint_of(Path(given)) for given in run_or_checkpoint]
+        raise InputError("no checkpoint: name a run's folder or a checkpoint file")
+    paths = [checkpoint_of(Path(path)) for path in run_or_checkpoint]
     members = [_load(path, allow) for path in paths]
     separator = members[0]
     if len(members) > 1:
@@ -139,16 +153,16 @@ def load(
     try:
         return separator.eval().to(device)
     except (RuntimeError, AssertionError) as error:
-        raise InputError(f"device {device!r} cannot be used here ({reason(error)})") from None
+        raise InputError(f"device {device!r} cannot be used ({_one_line(error)})") from None
 
 
 def _load(path: Path, allow: Sequence[str]) -> Separator:
     content = read(path)
     try:
-        if open_unmix.recognised(content):
+        if open_unmix.is_state_dict(content):
             content = open_unmix.checkpoint(content, path.name)
         separator = build(**content["separator"], allow=allow)
-        # A training may keep more: a loss with buffers, metrics.
+        # A training saves more, such as buffers of its loss and metrics.
         prefix = "separator."
         weights = {
             name.removeprefix(prefix): value
@@ -158,20 +172,20 @@ def _load(path: Path, allow: Sequence[str]) -> Separator:
         separator.load_state_dict(weights)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
-    except (OSError, *TOO_LITTLE_MEMORY):  # of the machine, not of the checkpoint
+    except (OSError, *TOO_LITTLE_MEMORY):  # errors of the machine, not of the checkpoint
         raise
-    except Exception as error:  # as open as above
-        raise InputError(f"{path}: not a checkpoint of stemsplit ({reason(error)})") from error
+    except Exception as error:  # an unknown file may cause any exception
+        raise InputError(f"{path}: not a checkpoint of stemsplit ({_one_line(error)})") from error
     return separator
 
 
 def save(separator: Separator, path: Path) -> None:
-    """Write a separator as a checkpoint that `load` takes: tensors and plain values."""
+    """Write a separator as a checkpoint for `load`: tensors and plain values only."""
     weights = {f"separator.{name}": value for name, value in separator.state_dict().items()}
     with replacing(path) as partial:
         torch.save({"separator": separator.description, "state_dict": weights}, partial)
 
 
-def reason(error: Exception) -> str:
-    # torch names the keys that do not fit in the lines after the first; there may be hundreds.
+def _one_line(error: Exception) -> str:
+    # The message of torch may list hundreds of keys of a state dict.
     return textwrap.shorten(f"{type(error).__name__}: {error}", 300, placeholder=" …")

@@ -17,20 +17,22 @@ VIEWS = ("magnitude", "mel", "mfcc", "complex")
 
 
 class FrontEnd(nn.Module):
-    """The short-time Fourier transform and its views, of a waveform in ±1.
+    """Short-time Fourier transform of a waveform in ±1, and views of the spectrum.
 
-    `window` and `hop` are in samples (Hann window, centred frames, reflected at the edges, as
-    open-unmix has them). Views of a spectrum, each `(batch, channel, band, frame)`:
+    `window` and `hop` are in samples. As in open-unmix, the window is a Hann window, frames are
+    centred, and the waveform is reflected at its edges. The views of a spectrum have the shape
+    `(batch, channel, band, frame)`:
 
     - ``magnitude``: absolute value of the spectrum, one band per frequency;
-    - ``mel``: magnitudes summed by mel filters (Slaney's scale and norm, as librosa has them) up
-      to `mel_hertz`;
+    - ``mel``: magnitudes summed by mel filters up to `mel_hertz` (Slaney's scale and norm, as in
+      librosa);
     - ``complex``: real parts of the spectrum, then imaginary parts, two bands per frequency;
     - ``mfcc``: the first `mfccs` cosine-transform coefficients of the mel power spectrum in dB.
-      Its logarithm has a fixed floor of `floor` and no ``top_db``: a limit relative to the
-      loudest frame would make a frame's coefficients depend on the excerpt around it.
+      The power is at least `floor`. There is no ``top_db``: a limit relative to the loudest frame
+      would make the coefficients of a frame depend on the rest of the excerpt.
 
-    Nothing is learned and nothing is saved: equal settings give equal results.
+    The front end has no parameters, and its buffers are not saved: they follow from the settings.
+    Raises `InputError` for settings that do not fit together.
     """
 
     window_function: Tensor
@@ -48,26 +50,28 @@ class FrontEnd(nn.Module):
         floor: float = 1e-10,
     ) -> None:
         super().__init__()
-        # With half-overlapping windows the last samples of some lengths could not be inverted.
         if sample_rate < 1 or window < 3:
-            raise InputError(f"sample rate {sample_rate} and window {window} must be larger")
+            raise InputError(
+                f"sample rate {sample_rate} must be at least 1, and window {window} at least 3"
+            )
+        # With a hop of half a window, some lengths have last samples that cannot be inverted.
         divisors = [size for size in range(1, window // 3 + 1) if window % size == 0]
         if hop not in divisors:
             raise InputError(
-                f"hop {hop} does not divide window {window} three times or more: "
+                f"hop {hop} does not divide window {window} into three or more parts: "
                 f"choose one of {divisors[-8:]}"
             )
         if mfccs > mel_bands:
-            raise InputError(f"{mfccs} MFCCs cannot be made of {mel_bands} mel bands")
+            raise InputError(f"{mfccs} MFCCs need at least {mfccs} mel bands, not {mel_bands}")
         self.sample_rate = sample_rate
         self.window = window
         self.hop = hop
         self.mel_bands = mel_bands
         self.floor = floor
         self.settings = (sample_rate, window, hop, mel_bands, mel_hertz, mfccs, floor)
-        # (Not librosa's own: numba, which it imports, fails where it finds no folder for a cache.)
+        # These filters equal librosa's. librosa itself imports numba, which needs a cache folder.
         with warnings.catch_warnings():
-            # Low bands narrower than a frequency of the window are empty; librosa's are as well.
+            # Mel bands narrower than the distance of two frequencies are empty, also in librosa.
             warnings.filterwarnings("ignore", "At least one mel filterbank has all zero values")
             filters = torchaudio.functional.melscale_fbanks(
                 window // 2 + 1,
@@ -84,14 +88,14 @@ class FrontEnd(nn.Module):
         self.register_buffer("cosines", cosines, persistent=False)
 
     def bands(self, view: str) -> int:
-        """How many bands a view has."""
+        """Return the number of bands of a view."""
         silence = torch.zeros(1, 1, self.window // 2 + 1, 1, dtype=torch.complex64)
         return self._view(view, silence).shape[2]
 
     def forward(
         self, waveform: Float[Tensor, "*leading time"]
     ) -> Complex[Tensor, "*leading freq frame"]:
-        """The spectrum of waveforms; those shorter than a window are padded with silence."""
+        """Return the spectrum; waveforms shorter than a window are padded with silence."""
         *leading, time = waveform.shape
         samples = waveform.float().reshape(math.prod(leading), time)
         if time < self.window:
@@ -102,7 +106,7 @@ class FrontEnd(nn.Module):
         return spectrum.reshape(*leading, *spectrum.shape[-2:])
 
     def inverse(self, spectrum: Tensor, time: int) -> Tensor:
-        """The waveform `(…, time)` of a spectrum `(…, freq, frame)`, exactly `time` samples."""
+        """Return the waveform `(…, time)` of a spectrum `(…, freq, frame)`."""
         leading = spectrum.shape[:-2]
         samples = torch.istft(
             spectrum.reshape(-1, *spectrum.shape[-2:]),
@@ -114,7 +118,7 @@ class FrontEnd(nn.Module):
         return samples[:, :time].reshape(*leading, time)
 
     def views(self, spectrum: Spectrum, names: Sequence[str]) -> Views:
-        """The named views of a spectrum."""
+        """Return the named views of a spectrum; raises `InputError` for an unknown name."""
         with torch.autocast(spectrum.device.type, enabled=False):
             return {name: self._view(name, spectrum) for name in names}
 
@@ -129,4 +133,4 @@ class FrontEnd(nn.Module):
             case "mfcc":
                 power = self.mel_filters @ spectrum.abs().square()
                 return self.cosines.T @ (10 * power.clamp(min=self.floor).log10())
-        raise InputError(f"there is no view {name!r}: choose among {VIEWS}")
+        raise InputError(f"unknown view {name!r}: choose from {VIEWS}")

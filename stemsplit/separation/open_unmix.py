@@ -1,8 +1,8 @@
-"""Read the weights that open-unmix's authors published.
+"""Read weights that the authors of open-unmix published.
 
-A file is the state dict of one network for one target, by whose name it goes
-(``vocals-b62c91ce.pth``). The first release's networks held their Fourier transform and sample rate
-too; those of `openunmix.model.OpenUnmix` do not.
+A file holds the state dict of one network for one target, and its name starts with the target
+(``vocals-b62c91ce.pth``). Files of the first release also hold the Fourier transform's window and
+the sample rate; state dicts of `openunmix.model.OpenUnmix` do not.
 """
 
 import re
@@ -14,7 +14,7 @@ from torch import Tensor
 from stemsplit.errors import InputError
 from stemsplit.separation.bag import residual_of
 
-# open-unmix's names, and where the same stands in `stemsplit.models.blstm.Blstm`.
+# Names of the layers in open-unmix, and in `stemsplit.models.blstm.Blstm`.
 NAMES = {
     "fc1": "branches.magnitude.encoder",
     "bn1": "branches.magnitude.encoder_norm",
@@ -28,46 +28,50 @@ NAMES = {
     "output_mean": "output_mean",
     "output_scale": "output_scale",
 }
-OF_THE_FIRST_RELEASE = {"sample_rate", "stft.window", "transform.0.window"}
-NEEDED = ("input_mean", "output_mean", "fc1.weight", "fc3.weight")  # … to know the sizes
-SAMPLE_RATE = 44100  # of the published networks that do not say it themselves
+ONLY_IN_FIRST_RELEASE = {"sample_rate", "stft.window", "transform.0.window"}
+NEEDED = ("input_mean", "output_mean", "fc1.weight", "fc3.weight")  # their shapes give the sizes
+SAMPLE_RATE = 44100  # of published networks whose files do not state it
 
 
-def recognised(content: Mapping[str, Any]) -> bool:
-    """Whether this is a state dict of open-unmix, rather than a checkpoint of this package."""
+def is_state_dict(content: Mapping[str, Any]) -> bool:
+    """Whether a file's content is a state dict of open-unmix, not a checkpoint of this package."""
     return {"fc1.weight", "input_mean"} <= content.keys()
 
 
-def renamed(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The state dict of the `Blstm` with the one view ``magnitude`` that is the same network."""
-    here = {}
+def converted(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the state dict of the equal `Blstm` with the view ``magnitude``.
+
+    Raises `InputError` for a name that open-unmix does not have.
+    """
+    state = {}
     for name, value in weights.items():
-        if name in OF_THE_FIRST_RELEASE:
+        if name in ONLY_IN_FIRST_RELEASE:
             continue
         layer, dot, rest = name.partition(".")
         if layer not in NAMES:
-            raise InputError(f"{name!r} is none of the weights of open-unmix")
-        here[NAMES[layer] + dot + rest] = value[None, None] if "output" in layer else value
-    return here
+            raise InputError(f"{name!r} is not a weight of open-unmix")
+        state[NAMES[layer] + dot + rest] = value[None, None] if "output" in layer else value
+    return state
 
 
 def checkpoint(weights: Mapping[str, Tensor], file_name: str) -> dict[str, Any]:
-    """The checkpoint of a separator with this network; the sizes are those of the weights.
+    """Return the checkpoint of a separator with this network. Sizes follow from the weights.
 
-    The hop is a quarter of the window, as in the networks for music that are published.
+    The hop is a quarter of the window, as in all published networks for music. Raises `InputError`
+    if weights are missing, or if the network is unidirectional or for speech.
     """
     if missing := [name for name in NEEDED if name not in weights]:
-        raise InputError(f"weights of open-unmix without {missing}: copy the file anew")
+        raise InputError(f"the weights of open-unmix lack {missing}: copy the file again")
     if "lstm.weight_ih_l0_reverse" not in weights:
-        raise InputError("a unidirectional open-unmix; only bidirectional ones can be used")
+        raise InputError("the network is unidirectional; only bidirectional networks can be used")
     target = file_name.partition(".")[0].partition("-")[0]
-    read, freqs = len(weights["input_mean"]), len(weights["output_mean"])
+    bands_read, freqs = len(weights["input_mean"]), len(weights["output_mean"])
     window = 2 * (freqs - 1)
     channels = len(weights["fc3.weight"]) // freqs
     if (channels, window) == (1, 1024) and "sample_rate" not in weights:
         raise InputError(
-            f"one channel and a window of {window}: weights for speech (umxse), whose hop is half "
-            "of it; only networks for music can be used"
+            f"weights with one channel and a window of {window} are for speech (umxse), with a hop "
+            "of half a window; only networks for music can be used"
         )
     sample_rate = int(weights.get("sample_rate", SAMPLE_RATE))
     description = {
@@ -75,8 +79,8 @@ def checkpoint(weights: Mapping[str, Tensor], file_name: str) -> dict[str, Any]:
         "network": {
             "class": "stemsplit.models.blstm.Blstm",
             "views": ["magnitude"],
-            # Between the last frequency that is read and the next, so that rounding is harmless.
-            "bandwidth_hertz": (read - 0.5) * sample_rate / window,
+            # Halfway between the last frequency read and the next, so that rounding is harmless.
+            "bandwidth_hertz": (bands_read - 0.5) * sample_rate / window,
             "hidden": len(weights["fc1.weight"]),
             "layers": sum(bool(re.fullmatch(r"lstm\.weight_ih_l\d+", name)) for name in weights),
         },
@@ -84,5 +88,5 @@ def checkpoint(weights: Mapping[str, Tensor], file_name: str) -> dict[str, Any]:
         "residual": residual_of([target]),
         "channels": channels,
     }
-    state = {f"separator.network.{name}": value for name, value in renamed(weights).items()}
+    state = {f"separator.network.{name}": value for name, value in converted(weights).items()}
     return {"separator": description, "state_dict": state}

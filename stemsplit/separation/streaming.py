@@ -1,4 +1,4 @@
-"""Separate a mixture while it is played, block by block."""
+"""Separate a stream block by block, for example while it plays."""
 
 from typing import Any, cast
 
@@ -12,32 +12,33 @@ from stemsplit.models.shapes import Waveform
 from stemsplit.separation.separator import Separator
 from stemsplit.separation.wiener import scale_below
 
-# Louder frames are scaled down to this for the network: their squares leave the range of float32.
+# Louder frames are scaled down to this for the network: their squares exceed the range of float32.
 LOUDEST_SPECTRUM = 2.0**30
 
-StemBlock = Float[Tensor, "batch all channel some"]
+StemBlock = Float[Tensor, "batch output_stem channel ready_time"]
 
 
 class Stream:
-    """Feeds a causal separator block by block.
+    """Separate a stream with a causal separator, block by block.
 
-    The network has a method ``step(views, state) → (mask, state)``, as `models.lstm.Lstm` has. The
-    stems are those that the separator makes of the whole mixture without Wiener filter (which looks
-    at all frames); a sample's come out when at most a window has come in after it.
+    The network must have a method ``step(views, state) → (mask, state)``, like `models.lstm.Lstm`.
+    The stems equal those of the whole mixture without the Wiener filter, which needs all frames.
+    The latency is at most one window.
 
         stream = Stream(separator)
         for block in blocks:                      # (batch, channel, time), of any length
-            stems = stream.feed(block)            # (batch, stem, channel, time), what is ready
-        stems = stream.finish()                   # the rest
+            stems = stream.feed(block)            # (batch, stem, channel, time), if ready
+        stems = stream.finish()                   # the remaining samples
 
-    Stems are on the separator's device, wherever the blocks are.
+    Blocks may be on any device; the stems are on the separator's device. Raises `InputError` if the
+    network is not causal or the separator is in training mode.
     """
 
     def __init__(self, separator: Separator) -> None:
         if not hasattr(separator.network, "step"):
             raise InputError(
-                f"{type(separator.network).__name__} has no step from frame to frame, so it cannot "
-                "separate a stream: train a network that is causal (model=lstm)"
+                f"{type(separator.network).__name__} has no method step, so it cannot separate a "
+                "stream: train a causal network (model=lstm)"
             )
         if separator.training:
             raise InputError("a separator in training mode cannot stream: call its eval() first")
@@ -48,22 +49,24 @@ class Stream:
         self.state: Any = None
         self.fed = 0  # samples
         self.ended = False
-        self.mixture: Tensor | None = None  # what has come in and has not come out
-        self.edge: Tensor | None = None  # the last samples, whose mirror image ends the stream
-        self.ahead: Tensor | None = None  # from the next frame's first sample on
-        self.sums: Tensor | None = None  # stems of samples that frames are still to be added to
-        # … and the squared windows that have been added there
+        self.mixture: Tensor | None = (
+            None  # samples that were fed, and whose stems were not returned
+        )
+        self.edge: Tensor | None = None  # the last samples; `finish` appends their mirror image
+        self.ahead: Tensor | None = None  # samples from the start of the next frame on
+        self.sums: Tensor | None = None  # overlap-added frames at samples that need more frames
+        # the overlap-added squared windows at these samples
         self.weights = separator.front_end.window_function.new_zeros(0)
-        self.to_drop = self.window // 2  # of the mirror image before the first sample
+        self.to_drop = self.window // 2  # samples of the mirror image before the first sample
 
     @torch.inference_mode()
     def feed(self, block: Waveform) -> StemBlock:
-        """Take the next samples; return the stems of those that are finished (perhaps of none)."""
+        """Take the next samples; return the stems of the samples that are ready, possibly none."""
         if self.ended:
-            raise InputError("this stream is at its end: begin another")
+            raise InputError("this stream is finished: create a new Stream")
         if block.shape[1] != self.separator.channels:
             raise InputError(
-                f"this separator works on {self.separator.channels} channels, the block has "
+                f"this separator needs {self.separator.channels} channels, but the block has "
                 f"{block.shape[1]}"
             )
         if not block.isfinite().all():
@@ -82,13 +85,13 @@ class Stream:
 
     @torch.inference_mode()
     def finish(self) -> StemBlock:
-        """The stems of the samples that are left. Afterwards the stream is at its end."""
+        """End the stream and return the stems of the remaining samples."""
         if self.mixture is None:
-            raise InputError("nothing was fed to this stream")
-        left = self.mixture.shape[-1]
+            raise InputError("nothing was fed to this stream: call feed first")
+        remaining = self.mixture.shape[-1]
         parts = []
         if self.fed < self.window:
-            # As the front end has it: what is shorter than a window ends in silence.
+            # The front end pads a mixture shorter than a window with silence.
             silence = self.mixture.new_zeros(*self.mixture.shape[:2], self.window - self.fed)
             parts.append(self.feed(silence))
         assert self.edge is not None
@@ -99,10 +102,10 @@ class Stream:
         self.ended = True
         assert self.sums is not None
         parts.append(self._out(self.sums / self.weights.clamp(min=1e-11)))
-        return torch.cat(parts, dim=-1)[..., :left]
+        return torch.cat(parts, dim=-1)[..., :remaining]
 
     def _frames(self) -> Tensor | None:
-        """The targets of the samples that no frame to come will reach."""
+        """Process all complete frames; return targets of samples that no later frame overlaps."""
         assert self.ahead is not None
         if self.ahead.shape[-1] < self.window:
             return None
@@ -111,32 +114,34 @@ class Stream:
         count = frames.shape[-2]
         self.ahead = self.ahead[..., count * self.hop :]
         spectrum = torch.fft.rfft(frames * window).transpose(-1, -2)
-        # In a network with a state, one overflow would spoil all frames that follow.
+        # An overflow would stay in the state of the network and spoil all later frames.
         scale = scale_below(LOUDEST_SPECTRUM, spectrum.abs().amax(dim=(1, 2), keepdim=True))
         views = self.separator.front_end.views(spectrum * scale, self.network.views)
         mask, self.state = self.network.step(views, self.state)
         stems = torch.fft.irfft((mask * spectrum[:, None]).transpose(-1, -2), self.window) * window
-        self.sums = self._added(self.sums, stems)
-        self.weights = self._added(self.weights, window.square().expand(count, -1))
+        self.sums = self._overlap_add(self.sums, stems)
+        self.weights = self._overlap_add(self.weights, window.square().expand(count, -1))
         done = count * self.hop
         ready = self.sums[..., :done] / self.weights[:done].clamp(min=1e-11)
         self.sums, self.weights = self.sums[..., done:], self.weights[done:]
         return ready
 
-    def _added(self, sums: Tensor | None, frames: Float[Tensor, "*any frame window"]) -> Tensor:
-        """Frames overlapping by a hop, added to the sums that the frames before have left."""
+    def _overlap_add(
+        self, sums: Tensor | None, frames: Float[Tensor, "*leading frame window"]
+    ) -> Tensor:
+        """Add frames at distances of a hop to the sums of the frames before."""
         count = frames.shape[-2]
         length = (count - 1) * self.hop + self.window
-        found = frames.new_zeros(*frames.shape[:-2], length)
-        for number in range(count):
-            start = number * self.hop
-            found[..., start : start + self.window] += frames[..., number, :]
+        total = frames.new_zeros(*frames.shape[:-2], length)
+        for frame in range(count):
+            start = frame * self.hop
+            total[..., start : start + self.window] += frames[..., frame, :]
         if sums is not None:
-            found[..., : sums.shape[-1]] += sums
-        return found
+            total[..., : sums.shape[-1]] += sums
+        return total
 
     def _out(self, targets: Tensor | None) -> StemBlock:
-        """All stems of the targets' samples, without the mirror image before the first."""
+        """Return all stems for the targets, without the mirror image before the first sample."""
         assert self.mixture is not None
         if targets is None:
             batch, channel, _ = self.mixture.shape

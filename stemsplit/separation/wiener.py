@@ -9,8 +9,8 @@ present estimates, and then filters the mixture with them.
 - A. Nugraha, A. Liutkus, E. Vincent, "Multichannel audio source separation with deep neural
   networks", IEEE/ACM TASLP 24(9), 2016: the weighted update of the covariance, used here.
 
-The results are those of `openunmix.filtering.wiener` in double precision; its own in single
-precision are far from them where channels are alike, these are not: see `solve`.
+The results equal those of `openunmix.filtering.wiener` in double precision. In single precision
+that function is inaccurate if the channels are nearly equal; this one stays accurate: see `solve`.
 """
 
 import torch
@@ -19,21 +19,22 @@ from torch import Tensor
 
 from stemsplit.models.shapes import Spectrum, StemSpectra
 
-# The model hears this much white noise in a mixture that never exceeds 10, and in proportion more
-# in a louder one: openunmix, with its eps = NOISE_POWER ** 2, scales that one down to 10 instead.
+# Power of the white noise that the model assumes if no value of the mixture's spectrum exceeds 10.
+# For a louder mixture the noise grows in proportion to its peak power; openunmix (which has
+# eps = NOISE_POWER ** 2) scales such a mixture down to 10 instead, with the same result.
 NOISE_POWER = 1e-5
 
-# Louder mixtures are scaled down to this and the results up again: their squares must stay finite.
+# Louder mixtures are scaled down to this and the results up again, so that squares stay finite.
 LOUDEST = 2.0**40
 
 
 def wiener(estimates: StemSpectra, mixture: Spectrum, iterations: int = 1) -> StemSpectra:
     """Refine the estimated stems of a mixture by expectation maximisation.
 
-    The refined stems share the whole mixture among them, but for the model's noise; so a stem that
-    is to stay out of the others needs an estimate too (a residual, say). Covariances are averages
-    over all the frames given. Raises `ValueError` where shapes do not match or `iterations` is
-    negative; none leaves the estimates as they are.
+    The refined stems sum to the mixture, except for the noise in the model. Every source in the
+    mixture therefore needs an estimate, for example as a residual. Covariances are averages over
+    all frames. With `iterations=0` the estimates are returned unchanged. Raises `ValueError` if
+    shapes do not match or `iterations` is negative.
     """
     batch, stem, channel, freq, frame = estimates.shape
     if mixture.shape != (batch, channel, freq, frame):
@@ -48,20 +49,20 @@ def wiener(estimates: StemSpectra, mixture: Spectrum, iterations: int = 1) -> St
 
     dtype = torch.promote_types(estimates.dtype, mixture.dtype)
     refined = torch.empty_like(estimates, dtype=dtype)
-    # Frequencies are independent, so they go through in blocks whose largest array stays in the
-    # second-level caches of the cores; an accelerator wants large kernels instead.
+    # Frequencies are independent. Blocks of frequencies keep the largest array in the second-level
+    # caches of a CPU; an accelerator needs large kernels instead.
     cache = 2**21 * torch.get_num_threads() if estimates.device.type == "cpu" else 2**28
     bins = max(1, cache // (stem * channel**2 * frame * dtype.itemsize))
     for item in range(batch):
         values = torch.view_as_real(mixture[item].to(dtype).resolve_conj())
         scale = scale_below(LOUDEST, torch.linalg.vector_norm(values, torch.inf))
         mixture_blocks = mixture[item].to(dtype).split(bins, dim=1)
-        # One running maximum, not one a block: small tensors kept between large ones that come and
-        # go would leave holes in the heap, over a long song as many as the mixture is large.
+        # One running maximum, not one per block: small tensors between large temporary ones would
+        # fragment the heap, over a long song by about the size of the mixture.
         excess = torch.ones((), dtype=dtype.to_real(), device=mixture.device)
         for block_of_mixture in mixture_blocks:
-            x = block_of_mixture * scale
-            excess = torch.maximum(excess, (x * x.conj()).real.amax() / 10**2)
+            scaled = block_of_mixture * scale
+            excess = torch.maximum(excess, (scaled * scaled.conj()).real.amax() / 10**2)
         noise = NOISE_POWER * excess
         for start, mixture_block in zip(range(0, freq, bins), mixture_blocks, strict=True):
             block = (item, slice(None), slice(None), slice(start, start + bins))
@@ -74,7 +75,7 @@ def wiener(estimates: StemSpectra, mixture: Spectrum, iterations: int = 1) -> St
 
 
 def scale_below(limit: float, peaks: Tensor) -> Tensor:
-    """The powers of two, at most one, that bring peaks below `limit`. They scale exactly."""
+    """Return powers of two, at most 1, that scale `peaks` below `limit` without rounding."""
     exponent = torch.frexp(peaks / limit).exponent.clamp(min=0)
     return torch.ldexp(torch.ones_like(peaks), -exponent)
 
@@ -84,9 +85,9 @@ def iterate(
     mixture: Complex[Tensor, "channel freq frame"],
     noise: Float[Tensor, ""],
 ) -> Complex[Tensor, "stem channel freq frame"]:
-    """One iteration, in a model with white noise of power `noise`."""
+    """One iteration of expectation maximisation; `noise` is the power of the white noise."""
     outer = stems[:, :, None] * stems[:, None].conj()
-    # Real, but kept complex: torch multiplies tensors of one type much faster than of two.
+    # Real values of complex type: torch multiplies tensors of equal types much faster.
     power = outer.diagonal(dim1=1, dim2=2).sum(-1) / stems.shape[1]
     total_power = power.sum(-1) + noise * NOISE_POWER
     covariance = (outer.sum(-1) / total_power[:, None, None])[..., None]
@@ -101,11 +102,11 @@ def solve(
     mixture: Complex[Tensor, "channel freq frame"],
     noise: Float[Tensor, ""],
 ) -> Complex[Tensor, "channel freq frame"]:
-    """The inverse of the covariance, applied to the mixture, by eliminating channel by channel.
+    """Apply the inverse of the covariance to the mixture, by Gaussian elimination over channels.
 
-    The usual closed form divides by a determinant that cancels where channels are nearly equal: on
-    a mono song in stereo, single precision leaves it no correct digit. A pivot here is at least
-    the noise's power, whatever the rounding before it.
+    The usual closed form divides by the determinant, which loses its precision if channels are
+    nearly equal: for a mono song stored as stereo, single precision leaves no correct digit. Here
+    every pivot is at least the power of the noise.
     """
     inverse = covariance[0, 0].real.clamp(min=noise).reciprocal().to(mixture.dtype)
     if len(mixture) == 1:

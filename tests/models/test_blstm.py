@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from stemsplit.errors import InputError
 from stemsplit.models.blocks.layers import bands_below
 from stemsplit.models.blstm import Blstm
-from stemsplit.separation.open_unmix import renamed
+from stemsplit.separation.open_unmix import converted
 
 RATE, WINDOW, HERTZ, HIDDEN, LAYERS = 8000, 256, 2500.0, 16, 3
 FREQS = WINDOW // 2 + 1
@@ -40,7 +40,7 @@ def pair(channels: int) -> tuple[OpenUnmix, Blstm]:
         hidden=HIDDEN,
         layers=LAYERS,
     )
-    ours.load_state_dict(renamed({n: v.clone() for n, v in theirs.state_dict().items()}))
+    ours.load_state_dict(converted(theirs.state_dict()))
     return theirs, ours
 
 

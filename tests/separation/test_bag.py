@@ -1,4 +1,4 @@
-"""Several separators as one: what a bag finds, what can be in it, and how it is written."""
+"""Bags of separators: their stems, the checks of their members, and their checkpoints."""
 
 from itertools import product
 from pathlib import Path
@@ -29,7 +29,7 @@ FOUR = ["vocals", "drums", "bass", "other"]
 
 
 class Share(nn.Module):
-    """A waveform model: every stem is a share of the mixture."""
+    """A waveform model whose stems are fixed shares of the mixture."""
 
     views = ()
 
@@ -47,7 +47,7 @@ SHARE = {"class": f"{__name__}.Share"}
 
 
 def member(path: Path, *targets: str, network: Any = BLSTM, **settings: Any) -> Path:
-    """A checkpoint of a small separator, whose weights follow from its targets."""
+    """Write a checkpoint of a small separator; its weights depend on its first target."""
     torch.manual_seed(sum(targets[0].encode()))
     arguments: dict[str, Any] = {
         "front_end": FRONT_END,
@@ -64,7 +64,7 @@ def member(path: Path, *targets: str, network: Any = BLSTM, **settings: Any) -> 
 
 @pytest.fixture
 def files(tmp_path: Path) -> list[Path]:
-    """Checkpoints of two architectures that read different views, for three targets."""
+    """Checkpoints for three targets, of two architectures that read different views."""
     both = {**BLSTM, "views": ["magnitude", "mel"]}
     return [
         member(tmp_path / "a.ckpt", "vocals", network=both),
@@ -81,24 +81,24 @@ def masks(separator: Separator, mixture: Tensor) -> Tensor:
     return separator.network(separator.front_end.views(spectrum, separator.network.views))
 
 
-def same(left: Separator, right: Separator) -> bool:
+def have_equal_stems(separator: Separator, reference: Separator) -> bool:
     song = noise(3 * RATE // 4)
-    stems, others = left.separate(song, RATE), right.separate(song, RATE)
-    return list(stems) == list(others) and all(torch.equal(stems[n], others[n]) for n in stems)
+    stems, expected = separator.separate(song, RATE), reference.separate(song, RATE)
+    return list(stems) == list(expected) and all(torch.equal(stems[n], expected[n]) for n in stems)
 
 
-def test_a_bag_finds_what_its_members_find_in_their_order(files: list[Path]) -> None:
+def test_bag_has_the_masks_of_its_members_in_order(files: list[Path]) -> None:
     bag = stemsplit.load(files)
     assert bag.stems == ("vocals", "drums", "bass", "residual")
     assert bag.network.views == ("magnitude", "mel")
     assert not bag.training
     mixture = noise(2000)
-    each = [masks(stemsplit.load(path), mixture) for path in files]
-    torch.testing.assert_close(masks(bag, mixture), torch.cat(each, dim=1), rtol=0, atol=0)
+    of_members = [masks(stemsplit.load(path), mixture) for path in files]
+    torch.testing.assert_close(masks(bag, mixture), torch.cat(of_members, dim=1), rtol=0, atol=0)
     assert stemsplit.load(files[::-1]).stems == ("drums", "bass", "vocals", "residual")
 
 
-def test_a_chunk_goes_once_through_the_front_end_and_every_network(files: list[Path]) -> None:
+def test_front_end_and_networks_run_once_per_chunk(files: list[Path]) -> None:
     bag = stemsplit.load(files)
     calls: list[str] = []
     for module in (bag.front_end, *bag.network.networks):
@@ -109,28 +109,28 @@ def test_a_chunk_goes_once_through_the_front_end_and_every_network(files: list[P
 
 @pytest.mark.parametrize("number", [1, 2, 4])
 @pytest.mark.parametrize("channels", [1, 2])
-def test_the_stems_of_a_bag_sum_to_the_song(tmp_path: Path, number: int, channels: int) -> None:
+def test_stems_of_a_bag_sum_to_the_song(tmp_path: Path, number: int, channels: int) -> None:
     files = [member(tmp_path / name, name, channels=channels) for name in FOUR[:number]]
     song = noise(RATE + 11, channels)
     stems = stemsplit.load(files).separate(song, RATE)
-    rest = {1: ["accompaniment"], 2: ["residual"], 4: []}[number]
-    assert list(stems) == FOUR[:number] + rest
+    residual = {1: ["accompaniment"], 2: ["residual"], 4: []}[number]
+    assert list(stems) == FOUR[:number] + residual
     total = torch.stack(list(stems.values())).sum(dim=0)
     assert (total - song).abs().max() <= 1e-6 * song.abs().max()
 
 
-def test_a_bag_of_one_is_the_one(tmp_path: Path) -> None:
+def test_bag_of_one_equals_its_member(tmp_path: Path) -> None:
     path = member(tmp_path / "a.ckpt", "vocals", residual="noise")
     assert stemsplit.load([path]).stems == ("vocals", "noise")
-    assert same(stemsplit.load([path]), stemsplit.load(path))
+    assert have_equal_stems(stemsplit.load([path]), stemsplit.load(path))
 
 
-def test_a_bag_in_a_bag_is_opened(files: list[Path], tmp_path: Path) -> None:
+def test_bag_in_a_bag_is_flattened(files: list[Path], tmp_path: Path) -> None:
     other = member(tmp_path / "c.ckpt", "other")
     combine.main([*map(str, files), "--output", str(tmp_path / "inner.ckpt")])
     nested = stemsplit.load([other, tmp_path / "inner.ckpt"])
     assert nested.stems == ("other", "vocals", "drums", "bass")
-    assert same(nested, stemsplit.load([other, *files]))
+    assert have_equal_stems(nested, stemsplit.load([other, *files]))
     assert nested.description == stemsplit.load([other, *files]).description
 
 
@@ -148,33 +148,33 @@ def test_waveform_models_can_be_combined(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "says"),
+    ("settings", "message"),
     [
-        ({"front_end": {**FRONT_END, "hop": 32}}, "hop 32 is not 64"),
-        ({"front_end": {**FRONT_END, "sample_rate": 16000}}, "sample_rate 16000 is not 8000"),
-        ({"front_end": {**FRONT_END, "mel_bands": 20}}, "mel_bands 20 is not 16"),
+        ({"front_end": {**FRONT_END, "hop": 32}}, "hop is 32, not 64"),
+        ({"front_end": {**FRONT_END, "sample_rate": 16000}}, "sample_rate is 16000, not 8000"),
+        ({"front_end": {**FRONT_END, "mel_bands": 20}}, "mel_bands is 20, not 16"),
         (
             {"front_end": {**FRONT_END, "window": 512, "hop": 128}},
-            "window 512 is not 256, hop 128 is not 64",
+            "window is 512, not 256; hop is 128, not 64",
         ),
-        ({"channels": 1}, "channels 1 is not 2"),
-        ({"network": {**SHARE, "share": 0.5}}, "making of waveforms is not masks"),
+        ({"channels": 1}, "channels is 1, not 2"),
+        ({"network": {**SHARE, "share": 0.5}}, "output is waveforms, not masks"),
     ],
 )
-def test_members_that_do_not_match_are_refused_with_both_names(
-    tmp_path: Path, settings: dict[str, Any], says: str
+def test_members_with_different_settings_are_refused(
+    tmp_path: Path, settings: dict[str, Any], message: str
 ) -> None:
     first = member(tmp_path / "a.ckpt", "vocals")
     second = member(tmp_path / "b.ckpt", "drums", **settings)
     with pytest.raises(InputError) as refused:
         stemsplit.load([first, second], allow=[SHARE["class"]])
-    assert str(refused.value) == f"{second} cannot be combined with {first}: {says}"
+    assert str(refused.value) == f"{second} cannot be combined with {first}: {message}"
 
 
-def test_a_target_is_found_by_one_member_only(files: list[Path], tmp_path: Path) -> None:
-    again = member(tmp_path / "c.ckpt", "other", "drums")
-    with pytest.raises(InputError, match=f"{again}: estimates 'drums', and so does {files[1]}"):
-        stemsplit.load([*files, again])
+def test_target_of_two_members_is_refused(files: list[Path], tmp_path: Path) -> None:
+    third = member(tmp_path / "c.ckpt", "other", "drums")
+    with pytest.raises(InputError, match=f"{third}: estimates 'drums', and so does {files[1]}"):
+        stemsplit.load([*files, third])
     with pytest.raises(InputError, match="estimates 'vocals', and so does"):
         stemsplit.load([files[0], files[0]])
     with pytest.raises(InputError, match="no checkpoint"):
@@ -193,7 +193,7 @@ def test_a_target_is_found_by_one_member_only(files: list[Path], tmp_path: Path)
         (["vocals", "drums"], "residual"),
     ],
 )
-def test_what_targets_leave(targets: list[str], residual: str | None) -> None:
+def test_residual_follows_from_the_targets(targets: list[str], residual: str | None) -> None:
     assert residual_of(targets) == residual
 
 
@@ -207,9 +207,9 @@ def test_statistics_reach_every_member(files: list[Path]) -> None:
         assert any((p == -2).all() for name, p in network.named_parameters() if "mean" in name)
 
 
-def test_networks_that_do_not_fit_the_targets_are_refused() -> None:
+def test_wrong_number_of_targets_is_refused() -> None:
     networks = [{**BLSTM, "stems": 1}, {**MLP, "stems": 2}]
-    with pytest.raises(InputError, match="3 stems do not fit 2 targets"):
+    with pytest.raises(InputError, match="3 stems, not 2 targets"):
         build(FRONT_END, networks, ["vocals", "drums"], "residual", 2)
     with pytest.raises(InputError, match=r"os\.system"):
         build(
@@ -217,7 +217,7 @@ def test_networks_that_do_not_fit_the_targets_are_refused() -> None:
         )
 
 
-def test_a_written_bag_is_a_checkpoint_like_any_other(files: list[Path], tmp_path: Path) -> None:
+def test_bag_is_written_as_one_checkpoint(files: list[Path], tmp_path: Path) -> None:
     path = tmp_path / "new" / "bag.ckpt"
     combine.main([*map(str, files), "--output", str(path)])
     assert [file.name for file in path.parent.iterdir()] == ["bag.ckpt"]
@@ -225,21 +225,24 @@ def test_a_written_bag_is_a_checkpoint_like_any_other(files: list[Path], tmp_pat
     assert [network["stems"] for network in content["separator"]["network"]] == [1, 2]
     bag = stemsplit.load(path)
     assert isinstance(bag.network, Bag)
-    assert same(bag, stemsplit.load(files))
+    assert have_equal_stems(bag, stemsplit.load(files))
 
 
-def test_separate_takes_a_bag_or_its_members(files: list[Path], tmp_path: Path) -> None:
+def test_separate_accepts_a_bag_or_its_members(files: list[Path], tmp_path: Path) -> None:
     song = tmp_path / "song.wav"
     soundfile.write(song, 0.5 * noise(RATE).T.numpy(), RATE)
     combine.main([*map(str, files), "--output", str(tmp_path / "bag.ckpt")])
-    given = {"one": [tmp_path / "bag.ckpt"], "many": files}
-    for folder, checkpoints in given.items():
+    checkpoints_of = {"bag": [tmp_path / "bag.ckpt"], "members": files}
+    for folder, checkpoints in checkpoints_of.items():
         options = [word for path in checkpoints for word in ("--checkpoint", str(path))]
         separate.main([str(song), *options, "--output", str(tmp_path / folder)])
     for stem in ("vocals", "drums", "bass", "residual"):
-        one, many = (soundfile.read(tmp_path / folder / "song" / f"{stem}.wav") for folder in given)
-        np.testing.assert_array_equal(one[0], many[0])
-        assert one[0].shape == (RATE, 2)
+        bag, members = (
+            soundfile.read(tmp_path / folder / "song" / f"{stem}.wav")[0]
+            for folder in checkpoints_of
+        )
+        np.testing.assert_array_equal(bag, members)
+        assert bag.shape == (RATE, 2)
 
 
 @pytest.mark.slow
@@ -263,18 +266,18 @@ def test_evaluate_scores_a_bag(stem_corpus: Path, cache: Path, tmp_path: Path) -
     assert all(f'"{target}"' in scores.read_text() for target in FOUR)
 
 
-def test_what_cannot_be_combined_ends_in_one_line_and_changes_nothing(
+def test_failing_combine_prints_one_line_and_keeps_all_files(
     files: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     kept = tmp_path / "bag.ckpt"
     kept.write_text("kept")
     cases = product(([files[0], files[0]], [files[0], tmp_path / "absent"]), (kept, tmp_path))
-    for given, output in cases:
+    for checkpoints, output in cases:
         with pytest.raises(SystemExit) as ended:
-            combine.main([*map(str, given), "--output", str(output)])
+            combine.main([*map(str, checkpoints), "--output", str(output)])
         assert ended.value.code == 1
         [line] = capsys.readouterr().err.splitlines()
         assert line.startswith("error: ")
-        assert str(output if output == tmp_path else given[-1]) in line
+        assert str(output if output == tmp_path else checkpoints[-1]) in line
     assert kept.read_text() == "kept"
     assert len(list(tmp_path.iterdir())) == 3

@@ -1,4 +1,4 @@
-"""Published weights of open-unmix: the magnitudes of the `openunmix` package, to 1e-5."""
+"""Weights of open-unmix: the estimates equal those of the `openunmix` package."""
 
 from pathlib import Path
 from typing import Any
@@ -13,14 +13,14 @@ import stemsplit
 from stemsplit import combine
 from stemsplit.errors import InputError
 
-# The mel filters of so short a window, which open-unmix does not read.
+# With short windows some mel filters are empty; open-unmix does not use them.
 pytestmark = pytest.mark.filterwarnings("ignore:Empty filters")
 
 FOUR = ["vocals", "drums", "bass", "other"]
 
 
 def network(channels: int, hidden: int = 16, layers: int = 3, **sizes: Any) -> OpenUnmix:
-    """open-unmix with weights that are not those it starts with."""
+    """open-unmix with random weights and statistics."""
     torch.manual_seed(channels + hidden + layers)
     sizes = {"nb_bins": 129, "max_bin": 80, **sizes}
     made = OpenUnmix(nb_channels=channels, hidden_size=hidden, nb_layers=layers, **sizes)
@@ -31,7 +31,7 @@ def network(channels: int, hidden: int = 16, layers: int = 3, **sizes: Any) -> O
 
 
 def publish(made: OpenUnmix, path: Path, old: bool = False, sample_rate: int = 44100) -> Path:
-    """As the package's training writes it; in the old layout, as its first release did."""
+    """Write a file as the training of open-unmix does; `old` is the layout of its first release."""
     state = made.state_dict()
     if old:
         state["sample_rate"] = torch.tensor(sample_rate)
@@ -60,7 +60,7 @@ def magnitude(made: OpenUnmix, channels: int) -> Tensor:
     ],
     ids=str,
 )
-def test_magnitudes_are_open_unmixs(
+def test_magnitudes_equal_open_unmix(
     tmp_path: Path, old: bool, channels: int, sizes: dict[str, Any]
 ) -> None:
     theirs = network(channels, **sizes)
@@ -77,17 +77,17 @@ def test_magnitudes_are_open_unmixs(
 
 @pytest.mark.parametrize("rate", [16000, 22050, 44100, 48000])
 @pytest.mark.parametrize("bins", [65, 129, 513, 2049])
-def test_as_many_bands_are_read_at_any_rate(tmp_path: Path, rate: int, bins: int) -> None:
-    for read in (1, bins // 3, bins - 1, bins):
-        theirs = network(1, hidden=4, layers=1, nb_bins=bins, max_bin=read)
+def test_bands_read_equal_open_unmix_at_any_rate(tmp_path: Path, rate: int, bins: int) -> None:
+    for bands_read in (1, bins // 3, bins - 1, bins):
+        theirs = network(1, hidden=4, layers=1, nb_bins=bins, max_bin=bands_read)
         ours = stemsplit.load(publish(theirs, tmp_path / "drums.pth", True, rate))
         assert ours.sample_rate == rate
-        assert ours.network.branches["magnitude"].norm.bands == read
+        assert ours.network.branches["magnitude"].norm.bands == bands_read
 
 
 @pytest.mark.parametrize("old", [False, True], ids=["new layout", "old layout"])
-def test_a_bag_of_four_is_open_unmixs_four_networks(tmp_path: Path, old: bool) -> None:
-    # Each of another width, as in a bag of separate trainings.
+def test_bag_of_four_equals_the_four_networks(tmp_path: Path, old: bool) -> None:
+    # Different widths, as in a bag of separate trainings.
     theirs = {target: network(2, hidden=8 + 2 * n) for n, target in enumerate(FOUR)}
     files = [publish(made, tmp_path / f"{name}-0123abcd.pth", old) for name, made in theirs.items()]
     combine.main([*map(str, files), "--output", str(tmp_path / "bag.ckpt")])
@@ -100,15 +100,15 @@ def test_a_bag_of_four_is_open_unmixs_four_networks(tmp_path: Path, old: bool) -
 
 
 @pytest.mark.parametrize("iterations", [0, 1])
-def test_a_bag_of_four_separates_as_open_unmix_does(tmp_path: Path, iterations: int) -> None:
+def test_bag_of_four_separates_like_open_unmix(tmp_path: Path, iterations: int) -> None:
     theirs = {target: network(2, hidden=8 + 2 * n) for n, target in enumerate(FOUR)}
     bag = stemsplit.load([publish(made, tmp_path / f"{t}.pth") for t, made in theirs.items()])
     bag.wiener_iterations = iterations
     song = torch.rand(2, 10000, generator=torch.Generator().manual_seed(0)) - 0.5
-    whole = OpenUnmixSeparator(theirs, iterations, n_fft=256, n_hop=64, wiener_win_len=None)
+    reference = OpenUnmixSeparator(theirs, iterations, n_fft=256, n_hop=64, wiener_win_len=None)
     with torch.inference_mode():
-        expected = whole(song[None])[0]
-    # What its stems leave of the song is shared here among all of them.
+        expected = reference(song[None])[0]
+    # stemsplit spreads the difference from the song equally over all stems.
     expected = expected + (song - expected.sum(dim=0)) / len(FOUR)
     stems = torch.stack(list(bag.separate(song, 44100).values()))
     torch.testing.assert_close(stems, expected, rtol=0, atol=1e-5)
@@ -122,7 +122,7 @@ def test_a_bag_of_four_separates_as_open_unmix_does(tmp_path: Path, iterations: 
         ("lead_vocals-final.2.pth", "lead_vocals"),
     ],
 )
-def test_the_target_is_the_files_name(tmp_path: Path, name: str, target: str) -> None:
+def test_file_name_starts_with_the_target(tmp_path: Path, name: str, target: str) -> None:
     separator = stemsplit.load(publish(network(2), tmp_path / name))
     assert separator.targets == (target,)
     song = torch.rand(2, 3000) - 0.5
@@ -130,16 +130,16 @@ def test_the_target_is_the_files_name(tmp_path: Path, name: str, target: str) ->
     torch.testing.assert_close(sum(stems.values()), song, rtol=0, atol=1e-6)
 
 
-def test_a_unidirectional_one_is_refused(tmp_path: Path) -> None:
+def test_unidirectional_network_is_refused(tmp_path: Path) -> None:
     path = publish(network(2, unidirectional=True), tmp_path / "vocals.pth")
     with pytest.raises(InputError, match=rf"{path}: .*unidirectional"):
         stemsplit.load(path)
 
 
 @pytest.mark.parametrize(
-    ("change", "says"),
+    ("change", "message"),
     [
-        ({"attention.weight": torch.zeros(3)}, "'attention.weight' is none"),
+        ({"attention.weight": torch.zeros(3)}, "'attention.weight' is not a weight of open-unmix"),
         ({"lstm.bias_hh_l0": torch.zeros(3)}, "lstm.bias_hh_l0"),
         ({"fc2.weight": None}, "decoder.0.weight"),
         ({"output_mean": None}, "output_mean"),
@@ -149,8 +149,8 @@ def test_a_unidirectional_one_is_refused(tmp_path: Path) -> None:
     ],
     ids=lambda value: str(list(value)) if isinstance(value, dict) else "",
 )
-def test_other_weights_are_refused_in_one_line(
-    tmp_path: Path, change: dict[str, Tensor | None], says: str
+def test_wrong_weights_are_refused_in_one_line(
+    tmp_path: Path, change: dict[str, Tensor | None], message: str
 ) -> None:
     path = tmp_path / "vocals.pth"
     state = {**network(2).state_dict(), **change}
@@ -159,13 +159,13 @@ def test_other_weights_are_refused_in_one_line(
         stemsplit.load(path)
     line = str(refused.value)
     assert line.startswith(f"{path}: ")
-    assert says in line
+    assert message in line
     assert "\n" not in line
     assert len(line) < 400 + len(str(path))
 
 
 @pytest.mark.parametrize("old", [False, True], ids=["new layout", "old layout"])
-def test_a_damaged_file_is_refused_by_name(tmp_path: Path, old: bool) -> None:
+def test_damaged_file_is_refused(tmp_path: Path, old: bool) -> None:
     path = publish(network(2), tmp_path / "vocals.pth", old)
     path.write_bytes(path.read_bytes()[:-2000])
     with pytest.raises(InputError, match=f"{path}: not a checkpoint, or a damaged one"):

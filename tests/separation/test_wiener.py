@@ -1,4 +1,4 @@
-"""Multichannel Wiener filtering: open-unmix's numbers, and properties of its own."""
+"""Multichannel Wiener filtering: equality with open-unmix, and further properties."""
 
 import inspect
 import math
@@ -31,13 +31,13 @@ def band(seconds=2.0, rate=44100):
     waveforms = torch.stack([torch.stack((x * math.cos(p), x * math.sin(p))) for x, p in stems])
     window = torch.hann_window(4096, dtype=torch.float64)
     spectra = [torch.stft(x, 4096, 1024, window=window, return_complex=True) for x in waveforms]
-    return torch.stack(spectra)[..., ::16, :]  # some of the frequencies will do
+    return torch.stack(spectra)[..., ::16, :]  # a subset of the frequencies is enough
 
 
 def openunmix(magnitudes, mixture, iterations, residual=False):
-    """open-unmix's filter, in our axes: `(stem, channel, freq, frame)`."""
+    """Apply the filter of open-unmix to arrays `(stem, channel, freq, frame)`."""
     targets = magnitudes.permute(3, 2, 1, 0).contiguous()
-    # It writes into the mixture that it is given.
+    # It overwrites the mixture, so it gets a copy.
     x = torch.view_as_real(mixture.permute(2, 1, 0).clone(memory_format=torch.contiguous_format))
     y = filtering.wiener(targets, x, iterations, residual=residual)
     return torch.view_as_complex(y.permute(4, 2, 1, 0, 3).contiguous())
@@ -60,7 +60,7 @@ def musical_spectra():
 
 
 def mono_spectra():
-    """The same in both channels, where a determinant would cancel."""
+    """Equal channels, for which the covariance has a determinant near 0."""
     magnitudes, mixture = musical_spectra()
     return (
         magnitudes[:, :1].expand(-1, 2, -1, -1),
@@ -77,14 +77,14 @@ def test_equals_openunmix(spectra, iterations, residual):
     reference = openunmix(magnitudes, mixture, iterations, residual)
     refined = wiener(estimates[None], mixture[None], iterations)[0]
     assert largest(refined - reference, reference) < 1e-7
-    # In single precision open-unmix is off by 1e-3 on music and by half on mono; ours is not.
+    # In single precision, open-unmix has errors of 1e-3 on music and of 50% on mono.
     refined = wiener(estimates[None].cfloat(), mixture[None].cfloat(), iterations)[0]
     assert refined.dtype == torch.complex64
     assert largest(refined - reference, reference) < (1e-5 if iterations == 1 else 5e-5)
 
 
 @pytest.mark.parametrize("channels", [1, 3, 5])
-def test_any_number_of_channels_agrees_with_the_equations(channels):
+def test_any_number_of_channels_satisfies_the_equations(channels):
     estimates = complex_noise(2, channels, 4, 9)
     mixture = estimates.sum(0)
     noise = NOISE_POWER * max(1, mixture.abs().max().item() / 10) ** 2
@@ -103,7 +103,7 @@ def test_any_number_of_channels_agrees_with_the_equations(channels):
     assert largest(refined - expected, expected) < 1e-9
 
 
-def test_no_iteration_returns_the_estimates():
+def test_zero_iterations_return_the_estimates():
     estimates = complex_noise(2, 3, 2, 5, 4)
     assert wiener(estimates, estimates.sum(1), 0) is estimates
 
@@ -124,13 +124,13 @@ def test_inputs_are_not_changed():
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3])
-def test_silence_stays_silence(channels):
+def test_silence_stays_silent(channels):
     silence = torch.zeros(1, 2, channels, 6, 5, dtype=torch.complex64)
     assert torch.equal(wiener(silence, silence[:, 0], 2), silence)
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3])
-def test_a_silent_stem_stays_silent(channels):
+def test_silent_stem_stays_silent(channels):
     estimates = complex_noise(1, 3, channels, 6, 5, dtype=torch.complex64)
     estimates[:, 1] = 0
     refined = wiener(estimates, estimates.sum(1), 2)
@@ -141,7 +141,7 @@ def test_a_silent_stem_stays_silent(channels):
 @pytest.mark.parametrize("gain", [1e-6, 1.0, 1e6])
 @pytest.mark.parametrize("excess", [1, 100])
 def test_equal_channels_stay_within_the_mixture_at_any_level(gain, excess):
-    """Estimates in excess of the mixture leave its noise below what single precision resolves."""
+    """Estimates louder than the mixture make its noise smaller than single precision resolves."""
     mono = gain * complex_noise(1, 2, 1, 20, 50, dtype=torch.complex64)
     estimates = mono.expand(-1, -1, 2, -1, -1)
     mixture = estimates.sum(1) / excess
@@ -150,27 +150,27 @@ def test_equal_channels_stay_within_the_mixture_at_any_level(gain, excess):
     assert refined.abs().max() <= 1.001 * mixture.abs().max()
 
 
-def test_a_loud_mixture_scales_its_stems():
-    """Above 10 the noise follows the mixture's level; a power of two is exact."""
+def test_stems_scale_with_a_loud_mixture():
+    """Above 10 the noise is proportional to the mixture; scaling by a power of two is exact."""
     estimates = 100 * complex_noise(1, 2, 2, 8, 9, dtype=torch.complex64)
     mixture = estimates.sum(1)
     assert torch.equal(wiener(4 * estimates, 4 * mixture), 4 * wiener(estimates, mixture))
 
 
-def test_every_frequency_is_by_itself(monkeypatch):
-    """Two blocks or one, in either memory order: the same, while the peak stays under 10."""
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)  # the size of a block follows it
+def test_frequencies_are_independent(monkeypatch):
+    """Blocks and memory layout do not matter, for a mixture with a peak below 10."""
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)  # it sets the size of a block
     estimates = complex_noise(1, 4, 2, 500, 60, dtype=torch.complex64)
     mixture = estimates.sum(1) / 10
     refined = wiener(estimates, mixture)
-    some = slice(123, 456)
-    part = wiener(estimates[..., some, :], mixture[..., some, :])
-    torch.testing.assert_close(part, refined[..., some, :], rtol=1e-5, atol=1e-6)
+    subset = slice(123, 456)
+    part = wiener(estimates[..., subset, :], mixture[..., subset, :])
+    torch.testing.assert_close(part, refined[..., subset, :], rtol=1e-5, atol=1e-6)
     transposed = wiener(estimates.mT.contiguous().mT, mixture.mT.contiguous().mT)
     torch.testing.assert_close(transposed, refined, rtol=1e-5, atol=1e-6)
 
 
-def test_every_item_of_a_batch_is_by_itself():
+def test_items_of_a_batch_are_independent():
     estimates = complex_noise(3, 2, 2, 8, 9, dtype=torch.complex64)
     estimates[1] *= 1000
     mixture = estimates.sum(1)
@@ -178,21 +178,21 @@ def test_every_item_of_a_batch_is_by_itself():
     assert torch.equal(wiener(estimates, mixture), alone)
 
 
-def test_gradients_pass():
+def test_gradients_are_correct():
     estimates = complex_noise(1, 2, 2, 3, 4).requires_grad_()
     mixture = complex_noise(1, 2, 3, 4, seed=1)
     assert torch.autograd.gradcheck(lambda y: wiener(y, mixture, 2), estimates)
 
 
-def test_autocast_changes_nothing():
+def test_autocast_does_not_change_the_result():
     estimates = complex_noise(1, 2, 2, 8, 9, dtype=torch.complex64)
     with torch.autocast("cpu", torch.bfloat16):
         refined = wiener(estimates, estimates.sum(1))
     assert torch.equal(refined, wiener(estimates, estimates.sum(1)))
 
 
-def test_wrong_input_is_refused_with_its_shapes():
-    unchecked = inspect.unwrap(wiener)  # where annotations are checked, they would speak first
+def test_wrong_shapes_and_iterations_are_refused():
+    unchecked = inspect.unwrap(wiener)  # without the run-time check of annotations
     estimates = complex_noise(1, 3, 2, 8, 9)
     with pytest.raises(ValueError, match=r"mixture \(1, 2, 8, 9\).*estimates \(1, 3, 1, 8, 9\)"):
         unchecked(estimates[:, :, :1], estimates.sum(1))
@@ -202,9 +202,9 @@ def test_wrong_input_is_refused_with_its_shapes():
 
 @pytest.mark.parametrize("iterations", [1, 3])
 @pytest.mark.parametrize("exponent", [20, 60, 80, 115])
-def test_loud_mixtures_are_filtered_alike(exponent, iterations):
+def test_scaling_by_a_power_of_two_is_exact(exponent, iterations):
     stems = 2.0**8 * complex_noise(3, 2, 40, 30, dtype=torch.complex64)[None]
     scale = 2.0**exponent
     expected = wiener(stems, stems.sum(1), iterations)
-    found = wiener(stems * scale, stems.sum(1) * scale, iterations)
-    torch.testing.assert_close(found / scale, expected, rtol=0, atol=0)
+    refined = wiener(stems * scale, stems.sum(1) * scale, iterations)
+    torch.testing.assert_close(refined / scale, expected, rtol=0, atol=0)
