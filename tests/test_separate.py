@@ -105,7 +105,7 @@ def test_failing_songs_are_named_and_the_others_go_on(
     refused(checkpoint, *songs)
     assert files_in("out") == stems_of("a", "z")
     lines = capsys.readouterr().err.splitlines()
-    assert lines[0] == "error: absent.wav: there is no such file"
+    assert lines[0] == "error: absent.wav: does not exist"
     assert lines[1].startswith("error: folder.wav: is a folder")
     assert lines[2].startswith("error: bad one.wav: ")
     assert lines[3:] == [
@@ -118,7 +118,7 @@ def test_a_single_song_that_fails_is_one_line(
     checkpoint: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     refused(checkpoint, "absent.wav")
-    assert capsys.readouterr().err == "error: absent.wav: there is no such file\n"
+    assert capsys.readouterr().err == "error: absent.wav: does not exist\n"
 
 
 @pytest.mark.usefixtures("here")
@@ -141,7 +141,7 @@ def test_second_song_of_a_name_fails_alone(
     assert files_in("out") == stems_of("a", "b")
     error, _ = capsys.readouterr().err.splitlines()
     assert (
-        error == "error: other/a.wav: its stems would go to out/a, as those of a.wav do; rename one"
+        error == "error: other/a.wav: its stems would go to out/a, like those of a.wav; rename one"
     )
 
 

@@ -26,16 +26,16 @@ from stemsplit.separation.wiener import scale_below, wiener
 
 Description = Mapping[str, Any]
 
-# Louder chunks are scaled down to this and their stems up again: beyond it, squares and products
-# of spectra leave the range of float32. Samples are in ±1; integer-scaled ones stay below it too.
+# Louder chunks are scaled down to this and their stems up again, because squares and products of
+# louder spectra exceed the range of float32. Samples in ±1 and 16-bit integers stay below it.
 LOUDEST = 2.0**16
 
 
 class Network(Protocol):
-    """The interface of an architecture, which is also a `torch.nn.Module`.
+    """Interface of an architecture, which is also a `torch.nn.Module`.
 
-    One that names no views reads the mixture's waveform in place of them, and gives the stems'
-    waveforms in place of a mask.
+    It maps the named views to a mask. If `views` is empty, it maps the mixture's waveform to the
+    stems' waveforms.
     """
 
     views: tuple[str, ...]
@@ -47,15 +47,15 @@ class Network(Protocol):
 
 
 class Separator(nn.Module):
-    """A front end, a network that maps its views to masks, and a Wiener filter.
+    """A front end, a network that estimates masks (or waveforms), and a Wiener filter.
 
-    `targets` are the stems that the network estimates, in its order. `residual` names what is left
-    of the mixture; None where the targets are all there is: then what the Wiener filter leaves goes
-    to all stems equally. Either way the stems of `separate` sum to the mixture.
+    `targets` are the stems that the network estimates, in its order. `residual` is the name of the
+    stem that holds the rest of the mixture. Without a residual, the rest is spread equally over the
+    targets. In both cases the stems of `separate` sum to the mixture.
 
-    `wiener_iterations`, `chunk` and `overlap` (in samples) can be changed later; a checkpoint that
-    is saved then has the new values. Checkpoints need `network_description`, see
-    `checkpoint.build`, which gives it.
+    `wiener_iterations`, `chunk` and `overlap` (in samples) can be changed later; checkpoints saved
+    afterwards hold the new values. Saving needs a `network_description`, which `checkpoint.build`
+    sets. Raises `InputError` for settings that do not fit together.
     """
 
     def __init__(
@@ -73,15 +73,15 @@ class Separator(nn.Module):
         super().__init__()
         for stem in targets if residual is None else (*targets, residual):
             if stem in ("", ".", "..") or {"/", "\\", "\0"} & set(stem):
-                raise InputError(f"stem {stem!r}: its name must be the name of a file too")
+                raise InputError(f"stem {stem!r}: its name must also be a file name")
         if residual in targets:
-            raise InputError(f"the residual {residual!r} is a target too; name it otherwise")
+            raise InputError(f"the residual {residual!r} is also a target; choose another name")
         if channels < 1:
-            raise InputError(f"a separator works on 1 channel or more, not {channels}")
+            raise InputError(f"channels={channels} must be 1 or more")
         if not 0 < 2 * overlap_seconds <= chunk_seconds:
             raise InputError(
-                f"chunks of {chunk_seconds} s cannot overlap by {overlap_seconds} s: "
-                "more than nothing, and at most half"
+                f"chunks of {chunk_seconds} s cannot overlap by {overlap_seconds} s: choose an "
+                f"overlap above 0 s, up to {chunk_seconds / 2} s"
             )
         self.front_end = front_end
         self.network = cast(Network, network)
@@ -90,20 +90,22 @@ class Separator(nn.Module):
         self.channels = channels
         self.wiener_iterations = wiener_iterations
         self.chunk = round(chunk_seconds * front_end.sample_rate)
-        # At most half a chunk, after rounding too: the weights of a sample sum to one.
+        # Rounding must not give more than half a chunk, or the cross-fades would not sum to one.
         self.overlap = min(round(overlap_seconds * front_end.sample_rate), self.chunk // 2)
         if not self.overlap:
-            raise InputError(f"an overlap of {overlap_seconds} s is less than a sample")
+            raise InputError(f"an overlap of {overlap_seconds} s is shorter than one sample")
         self.network_description = network_description
 
     @property
     def description(self) -> dict[str, Any]:
-        """The arguments with which `checkpoint.build` builds a copy of this separator."""
+        """The arguments of `checkpoint.build` that build a copy of this separator.
+
+        Raises `InputError` if the separator has no `network_description`.
+        """
         if self.network_description is None:
             raise InputError(
-                "this separator cannot be saved, since nothing says how to make its network again: "
-                "make it with stemsplit.separation.checkpoint.build, or give Separator a "
-                "network_description"
+                "a separator cannot be saved without a description of its network: build it with "
+                "stemsplit.separation.checkpoint.build, or give Separator a network_description"
             )
         return {
             "front_end": self.front_end_settings,
@@ -135,7 +137,7 @@ class Separator(nn.Module):
         return self._estimate(batch.mixture, batch.spectrum, batch.views)
 
     def _estimate(self, mixture: Waveform, spectrum: Spectrum, views: Views) -> Estimate:
-        """Estimate in float32, whatever precision the network runs in."""
+        """Estimate the targets in float32, whatever the precision of the network."""
         if not self.network.views:
             stems = self.network(mixture).float()
             return Estimate(lambda: self.front_end(stems), lambda: stems)
@@ -156,7 +158,7 @@ class Separator(nn.Module):
         return Estimate(spectra, waveforms, magnitudes)
 
     def forward(self, mixture: Waveform) -> Stems:
-        """Separate an excerpt at the separator's rate and channels; the stems sum to it."""
+        """Separate an excerpt that has the separator's rate and channels; its stems sum to it."""
         scale = scale_below(LOUDEST, mixture.abs().amax(dim=(1, 2), keepdim=True))
         mixture = mixture * scale
         spectrum = self.front_end(mixture)
@@ -170,7 +172,7 @@ class Separator(nn.Module):
         return self.complete(targets, mixture) / scale[:, None]
 
     def _filter(self, spectra: StemSpectra, mixture: Spectrum) -> StemSpectra:
-        """Apply the Wiener filter, in which the residual is a source; return the targets."""
+        """Apply the Wiener filter with the residual as a source; return the targets."""
         if self.residual is not None:
             rest = mixture[:, None] - spectra.sum(dim=1, keepdim=True)
             spectra = torch.cat([spectra, rest], dim=1)
@@ -178,8 +180,8 @@ class Separator(nn.Module):
 
     def complete(
         self, targets: Stems, mixture: Waveform
-    ) -> Float[Tensor, "batch all channel time"]:
-        """Give what the targets leave of the mixture to the residual, or to all targets equally."""
+    ) -> Float[Tensor, "batch output_stem channel time"]:
+        """Add the rest of the mixture as residual, or spread it equally over the targets."""
         rest = (mixture - targets.sum(dim=1))[:, None]
         if self.residual is None:
             return targets + rest / len(self.targets)
@@ -194,10 +196,13 @@ class Separator(nn.Module):
     ) -> dict[str, Float[Tensor, "channel time"]]:
         """Separate a song; each stem has the song's channels, sample rate and exact length.
 
-        Overlapping chunks are separated one by one and cross-faded, so that memory holds the song,
-        its stems and a chunk; where the separator has another rate, the song and its targets at
-        that rate too. `progress` is told the share that is done. A mono song is given to a stereo
-        separator twice; a stereo song is given to a mono separator channel by channel.
+        Overlapping chunks are separated one by one and cross-faded. Memory holds the song, its
+        stems and one chunk; if the separator has another sample rate, also the song and its targets
+        at this rate. `progress` is called with the fraction done. A stereo separator gets a mono
+        song on both channels; a mono separator processes the channels of a song one by one.
+
+        Raises `InputError` if the song is empty, holds NaN or infinity or has too many channels, or
+        if the stems hold NaN or infinity.
         """
         channel, time = waveform.shape
         if not time:
@@ -207,13 +212,13 @@ class Separator(nn.Module):
             raise InputError("the song holds samples that are not finite numbers")
         if self.channels not in (1, channel) and channel != 1:
             raise InputError(
-                f"this separator works on {self.channels} channels, the song has {channel}: "
+                f"this separator needs {self.channels} channels, but the song has {channel}: "
                 "mix it down first"
             )
         song = torch.from_numpy(resample(waveform.numpy(), sample_rate, self.sample_rate))
-        if not song.shape[1]:  # resampling leaves nothing of a few samples
+        if not song.shape[1]:  # resampling may return no sample for a very short song
             song = song.new_zeros(channel, 1)
-        # One batch item for each channel of a mono separator, else one for the song.
+        # For a mono separator, the channels of the song are the items of the batch.
         song = song[:, None] if self.channels == 1 else song.expand(self.channels, -1)[None]
         training = self.training
         try:
@@ -226,12 +231,12 @@ class Separator(nn.Module):
         stems = stems.reshape(len(self.stems), channel, -1)
         targets = len(self.targets)
         if sample_rate != self.sample_rate:
-            there, stems = stems, torch.empty(len(self.stems), channel, time)
-            for place in range(targets):
-                back = resample(there[place].numpy(), self.sample_rate, sample_rate)
-                stems[place] = fit(torch.from_numpy(back), time)
-        # What resampling takes away (and changes in length) is part of what is left. Block by
-        # block, since intermediate results of a whole song would take more memory than its stems.
+            separated, stems = stems, torch.empty(len(self.stems), channel, time)
+            for target in range(targets):
+                samples = resample(separated[target].numpy(), self.sample_rate, sample_rate)
+                stems[target] = cut_or_pad(torch.from_numpy(samples), time)
+        # The rest is computed at the song's own rate, and so includes what resampling removes.
+        # Intermediate results of the whole song would take more memory than its stems.
         for start in range(0, time, self.chunk):
             block = slice(start, start + self.chunk)
             mixture = waveform[None, :, block]
@@ -281,7 +286,7 @@ def crossfades(
         yield start, weight
 
 
-def fit(samples: Float[Tensor, "channel any"], time: int) -> Float[Tensor, "channel time"]:
+def cut_or_pad(samples: Float[Tensor, "channel any"], time: int) -> Float[Tensor, "channel time"]:
     """Cut or pad with silence to `time` samples."""
     samples = samples[:, :time]
     return nn.functional.pad(samples, (0, time - samples.shape[1]))

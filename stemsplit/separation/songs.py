@@ -26,17 +26,17 @@ def separate_songs(
     allow: Sequence[str] = (),
     device: str = "auto",
 ) -> None:
-    """Separate songs into folders of `output`, a share of them in each process of torchrun.
+    """Separate songs into folders of `output`; the processes of torchrun share the songs.
 
-    Songs that cannot be separated are told on stderr and do not stop the others. Afterwards the
-    program exits with code 1.
+    A song that fails prints an error on stderr and does not stop the other songs. The program then
+    ends with code 1.
     """
     with processes.joined():
         folders, errors = output_folders(songs, output)
         failed = list(errors)
         if processes.rank() == 0:
             for error in errors.values():
-                tell(error)
+                print_error(error)
         if folders:
             separator = load(checkpoints, allow, processes.device(device))
             share = processes.share(list(folders.items()))
@@ -49,24 +49,24 @@ def separate_songs(
 
 
 def output_folders(songs: Sequence[Path], output: Path) -> tuple[dict[Path, Path], dict[Path, str]]:
-    """A folder for every song, by its name, and the errors of songs that cannot have one.
+    """Return the output folder of every song, and an error for each song that cannot have one.
 
-    A song that is given twice is separated once.
+    A song that is listed twice is separated once.
     """
-    once: dict[str, Path] = {}
+    by_real_path: dict[str, Path] = {}
     for song in songs:
-        once.setdefault(os.path.realpath(song), song)
+        by_real_path.setdefault(os.path.realpath(song), song)
     folders: dict[Path, Path] = {}
     errors: dict[Path, str] = {}
-    for song in once.values():
+    for song in by_real_path.values():
         folder = output / folder_name(song)
         if (reason := unreadable(song)) is not None:
             errors[song] = reason
         elif song.is_dir():
-            errors[song] = f"{song}: is a folder; give the songs in it"
-        elif others := [other for other, taken in folders.items() if taken == folder]:
+            errors[song] = f"{song}: is a folder; name the songs in it instead"
+        elif earlier := [path for path, taken in folders.items() if taken == folder]:
             errors[song] = (
-                f"{song}: its stems would go to {folder}, as those of {others[0]} do; rename one"
+                f"{song}: its stems would go to {folder}, like those of {earlier[0]}; rename one"
             )
         else:
             folders[song] = folder
@@ -74,7 +74,7 @@ def output_folders(songs: Sequence[Path], output: Path) -> tuple[dict[Path, Path
 
 
 def folder_name(song: Path) -> str:
-    """The song's name without an audio file's suffix; always the name of a folder in the output."""
+    """Return the song's name without its audio suffix, or "song" if this is not a folder name."""
     name = song.name
     if is_audio(song) or song.suffix.lower() in VIDEO:
         name = name.removesuffix(song.suffix).removesuffix(".stem")
@@ -82,9 +82,9 @@ def folder_name(song: Path) -> str:
 
 
 def separate_all(separator: Separator, folders: Iterable[tuple[Path, Path]]) -> list[Path]:
-    """Separate songs, each into its folder; return those that cannot be, with an error for each.
+    """Separate each song into its folder; print the errors of songs that fail, and return those.
 
-    A full disk ends all of it: the next song would find it full too, after all the work.
+    A full disk raises its error at once: every further song would fail after its separation.
     """
     failed = []
     for song, folder in folders:
@@ -94,24 +94,24 @@ def separate_all(separator: Separator, folders: Iterable[tuple[Path, Path]]) -> 
             line = one_line(error)
             if line is None or (isinstance(error, OSError) and error.errno in DISK_FULL):
                 raise
-            tell(line)
+            print_error(line)
             failed.append(song)
     return failed
 
 
-def tell(error: str) -> None:
+def print_error(error: str) -> None:
     print(f"error: {error}", file=sys.stderr)
 
 
 def quoted(path: Path) -> str:
-    """A path as it can be pasted into a shell."""
+    """Quote a path for a shell."""
     return shlex.quote(str(path))
 
 
 def read_mixture(song: Path, channels: int) -> audio.Audio:
-    """Decode what can be decoded, and mix surround sound down to what the separator works on.
+    """Decode a song as far as possible, and mix surround sound down to `channels`.
 
-    One line on stderr says what is lost or changed.
+    One line on stderr names all losses and changes. Raises `InputError` if no audio can be decoded.
     """
     mixture, notes = audio.read_song(song)
     if len(mixture.samples) > 2 and channels <= 2:
@@ -126,22 +126,22 @@ def read_mixture(song: Path, channels: int) -> audio.Audio:
 
 
 def separate(separator: Separator, song: Path, folder: Path) -> None:
-    """Write the stems of one song (of its first audio stream)."""
+    """Separate the first audio stream of a song and write its stems to `folder`."""
     print(quoted(song))
     check_folder(folder, separator.stems, song)
     mixture = read_mixture(song, separator.channels)
-    tell_of_loud_samples(song, mixture)
+    warn_of_loud_samples(song, mixture)
     with Progress() as progress:
         bar = progress.add_task("separating", total=1.0)
         try:
             stems = separator.separate(
                 torch.from_numpy(mixture.samples),
                 mixture.sample_rate,
-                lambda done: progress.update(bar, completed=done),
+                lambda fraction: progress.update(bar, completed=fraction),
             )
         except InputError as error:
             raise InputError(f"{song}: {error}") from None
-    check_folder(folder, separator.stems, song)  # another process may have written there
+    check_folder(folder, separator.stems, song)  # another process may have written to it
     paths = {stem: folder / f"{stem}.wav" for stem in stems}
     with replacing_together() as partial:
         for stem, samples in stems.items():
@@ -151,7 +151,7 @@ def separate(separator: Separator, song: Path, folder: Path) -> None:
 
 
 def check_folder(folder: Path, stems: Sequence[str], song: Path) -> None:
-    """Raise `InputError` if stems of another separator would be mixed with these."""
+    """Raise `InputError` if the folder holds stems of another separator."""
     strays = [
         path.name
         for path in folder.glob("*.wav")
@@ -164,13 +164,13 @@ def check_folder(folder: Path, stems: Sequence[str], song: Path) -> None:
         )
 
 
-def tell_of_loud_samples(song: Path, mixture: audio.Audio) -> None:
+def warn_of_loud_samples(song: Path, mixture: audio.Audio) -> None:
     samples = mixture.samples
     peak = max(samples.max(initial=0), -samples.min(initial=0))
     if peak > LOUDEST:
         seconds = abs(samples).max(axis=0).argmax() / mixture.sample_rate
         print(
-            f"{song}: reaches {peak:.3g} at {seconds:.2f} s, where samples are in ±1; "
-            "the stems around it are poor",
+            f"{song}: reaches {peak:.3g} at {seconds:.2f} s, but samples should be in ±1; the "
+            "stems around it are poor",
             file=sys.stderr,
         )
