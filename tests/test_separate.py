@@ -1,4 +1,4 @@
-"""The command that separates songs: whole folders of stems or none, and no song ends another."""
+"""The commands `separate` and `combine`: their output folders and their errors."""
 
 import os
 import sys
@@ -32,7 +32,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder in which the command runs."""
+    """An empty folder, which becomes the working directory."""
     folder = tmp_path / "here"
     folder.mkdir()
     monkeypatch.chdir(folder)
@@ -84,19 +84,19 @@ def stems_of(*songs: str) -> list[str]:
         ("..a.wav", "..a"),
     ],
 )
-def test_folder_of_a_song_is_its_name_and_always_a_name(name: str, folder: str) -> None:
+def test_folder_has_the_name_of_the_song(name: str, folder: str) -> None:
     assert folder_name(Path(name)) == folder
 
 
 @pytest.mark.usefixtures("here")
-def test_song_of_dots_stays_inside_the_output(checkpoint: Path) -> None:
+def test_song_named_with_dots_stays_in_the_output(checkpoint: Path) -> None:
     song = song_at("...wav")
     separate_songs(checkpoint, song)
     assert files_in(".") == sorted(["...wav", *(f"out/{stem}" for stem in stems_of("song"))])
 
 
 @pytest.mark.usefixtures("here")
-def test_failing_songs_are_named_and_the_others_go_on(
+def test_failing_songs_do_not_stop_the_others(
     checkpoint: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("bad one.wav").write_bytes(b"RIFF and no more")
@@ -114,7 +114,7 @@ def test_failing_songs_are_named_and_the_others_go_on(
 
 
 @pytest.mark.usefixtures("here")
-def test_a_single_song_that_fails_is_one_line(
+def test_single_failing_song_prints_one_line(
     checkpoint: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     refused(checkpoint, "absent.wav")
@@ -122,7 +122,7 @@ def test_a_single_song_that_fails_is_one_line(
 
 
 @pytest.mark.usefixtures("here")
-def test_song_given_twice_is_separated_once(
+def test_song_listed_twice_is_separated_once(
     checkpoint: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     song = song_at("a.wav")
@@ -133,7 +133,7 @@ def test_song_given_twice_is_separated_once(
 
 
 @pytest.mark.usefixtures("here")
-def test_second_song_of_a_name_fails_alone(
+def test_second_song_with_the_same_name_fails(
     checkpoint: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("other").mkdir()
@@ -146,18 +146,18 @@ def test_second_song_of_a_name_fails_alone(
 
 
 @pytest.mark.usefixtures("here")
-def test_unusable_output_shows_before_the_model_is_loaded(
+def test_output_is_checked_before_the_model_is_loaded(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     song = song_at("a.wav")
     Path("out").touch()
-    refused(tmp_path / "absent.ckpt", song)  # which would be the next error
+    refused(tmp_path / "absent.ckpt", song)  # a missing checkpoint would be the next error
     assert capsys.readouterr().err.startswith("error: out: is not writable (")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 @pytest.mark.usefixtures("here")
-def test_folder_without_write_permission_is_one_line(
+def test_folder_without_write_permission_is_refused(
     checkpoint: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     song = song_at("a.wav")
@@ -168,7 +168,7 @@ def test_folder_without_write_permission_is_one_line(
 
 @pytest.mark.parametrize("at", [0, 1], ids=["first stem", "second stem"])
 @pytest.mark.usefixtures("here")
-def test_full_disk_is_one_line_and_leaves_the_stems_before(
+def test_full_disk_keeps_the_old_stems(
     checkpoint: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
@@ -193,7 +193,7 @@ def test_full_disk_is_one_line_and_leaves_the_stems_before(
 
 
 @pytest.mark.usefixtures("here")
-def test_interrupted_separation_is_one_line_and_leaves_nothing(
+def test_interrupted_separation_leaves_no_files(
     checkpoint: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(*_: object, **__: object) -> None:
@@ -209,7 +209,7 @@ def test_interrupted_separation_is_one_line_and_leaves_nothing(
 
 
 @pytest.mark.usefixtures("here")
-def test_stems_of_another_separator_are_not_mixed_with_these(
+def test_folder_with_stems_of_another_separator_is_refused(
     checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     song = song_at("a.wav")
@@ -217,18 +217,18 @@ def test_stems_of_another_separator_are_not_mixed_with_these(
     refused(checkpoint_for(tmp_path / "drums.ckpt", "drums"), song)
     assert "out/a: holds vocals.wav, which this separator does not make" in capsys.readouterr().err
     assert files_in("out") == stems_of("a")
-    separate_songs(checkpoint, song)  # the same separator replaces its own
+    separate_songs(checkpoint, song)  # the same separator replaces its stems
 
 
 @pytest.mark.usefixtures("here")
-def test_song_may_lie_where_its_stems_go(checkpoint: Path) -> None:
+def test_song_may_be_in_the_folder_of_its_stems(checkpoint: Path) -> None:
     Path("out/a").mkdir(parents=True)
     separate_songs(checkpoint, song_at("out/a/a.wav"))
     assert files_in("out") == sorted([*stems_of("a"), "a/a.wav"])
 
 
 @pytest.mark.usefixtures("here")
-def test_loud_sample_is_named_and_the_stems_are_finite(
+def test_loud_sample_is_reported_and_stems_are_finite(
     checkpoint: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     samples = np.full((RATE, 2), 0.1, np.float32)
@@ -242,7 +242,7 @@ def test_loud_sample_is_named_and_the_stems_are_finite(
 
 
 @pytest.mark.usefixtures("here")
-def test_separation_goes_on_when_nobody_reads_what_it_prints(
+def test_closed_output_pipe_does_not_stop_the_separation(
     checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reader, writer = os.pipe()
@@ -254,7 +254,7 @@ def test_separation_goes_on_when_nobody_reads_what_it_prints(
 
 
 @pytest.mark.usefixtures("here")
-def test_printed_paths_can_be_pasted_into_a_shell(
+def test_printed_paths_are_quoted_for_a_shell(
     checkpoint: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     separate_songs(checkpoint, song_at("a song.wav"))
@@ -266,7 +266,7 @@ def test_printed_paths_can_be_pasted_into_a_shell(
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems require UTF-8 names")
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii", "cp932"])
 @pytest.mark.usefixtures("here")
-def test_song_whose_name_is_not_utf_8_is_written(
+def test_song_name_may_be_invalid_utf_8(
     checkpoint: Path, monkeypatch: pytest.MonkeyPatch, encoding: str
 ) -> None:
     song = song_at(os.fsdecode(b"caf\xe9.wav"))
@@ -278,7 +278,7 @@ def test_song_whose_name_is_not_utf_8_is_written(
 
 
 @pytest.mark.usefixtures("here")
-def test_full_disk_while_combining_is_one_line_and_leaves_nothing(
+def test_full_disk_in_combine_leaves_no_file(
     checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     drums = checkpoint_for(tmp_path / "drums.ckpt", "drums")
@@ -290,7 +290,7 @@ def test_full_disk_while_combining_is_one_line_and_leaves_nothing(
 
 
 @pytest.mark.usefixtures("here")
-def test_refused_input_leaves_no_new_folder(checkpoint: Path) -> None:
+def test_invalid_input_creates_no_folder(checkpoint: Path) -> None:
     Path("noaudio.txt").write_text("no audio")
     refused(checkpoint, "noaudio.txt")
     with pytest.raises(SystemExit):
@@ -299,7 +299,7 @@ def test_refused_input_leaves_no_new_folder(checkpoint: Path) -> None:
 
 
 @pytest.mark.usefixtures("here")
-def test_unusable_output_of_combine_shows_before_checkpoints_are_loaded(
+def test_combine_checks_its_output_before_loading(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     Path("out").touch()

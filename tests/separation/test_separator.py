@@ -1,4 +1,4 @@
-"""A mixture in, stems out: what holds of every separator, and what it refuses."""
+"""Properties of separators and their checkpoints, and the errors that they raise."""
 
 import itertools
 import pickle
@@ -22,7 +22,7 @@ FRONT_END = {"sample_rate": RATE, "window": 256, "hop": 64, "mel_bands": 16, "mf
 
 
 class Constant(nn.Module):
-    """Masks that are the same everywhere: one value for each stem."""
+    """Constant masks: one value per stem."""
 
     views = ("magnitude",)
 
@@ -56,10 +56,12 @@ def noise(channel: int, time: int) -> Tensor:
 
 
 @pytest.mark.parametrize("time", [1, 100, CHUNK, CHUNK + 1, 3 * CHUNK])
-@pytest.mark.parametrize("rate", [RATE, 4000, 17415])  # the latter as 22050 and 96000 to 44100
+@pytest.mark.parametrize(
+    "rate", [RATE, 4000, 17415]
+)  # 17415 is not a simple ratio, like 96000 to 44100
 @pytest.mark.parametrize(("channels", "song_channels"), [(1, 1), (1, 2), (2, 1), (2, 2)])
 @pytest.mark.parametrize(("values", "residual"), [((0.3,), "rest"), ((0.2, 0.9), None)])
-def test_stems_are_the_songs_size_and_sum_to_it(
+def test_stems_have_the_shape_of_the_song_and_sum_to_it(
     time: int,
     rate: int,
     channels: int,
@@ -79,35 +81,35 @@ def test_stems_are_the_songs_size_and_sum_to_it(
     assert (total - song).abs().max() <= 1e-6 * song.abs().max()
 
 
-# The Wiener filter takes a little noise to be in every mixture.
+# The Wiener filter assumes a little noise in every mixture.
 @pytest.mark.parametrize(("iterations", "tolerance"), [(0, 1e-5), (1, 1e-4)])
 @pytest.mark.parametrize("time", [100, CHUNK + 1, 3 * CHUNK + 17])
-def test_chunks_leave_no_seam(time: int, iterations: int, tolerance: float) -> None:
+def test_chunks_are_joined_without_error(time: int, iterations: int, tolerance: float) -> None:
     song = noise(2, time)
     stems = constant(1.0, iterations=iterations).separate(song, RATE)
     torch.testing.assert_close(stems["stem0"], song, rtol=0, atol=tolerance)
 
 
-def test_a_share_of_the_mixture_is_given_as_masked_and_the_rest_is_the_residual() -> None:
+def test_residual_is_the_mixture_minus_the_target() -> None:
     song = noise(2, 3 * CHUNK)
     stems = constant(0.25, iterations=0).separate(song, RATE)
     torch.testing.assert_close(stems["stem0"], 0.25 * song, rtol=0, atol=1e-6)
     torch.testing.assert_close(stems["rest"], 0.75 * song, rtol=0, atol=1e-6)
 
 
-def test_without_a_residual_what_is_left_goes_to_all_equally() -> None:
+def test_rest_is_spread_equally_without_a_residual() -> None:
     song = noise(2, 1000)
     stems = constant(0.5, 0.3, residual=None, iterations=0).separate(song, RATE)
     torch.testing.assert_close(stems["stem0"], 0.6 * song, rtol=0, atol=1e-6)
     torch.testing.assert_close(stems["stem1"], 0.4 * song, rtol=0, atol=1e-6)
 
 
-def test_a_stereo_song_is_two_songs_to_a_mono_separator() -> None:
+def test_mono_separator_processes_channels_independently() -> None:
     separator = constant(0.3, channels=1)
     song = noise(2, CHUNK + 100)
-    both = separator.separate(song, RATE)["stem0"]
-    alone = [separator.separate(song[[side]], RATE)["stem0"] for side in range(2)]
-    torch.testing.assert_close(both, torch.cat(alone))
+    stereo = separator.separate(song, RATE)["stem0"]
+    channels = [separator.separate(song[[channel]], RATE)["stem0"] for channel in range(2)]
+    torch.testing.assert_close(stereo, torch.cat(channels))
 
 
 def test_crossfades_sum_to_one_at_every_sample() -> None:
@@ -124,24 +126,24 @@ def test_crossfades_sum_to_one_at_every_sample() -> None:
 
 @pytest.mark.parametrize("rate", [RATE, 17415])
 @pytest.mark.parametrize("time", [1, 100, CHUNK, 5 * CHUNK])
-def test_progress_grows_up_to_one(time: int, rate: int) -> None:
-    told: list[float] = []
-    constant(0.3).separate(noise(2, time), rate, told.append)
-    assert told == sorted(told)
-    assert told[-1] == 1.0
+def test_progress_increases_to_one(time: int, rate: int) -> None:
+    fractions: list[float] = []
+    constant(0.3).separate(noise(2, time), rate, fractions.append)
+    assert fractions == sorted(fractions)
+    assert fractions[-1] == 1.0
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_the_mode_is_as_before(training: bool) -> None:
+def test_separate_restores_the_training_mode(training: bool) -> None:
     separator = constant(0.3).train(training)
     separator.separate(noise(2, 1000), RATE)
     assert separator.training == separator.network.training == training
 
-    def stopped(share: float) -> None:
+    def interrupt(fraction: float) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        separator.separate(noise(2, 1000), RATE, stopped)
+        separator.separate(noise(2, 1000), RATE, interrupt)
     assert separator.training == separator.network.training == training
 
 
@@ -154,7 +156,7 @@ def test_a_network_may_have_no_parameters() -> None:
 
 
 @pytest.mark.parametrize(
-    ("song", "says"),
+    ("song", "message"),
     [
         (torch.full((2, 1000), torch.nan), "not finite"),
         (torch.full((2, 1000), torch.inf), "not finite"),
@@ -162,13 +164,13 @@ def test_a_network_may_have_no_parameters() -> None:
         (torch.zeros(6, 1000), "2 channels.* 6"),
     ],
 )
-def test_a_song_that_cannot_be_separated_is_refused(song: Tensor, says: str) -> None:
-    with pytest.raises(InputError, match=says):
+def test_invalid_song_is_refused(song: Tensor, message: str) -> None:
+    with pytest.raises(InputError, match=message):
         constant(0.3).separate(song, RATE)
 
 
 def spectral(view: str) -> Separator:
-    """A small network that reads a view, with a Wiener filter behind it."""
+    """A separator with a small network that reads a view, and with a Wiener filter."""
     torch.manual_seed(0)
     network = {"class": BLSTM, "hidden": 8, "layers": 1, "views": [view]}
     return build(FRONT_END, network, ["vocals"], "rest", 2, 1, CHUNK / RATE, 0.05).eval()
@@ -176,7 +178,7 @@ def spectral(view: str) -> Separator:
 
 @pytest.mark.parametrize("view", ["magnitude", "mel", "mfcc", "complex"])
 @pytest.mark.parametrize("value", [1e5, 1e12, -1e19, 1e30, 3e38])
-def test_one_loud_sample_leaves_finite_stems(view: str, value: float) -> None:
+def test_stems_of_one_loud_sample_are_finite(view: str, value: float) -> None:
     separator = spectral(view)
     song = noise(2, 4 * CHUNK)
     ordinary = separator.separate(song, RATE)
@@ -186,12 +188,12 @@ def test_one_loud_sample_leaves_finite_stems(view: str, value: float) -> None:
     assert all(stem.isfinite().all() for stem in stems.values())
     total = torch.stack(list(stems.values())).sum(dim=0)
     assert (total - spoiled).abs().max() <= 1e-6 * spoiled.abs().max()
-    for name, stem in stems.items():  # the chunks that do not hold the sample are as they were
+    for name, stem in stems.items():  # chunks without the sample do not change
         assert torch.equal(stem[:, :CHUNK], ordinary[name][:, :CHUNK])
 
 
 @pytest.mark.parametrize("exponent", [1, 30, 90])
-def test_stems_grow_with_a_loud_song(exponent: int) -> None:
+def test_stems_scale_with_a_loud_song(exponent: int) -> None:
     separator, song = constant(0.3), 2.0**17 * noise(2, 3 * CHUNK)
     quiet = separator.separate(song, RATE)
     loud = separator.separate(song * 2.0**exponent, RATE)
@@ -204,7 +206,7 @@ def test_song_beyond_float32_is_refused() -> None:
         constant(0.3).separate(torch.full((2, 100), 1e300, dtype=torch.float64), RATE)
 
 
-def test_separator_that_makes_nan_is_refused_with_the_place() -> None:
+def test_nan_in_stems_is_refused_with_its_position() -> None:
     separator = constant(0.3, iterations=0)
     separator.network.values.data.fill_(torch.nan)
     with pytest.raises(InputError, match=r"starts at 0\.00 s, whose samples reach 0\.5"):
@@ -228,13 +230,13 @@ def test_stem_that_cannot_name_a_file_is_refused(name: str) -> None:
 @pytest.mark.parametrize(
     ("residual", "chunk_seconds", "overlap_seconds"),
     [
-        ("vocals", 1.0, 0.1),
+        ("vocals", 1.0, 0.1),  # the residual is a target
         ("rest", 1.0, 0.0),
         ("rest", 1.0, 0.6),
         ("rest", 1.0, 0.1 / RATE),  # less than a sample
     ],
 )
-def test_settings_that_do_not_fit_are_refused(
+def test_contradictory_settings_are_refused(
     residual: str, chunk_seconds: float, overlap_seconds: float
 ) -> None:
     with pytest.raises(InputError):
@@ -249,8 +251,8 @@ def test_settings_that_do_not_fit_are_refused(
         )
 
 
-def test_rounding_to_samples_keeps_the_overlap_within_half_a_chunk() -> None:
-    # 8001.4 samples, and half of them.
+def test_rounded_overlap_is_at_most_half_a_chunk() -> None:
+    # 8001.4 samples, and an overlap of half of them.
     chunk_seconds = 8001.4 / RATE
     separator = Separator(
         FrontEnd(**FRONT_END),
@@ -264,7 +266,7 @@ def test_rounding_to_samples_keeps_the_overlap_within_half_a_chunk() -> None:
     assert 2 * separator.overlap <= separator.chunk
 
 
-def built(architecture: str, allow: tuple[str, ...] = (), **arguments: Any) -> Separator:
+def with_network(architecture: str, allow: tuple[str, ...] = (), **arguments: Any) -> Separator:
     network = {"class": architecture, **arguments}
     return build(FRONT_END, network, ["vocals"], "rest", 2, allow=allow)
 
@@ -284,17 +286,18 @@ def built(architecture: str, allow: tuple[str, ...] = (), **arguments: Any) -> S
 )
 def test_only_architectures_are_built(architecture: str) -> None:
     with pytest.raises(InputError, match=architecture):
-        built(architecture)
+        with_network(architecture)
 
 
-def test_a_foreign_class_is_built_where_it_is_allowed_in_full() -> None:
+def test_foreign_class_must_be_allowed_by_its_full_name() -> None:
     with pytest.raises(InputError, match=r"torch\.nn\.Identity"):
-        built("torch.nn.Identity", allow=("torch.nn", "torch.nn.*", "Identity"))
-    assert isinstance(built("torch.nn.Identity", allow=("torch.nn.Identity",)).network, nn.Identity)
+        with_network("torch.nn.Identity", allow=("torch.nn", "torch.nn.*", "Identity"))
+    separator = with_network("torch.nn.Identity", allow=("torch.nn.Identity",))
+    assert isinstance(separator.network, nn.Identity)
 
 
 def blstm() -> Separator:
-    return built("stemsplit.models.blstm.Blstm", hidden=16, layers=1)
+    return with_network("stemsplit.models.blstm.Blstm", hidden=16, layers=1)
 
 
 def checkpoint(separator: Separator) -> dict[str, Any]:
@@ -302,7 +305,7 @@ def checkpoint(separator: Separator) -> dict[str, Any]:
     return {"separator": separator.description, "state_dict": weights}
 
 
-def test_settings_changed_on_the_separator_are_saved(tmp_path: Path) -> None:
+def test_changed_settings_are_saved(tmp_path: Path) -> None:
     separator = blstm()
     separator.wiener_iterations, separator.chunk, separator.overlap = 3, 3001, 77
     save(separator, tmp_path / "changed.ckpt")
@@ -314,18 +317,19 @@ def test_settings_changed_on_the_separator_are_saved(tmp_path: Path) -> None:
     )
 
 
-def test_separator_composed_by_hand_is_refused_where_it_is_saved(tmp_path: Path) -> None:
+def test_separator_without_network_description_cannot_be_saved(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"checkpoint\.build"):
         save(constant(0.3), tmp_path / "hand.ckpt")
     assert not list(tmp_path.iterdir())
 
 
-def test_separator_composed_by_hand_is_saved_with_a_description_of_its_network(
-    tmp_path: Path,
-) -> None:
-    made = blstm()
+def test_separator_with_network_description_can_be_saved(tmp_path: Path) -> None:
+    built = blstm()
     separator = Separator(
-        *(made.front_end, made.network, ["vocals"], "rest"),
+        built.front_end,
+        built.network,
+        ["vocals"],
+        "rest",
         channels=2,
         network_description={"class": BLSTM, "hidden": 16, "layers": 1},
     )
@@ -338,16 +342,16 @@ def test_separator_composed_by_hand_is_saved_with_a_description_of_its_network(
 
 
 @pytest.mark.parametrize("name", ["best.ckpt", "last.ckpt"])
-def test_a_run_is_loaded_by_its_folder(tmp_path: Path, name: str) -> None:
+def test_run_folder_or_checkpoint_is_loaded(tmp_path: Path, name: str) -> None:
     separator = blstm()
     torch.save(checkpoint(separator), tmp_path / name)
-    for given in (tmp_path, str(tmp_path / name)):
-        loaded = stemsplit.load(given)
+    for path in (tmp_path, str(tmp_path / name)):
+        loaded = stemsplit.load(path)
         assert not loaded.training
         torch.testing.assert_close(loaded.state_dict(), separator.state_dict(), rtol=0, atol=0)
 
 
-def test_what_a_training_saves_besides_is_left_aside(tmp_path: Path) -> None:
+def test_other_state_of_a_training_is_ignored(tmp_path: Path) -> None:
     content = checkpoint(blstm())
     content["state_dict"]["loss.window"] = torch.ones(3)
     torch.save(content, tmp_path / "best.ckpt")
@@ -355,7 +359,7 @@ def test_what_a_training_saves_besides_is_left_aside(tmp_path: Path) -> None:
 
 
 class Trap:
-    """Unpickled, it writes a file."""
+    """Unpickling a `Trap` creates a file."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -367,9 +371,9 @@ class Trap:
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 @pytest.mark.parametrize("protocol", [2, 4])
 @pytest.mark.parametrize("by_torch", [True, False])
-def test_a_checkpoint_runs_nothing(tmp_path: Path, by_torch: bool, protocol: int) -> None:
-    path, sprung = tmp_path / "best.ckpt", tmp_path / "sprung"
-    content = {**checkpoint(blstm()), "callbacks": Trap(sprung)}
+def test_loading_a_checkpoint_runs_no_code(tmp_path: Path, by_torch: bool, protocol: int) -> None:
+    path, created = tmp_path / "best.ckpt", tmp_path / "created"
+    content = {**checkpoint(blstm()), "callbacks": Trap(created)}
     if by_torch:
         torch.save(content, path, pickle_protocol=protocol)
     else:
@@ -377,7 +381,7 @@ def test_a_checkpoint_runs_nothing(tmp_path: Path, by_torch: bool, protocol: int
     with pytest.raises(InputError, match=path.name) as refused:
         stemsplit.load(path)
     assert str(path) in str(refused.value)
-    assert not sprung.exists()
+    assert not created.exists()
 
 
 @pytest.mark.parametrize(
@@ -392,17 +396,17 @@ def test_a_checkpoint_runs_nothing(tmp_path: Path, by_torch: bool, protocol: int
         b"PK\x03\x04",
     ],
 )
-def test_a_file_of_another_kind_is_refused_by_name(tmp_path: Path, content: bytes) -> None:
+def test_file_of_another_format_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "song.ckpt"
     path.write_bytes(content)
-    refused_by_name(path)
+    assert_refused_by_name(path)
 
 
-def test_a_truncated_checkpoint_is_refused_by_name(tmp_path: Path) -> None:
+def test_truncated_checkpoint_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "best.ckpt"
     torch.save(checkpoint(blstm()), path)
     path.write_bytes(path.read_bytes()[:-1000])
-    refused_by_name(path)
+    assert_refused_by_name(path)
 
 
 @pytest.mark.parametrize(
@@ -416,10 +420,10 @@ def test_a_truncated_checkpoint_is_refused_by_name(tmp_path: Path) -> None:
     ],
     ids=["tensor", "list", "empty", "weights only", "no description", "empty description"],
 )
-def test_a_file_without_a_separator_is_refused_by_name(tmp_path: Path, content: object) -> None:
+def test_file_without_a_separator_is_refused(tmp_path: Path, content: object) -> None:
     path = tmp_path / "best.ckpt"
     torch.save(content, path)
-    refused_by_name(path)
+    assert_refused_by_name(path)
 
 
 @pytest.mark.parametrize(
@@ -433,23 +437,19 @@ def test_a_file_without_a_separator_is_refused_by_name(tmp_path: Path, content: 
     ],
     ids=["unknown key", "foreign class", "unknown argument", "other width", "other targets"],
 )
-def test_a_description_that_does_not_fit_is_refused_by_name(
-    tmp_path: Path, change: dict[str, Any]
-) -> None:
+def test_wrong_description_is_refused(tmp_path: Path, change: dict[str, Any]) -> None:
     path = tmp_path / "best.ckpt"
     content = checkpoint(blstm())
     torch.save({**content, "separator": {**content["separator"], **change}}, path)
-    refused_by_name(path)
+    assert_refused_by_name(path)
 
 
-def test_a_folder_without_checkpoint_and_a_missing_path_are_refused_by_name(
-    tmp_path: Path,
-) -> None:
-    refused_by_name(tmp_path)
-    refused_by_name(tmp_path / "absent")
+def test_empty_folder_and_missing_path_are_refused(tmp_path: Path) -> None:
+    assert_refused_by_name(tmp_path)
+    assert_refused_by_name(tmp_path / "absent")
 
 
-def refused_by_name(path: Path) -> None:
+def assert_refused_by_name(path: Path) -> None:
     with pytest.raises(InputError) as refused:
         stemsplit.load(path)
     assert str(path) in str(refused.value)
@@ -458,7 +458,7 @@ def refused_by_name(path: Path) -> None:
 @pytest.mark.parametrize(
     "error", [PermissionError(13, "Permission denied", "cache"), MemoryError()]
 )
-def test_an_error_of_the_machine_is_not_blamed_on_the_checkpoint(
+def test_system_errors_are_not_reported_as_a_bad_checkpoint(
     error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def failing(**settings: Any) -> None:
