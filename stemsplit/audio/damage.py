@@ -33,8 +33,8 @@ def damage_of(
         losses.append(f"it cannot be read beyond {timeline.seconds:.2f} s")
     if failed := timeline.failed:
         text = f"{_count(len(failed), 'packet')} cannot be decoded, the first at {failed[0]:.2f} s"
-        is_no_loss = losses or timeline.declared_seconds is not None
-        (oddities if is_no_loss else losses).append(text)
+        is_oddity = losses or timeline.declared_seconds is not None
+        (oddities if is_oddity else losses).append(text)
     first, *later = [f"{rate} Hz {layout}" for rate, layout in timeline.forms()]
     if later:
         losses.append(f"it changes from {first} to {', '.join(later)}: it is converted to {first}")

@@ -15,7 +15,7 @@ MATROSKA = "matroska,webm"
 EXACT_LENGTH = {*EXACT_TO_THE_SAMPLE, MP4, "wav"}
 # Containers whose time stamps start at 0. In other containers they may start anywhere.
 STARTS_AT_ZERO = {MP4, MATROSKA}
-LONGEST_DELAY_SECONDS = 0.2  # of a decoder's first frame
+LONGEST_DELAY_SECONDS = 0.2  # delay of a decoder's first frame
 LATEST_START_SECONDS = 60.0  # a file that starts later was cut from a longer recording
 OGG_TAIL = 2**18  # bytes; an Ogg page has at most 65,307
 MP3_HEAD = 2**12

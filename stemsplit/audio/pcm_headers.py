@@ -59,7 +59,8 @@ def _data_bytes(container: str, size: int, long_size: int) -> int:
         return long_size
     if container == "wav":
         return 0 if any(size in lengths for lengths in PIPED_LENGTHS) else size
-    return size - 4 if container == "caf" and size > 0 else max(size, 0)  # CAF: 4 bytes count edits
+    # In CAF, the chunk begins with a counter of 4 bytes.
+    return size - 4 if container == "caf" and size > 0 else max(size, 0)
 
 
 def _chunks(file: BinaryIO, layout: Layout) -> Iterator[tuple[bytes, int]]:

@@ -1,4 +1,4 @@
-"""Decode audio files: strictly for a corpus, tolerantly for a song of a user."""
+"""Decode audio files: strictly for a corpus, tolerantly for a user's song."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -44,7 +44,7 @@ class Timeline:
         self.failed: list[float] = []
         self.joints: list[float] = []
         self.longest_frame_seconds = 0.0
-        self._stamp: float | None = None  # expected at the next frame
+        self._stamp: float | None = None  # time stamp expected at the next frame
         self._failed_before = False  # a packet just before the next frame failed
         self._in_tag = False
         self._padding: list[float] = []

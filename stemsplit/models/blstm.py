@@ -19,7 +19,7 @@ from stemsplit.models.shapes import Mask, View, Views
 
 
 class Branch(nn.Module):
-    """Encode one view as `hidden` features per frame, and append the output of a BLSTM on them."""
+    """Encode one view as `hidden` features per frame, and append the output of a BLSTM."""
 
     def __init__(self, bands: int, channels: int, hidden: int, layers: int, dropout: float) -> None:
         super().__init__()

@@ -39,7 +39,7 @@ class HybridDemucs(nn.Module):
         super().__init__()
         window = 2 * (bands["magnitude"] - 1)
         if window not in WINDOWS:
-            raise InputError(f"Hybrid Demucs needs a window of {WINDOWS} samples, not {window}")
+            raise InputError(f"Hybrid Demucs cannot use window {window}: choose one of {WINDOWS}")
         self.window = window
         self.demucs = torchaudio.models.HDemucs(
             sources=[f"stem {stem}" for stem in range(stems)],
@@ -56,7 +56,7 @@ class HybridDemucs(nn.Module):
         mean = mixture.mean(dim=(1, 2), keepdim=True)
         scale = mixture.std(dim=(1, 2), keepdim=True, correction=0) + SILENT
         time = mixture.shape[2]
-        # The network divides by standard deviations over time, which one sample does not have.
+        # The network divides by standard deviations over time, which need more than one sample.
         normalised = functional.pad((mixture - mean) / scale, (0, max(0, self.window - time)))
         stems = self.demucs(normalised)[..., :time]
         return stems * scale[:, None] + mean[:, None]

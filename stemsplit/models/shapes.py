@@ -56,8 +56,8 @@ class Batch:
 class Estimate:
     """The estimated stems as spectra, magnitudes and waveforms, each computed at its first use.
 
-    ``magnitudes`` are the absolute values of the spectra. The function `magnitudes` computes them
-    directly, which is faster for a mask; by default they are computed from the spectra.
+    ``magnitudes`` are the absolute values of the spectra. A mask passes a function that computes
+    them faster than from the complex spectra.
     """
 
     def __init__(

@@ -49,7 +49,7 @@ def residual_of(targets: Sequence[str]) -> str | None:
 def describe(members: Sequence[tuple[Path, Separator]]) -> dict[str, Any]:
     """Return the description of a bag that estimates the targets of all `members`, in their order.
 
-    `members` are pairs of a checkpoint's path and its separator; of a bag, all networks are taken.
+    `members` are pairs of a checkpoint's path and its separator. Of a bag, all networks are used.
     Wiener filter and chunks have the settings of the first member. Raises `InputError` if two
     members have the same target, or if their front ends, channels or kinds of output (masks or
     waveforms) differ.

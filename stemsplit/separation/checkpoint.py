@@ -79,16 +79,16 @@ def _allowed_class(name: str, allow: Sequence[str]) -> type[nn.Module]:
     try:
         architecture = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError):
-        raise InputError(f"{name}: this version has no architecture of this name") from None
+        raise InputError(f"{name}: unknown architecture in this version of stemsplit") from None
     if not (isinstance(architecture, type) and issubclass(architecture, nn.Module)):
         raise InputError(f"{name} is not an architecture")
     return architecture
 
 
 def checkpoint_of(run_or_checkpoint: Path) -> Path:
-    """Return the path of a checkpoint: the file itself, or the best or last one in a run's folder.
+    """Return the path of a checkpoint: the file itself, or ``best.ckpt`` in the folder of a run.
 
-    Raises `InputError` if the folder holds neither ``best.ckpt`` nor ``last.ckpt``.
+    Without ``best.ckpt`` it is ``last.ckpt``. Raises `InputError` if the folder holds neither.
     """
     candidates = [
         run_or_checkpoint,
@@ -115,8 +115,8 @@ def read(path: Path) -> dict[str, Any]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except TOO_LITTLE_MEMORY:
         raise
-    # A damaged or unknown file may cause any exception. The message of torch is not shown, since it
-    # recommends to unpickle everything.
+    # A damaged or unknown file may cause any exception. The message of torch is not shown, because
+    # it recommends unpickling everything.
     except Exception as error:
         raise InputError(
             f"{path}: not a checkpoint, or a damaged one; choose a run's folder, or a checkpoint "

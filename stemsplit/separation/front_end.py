@@ -54,7 +54,7 @@ class FrontEnd(nn.Module):
             raise InputError(
                 f"sample rate {sample_rate} must be at least 1, and window {window} at least 3"
             )
-        # With a hop of half a window, some lengths have last samples that cannot be inverted.
+        # With a hop of half a window, the inverse loses the last samples of some lengths.
         divisors = [size for size in range(1, window // 3 + 1) if window % size == 0]
         if hop not in divisors:
             raise InputError(
@@ -71,7 +71,7 @@ class FrontEnd(nn.Module):
         self.settings = (sample_rate, window, hop, mel_bands, mel_hertz, mfccs, floor)
         # These filters equal librosa's. librosa itself imports numba, which needs a cache folder.
         with warnings.catch_warnings():
-            # Mel bands narrower than the distance of two frequencies are empty, also in librosa.
+            # Mel bands narrower than the spacing of the frequencies are empty, as in librosa.
             warnings.filterwarnings("ignore", "At least one mel filterbank has all zero values")
             filters = torchaudio.functional.melscale_fbanks(
                 window // 2 + 1,
@@ -106,7 +106,7 @@ class FrontEnd(nn.Module):
         return spectrum.reshape(*leading, *spectrum.shape[-2:])
 
     def inverse(self, spectrum: Tensor, time: int) -> Tensor:
-        """Return the waveform `(…, time)` of a spectrum `(…, freq, frame)`."""
+        """Return the waveform `(…, time)` of a spectrum `(…, freq, frame)`, cut to `time`."""
         leading = spectrum.shape[:-2]
         samples = torch.istft(
             spectrum.reshape(-1, *spectrum.shape[-2:]),

@@ -39,7 +39,7 @@ def is_state_dict(content: Mapping[str, Any]) -> bool:
 
 
 def converted(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the state dict of the equal `Blstm` with the view ``magnitude``.
+    """Convert a state dict of open-unmix to one of `Blstm` with the view ``magnitude``.
 
     Raises `InputError` for a name that open-unmix does not have.
     """

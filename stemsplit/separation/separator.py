@@ -73,7 +73,7 @@ class Separator(nn.Module):
         super().__init__()
         for stem in targets if residual is None else (*targets, residual):
             if stem in ("", ".", "..") or {"/", "\\", "\0"} & set(stem):
-                raise InputError(f"stem {stem!r}: its name must also be a file name")
+                raise InputError(f"stem {stem!r} must be a valid file name")
         if residual in targets:
             raise InputError(f"the residual {residual!r} is also a target; choose another name")
         if channels < 1:

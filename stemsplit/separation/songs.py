@@ -28,8 +28,8 @@ def separate_songs(
 ) -> None:
     """Separate songs into folders of `output`; the processes of torchrun share the songs.
 
-    A song that fails prints an error on stderr and does not stop the other songs. The program then
-    ends with code 1.
+    A song that fails prints an error on stderr and does not stop the other songs. If any song
+    failed, the program exits with code 1.
     """
     with processes.joined():
         folders, errors = output_folders(songs, output)

@@ -54,8 +54,8 @@ class Stream:
         )
         self.edge: Tensor | None = None  # the last samples; `finish` appends their mirror image
         self.ahead: Tensor | None = None  # samples from the start of the next frame on
-        self.sums: Tensor | None = None  # overlap-added frames at samples that need more frames
-        # the overlap-added squared windows at these samples
+        self.sums: Tensor | None = None  # sums of frames, at samples that later frames also overlap
+        # sums of squared windows, at the same samples
         self.weights = separator.front_end.window_function.new_zeros(0)
         self.to_drop = self.window // 2  # samples of the mirror image before the first sample
 
@@ -105,7 +105,10 @@ class Stream:
         return torch.cat(parts, dim=-1)[..., :remaining]
 
     def _frames(self) -> Tensor | None:
-        """Process all complete frames; return targets of samples that no later frame overlaps."""
+        """Process all complete frames, if any.
+
+        Return the targets of the samples that no later frame overlaps.
+        """
         assert self.ahead is not None
         if self.ahead.shape[-1] < self.window:
             return None
@@ -129,7 +132,7 @@ class Stream:
     def _overlap_add(
         self, sums: Tensor | None, frames: Float[Tensor, "*leading frame window"]
     ) -> Tensor:
-        """Add frames at distances of a hop to the sums of the frames before."""
+        """Overlap-add frames, one hop apart, onto the sums of the frames before."""
         count = frames.shape[-2]
         length = (count - 1) * self.hop + self.window
         total = frames.new_zeros(*frames.shape[:-2], length)

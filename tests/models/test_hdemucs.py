@@ -29,7 +29,7 @@ def test_every_listed_window_works(window: int) -> None:
 
 
 def test_other_windows_are_refused() -> None:
-    with pytest.raises(InputError, match=r"needs a window of .*4096\) samples, not 512"):
+    with pytest.raises(InputError, match=r"cannot use window 512: choose one of .*4096"):
         network(window=512)
 
 

@@ -94,7 +94,7 @@ def test_state_dict_is_empty(front_end: FrontEnd) -> None:
     ("settings", "message"),
     [
         ({"window": 512, "hop": 100}, r"100 .* 512 .*choose one of \[.*128"),
-        # With a hop of half a window, some lengths have last samples that cannot be inverted.
+        # With a hop of half a window, the inverse loses the last samples of some lengths.
         ({"window": 4096, "hop": 2048}, r"2048 .* 4096 .*choose one of \[.*1024\]"),
         ({"window": 512, "hop": 512}, r"512 .*choose one of \[.*128"),
         ({"window": 512, "hop": 0}, r"choose one of \[.*128"),

@@ -223,7 +223,7 @@ def test_stems_beyond_float32_are_refused() -> None:
 @pytest.mark.parametrize("name", ["", ".", "..", "../vocals", "a/b", "/tmp/x", "a\\b", "a\0b"])
 def test_stem_that_cannot_name_a_file_is_refused(name: str) -> None:
     for targets, residual in ([name], "rest"), (["vocals"], name):
-        with pytest.raises(InputError, match="must also be a file name"):
+        with pytest.raises(InputError, match="must be a valid file name"):
             Separator(FrontEnd(**FRONT_END), Constant(0.3), targets, residual, 2)
 
 

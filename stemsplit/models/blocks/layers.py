@@ -25,7 +25,7 @@ class InputNorm(nn.Module):
 
     @torch.no_grad()
     def start_from(self, mean: Float[Tensor, " band"], scale: Float[Tensor, " band"]) -> None:
-        """Normalise inputs that have this mean and scale to zero mean and unit scale."""
+        """Set shifts and scales that normalise inputs with this mean and this scale."""
         self.mean.copy_(-mean[: self.bands])
         self.scale.copy_(1 / scale[: self.bands])
 
@@ -80,9 +80,10 @@ class HiddenLayer(nn.Module):
 
 
 def bands_below(hertz: float, sample_rate: int, freqs: int) -> int:
-    """Count the frequencies at or below `hertz`, of `freqs` from 0 Hz to half the sample rate.
+    """Return the number of frequencies at or below `hertz`.
 
-    Raises `InputError` if `hertz` is not positive.
+    `freqs` is the number of frequencies from 0 Hz to half the sample rate. Raises `InputError` if
+    `hertz` is not positive.
     """
     if hertz <= 0:
         raise InputError(f"bandwidth {hertz} Hz must be above 0")

@@ -80,11 +80,11 @@ class RecurrentLayer(nn.Module):
 
 
 def attention(query: Heads, key: Heads, value: Heads) -> Heads:
-    """Scaled dot-product attention, as `torch.nn.functional.scaled_dot_product_attention`."""
+    """Scaled dot-product attention, equal to torch's `scaled_dot_product_attention`."""
     if query.device.type != "cpu" or not torch.is_grad_enabled():
         return functional.scaled_dot_product_attention(query, key, value)
-    # On a CPU, the backward pass of torch's function is slower, in bfloat16 several times. It needs
-    # less memory, so it is used above for whole songs, which need no gradients.
+    # On a CPU, the backward pass of torch's function is slower (in bfloat16, several times slower).
+    # It needs less memory, which matters for whole songs; these are separated without gradients.
     scores = query @ key.transpose(2, 3) * query.shape[3] ** -0.5
     return scores.softmax(dim=3).to(value.dtype) @ value
 
