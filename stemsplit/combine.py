@@ -12,8 +12,8 @@ from stemsplit.files import exit_at_sigterm, make_writable_folder, removed_if_em
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m stemsplit.combine",
-        description="Combine separators of different stems into one that finds all of them, and "
-        "write it as one checkpoint.",
+        description="Combine separators of different stems into one checkpoint that estimates "
+        "all of these stems.",
         epilog="Example: python -m stemsplit.combine VOCALS_RUN DRUMS_RUN --output both.ckpt",
     )
     parser.add_argument(
@@ -24,18 +24,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
         help="a run's folder, a checkpoint, or published weights of open-unmix (vocals-….pth)",
     )
     parser.add_argument(
-        "--output", required=True, type=Path, metavar="CKPT", help="the file to write"
+        "--output", required=True, type=Path, metavar="CKPT", help="the checkpoint to write"
     )
     parser.add_argument(
         "--allow",
         action="append",
         default=[],
         metavar="CLASS",
-        help="an architecture outside stemsplit that the checkpoints may use",
+        help="trust this architecture outside stemsplit; can be repeated",
     )
     with one_line_errors():
         options = parser.parse_args(arguments)
-        from stemsplit.separation.checkpoint import load, save  # torch, which --help does without
+        from stemsplit.separation.checkpoint import load, save  # after --help: imports torch
 
         if options.output.is_dir():
             raise InputError(f"--output {options.output}: is a folder; name a file in it")

@@ -47,10 +47,10 @@ def converted(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     for name, value in weights.items():
         if name in ONLY_IN_FIRST_RELEASE:
             continue
-        layer, dot, rest = name.partition(".")
+        layer, dot, suffix = name.partition(".")
         if layer not in NAMES:
             raise InputError(f"{name!r} is not a weight of open-unmix")
-        state[NAMES[layer] + dot + rest] = value[None, None] if "output" in layer else value
+        state[NAMES[layer] + dot + suffix] = value[None, None] if "output" in layer else value
     return state
 
 

@@ -17,7 +17,7 @@ from scipy.signal import correlate
 from stemsplit import audio
 from stemsplit.errors import InputError
 
-RATE = 32000  # supported by every codec here, and the default of none
+RATE = 32000  # every codec here supports this rate, and it is no default
 
 
 def tone(hertz: float, seconds: float, rate: int) -> np.ndarray:
@@ -234,7 +234,7 @@ def test_interrupted_write_keeps_the_old_file(
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_two_processes_can_write_the_same_file(
+def test_two_threads_can_write_the_same_file(
     sound: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "stem.wav"

@@ -14,7 +14,7 @@ import soundfile
 from stemsplit import audio
 from stemsplit.errors import InputError
 
-RATE = 32000  # supported by every codec here, and the default of none
+RATE = 32000  # every codec here supports this rate, and it is no default
 
 
 @pytest.fixture(scope="module")
@@ -149,16 +149,16 @@ def test_joined_files_are_read_completely(
 ) -> None:
     content = encoded(sound, form, None)
     plain = song_of(content, tmp_path / "plain").audio.samples
-    both = song_of(content + content, tmp_path / "joined").audio.samples
+    joined = song_of(content + content, tmp_path / "joined").audio.samples
     time = plain.shape[1]
-    np.testing.assert_array_equal(both[:, : time - 2 * frame], plain[:, : time - 2 * frame])
+    np.testing.assert_array_equal(joined[:, : time - 2 * frame], plain[:, : time - 2 * frame])
     last = slice(-time + 3 * frame if frame else -time, -2 * frame or None)
-    shift = both.shape[1] - 2 * time
+    shift = joined.shape[1] - 2 * time
     assert (
         0 <= shift <= 4 * frame + 4096 * (form == "OGG")
     )  # FFmpeg keeps the delay of the second file
     if form == "FLAC":
-        np.testing.assert_array_equal(both[:, last], plain)
+        np.testing.assert_array_equal(joined[:, last], plain)
 
 
 @pytest.mark.parametrize("change", [44, -44, 1, 0x10000])

@@ -65,9 +65,9 @@ def member(path: Path, *targets: str, network: Any = BLSTM, **settings: Any) -> 
 @pytest.fixture
 def files(tmp_path: Path) -> list[Path]:
     """Checkpoints for three targets, of two architectures that read different views."""
-    both = {**BLSTM, "views": ["magnitude", "mel"]}
+    two_views = {**BLSTM, "views": ["magnitude", "mel"]}
     return [
-        member(tmp_path / "a.ckpt", "vocals", network=both),
+        member(tmp_path / "a.ckpt", "vocals", network=two_views),
         member(tmp_path / "b.ckpt", "drums", "bass", network=MLP),
     ]
 

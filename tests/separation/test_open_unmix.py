@@ -23,27 +23,27 @@ def network(channels: int, hidden: int = 16, layers: int = 3, **sizes: Any) -> O
     """open-unmix with random weights and statistics."""
     torch.manual_seed(channels + hidden + layers)
     sizes = {"nb_bins": 129, "max_bin": 80, **sizes}
-    made = OpenUnmix(nb_channels=channels, hidden_size=hidden, nb_layers=layers, **sizes)
-    for name, value in made.state_dict().items():
+    model = OpenUnmix(nb_channels=channels, hidden_size=hidden, nb_layers=layers, **sizes)
+    for name, value in model.state_dict().items():
         if name.startswith(("bn", "input", "output")) and value.is_floating_point():
             value.uniform_(0.5, 1.5)
-    return made.eval()
+    return model.eval()
 
 
-def publish(made: OpenUnmix, path: Path, old: bool = False, sample_rate: int = 44100) -> Path:
+def publish(model: OpenUnmix, path: Path, old: bool = False, sample_rate: int = 44100) -> Path:
     """Write a file as the training of open-unmix does; `old` is the layout of its first release."""
-    state = made.state_dict()
+    state = model.state_dict()
     if old:
         state["sample_rate"] = torch.tensor(sample_rate)
-        window = torch.hann_window(2 * (made.nb_output_bins - 1))
+        window = torch.hann_window(2 * (model.nb_output_bins - 1))
         state["stft.window"] = state["transform.0.window"] = window
     torch.save(state, path, _use_new_zipfile_serialization=not old)
     return path
 
 
-def magnitude(made: OpenUnmix, channels: int) -> Tensor:
+def magnitude(model: OpenUnmix, channels: int) -> Tensor:
     generator = torch.Generator().manual_seed(0)
-    return 3 * torch.rand(2, channels, made.nb_output_bins, 11, generator=generator)
+    return 3 * torch.rand(2, channels, model.nb_output_bins, 11, generator=generator)
 
 
 @pytest.mark.parametrize("old", [False, True], ids=["new layout", "old layout"])
@@ -89,10 +89,12 @@ def test_bands_read_equal_open_unmix_at_any_rate(tmp_path: Path, rate: int, bins
 def test_bag_of_four_equals_the_four_networks(tmp_path: Path, old: bool) -> None:
     # Different widths, as in a bag of separate trainings.
     theirs = {target: network(2, hidden=8 + 2 * n) for n, target in enumerate(FOUR)}
-    files = [publish(made, tmp_path / f"{name}-0123abcd.pth", old) for name, made in theirs.items()]
+    files = [
+        publish(model, tmp_path / f"{name}-0123abcd.pth", old) for name, model in theirs.items()
+    ]
     combine.main([*map(str, files), "--output", str(tmp_path / "bag.ckpt")])
     x = magnitude(theirs["vocals"], 2)
-    expected = torch.stack([made(x) for made in theirs.values()], dim=1)
+    expected = torch.stack([model(x) for model in theirs.values()], dim=1)
     for bag in (stemsplit.load(files), stemsplit.load(tmp_path / "bag.ckpt")):
         assert bag.stems == tuple(FOUR)
         estimate = bag.network({"magnitude": x}) * x[:, None]
@@ -102,7 +104,7 @@ def test_bag_of_four_equals_the_four_networks(tmp_path: Path, old: bool) -> None
 @pytest.mark.parametrize("iterations", [0, 1])
 def test_bag_of_four_separates_like_open_unmix(tmp_path: Path, iterations: int) -> None:
     theirs = {target: network(2, hidden=8 + 2 * n) for n, target in enumerate(FOUR)}
-    bag = stemsplit.load([publish(made, tmp_path / f"{t}.pth") for t, made in theirs.items()])
+    bag = stemsplit.load([publish(model, tmp_path / f"{t}.pth") for t, model in theirs.items()])
     bag.wiener_iterations = iterations
     song = torch.rand(2, 10000, generator=torch.Generator().manual_seed(0)) - 0.5
     reference = OpenUnmixSeparator(theirs, iterations, n_fft=256, n_hop=64, wiener_win_len=None)

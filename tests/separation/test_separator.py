@@ -56,9 +56,8 @@ def noise(channel: int, time: int) -> Tensor:
 
 
 @pytest.mark.parametrize("time", [1, 100, CHUNK, CHUNK + 1, 3 * CHUNK])
-@pytest.mark.parametrize(
-    "rate", [RATE, 4000, 17415]
-)  # 17415 is not a simple ratio, like 96000 to 44100
+# 4000 and 17415 Hz relate to 8000 Hz as 22050 and 96000 Hz to 44100 Hz.
+@pytest.mark.parametrize("rate", [RATE, 4000, 17415])
 @pytest.mark.parametrize(("channels", "song_channels"), [(1, 1), (1, 2), (2, 1), (2, 2)])
 @pytest.mark.parametrize(("values", "residual"), [((0.3,), "rest"), ((0.2, 0.9), None)])
 def test_stems_have_the_shape_of_the_song_and_sum_to_it(
@@ -147,7 +146,7 @@ def test_separate_restores_the_training_mode(training: bool) -> None:
     assert separator.training == separator.network.training == training
 
 
-def test_a_network_may_have_no_parameters() -> None:
+def test_network_may_have_no_parameters() -> None:
     separator = constant(0.3)
     values = separator.network.values.detach()
     del separator.network.values
@@ -233,7 +232,7 @@ def test_stem_that_cannot_name_a_file_is_refused(name: str) -> None:
         ("vocals", 1.0, 0.1),  # the residual is a target
         ("rest", 1.0, 0.0),
         ("rest", 1.0, 0.6),
-        ("rest", 1.0, 0.1 / RATE),  # less than a sample
+        ("rest", 1.0, 0.1 / RATE),  # an overlap shorter than one sample
     ],
 )
 def test_contradictory_settings_are_refused(

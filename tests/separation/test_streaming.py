@@ -14,7 +14,7 @@ WINDOW, HOP = 256, 64
 
 def separator(network: str = "lstm.Lstm", channels: int = 2, targets: int = 1) -> Separator:
     torch.manual_seed(0)
-    made = build(
+    model = build(
         {"sample_rate": 8000, "window": WINDOW, "hop": HOP, "mel_bands": 16, "mfccs": 4},
         {"class": f"stemsplit.models.{network}", "hidden": 16},
         [f"stem{number}" for number in range(targets)],
@@ -22,9 +22,9 @@ def separator(network: str = "lstm.Lstm", channels: int = 2, targets: int = 1) -
         channels=channels,
         wiener_iterations=0,
     )
-    for parameter in made.parameters():  # so that masks differ between frames
+    for parameter in model.parameters():  # so that masks differ between frames
         parameter.data += 0.3 * torch.randn_like(parameter)
-    return made.eval()
+    return model.eval()
 
 
 def streamed(separator: Separator, mixture: Tensor, sizes: list[int]) -> tuple[Tensor, list[int]]:
