@@ -7,13 +7,13 @@ import av
 from stemsplit.audio.lengths import lacks_its_last_page
 from stemsplit.audio.timeline import Timeline
 
-MOST_PLACES = 3  # gaps whose positions are listed
+MOST_PLACES = 3  # number of gaps whose positions are listed
 
 
 def damage_of(
     path: Path, container: av.container.InputContainer, timeline: Timeline, ends_early: bool
 ) -> tuple[list[str], list[str]]:
-    """Return lines about losses, and about oddities.
+    """Describe every loss and every oddity in one line.
 
     Oddities lose no audio, but files of a corpus must not have them.
     """

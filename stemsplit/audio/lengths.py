@@ -88,6 +88,7 @@ def slack_seconds(container: av.container.InputContainer) -> float:
 
 
 def _is_alone(container: av.container.InputContainer) -> bool:
+    """Whether the file has only one stream, apart from pictures of the cover."""
     pictures = av.stream.Disposition.attached_pic
     return sum(not stream.disposition & pictures for stream in container.streams) == 1
 

@@ -59,8 +59,8 @@ class Timeline:
         if not self._in_tag:
             self._failed_before = True
             # Zeros are padding if they follow the last frame, and a loss if they precede a frame.
-            place = self.seconds if self.parts else self.late_seconds
-            (self.failed if any(packet) else self._padding).append(place)
+            at_seconds = self.seconds if self.parts else self.late_seconds
+            (self.failed if any(packet) else self._padding).append(at_seconds)
 
     @property
     def ends_in_padding(self) -> bool:
@@ -90,7 +90,7 @@ class Timeline:
         self.longest_frame_seconds = max(self.longest_frame_seconds, seconds)
 
     def _begin(self, first_stamp: float, part: "Part") -> None:
-        """Fill the time before a stream that starts late with silence."""
+        """Put silence before a stream that starts late."""
         lost = self._failed_before  # the time before the first frame is a gap
         start = self.clock.start if lost else self.clock.start_with(first_stamp)
         self.late_seconds = self.clock.late_seconds(start)
@@ -175,8 +175,8 @@ class Part:
     def add(self, frame: av.AudioFrame) -> None:
         is_planar_float = self.format == "fltp"
         for planar in [frame] if is_planar_float else self.to_planar_float.resample(frame):
-            place = self._room(planar.samples)
-            for row, plane in zip(place, planar.planes, strict=True):
+            room = self._room(planar.samples)
+            for row, plane in zip(room, planar.planes, strict=True):
                 row[:] = np.frombuffer(cast(Any, plane), np.float32, planar.samples)
 
     def add_silence(self, samples: int) -> None:

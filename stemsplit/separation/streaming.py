@@ -49,9 +49,7 @@ class Stream:
         self.state: Any = None
         self.fed = 0  # samples
         self.ended = False
-        self.mixture: Tensor | None = (
-            None  # samples that were fed, and whose stems were not returned
-        )
+        self.mixture: Tensor | None = None  # samples whose stems are not yet returned
         self.edge: Tensor | None = None  # the last samples; `finish` appends their mirror image
         self.ahead: Tensor | None = None  # samples from the start of the next frame on
         self.sums: Tensor | None = None  # sums of frames, at samples that later frames also overlap
