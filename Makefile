@@ -1,4 +1,4 @@
-# `make help` lists what there is. Every target sets itself up.
+# `make help` lists the targets. Each target first runs `make setup` if it needs it.
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
@@ -7,12 +7,12 @@ READY := $(VENV)/.ready
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-all lint bench clean
 
-help:  ## this list
+help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(READY)  ## make .venv with all that is needed; a second time there is nothing to do
+setup: $(READY)  ## create .venv with all dependencies; does nothing if it is up to date
 
-# A .ready that is older than the files above it, or missing, means that the environment is not whole.
+# If .ready is missing or older than its prerequisites, the environment is incomplete.
 $(READY): pyproject.toml constraints.txt
 	@command -v ffmpeg >/dev/null || $(MAKE) --no-print-directory ffmpeg
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -24,8 +24,8 @@ $(READY): pyproject.toml constraints.txt
 	@.ci/install $(RUN)
 	@touch $@
 
-# `$(call system_package,NAME)`: install a package of the system. apt needs root, so it asks before
-# it calls sudo, and where nobody can answer it says the command and fails.
+# $(call system_package,NAME,TARGET,BREW_OPTIONS): install a package with apt or brew for `make TARGET`.
+# apt needs root, so ask before calling sudo. Without a terminal, print the command and fail.
 define system_package
 	@if command -v apt-get >/dev/null; then \
 		install="apt-get update -qq && apt-get install -y -qq $(1)"; \
@@ -37,49 +37,49 @@ define system_package
 		fi; \
 		case "$$answer" in \
 			[yY]*) sudo sh -c "$$install" >/dev/null;; \
-			*) echo "$(1) is missing: say sudo apt-get install $(1), then make $(2) again"; exit 1;; \
+			*) echo "$(1) is missing; run sudo apt-get install $(1), then make $(2) again"; exit 1;; \
 		esac; \
 	elif command -v brew >/dev/null; then brew install --quiet $(3) $(1); \
-	else echo "$(1) is missing, and neither apt nor brew is here to install it:" \
-		"install it, then say make $(2) again"; exit 1; fi
+	else echo "$(1) is missing, and this machine has neither apt nor brew;" \
+		"install $(1), then run make $(2) again"; exit 1; fi
 endef
 
-# musdb's import asks for the program ffmpeg.
+# Importing musdb fails if the program ffmpeg is missing.
 .PHONY: ffmpeg
 ffmpeg:
 	$(call system_package,ffmpeg,setup)
 
-# The report's tests open it in a browser; without one they are skipped.
+# Some tests of the HTML report need a browser; without one they are skipped.
 .PHONY: browser chromium screenshot
-browser:  ## chromium, which the tests of the report and `make screenshot` open it in
+browser:  ## install chromium, for the tests of the HTML report and for `make screenshot`
 	@{ command -v chromium || command -v chromium-browser || command -v google-chrome; } >/dev/null \
 		|| $(MAKE) --no-print-directory chromium
 
 chromium:
 	$(call system_package,chromium,browser,--cask)
 
-screenshot: setup browser  ## the README's picture of a report: make screenshot OF=path/to/a/run
-	@test -n "$(OF)" || { echo "which run? make screenshot OF=path/to/a/run"; exit 1; }
+screenshot: setup browser  ## draw the README's picture of a report: make screenshot OF=path/to/a/run
+	@test -n "$(OF)" || { echo "OF is not set; run make screenshot OF=path/to/a/run"; exit 1; }
 	$(RUN) experiments/screenshot.py $(OF)
 
-demo: setup  ## train briefly on synthesised songs, score, separate one: at most 4 minutes
+demo: setup  ## train, score and separate on synthesised songs, in at most 4 minutes
 	$(RUN) -m stemsplit.demo
 
-test: setup  ## the tests, without the slow ones
+test: setup  ## run the tests, without the slow ones
 	$(RUN) -m pytest --numprocesses auto -m "not slow"
 
-test-all: setup  ## all tests
+test-all: setup  ## run all tests
 	$(RUN) -m pytest --numprocesses auto
 
-lint: setup  ## ruff, mypy, and who may import whom
+lint: setup  ## check style, types and the import rules (ruff, mypy, import-linter)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 
-bench: setup  ## the benchmarks, side by side with their peers
+bench: setup  ## run the benchmarks against other tools
 	@for script in experiments/benchmarks/*.py; do echo "== $$script"; $(RUN) $$script || exit 1; done
 
-clean:  ## remove the environment and what tools left; runs/ stays
+clean:  ## remove .venv, build files and caches; runs/ stays
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

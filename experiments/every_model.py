@@ -1,11 +1,11 @@
-"""Does every architecture learn, and how fast? All of them on the demo songs, one after the other.
+"""Train every architecture on the demo songs, and print its scores and its time per step.
 
     python experiments/every_model.py [MODEL…] [--runs runs/every_model]
 
-Each trains as `python -m stemsplit.train model=MODEL data=demo chunk_seconds=3 data.batch_size=4`
-does: 8 epochs, 320 steps, seed 0 (`band_split` with the loss of its small preset). Its best
-checkpoint is scored on the four test songs and then separates one of them. Prints a table in
-Markdown; a run that was cut off goes on, and one that is complete is not made again.
+Each model trains like `python -m stemsplit.train model=MODEL data=demo chunk_seconds=3
+data.batch_size=4`: 8 epochs, 320 steps, seed 0. `band_split` has the loss of `band_split_small`.
+The best checkpoint is scored on the four test songs, and separates one of them. The table is
+Markdown. Interrupted runs are resumed, and complete runs are not repeated.
 """
 
 import argparse
@@ -32,7 +32,7 @@ SETTINGS = [
     "logger=csv",
     "+callbacks.timer._target_=lightning.pytorch.callbacks.Timer",
 ]
-# Without a GPU its own loss takes longer than the network.
+# Without a GPU, the default loss of band_split takes longer than the network.
 OTHERWISE = {"band_split": ["loss=complex_l1"]}
 
 
@@ -52,7 +52,7 @@ def train(model: str, run: Path) -> None:
 
 
 def largest_error(run: Path) -> float:
-    """Separate a test song: how far the stems' sum is from it, as a share of its peak."""
+    """Separate a test song. Return the largest error of the sum of its stems / the song's peak."""
     corpus = Path(str(OmegaConf.load(run / "config.yaml").data.root))
     song = sorted((corpus / "test").glob("*.stem.mp4"))[0]
     python("separate", song, "--checkpoint", run, "--output", run / "separated")
@@ -79,7 +79,10 @@ def main() -> None:
     parser.add_argument("models", nargs="*", default=MODELS, metavar="MODEL")
     parser.add_argument("--runs", type=Path, default=Path("runs/every_model"))
     options = parser.parse_args()
-    print("| `model=` | parameters | seconds a step | mixture, SDR | vocals, SDR | sum, error |")
+    print(
+        "| `model=` | parameters | seconds per step | SDR of the mixture | SDR of the vocals "
+        "| error of the sum |"
+    )
     print("|---|---|---|---|---|---|")
     for model in options.models:
         run = options.runs.absolute() / model

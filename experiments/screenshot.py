@@ -1,6 +1,6 @@
-"""The README's picture of a report: ``make screenshot OF=path/to/a/run``.
+"""Draw the README's picture of a report: ``make screenshot OF=path/to/a/run``.
 
-Opens the run's page in a browser without a window, and keeps the upper part of it as a small PNG.
+Opens the report of the run in a headless browser, and saves its upper part as a small PNG.
 """
 
 import argparse
@@ -23,14 +23,14 @@ PICTURE = Path(__file__).parent / "report.png"
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
-        "run", type=Path, nargs="+", help="as `python -m stemsplit.report` has them"
+        "run", type=Path, nargs="+", help="the folder of a run; several: a comparison"
     )
     parser.add_argument("--output", type=Path, default=PICTURE)
     options = parser.parse_args()
     with one_line_errors(), tempfile.TemporaryDirectory() as place:
         browser = next(filter(None, map(shutil.which, BROWSERS)), None)
         if browser is None:
-            raise InputError(f"there is none of {', '.join(BROWSERS)}: make browser")
+            raise InputError(f"found no browser ({', '.join(BROWSERS)}); run make browser")
         report = page(options.run, Path(place) / "report.html")
         shot = Path(place) / "shot.png"
         subprocess.run(

@@ -1,12 +1,15 @@
-"""How large is every architecture, and how long does it take to separate a second of audio?
+"""Measure the size and the speed of every architecture.
 
     python experiments/benchmarks/architectures.py [MODEL…]
 
-Prints a table in Markdown, for every `model=` or those that are named, at the settings of conf/
-(44.1 kHz, stereo, one target): parameters; multiply-accumulates per second of audio, counted where
-torch's matrices are multiplied, convolved or attended (not in Fourier transforms or Wiener filter);
-and the real-time factor, seconds of work per second of audio for a whole song here, Wiener filter
-and all, float32, median of several runs.
+Prints a Markdown table for the named models (default: all), with the settings of conf/: 44.1 kHz,
+stereo, one target. The columns are
+
+- parameters;
+- multiply-accumulate operations per second of audio, in matrix products, convolutions and
+  attention, without Fourier transforms and Wiener filter;
+- real-time factor: computing time per second of audio for a whole song, with the Wiener filter, in
+  float32, median of several runs.
 """
 
 import argparse
@@ -24,7 +27,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from stemsplit.configuration import CONF, make, register_resolvers
 from stemsplit.separation.separator import Separator
 
-SECONDS = 20  # a chunk of the separator: what it works on at a time
+SECONDS = 20  # length of the separator's chunks
 
 
 def separator_of(model: str) -> Separator:
@@ -35,10 +38,10 @@ def separator_of(model: str) -> Separator:
 
 
 def multiply_accumulates(separator: Separator) -> float:
-    """Per second of audio, in the network."""
+    """Count the multiply-accumulate operations of the network per second of audio."""
     mixture = torch.randn(1, separator.channels, SECONDS * separator.sample_rate)
     views = separator.front_end.views(separator.front_end(mixture), separator.network.views)
-    # Fused kernels hide their products from the counter.
+    # The counter does not see inside fused kernels.
     with (
         torch.no_grad(),
         torch.backends.mkldnn.flags(enabled=False),
@@ -66,7 +69,7 @@ def main() -> None:
     parser.add_argument("--repetitions", type=int, default=3)
     options = parser.parse_args()
     register_resolvers()
-    print("| `model=` | parameters | multiply-accumulates a second | real-time factor |")
+    print("| `model=` | parameters | MAC / s | real-time factor |")
     print("|---|---|---|---|")
     for model in options.models:
         separator = separator_of(model)

@@ -1,13 +1,14 @@
-"""What does each augmentation cost beside a plain gain?
+"""Measure how much time each augmentation takes.
 
     python experiments/benchmarks/augment.py [--batch 16] [--seconds 6] [--repetitions 5]
 
-Runs the augmentations of a training batch in turn, each alone and on every stem (a probability of
-1; in training a stem pays where it is chosen), on excerpts of four stereo stems of noise. The first
-row is the published recipe, gains and swapped channels, which all others do without.
+Applies each augmentation alone to every stem of a batch, alternately. Its probability is 1; in a
+training, only the stems that are chosen at random take this time. The excerpts have four stereo
+stems of noise. The first row is the published recipe, gains and swapped channels. No other row
+swaps channels.
 
-Prints median seconds a batch (min–max over the repetitions), and milliseconds a stem above a plain
-gain.
+Prints the median seconds per batch (min–max over the repetitions), and the milliseconds per stem
+more than the row `gain`.
 """
 
 import argparse
@@ -41,7 +42,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=6.0)
     parser.add_argument("--repetitions", type=int, default=5)
     options = parser.parse_args()
-    keep_freed_memory()  # as `stemsplit.train` does
+    keep_freed_memory()  # like `stemsplit.train`
     device = "cuda" if torch.cuda.is_available() else "cpu"
     chunk = round(options.seconds * RATE)
     keys = [(0, position) for position in range(options.batch)]
@@ -53,11 +54,12 @@ def main() -> None:
             read = augment.read_length(chunk)
             stems = 0.1 * torch.randn(options.batch, STEMS, CHANNELS, read, device=device)
             start = perf_counter()
-            augment(stems, keys, chunk, [STEMS - 1])[0, 0, 0, 0].item()  # the device has finished
-            if repetition > 0:  # the first is the warm-up
+            augment(stems, keys, chunk, [STEMS - 1])[0, 0, 0, 0].item()  # wait for the device
+            if repetition > 0:  # the first repetition warms up
                 times[name].append(perf_counter() - start)
 
-    table = Table("", "seconds a batch", "ms a stem above gain", title=f"{device}, {options.batch}")
+    title = f"{device}, batch {options.batch}"
+    table = Table("augmentation", "seconds per batch", "ms per stem more than gain", title=title)
     for name, found in times.items():
         above = 1000 * (median(found) - median(times["gain"])) / (options.batch * STEMS)
         table.add_row(

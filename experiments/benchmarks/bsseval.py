@@ -1,15 +1,17 @@
-"""How much faster is `stemsplit.evaluation.bss_eval.bss_eval` than museval, whose scores it gives?
+"""Compare the speed and the scores of our BSS Eval with museval.
 
     python experiments/benchmarks/bsseval.py [--repetitions 3] [--systems 7]
 
-White noise, stereo, 44.1 kHz, windows and hops of 1 s: 4 stems of 60 s, and 2 stems of 240 s. Each
-system has a process of its own, and they take turns. The limit is what the method cannot do
-without: the transforms of the correlations and of the windows, and the factorisations, by the same
-calls on arrays of the same shapes. `--systems` are as many sets of estimates of the same references
-scored at once, as an evaluation does it with its mixture, oracles and models.
+The signals are stereo white noise at 44.1 kHz: 4 stems of 60 s, and 2 stems of 240 s. Windows and
+hops have 1 s. Each system has its own process, and the processes work alternately.
 
-Prints seconds (median), how many times as long the others take (median, min–max over the
-repetitions), the largest difference of the scores in dB, and the peak memory of each process.
+- "lower limit" runs only the steps that the method needs: the transforms of the correlations and
+  of the windows, and the factorisations, on arrays of the same shapes.
+- `--systems` is the number of estimates of the same references that our BSS Eval scores together,
+  as an evaluation does for the mixture, the oracles and the models.
+
+Prints the median seconds; the ratio to our time (median, min–max over the repetitions); the largest
+difference of the scores in dB; and the peak memory of each process.
 """
 
 import argparse
@@ -63,14 +65,14 @@ def by_ours_all(references: Signals, systems: list[Signals]) -> Scores:
 
 
 def limit(references: Signals, systems: list[Signals]) -> Scores:
-    """The method's transforms and factorisations alone; none of what makes correlations exact."""
+    """Run the transforms and factorisations of the method, without the exact correlations."""
     from stemsplit.evaluation.bss_eval.bss_eval import WINDOWS
     from stemsplit.evaluation.bss_eval.projection import TAPS, TRANSFORM, on_threads
 
     stems, time, channels = references.shape
     signals = 2 * stems * channels
     cpu = torch.device("cpu")
-    # Of correlations: references without and with the samples that overlap, estimates with them.
+    # Correlations: references without and with overlapping samples, estimates with them.
     block = torch.zeros(3 * signals // 2, 8, TRANSFORM, dtype=torch.float64)
     window = torch.zeros(WINDOWS, signals, RATE + TAPS, dtype=torch.float64)
     for array, step in ((block, 8 * (TRANSFORM - TAPS)), (window, WINDOWS * RATE)):
@@ -89,7 +91,7 @@ def worker(
     systems: int,
     orders: Connection,
 ) -> None:
-    """Score at every order, and answer with the seconds, the scores and the peak memory."""
+    """Score at every order, and send the seconds, the scores and the peak memory."""
     signals = material(stems, seconds, systems)
     while orders.recv():
         start = perf_counter()
@@ -103,12 +105,12 @@ def main() -> None:
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--systems", type=int, default=7)
     options = parser.parse_args()
-    several = f"stemsplit, {options.systems} systems"
+    together = f"stemsplit, {options.systems} systems"
     functions = {
         "museval": (by_museval, 1),
         "stemsplit": (by_ours, 1),
-        several: (by_ours_all, options.systems),
-        "the limit": (limit, 1),
+        together: (by_ours_all, options.systems),
+        "lower limit": (limit, 1),
     }
     console = Console(width=100)
     start = multiprocessing.get_context("spawn")
@@ -122,7 +124,7 @@ def main() -> None:
         for number in range(1 + options.repetitions):
             for name, pipe in pipes.items():
                 if name == "museval" and not number:
-                    continue  # the others warm up
+                    continue  # museval needs no warm-up
                 pipe.send(True)
                 answer = pipe.recv()
                 if number:
@@ -130,7 +132,11 @@ def main() -> None:
         for pipe in pipes.values():
             pipe.send(False)
         table = Table(
-            "", "seconds", "times ours", "peak memory", title=f"{stems} stems × {seconds} s"
+            "system",
+            "seconds",
+            "ratio to ours",
+            "peak memory",
+            title=f"{stems} stems × {seconds} s",
         )
         ours = [elapsed for elapsed, _, _ in found["stemsplit"]]
         for name, answers in found.items():
@@ -143,7 +149,9 @@ def main() -> None:
             )
         console.print(table)
         pairs = zip(found["museval"][0][1], found["stemsplit"][0][1], strict=True)
-        console.print(f"largest difference: {max(np.abs(a - b).max() for a, b in pairs):.1e} dB")
+        console.print(
+            f"largest difference of the scores: {max(np.abs(a - b).max() for a, b in pairs):.1e} dB"
+        )
 
 
 if __name__ == "__main__":

@@ -1,28 +1,28 @@
-"""How fast do excerpts come into training batches, beside open-unmix's own data set?
+"""Compare the speed of our data pipeline with open-unmix's and musdb's.
 
     python experiments/benchmarks/data.py [--songs 4] [--rounds 5] [--steps 0]
 
-Makes songs of 3 minutes in MUSDB18's layout and, of the same audio, in that of its wav files, in a
-temporary folder. Then, in one process and in turn:
+Writes songs of 3 minutes to a temporary folder, in MUSDB18's layout and as WAV files. Then
+measures, in one process and alternately:
 
-- excerpts a second into batches of 16 six-second excerpts of four stems from different songs, each
-  system through its own loader, without worker processes: open-unmix's `MUSDBDataset` on the
-  stem.mp4 files and on wav files; ours as 16-bit batches (what a device is sent), and all the way
-  to what open-unmix's gives: float32, augmented and mixed. As the limit a plain copy of the same
-  bytes out of memory maps, each stem an array of its own, or all into a batch. The files are in the
-  system's cache;
-- seconds to decode a song for the first time, all stems: by musdb's `track.stems` (one call for
-  all), by its `audio` and `sources` (as open-unmix asks for them), and into our store, in one
-  process and on all cores (the start of worker processes included; written to memory where the
-  system has a folder there, since musdb writes nothing), of sixteen songs of 3 minutes and of 7 s;
-  each in a process of its own, ours with the setting of the allocator that training has. As the
-  limit, libavcodec alone, whose samples nobody takes;
-- an epoch of open-unmix's own network, STFT and Adam (batch 16): its data path, then ours;
-- the share of such a step in which it waits for our data;
-- the anonymous memory of a process that takes an hour of training's excerpts (46,080).
+- reading: excerpts per second, in batches of 16 six-second excerpts of four stems from different
+  songs, without worker processes. open-unmix's `MUSDBDataset` reads the stem.mp4 files and the WAV
+  files. We read 16-bit batches, as they are sent to a device, and batches like open-unmix's:
+  float32, augmented and mixed. The upper limit is a copy of the same bytes from memory maps, to
+  one array per stem or to one array per batch. The files are in the system's cache;
+- decoding and previews: seconds to decode all stems of a song for the first time, for sixteen songs
+  of 3 minutes and sixteen of 7 s. musdb decodes with `track.stems` (one call for all stems), or
+  with `audio` and `sources` (like open-unmix). Our store uses one process or all cores, which
+  includes the start of worker processes. It writes to memory if possible, because musdb writes
+  nothing. The upper limit is libavcodec alone, without use of the samples. Each system has its
+  own process;
+- epochs: seconds per epoch of open-unmix's own network, STFT and Adam (batch 16), with its data
+  pipeline and with ours;
+- waiting: the share of the time of such a step that is spent waiting for our data;
+- memory: the anonymous memory of a process that reads the excerpts of an hour of training (46,080).
 
-All but musdb has that setting. Prints medians, and how many times as fast ours is (median, min–max
-over the rounds).
+All systems but musdb keep freed memory (`stemsplit.machine.allocator`), like a training. Prints
+medians, and how many times as fast ours is (median, min–max over the rounds).
 """
 
 import argparse
@@ -68,13 +68,13 @@ STEMS = ("drums", "bass", "other", "vocals")
 CHUNKS_PER_TRACK = 64
 PARTS = ("reading", "decoding", "previews", "epochs", "waiting", "memory")
 IN_MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
-HOUR = 46_080  # excerpts: 16 in every 1.25 s, a training step on two cores
+HOUR = 46_080  # excerpts: 16 in 1.25 s, the time of a training step on two cores
 
 console = Console(width=100)
 
 
 def make_corpora(root: Path, songs: int) -> None:
-    """ROOT/mp4 and ROOT/wav: half a minute of a demo song, six times over."""
+    """Write ROOT/mp4 and ROOT/wav. A song is half a minute of a demo song, repeated six times."""
     for name in SONGS[:songs]:
         stems = synthesise_song(name, seconds=30.0)
         long = {stem: np.tile(samples, 6)[:, : 180 * RATE] for stem, samples in stems.items()}
@@ -89,7 +89,7 @@ def make_corpora(root: Path, songs: int) -> None:
 
 
 def their_loader(root: Path, is_wav: bool) -> DataLoader[tuple[Tensor, Tensor]]:
-    """Training excerpts as open-unmix's own script makes them, augmented as there."""
+    """Training excerpts of open-unmix's training script, with its augmentation."""
     augmentations = their_data.Compose([their_data._augment_gain, their_data._augment_channelswap])
     songs = their_data.MUSDBDataset(
         target="vocals",
@@ -123,7 +123,7 @@ def endless(loader: DataLoader) -> Iterator[Chunk]:
 
 
 def plain_reads(tracks: list[StoredTrack], into_batch: bool) -> Iterator[object]:
-    """Copies of the same bytes from random places of the memory maps."""
+    """Copy as many bytes from random positions of the memory maps."""
     draw = random.Random(0)
     while True:
         batch = np.empty((BATCH, len(STEMS), 2, CHUNK), np.int16) if into_batch else []
@@ -140,7 +140,7 @@ def plain_reads(tracks: list[StoredTrack], into_batch: bool) -> Iterator[object]
 
 
 def mixed(chunks: Iterator[Chunk]) -> Iterator[tuple[Tensor, Tensor]]:
-    """Mixture and target, as open-unmix's data set has them."""
+    """Mixture and target, as in open-unmix's data set."""
     augment = Augment(seed=0)
     for chunk in chunks:
         stems = augment(chunk.waveforms(), chunk.keys)
@@ -159,8 +159,8 @@ def compare_reading(root: Path, tracks: list[StoredTrack], rounds: int) -> None:
     sources: dict[str, tuple[Iterator[object], int]] = {
         "open-unmix, stem.mp4": (iter(endless(their_loader(root / "mp4", is_wav=False))), 1),
         "open-unmix, wav": (iter(endless(their_loader(root / "wav", is_wav=True))), 2),
-        "memory map, an array a stem": (plain_reads(tracks, into_batch=False), 20),
-        "memory map, into a batch": (plain_reads(tracks, into_batch=True), 20),
+        "memory map, one array per stem": (plain_reads(tracks, into_batch=False), 20),
+        "memory map, one array per batch": (plain_reads(tracks, into_batch=True), 20),
         "stemsplit, 16-bit batch": (ours, 20),
         "stemsplit, float32, mixed": (mixed(ours), 20),
     }
@@ -168,9 +168,9 @@ def compare_reading(root: Path, tracks: list[StoredTrack], rounds: int) -> None:
     for number in range(1 + rounds):
         for name, (source, batches) in sources.items():
             rate = excerpts_per_second(source, batches)
-            if number:  # the first warms up
+            if number:  # the first round warms up
                 rates[name].append(rate)
-    table = Table("", "excerpts a second", "16-bit batches are", "mixed ones are")
+    table = Table("system", "excerpts per second", "our 16-bit / this row", "our mixed / this row")
     for name, found in rates.items():
         table.add_row(
             name,
@@ -182,14 +182,16 @@ def compare_reading(root: Path, tracks: list[StoredTrack], rounds: int) -> None:
 
 
 def times(theirs: list[float], ours: list[float]) -> str:
-    """How many times as many ours are, round by round."""
+    """Ratio of our rate to theirs, over the rounds."""
     ratios = [our / their for their, our in zip(theirs, ours, strict=True)]
     return f"{median(ratios):.3g} × ({min(ratios):.3g}–{max(ratios):.3g})"
 
 
 def make_many(root: Path) -> None:
-    """ROOT/long: every song four times, which differ by an empty box behind the audio; and
-    ROOT/short: sixteen of 7 s, as MUSDB18's previews are."""
+    """Write ROOT/long, four copies of every song, and ROOT/short, sixteen songs of 7 s.
+
+    The copies differ in an empty box at the end of the file, so the store decodes each of them.
+    """
     for song in list((root / "mp4" / "train").iterdir()):
         for copy in range(4):
             path = root / "long" / "train" / f"{copy} {song.name}"
@@ -200,7 +202,7 @@ def make_many(root: Path) -> None:
 
 
 def decoder(system: str, corpus: Path, orders: Connection) -> None:
-    """Decode all songs at every order, and answer with how many that is a second."""
+    """Decode all songs at every order, and send the number of songs per second."""
     listed = musdb18(corpus)
     database = musdb.DB(root=str(corpus), subsets="train")
 
@@ -231,7 +233,7 @@ def decoder(system: str, corpus: Path, orders: Connection) -> None:
             Store(Path(cache), RATE, 2).tracks(listed)
 
     if system.startswith("stemsplit"):
-        keep_freed_memory()  # as `stemsplit.train` does
+        keep_freed_memory()  # like `stemsplit.train`
     systems = {
         "musdb, stems": at_once,
         "musdb, audio and sources": one_by_one,
@@ -248,26 +250,26 @@ def compare_decoding(corpus: Path, rounds: int) -> None:
         "libavcodec alone, one process",
         "stemsplit, one process",
     ]
-    if corpus.name == "long":  # for so little as the short songs are, the store takes one anyway
+    if corpus.name == "long":  # the store decodes short songs in one process anyway
         systems.append("stemsplit, all cores")
     start = multiprocessing.get_context("spawn")
     pipes = {}
     for system in systems:
         pipes[system], end = start.Pipe()
         start.Process(target=decoder, args=(system, corpus, end)).start()
-        end.close()  # so that a process that dies is noticed
+        end.close()  # so that recv raises an error if the process dies
     rates: dict[str, list[float]] = {name: [] for name in systems}
     for number in range(1 + rounds):
         for name, pipe in pipes.items():
             pipe.send(True)
             rate = pipe.recv()
-            if number:  # the first warms up
+            if number:  # the first round warms up
                 rates[name].append(rate)
     for pipe in pipes.values():
         pipe.send(False)
     ours = [system for system in systems if system.startswith("stemsplit")]
-    columns = [f"times as fast: {system.removeprefix('stemsplit, ')}" for system in ours]
-    table = Table(f"first decode, {corpus.name} songs", "seconds a song", *columns)
+    columns = [f"{system.removeprefix('stemsplit, ')}" for system in ours]
+    table = Table(f"first decoding, {corpus.name} songs", "seconds per song", *columns)
     for name, found in rates.items():
         ratios = (times(found, rates[system]) for system in ours)
         table.add_row(name, f"{1 / median(found):.2f}", *ratios)
@@ -303,7 +305,7 @@ class OpenUnmixStep:
 
 
 class OurStep(OpenUnmixStep):
-    """The same, on our chunks: made float32, augmented and mixed on the device."""
+    """The same step on our chunks, which are converted, augmented and mixed on the device."""
 
     def __init__(self, device: str) -> None:
         super().__init__(device)
@@ -320,7 +322,7 @@ class OurStep(OpenUnmixStep):
 def compare_epochs(root: Path, tracks: list[StoredTrack], device: str, steps: int) -> None:
     their_step, our_step = OpenUnmixStep(device), OurStep(device)
     loaders = their_loader(root / "mp4", is_wav=False), our_loader(tracks)
-    for batch, chunk in zip(*loaders, strict=False):  # a step each to warm up
+    for batch, chunk in zip(*loaders, strict=False):  # warm up with one step each
         their_step(*batch)
         our_step.take(chunk)
         break
@@ -335,14 +337,14 @@ def compare_epochs(root: Path, tracks: list[StoredTrack], device: str, steps: in
             our_step.take(chunk)
 
     theirs, ours = seconds(their_epoch), seconds(our_epoch)
-    table = Table(f"an epoch of {steps} steps on {device}", "seconds", "times as fast")
-    table.add_row("open-unmix's data path", f"{theirs:.1f}", "")
-    table.add_row("stemsplit's", f"{ours:.1f}", f"{theirs / ours:.2f} ×")
+    table = Table(f"an epoch of {steps} steps on {device}", "seconds", "open-unmix / ours")
+    table.add_row("open-unmix's data pipeline", f"{theirs:.1f}", "")
+    table.add_row("our data pipeline", f"{ours:.1f}", f"{theirs / ours:.2f} ×")
     console.print(table)
 
 
 def waiting(tracks: list[StoredTrack], device: str, steps: int = 10) -> None:
-    """The share of a training's time in which it waits for the next batch."""
+    """Print the share of its time that a training waits for the next batch."""
     step = OurStep(device)
     for workers in (0, 2, 4):
         source = iter(our_loader(tracks, workers))
@@ -355,11 +357,11 @@ def waiting(tracks: list[StoredTrack], device: str, steps: int = 10) -> None:
             waited += perf_counter() - asked
             step.take(chunk)
         share = waited / (perf_counter() - start)
-        console.print(f"{workers} worker processes: waits for data {share:.1%} of its time")
+        console.print(f"{workers} worker processes: waiting for data takes {share:.1%} of the time")
 
 
 def hour_of_excerpts(tracks: list[StoredTrack], answers: Connection) -> None:
-    """Megabytes of anonymous memory after every twentieth of an hour's excerpts."""
+    """Send the megabytes of anonymous memory after every twentieth of an hour's excerpts."""
     keep_freed_memory()
     source = endless(our_loader(tracks))
     augment = Augment(seed=0)
@@ -395,7 +397,7 @@ def main() -> None:
     parser.add_argument("--songs", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", choices=PARTS)
-    parser.add_argument("--steps", type=int, default=0, help="of an epoch; 0: all of them")
+    parser.add_argument("--steps", type=int, default=0, help="steps of an epoch; 0: all")
     options = parser.parse_args()
     keep_freed_memory()
     device = "cuda" if torch.cuda.is_available() else "cpu"

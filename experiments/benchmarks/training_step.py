@@ -1,16 +1,16 @@
-"""How fast is a training step of `open_unmix` here, beside open-unmix's own?
+"""Compare the time of our training step of `open_unmix` with open-unmix's own.
 
     python experiments/benchmarks/training_step.py [--batch 16] [--seconds 6] [--steps 5]
 
-A step goes from the stems of a batch to updated weights. open-unmix's is the loop of its training
-script: its own STFT, network and Adam. Ours is what a training runs: mixing, front end, network,
-loss, clipping and the fused Adam of conf/. Both have the published size and hear the same shapes.
-Each system has a process of its own, since one setting (the allocator's) is a process's, and they
-take their steps in turn.
+A step starts with the stems of a batch and ends with updated weights. open-unmix's step is the loop
+of its training script: its own STFT, network and Adam. Our step is that of a training: mixing,
+front end, network, loss, clipping and the fused Adam of conf/. Both have the published size and
+the same input shapes. Each system has its own process, because the setting of the allocator
+belongs to a process. The processes take their steps alternately.
 
-Prints median seconds a step, and how many times as long open-unmix takes (median, min–max over the
-steps): float32 against float32, bf16 against bf16, and our default against theirs, which is
-float32. On a GPU also the share of our step that cuDNN's LSTM alone takes.
+Prints the median seconds per step, and how many times as fast ours is (median, min–max over the
+steps): in float32, in bf16, and with the default precisions (open-unmix's is float32). On a GPU, it
+also prints the share of our step that cuDNN's LSTM takes by itself.
 """
 
 import argparse
@@ -35,7 +35,7 @@ Step = Callable[[], Tensor]
 
 
 def theirs(stems: Tensor, bf16: bool) -> Step:
-    """open-unmix's training step; in bf16 its network alone, as ours."""
+    """open-unmix's training step. With `bf16`, only the network runs in bf16, as in our step."""
     from openunmix import model, transforms
 
     stft, _ = transforms.make_filterbanks(n_fft=4096, n_hop=1024, sample_rate=RATE)
@@ -58,7 +58,7 @@ def theirs(stems: Tensor, bf16: bool) -> Step:
 
 
 def ours(stems: Tensor, bf16: bool) -> Step:
-    """The step of `SeparationModule` on a batch of `StemDataModule`, with the settings of conf/."""
+    """Our training step: `SeparationModule` on a batch of `StemDataModule`, settings of conf/."""
     from stemsplit.separation.checkpoint import build
     from stemsplit.training.losses import magnitude_mse
 
@@ -91,7 +91,7 @@ def ours(stems: Tensor, bf16: bool) -> Step:
 
 
 def lstm_alone(stems: Tensor, bf16: bool) -> Step:
-    """The three LSTM layers, forwards and backwards, on features of a step's shape."""
+    """Forward and backward pass of the three LSTM layers, on features of the same shape."""
     frames = 1 + stems.shape[-1] // 1024
     features = torch.randn(frames, len(stems), 512, device=stems.device, requires_grad=True)
     lstm = nn.LSTM(512, 256, num_layers=3, bidirectional=True, dropout=0.4).to(stems.device)
@@ -113,15 +113,15 @@ def worker(
     device: str,
     orders: Connection,
 ) -> None:
-    """Take a step at every order, and answer with its seconds."""
+    """Take a step at every order, and send its seconds."""
     if made is ours:
-        keep_freed_memory()  # as `stemsplit.train` does
+        keep_freed_memory()  # like `stemsplit.train`
     torch.manual_seed(0)
     stems = 0.1 * torch.randn(batch, STEMS, CHANNELS, round(seconds * RATE), device=device)
     step = made(stems, bf16)
     while orders.recv():
         start = perf_counter()
-        step().item()  # the device has finished
+        step().item()  # wait for the device
         orders.send(perf_counter() - start)
 
 
@@ -161,20 +161,24 @@ def main() -> None:
         pipe.send(False)
 
     default = "stemsplit, bf16" if bf16_is_default else "stemsplit, float32"
-    table = Table("", "seconds a step", title=f"{device}, batch {options.batch}")
+    table = Table("system", "seconds per step", title=f"{device}, batch {options.batch}")
     for name, found in times.items():
         table.add_row(name, f"{median(found):.3f}")
-    ratios = Table("", "times as fast")
+    ratios = Table("comparison", "open-unmix / ours")
     for name, peer, our in (
         ("float32 against float32", "open-unmix, float32", "stemsplit, float32"),
         ("bf16 against bf16", "open-unmix, bf16", "stemsplit, bf16"),
-        (f"our default ({default}) against theirs", "open-unmix, float32", default),
+        (
+            f"default precisions: float32 against {default.removeprefix('stemsplit, ')}",
+            "open-unmix, float32",
+            default,
+        ),
     ):
         found = [a / b for a, b in zip(times[peer], times[our], strict=True)]
         ratios.add_row(name, f"{median(found):.2f} ({min(found):.2f}–{max(found):.2f})")
     if device == "cuda":
         share = median(times["LSTM alone, bf16"]) / median(times["stemsplit, bf16"])
-        ratios.add_row("share of cuDNN's LSTM alone in our bf16 step", f"{share:.0%}")
+        ratios.add_row("cuDNN's LSTM alone, share of our bf16 step", f"{share:.0%}")
     console = Console(width=100)
     console.print(table)
     console.print(ratios)

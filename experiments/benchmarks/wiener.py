@@ -1,12 +1,14 @@
-"""How much faster is `stemsplit.separation.wiener` than open-unmix's multichannel Wiener filter?
+"""Compare the speed and the result of our multichannel Wiener filter with open-unmix's.
 
     python experiments/benchmarks/wiener.py [--repetitions 7] [--frames 300]
 
-Runs the two in turn, in one process, on random stereo spectra of 2049 frequencies, each in its own
-contiguous layout, one iteration. open-unmix is timed twice: as its users call it, from magnitudes
-(`wiener`), and from the same complex estimates that ours starts from (`EM`, the fairer of the two).
-Prints median milliseconds; how many times as long open-unmix takes (median, min–max over the
-repetitions); and the largest difference between the results, relative to the largest value.
+Both filters run alternately in one process, one iteration each, on random stereo spectra of 2049
+frequencies in their own contiguous layouts. open-unmix has two columns: `wiener` starts from
+magnitudes, as in normal use, and `EM` starts from complex estimates, like our filter. `EM` is the
+fairer comparison.
+
+Prints the median milliseconds; the ratio to our time (median, min–max over the repetitions); and
+the largest difference of the results, relative to the largest value.
 """
 
 import argparse
@@ -36,15 +38,15 @@ def ratio(times: list[float], ours: list[float]) -> str:
 
 
 def compare(stems: int, frames: int, repetitions: int) -> list[str]:
-    """Milliseconds of open-unmix (whole, EM) and ours; the two ratios; the difference."""
-    # open-unmix: (frame, freq, channel, complex, stem); its result without iterations is its start.
+    """A row of the table: three times in milliseconds, two ratios, and the difference."""
+    # open-unmix: (frame, freq, channel, complex, stem). iterations=0 returns the start values.
     their_mixture = torch.randn(frames, FREQUENCIES, 2, 2)
     magnitudes = torch.rand(frames, FREQUENCIES, 2, stems)
     their_estimates = filtering.wiener(magnitudes, their_mixture, iterations=0)
     mixture = torch.view_as_complex(their_mixture).permute(2, 1, 0)[None].contiguous()
     estimates = torch.view_as_complex(their_estimates.permute(4, 2, 1, 0, 3).contiguous())[None]
 
-    # Within the limit of 10 its `wiener` scales by one; the division is the copy that it makes too.
+    # `wiener` divides its input by one if no value exceeds 10. `/ 1` makes the same copies for EM.
     functions = {
         "wiener": lambda: filtering.wiener(magnitudes, their_mixture, iterations=1),
         "EM": lambda: filtering.expectation_maximization(their_estimates / 1, their_mixture / 1, 1),
@@ -54,7 +56,7 @@ def compare(stems: int, frames: int, repetitions: int) -> list[str]:
     for repetition in range(repetitions + 1):
         for name, function in functions.items():
             elapsed = milliseconds(function)
-            if repetition > 0:  # the first is the warm-up
+            if repetition > 0:  # the first repetition warms up
                 times[name].append(elapsed)
 
     theirs = torch.view_as_complex(functions["wiener"]().permute(4, 2, 1, 0, 3).contiguous())
@@ -70,7 +72,9 @@ def compare(stems: int, frames: int, repetitions: int) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repetitions", type=int, default=7)
-    parser.add_argument("--frames", type=int, default=300, help="open-unmix's window is 300")
+    parser.add_argument(
+        "--frames", type=int, default=300, help="default: %(default)s, open-unmix's window"
+    )
     arguments = parser.parse_args()
 
     torch.manual_seed(0)
