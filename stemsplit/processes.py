@@ -20,7 +20,7 @@ Item = TypeVar("Item")
 @contextmanager
 def joined() -> Iterator[None]:
     """Form a process group of the processes started by torchrun; do nothing in a single process."""
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or together():
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or in_process_group():
         yield
         return
     # A process that finishes its share early may wait for hours. If a process dies, torchrun ends
@@ -33,19 +33,19 @@ def joined() -> Iterator[None]:
         distributed.destroy_process_group()
 
 
-def together() -> bool:
+def in_process_group() -> bool:
     """Whether this process belongs to a process group."""
     return distributed.is_available() and distributed.is_initialized()
 
 
 def rank() -> int:
     """The index of this process in its group, from 0."""
-    return distributed.get_rank() if together() else 0
+    return distributed.get_rank() if in_process_group() else 0
 
 
 def count() -> int:
     """The number of processes in the group."""
-    return distributed.get_world_size() if together() else 1
+    return distributed.get_world_size() if in_process_group() else 1
 
 
 def share(items: Sequence[Item]) -> list[Item]:
@@ -55,7 +55,7 @@ def share(items: Sequence[Item]) -> list[Item]:
 
 def gather(items: Sequence[Item]) -> list[Item]:
     """Collect the items of all processes, in the order they had before `share`."""
-    if not together():
+    if not in_process_group():
         return list(items)
     shares: list[list[Item]] = [[] for _ in range(count())]
     distributed.all_gather_object(shares, list(items))

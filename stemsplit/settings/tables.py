@@ -167,10 +167,12 @@ LOGGER = {
 }
 TRAINER = {
     "default_root_dir": PATH,
-    "accelerator": Kind(registered("accelerators"), "auto, cpu, gpu, or another of Lightning's"),
+    "accelerator": Kind(
+        registered("accelerators"), "auto, cpu, gpu, or another accelerator of Lightning"
+    ),
     "devices": DEVICES,
     "num_nodes": COUNT,
-    "strategy": Kind(registered("strategies"), "auto, ddp, or another of Lightning's"),
+    "strategy": Kind(registered("strategies"), "auto, ddp, or another strategy of Lightning"),
     "precision": PRECISION,
     "sync_batchnorm": FLAG,
     "use_distributed_sampler": FLAG,

@@ -85,7 +85,7 @@ class Excerpts(L.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        # At the last batch, not at the end of the epoch: by then, averaged weights are swapped out.
+        # At the last batch, because averaged weights are swapped out when the epoch ends.
         if batch_idx + 1 < sum(trainer.num_val_batches) or trainer.sanity_checking:
             return
         epoch = trainer.current_epoch
@@ -95,10 +95,10 @@ class Excerpts(L.Callback):
             self._show(trainer, pl_module, epoch)
 
     def _due(self, epoch: int) -> bool:
-        """Whether excerpts are due at an epoch.
+        """Whether the index lacks an earlier epoch of the same interval of `spacing` epochs.
 
-        They are, unless the index has an earlier epoch of the same interval of `spacing` epochs.
-        Not every epoch is validated, and a resumed run repeats epochs.
+        Epochs are not simply counted, because not every epoch is validated, and a resumed run
+        repeats epochs.
         """
         spacing = self.spacing(epoch)
         epochs = [
