@@ -10,8 +10,8 @@ from hydra.errors import HydraException
 
 from stemsplit.errors import InputError
 from stemsplit.settings.check import near
+from stemsplit.settings.defaults import kinds_of
 from stemsplit.settings.help import CONF
-from stemsplit.settings.tables import COMMANDS
 
 
 def parsed(settings: Sequence[str]) -> list[Override]:
@@ -59,7 +59,7 @@ def unknown(command: str, settings: Sequence[str]) -> str | None:
 
 def names_of(command: str) -> list[str]:
     """The settings of a command and its groups."""
-    return [*COMMANDS[command], *(path.name for path in Path(CONF).iterdir() if path.is_dir())]
+    return [*kinds_of(command), *(path.name for path in Path(CONF).iterdir() if path.is_dir())]
 
 
 def is_known(name: str, command: str = "train") -> bool:

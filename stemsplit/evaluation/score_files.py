@@ -7,6 +7,7 @@ from pathlib import Path
 
 from stemsplit.evaluation.protocol import Protocol
 from stemsplit.evaluation.scores import METRICS, SongScores
+from stemsplit.evaluation.song_metrics import SONG_METRICS
 from stemsplit.files import replacing
 
 
@@ -45,6 +46,10 @@ def read(path: Path, identity: str, stems: Sequence[str]) -> SongScores | None:
         counts = {len(values) for metrics in frames.values() for values in metrics.values()}
         if set(frames) != set(stems) or len(counts) != 1 or set(facts["whole"]) != set(stems):
             return None
+        if any(
+            figures and not set(SONG_METRICS) <= set(figures) for figures in facts["whole"].values()
+        ):
+            return None  # written before one of the metrics was added
         return SongScores(
             str(facts["track"]),
             float(facts["seconds"]),

@@ -5,7 +5,7 @@ mean anything. (The SDR of the challenges is defined for a silent estimate: 0 dB
 estimate has infinity; an estimate that holds nothing of its reference has minus infinity.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -16,12 +16,26 @@ from stemsplit.evaluation.bss_eval.bss_eval import bss_eval_sources_systems
 from stemsplit.evaluation.matching import Samples, Song
 
 Figures = dict[str, dict[str, float]]  # by stem and name
+SongMetric = Callable[[Samples, Samples], float]  # reference, estimate → score
 
+SONG_METRICS: dict[str, SongMetric] = {}  # by the name in result.json: see `song_metric`
+SPECTRAL = "STFT distance"
 MONO_FIGURES = ("NSDR", "SIR (v3)", "SAR (v3)")
 BLOCK = 2**20  # samples
 CHALLENGE_FLOOR = 1e-7  # the challenges' own, which keeps a silent stem's ratio finite
 
 
+def song_metric(name: str) -> Callable[[SongMetric], SongMetric]:
+    """Decorator: report this score of a reference and an estimate in every evaluation."""
+
+    def registered(function: SongMetric) -> SongMetric:
+        SONG_METRICS[name] = function
+        return function
+
+    return registered
+
+
+@song_metric("SI-SDR")
 def si_sdr(reference: Samples, estimate: Samples) -> float:
     """Scale-invariant SDR in dB, one scale for all channels.
 
@@ -41,6 +55,7 @@ def si_sdr(reference: Samples, estimate: Samples) -> float:
     return float(10 * np.log10(scale**2 * energy / error)) if error else float("inf")
 
 
+@song_metric("SDR of the song")
 def challenge_sdr(reference: Samples, estimate: Samples) -> float:
     """The SDR of the Music Demixing Challenge 2021 and the Sound Demixing Challenge 2023, in dB.
 
@@ -128,13 +143,10 @@ def whole_song(
     With `spectral` the STFT distance too, which takes several times as long as all else together,
     and memory of some 80 times the song's samples.
     """
+    metrics = SONG_METRICS | ({SPECTRAL: stft_distance} if spectral else {})
     found: list[Figures] = [
         {
-            stem: {
-                "SI-SDR": si_sdr(reference, estimates[stem]),
-                "SDR of the song": challenge_sdr(reference, estimates[stem]),
-            }
-            | ({"STFT distance": stft_distance(reference, estimates[stem])} if spectral else {})
+            stem: {name: metric(reference, estimates[stem]) for name, metric in metrics.items()}
             for stem, reference in references.items()
         }
         for estimates in systems

@@ -3,7 +3,7 @@
 import os
 import shlex
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import torch
@@ -13,19 +13,12 @@ from stemsplit import audio, processes
 from stemsplit.audio.entries import is_audio, unreadable
 from stemsplit.errors import DISK_FULL, InputError, one_line
 from stemsplit.files import replacing_together
-from stemsplit.separation.checkpoint import load
 from stemsplit.separation.separator import LOUDEST, Separator
 
 VIDEO = {".3gp", ".avi", ".flv", ".m4b", ".m4v", ".mkv", ".mov", ".mpeg", ".mpg", ".ts", ".wmv"}
 
 
-def separate_songs(
-    songs: Sequence[Path],
-    output: Path,
-    checkpoints: Sequence[Path],
-    allow: Sequence[str] = (),
-    device: str = "auto",
-) -> None:
+def separate_songs(songs: Sequence[Path], output: Path, load: Callable[[], Separator]) -> None:
     """Separate songs into folders of `output`; the processes of torchrun share the songs.
 
     A song that fails prints an error on stderr and does not stop the other songs. If any song
@@ -38,9 +31,8 @@ def separate_songs(
             for error in errors.values():
                 print_error(error)
         if folders:
-            separator = load(checkpoints, allow, processes.device(device))
             share = processes.share(list(folders.items()))
-            failed += processes.gather(separate_all(separator, share))
+            failed += processes.gather(separate_all(load(), share))
         if failed and processes.rank() == 0:
             if (count := len(folders) + len(errors)) > 1:
                 names = ", ".join(map(quoted, failed))

@@ -9,8 +9,9 @@ from omegaconf import DictConfig, OmegaConf
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from stemsplit.errors import InputError
+from stemsplit.settings.defaults import kinds_of
 from stemsplit.settings.kinds import Kind
-from stemsplit.settings.tables import COMMANDS, GROUPS
+from stemsplit.settings.tables import GROUPS
 
 SWEEPER = [f"hydra.sweeper.{name}" for name in GROUPS["hydra.sweeper"]]
 # Keys that tell Hydra which object to instantiate; `configuration.may_make` checks the objects.
@@ -27,7 +28,7 @@ def check(config: DictConfig, command: str) -> None:
 
     Additional arguments of a class (``+optimizer.betas=…``) are not checked; the class checks them.
     """
-    kinds = COMMANDS[command]
+    kinds = kinds_of(command)
     for name in REQUIRED:
         parent, _, key = name.rpartition(".")
         group = OmegaConf.select(config, parent)

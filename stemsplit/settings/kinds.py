@@ -53,6 +53,10 @@ def either(first: Kind, second: Kind) -> Kind:
     return Kind(first.type | second.type, f"{first.allowed}, or {second.allowed}")
 
 
+def list_of(item: Kind) -> Kind:
+    return Kind(list[item.type], f"a list, each item {item.allowed}")  # type: ignore
+
+
 def distinct(item: Kind, allowed: str) -> Kind:
     """A non-empty list without duplicates."""
 
@@ -94,7 +98,10 @@ def torch_device(device: str) -> str:
     return device
 
 
+ANYTHING = Kind(Any, "anything")
 FLAG = Kind(bool, "true or false")
+INTEGER = Kind(int, "an integer")
+NUMBER = Kind(float, "a number")
 POSITIVE = number("a number above 0", gt=0)
 NOT_NEGATIVE = number("a number of at least 0", ge=0)
 PROBABILITY = number("a probability from 0 to 1", ge=0, le=1)

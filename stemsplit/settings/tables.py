@@ -1,8 +1,11 @@
-"""The type and range of every setting in conf/, by its name on the command line."""
+"""Types and ranges of settings, by their names on the command line.
+
+A setting that is missing here takes values of the type of its default in conf/: see `defaults`.
+"""
 
 from collections.abc import Mapping
-from typing import Any
 
+from stemsplit.settings.corpus_tables import CORPUS, LISTER
 from stemsplit.settings.kinds import (
     COUNT,
     DEVICE,
@@ -20,7 +23,6 @@ from stemsplit.settings.kinds import (
     PROBABILITY,
     SAMPLE_RATE,
     SEED,
-    SHARE,
     TEXT,
     TEXTS,
     Kind,
@@ -29,70 +31,12 @@ from stemsplit.settings.kinds import (
     distinct,
     either,
     integer,
-    interval,
     number,
     optional,
     registered,
 )
 
-LISTER = Kind(dict[str, Any], "a corpus with data=NAME")
-ROOT = Kind(optional(PATH).type, PATH.allowed)  # null is only rejected when songs are listed
-SHARED = {
-    "corpus": optional(TEXT),
-    "seed": SEED,
-    "sample_rate": SAMPLE_RATE,
-    "channels": COUNT,
-    "window": integer(3),
-    "hop": COUNT,
-    "bandwidth_hertz": POSITIVE,
-    "chunk_seconds": POSITIVE,
-    "stems": optional(NAMES),
-    "targets": NAMES,
-    "epochs": END,
-    "patience": integer(0),
-    "scheduler_patience": integer(0),
-    "chunks_per_track": COUNT,
-}
-DATA = {
-    "lister": optional(LISTER),
-    "root": ROOT,
-    "also": MAPPINGS,
-    "stems": optional(NAMES),
-    "targets": NAMES,
-    "sample_rate": SAMPLE_RATE,
-    "channels": COUNT,
-    "seed": SEED,
-    "chunk_seconds": POSITIVE,
-    "chunks_per_track": COUNT,
-    "validation_chunks": optional(COUNT),
-    "validation_tracks": optional(distinct(TEXT, "a list of distinct songs, as in ['A - B']")),
-    "batch_size": COUNT,
-    "workers": integer(0),
-    "remix": FLAG,
-    "sounding": PROBABILITY,
-    "downsample.chunks": SHARE,
-    "downsample.songs": SHARE,
-    "downsample.rate": SHARE,
-    "augment.seed": SEED,
-    "augment.sample_rate": SAMPLE_RATE,
-    "augment.remix": FLAG,
-    "augment.gain": interval(0, 10),
-    "augment.swap_channels": FLAG,
-    "augment.polarity": PROBABILITY,
-    "augment.mono": PROBABILITY,
-    "augment.tempo": PROBABILITY,
-    "augment.tempo_percent": interval(-50, 100),
-    "augment.pitch": PROBABILITY,
-    "augment.pitch_semitones": interval(-12, 12),
-    "augment.equaliser": PROBABILITY,
-    "augment.equaliser_decibels": interval(-60, 60),
-    "augment.equaliser_hertz": interval(1),
-    "augment.snr_decibels": optional(interval(-100, 100)),
-    "cache": PATH,
-}
-CORPUS = SHARED | {f"data.{name}": kind for name, kind in DATA.items()}
 LOSS = {
-    "mixture_consistent": FLAG,
     "residual": optional(TEXT),
     "function.windows": distinct(integer(2), "a list of distinct integers of at least 2"),
     "function.hop": COUNT,
@@ -111,7 +55,6 @@ SEPARATOR = {
     "front_end.mel_bands": COUNT,
     "front_end.mel_hertz": POSITIVE,
     "front_end.mfccs": COUNT,
-    "network.class": TEXT,
     "network.bandwidth_hertz": POSITIVE,
     "network.hidden": COUNT,
     "network.layers": COUNT,
@@ -119,7 +62,6 @@ SEPARATOR = {
         choice("magnitude", "mel", "mfcc", "complex"),
         "a list of distinct names from magnitude, mel, mfcc and complex",
     ),
-    "network.batch_norm": FLAG,
     "network.dropout": DROPOUT,
     "network.features": COUNT,
     "network.depth": COUNT,
@@ -130,8 +72,6 @@ SEPARATOR = {
 }
 CHECKPOINT = {
     "dirpath": PATH,
-    "monitor": TEXT,
-    "enable_version_counter": FLAG,
     "every_n_epochs": COUNT,
     "every_minutes": POSITIVE,
 }
@@ -141,7 +81,6 @@ CALLBACKS = {
     "best.filename": checkpoint_name("best"),
     "last.filename": checkpoint_name("last"),
     "last_in_epoch.filename": checkpoint_name("last"),
-    "early_stopping.monitor": TEXT,
     "early_stopping.patience": integer(0),
     "layers.folder": PATH,
     "layers.every": COUNT,
@@ -159,7 +98,6 @@ CALLBACKS = {
 LOGGER = {
     "csv.folder": PATH,
     "wandb.folder": PATH,
-    "wandb.project": TEXT,
     "wandb.name": TEXT,
     "wandb.tags": TEXTS,
     "wandb.group": optional(TEXT),
@@ -175,7 +113,6 @@ TRAINER = {
     "strategy": Kind(registered("strategies"), "auto, ddp, or another strategy of Lightning"),
     "precision": PRECISION,
     "sync_batchnorm": FLAG,
-    "use_distributed_sampler": FLAG,
     "max_epochs": END,
     "max_steps": END,
     "fast_dev_run": either(FLAG, integer(0)),
@@ -183,12 +120,11 @@ TRAINER = {
     "gradient_clip_val": optional(NOT_NEGATIVE),
     "log_every_n_steps": integer(0),
     "num_sanity_val_steps": integer(-1),
-    "enable_model_summary": FLAG,
     "plugins": MAPPINGS,
 }
 GROUPS = {
     "loss": LOSS,
-    "optimizer": {"lr": POSITIVE, "weight_decay": NOT_NEGATIVE, "fused": FLAG},
+    "optimizer": {"lr": POSITIVE, "weight_decay": NOT_NEGATIVE},
     "scheduler": {
         "factor": number("a number above 0 and below 1", gt=0, lt=1),
         "patience": integer(0),
@@ -197,11 +133,7 @@ GROUPS = {
         "max_lr": POSITIVE,
         "pct_start": number("a number above 0 and below 1", gt=0, lt=1),
     },
-    "model": {
-        "normalise": FLAG,
-        "compile": FLAG,
-        **{f"separator.{name}": kind for name, kind in SEPARATOR.items()},
-    },
+    "model": {f"separator.{name}": kind for name, kind in SEPARATOR.items()},
     "callbacks": CALLBACKS,
     "logger": LOGGER,
     "trainer": TRAINER,
@@ -219,9 +151,7 @@ TRAIN = {
     "checkpoint_minutes": POSITIVE,
     "tuned": optional(PATH),
     "resume": optional(PATH),
-    "allow_changed_corpus": FLAG,
     "corpus": TEXT,
-    "evaluate_test": FLAG,
     "run_dir": PATH,
     "name": TEXT,
     "group": optional(TEXT),
@@ -237,14 +167,10 @@ EVALUATE = {
     "workers": optional(COUNT),
     "output": optional(PATH),
     "evaluation.backend": choice("stemsplit", "museval"),
-    "evaluation.oracles": FLAG,
-    "evaluation.spectral": FLAG,
-    "evaluation.stages": FLAG,
     "device": DEVICE,
 }
-DOCTOR = {**CORPUS, "json": FLAG}
 COMMANDS: Mapping[str, Mapping[str, Kind]] = {
     "train": TRAIN,
     "evaluate": EVALUATE,
-    "doctor": DOCTOR,
+    "doctor": CORPUS,
 }

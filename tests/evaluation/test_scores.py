@@ -15,6 +15,7 @@ from stemsplit.evaluation.protocol import Protocol
 from stemsplit.evaluation.score_files import read, write
 from stemsplit.evaluation.scores import METRICS, Frames, SongScores
 from stemsplit.evaluation.scores import score as score_systems
+from stemsplit.evaluation.song_metrics import SONG_METRICS
 from stemsplit.evaluation.tables import row_of
 
 RATE = 2000
@@ -240,6 +241,19 @@ def test_a_file_of_wrong_content_counts_as_none(tmp_path: Path) -> None:
         assert read(path, "identity", PROTOCOL.stems) is None, change
     path.write_text(json.dumps(whole))
     assert read(path, "identity", PROTOCOL.stems) is not None
+
+
+def test_scores_without_a_new_metric_are_computed_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "song.json"
+    write(path, score(*material(1)), PROTOCOL, "identity")
+    monkeypatch.setitem(SONG_METRICS, "zero", lambda reference, estimate: 0.0)
+    assert read(path, "identity", PROTOCOL.stems) is None
+    write(path, score(*material(1)), PROTOCOL, "identity")
+    found = read(path, "identity", PROTOCOL.stems)
+    assert found is not None
+    assert found.whole["vocals"]["zero"] == 0
 
 
 def test_channels_are_made_to_fit_and_that_is_noted() -> None:
