@@ -13,9 +13,10 @@ from stemsplit.configuration import CONF
 from stemsplit.errors import InputError
 from stemsplit.settings.check import check, check_value, settings_of
 from stemsplit.settings.defaults import defaults, kind_of, kinds_of
-from stemsplit.settings.tables import COMMANDS, TRAIN
+from stemsplit.settings.tables import COMMANDS
 
 configuration.register_resolvers()
+KINDS = kinds_of("train")
 INVALID = [[["nested"]]]  # invalid for every setting
 
 
@@ -101,10 +102,10 @@ def test_every_setting_rejects_invalid_values(command: str, name: str) -> None:
 )
 def test_allowed_and_rejected_values(setting: str, allowed: list[Any], refused: list[Any]) -> None:
     for value in allowed:
-        check_value(setting, value, TRAIN)
+        check_value(setting, value, KINDS)
     for value in refused:
         with pytest.raises(InputError, match=f"^{re.escape(setting)}="):
-            check_value(setting, value, TRAIN)
+            check_value(setting, value, KINDS)
 
 
 @pytest.mark.parametrize(
@@ -166,4 +167,4 @@ def test_optional_groups_and_additional_arguments_are_accepted() -> None:
 
 def test_error_shows_value_in_command_line_syntax() -> None:
     with pytest.raises(InputError, match=r"^targets=\[null,true,a\]: choose"):
-        check_value("targets", [None, True, "a"], TRAIN)
+        check_value("targets", [None, True, "a"], KINDS)
