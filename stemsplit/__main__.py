@@ -3,6 +3,7 @@
 import runpy
 import sys
 
+from stemsplit.command_line.argv import argv
 from stemsplit.errors import InputError, one_line_errors
 from stemsplit.settings.check import near
 
@@ -32,8 +33,8 @@ def main() -> None:
                 f"{command}: unknown command{near(command, COMMANDS)}; "
                 f"choose one of {', '.join(COMMANDS)}"
             )
-    sys.argv[1:] = arguments[1:]
-    runpy.run_module(f"stemsplit.{command}", run_name="__main__", alter_sys=True)
+    with argv(arguments[1:]):
+        runpy.run_module(f"stemsplit.{command}", run_name="__main__", alter_sys=True)
 
 
 def help_text() -> str:

@@ -23,6 +23,7 @@ from rich.table import Table
 from rich.text import Text
 
 from stemsplit import configuration
+from stemsplit.command_line.argv import argv
 from stemsplit.command_line.corpora import make_corpus
 from stemsplit.command_line.prepared import prepared
 from stemsplit.configuration import CONF
@@ -51,8 +52,9 @@ configuration.register_resolvers()
 def main() -> None:
     arguments = ["json=true" if word == "--json" else word for word in sys.argv[1:]]
     with one_line_errors():
-        sys.argv[1:] = prepared("doctor", arguments).arguments
-    composed()
+        arguments = prepared("doctor", arguments).arguments
+    with argv(arguments):
+        composed()
 
 
 @hydra.main(config_path=CONF, config_name="doctor")

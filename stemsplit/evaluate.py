@@ -19,6 +19,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from stemsplit import configuration, processes
+from stemsplit.command_line.argv import argv
 from stemsplit.command_line.corpora import make_corpus
 from stemsplit.command_line.prepared import prepared
 from stemsplit.command_line.scored import (
@@ -68,8 +69,9 @@ configuration.register_resolvers()
 
 def main() -> None:
     with one_line_errors():
-        sys.argv[1:] = prepared("evaluate", sys.argv[1:]).arguments
-    composed()
+        arguments = prepared("evaluate", sys.argv[1:]).arguments
+    with argv(arguments):
+        composed()
 
 
 @hydra.main(config_path=CONF, config_name="evaluate")

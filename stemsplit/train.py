@@ -12,20 +12,19 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from multiprocessing import current_process
 from pathlib import Path
 from typing import Any
 
 import hydra
 import lightning as L
-from filelock import FileLock, Timeout
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import DictConfig, OmegaConf
 
-from stemsplit import configuration, processes
+from stemsplit import configuration
+from stemsplit.command_line.argv import argv
 from stemsplit.command_line.corpora import make_corpus, make_data
 from stemsplit.command_line.prepared import prepared
 from stemsplit.configuration import CONF, make
@@ -45,6 +44,7 @@ from stemsplit.reporting.results import count_test_scoring, counted_as, write_re
 from stemsplit.reporting.score_tables import print_scores
 from stemsplit.separation.checkpoint import read
 from stemsplit.settings.check import check
+from stemsplit.sweeps.job import run_job
 from stemsplit.training.checks import check_callbacks, check_parts, check_processes, check_residual
 from stemsplit.training.loggers.metrics_csv import MetricsCsv
 from stemsplit.training.loggers.weights_and_biases import WeightsAndBiases, finish
@@ -56,13 +56,14 @@ configuration.register_resolvers()
 
 def main() -> None:
     with one_line_errors():
-        sys.argv[1:], folder = prepared("train", sys.argv[1:])
+        arguments, folder = prepared("train", sys.argv[1:])
     try:
         with removed_if_empty(folder if is_first() else None), exit_at_sigterm():
             if folder is not None and is_first():
                 with one_line_errors():
                     make_writable_folder(folder, way_out_of(folder))
-            composed()
+            with argv(arguments):
+                composed()
     except SIGTERMException:  # would be an exit without an error, as of what has ended
         sys.exit(128 + signal.SIGTERM)
 
@@ -71,11 +72,8 @@ def main() -> None:
 def composed(config: DictConfig) -> None:
     quieten()
     if HydraConfig.get().mode == RunMode.MULTIRUN:
-        if (config.trainer.devices, config.trainer.num_nodes) != (1, 1):
-            # Each process starts the others with its own command line: the whole sweep.
-            raise InputError("a sweep's jobs have one process each: trainer.devices=1, no ddp")
         check(config, "train")
-        trial(config)  # Hydra notes what fails, and goes on with the next job
+        run_job(config, train)  # Hydra records what it raises, and runs the next job
         return
     with one_line_errors(lambda: how_to_go_on(config)):
         check(config, "train")
@@ -114,30 +112,6 @@ def lightning_signals() -> Iterator[None]:
             if isinstance(ended.__context__, KeyboardInterrupt):
                 raise KeyboardInterrupt from None
             raise
-
-
-def trial(config: DictConfig) -> None:
-    """Run a job of a sweep, or resume it; a finished job is skipped.
-
-    A job may outlive its killed sweep, as on a cluster. The next sweep then waits for the job.
-    """
-    if current_process().name.startswith("Loky"):  # joblib's, which would train on, then idle
-        processes.end_with_parent()
-    run = Path(config.run_dir)
-    lock = FileLock(run / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        print(f"{run}: another process is still at this trial, waiting for it", file=sys.stderr)
-        lock.acquire()
-    try:
-        if (run / "result.json").is_file():
-            return
-        if (run / "last.ckpt").is_file():
-            config.resume = str(run)
-        train(config)
-    finally:
-        lock.release()
 
 
 def is_first() -> bool:

@@ -12,7 +12,8 @@ from stemsplit.command_line.corpora import make_corpus, make_data
 from stemsplit.configuration import CONF, make
 from stemsplit.data.augment.augment import Augment
 from stemsplit.errors import InputError
-from stemsplit.sweeps.trials import ReportTrial, begin
+from stemsplit.sweeps.study import create_study
+from stemsplit.sweeps.trials import ReportTrial
 from stemsplit.training.module import SeparationModule
 
 configuration.register_resolvers()
@@ -60,7 +61,7 @@ def test_every_choice_instantiates(group: str, choice: str, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("sweep", SWEEPS)
 def test_trials_of_every_sweep_report_their_score(sweep: str, tmp_path: Path) -> None:
-    begin(tmp_path).ask()
+    create_study(tmp_path).ask()
     config = composed(tmp_path / "0", f"+sweep={sweep}", "sweep.trial=0")
     assert isinstance(make(config.callbacks)["trial"], ReportTrial)
     assert config.data.downsample.chunks < 1

@@ -6,6 +6,7 @@ song, and a sweep of two trials. The folder in which they were made is replaced 
 """
 
 import json
+import shutil
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -18,8 +19,11 @@ from commands import epochs, run
 from omegaconf import OmegaConf
 
 import stemsplit
+from stemsplit.command_line.composition import composed
+from stemsplit.command_line.prepared import prepared
 from stemsplit.configuration import make, register_resolvers, saved
-from stemsplit.sweeps.trials import study_in
+from stemsplit.sweeps.record import DEFINITION
+from stemsplit.sweeps.study import open_study
 
 SAVED = Path(__file__).with_name("fixtures") / "saved_2026_11.tar.xz"
 
@@ -76,10 +80,29 @@ def test_training_resumes(place: Path) -> None:
 
 
 def test_sweep_is_reported(place: Path) -> None:
-    trials = study_in(place / "sweep").trials
+    trials = open_study(place / "sweep").trials
     assert [trial.state.name for trial in trials] == ["COMPLETE", "COMPLETE"]
     run(place, "report", "sweep")
     assert (place / "sweep/report.html").is_file()
+
+
+def test_sweep_goes_on(place: Path) -> None:
+    folder = place / "runs/sweeps/lr_decay-mlp"
+    shutil.copytree(place / "sweep", folder)
+    journal = folder / "study.journal"
+    journal.write_text(journal.read_text().replace("/before/corpus", str(place / "corpus")))
+    before = written(folder, "*.ckpt")
+    words = open_study(folder).user_attrs[DEFINITION]["words"]
+    run(place, "train", "-m", *words, "optimizer.lr=1e-3,1e-4")
+    assert written(folder, "*.ckpt") == before
+    assert OmegaConf.load(folder / "best.yaml").optimizer.lr == 1e-3
+
+
+def test_best_settings_of_a_sweep_are_read(place: Path) -> None:
+    register_resolvers()
+    arguments, _ = prepared("train", [f"tuned={place / 'sweep/best.yaml'}"])
+    with composed("train", arguments) as config:
+        assert (config.optimizer.lr, config.scheduler.factor) == (1e-3, 0.3)
 
 
 @pytest.mark.parametrize(

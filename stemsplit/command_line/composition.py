@@ -1,4 +1,4 @@
-"""Compose a configuration as Hydra does, and report its errors in one line."""
+"""Compose a configuration with Hydra, and report its errors in one line."""
 
 import os
 import re
@@ -8,17 +8,19 @@ from contextlib import contextmanager
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException
-from omegaconf import DictConfig, open_dict, read_write
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
-from stemsplit.command_line.overrides import check_choices, unknown
+from stemsplit.command_line.overrides import check_choices, parsed, unknown
+from stemsplit.configuration import known
 from stemsplit.errors import InputError, settings_at_fault
 from stemsplit.settings.help import CONF
+from stemsplit.sweeps.search_space import is_group
 
 
 @contextmanager
 def composed(command: str, settings: Sequence[str]) -> Iterator[DictConfig]:
-    """The configuration as Hydra gives it to the command, ``${hydra:…}`` included."""
+    """The configuration that Hydra passes to the command; ``${hydra:…}`` works inside."""
     hydra = HydraConfig.instance()
     before = hydra.cfg
     with settings_at_fault():
@@ -36,11 +38,10 @@ def composed(command: str, settings: Sequence[str]) -> Iterator[DictConfig]:
 
 
 def composition(command: str, settings: Sequence[str]) -> DictConfig:
-    """Hydra's composition; its errors in one line, with the names that may be meant."""
+    """The configuration that Hydra composes. Raises `InputError`, with names that may be meant."""
     check_choices(settings)
     try:
-        with initialize_config_dir(config_dir=CONF, job_name=command):
-            return compose(command, overrides=list(settings), return_hydra_config=True)
+        return hydra_composition(command, settings)
     except MissingConfigException as error:
         group, _, choice = (error.missing_cfg_file or "").rpartition("/")
         if not group or error.options is None:
@@ -50,20 +51,37 @@ def composition(command: str, settings: Sequence[str]) -> DictConfig:
         ) from None
     except (HydraException, OmegaConfBaseException) as error:
         raise InputError(
-            unknown(command, settings) or misplaced(error, settings) or with_cause(error)
+            unknown(command, settings) or misplaced(command, settings) or with_cause(error)
         ) from None
 
 
-def misplaced(error: BaseException, settings: Sequence[str]) -> str | None:
-    """The setting of another choice of its group, or one that is added and there already."""
-    found = re.search(r"Could not (override|append to config)\D*?'([^']+)'", str(error))
-    if found is None:
-        return None
-    name = found[2]
-    word = next((word for word in settings if word.lstrip("+").startswith(name)), name)
-    if found[1] == "override":
-        return f"{word}: what is chosen for {name.partition('.')[0]} has no such setting"
-    return f"{word}: is there already; say {word.lstrip('+')}"
+def hydra_composition(command: str, settings: Sequence[str]) -> DictConfig:
+    with initialize_config_dir(config_dir=CONF, job_name=command):
+        return compose(command, overrides=list(settings), return_hydra_config=True)
+
+
+def misplaced(command: str, settings: Sequence[str]) -> str | None:
+    """An error about the first setting that the chosen options lack, or that ``+`` adds twice.
+
+    Hydra raises one type of exception for all of these. So the options are composed alone here,
+    and then the settings are put in one by one.
+    """
+    overrides = parsed(settings)
+    choices = [override for override in overrides if is_group(override.key_or_group)]
+    try:
+        config = hydra_composition(command, [override.input_line or "" for override in choices])
+        for override in overrides:
+            name, line = override.key_or_group, override.input_line or ""
+            if override in choices or override.is_delete():
+                continue
+            if override.is_add() and OmegaConf.select(config, name) is not None:
+                return f"{line}: the setting exists already; write {line.lstrip('+')}"
+            if not (override.is_add() or override.is_force_add() or known(config, name)):
+                return f"{line}: the chosen {name.partition('.')[0]} has no such setting"
+            OmegaConf.update(config, name, override.value(), force_add=True)
+    except (HydraException, OmegaConfBaseException):
+        pass  # a fault of another kind, which Hydra's own error describes
+    return None
 
 
 def with_cause(error: BaseException) -> str:

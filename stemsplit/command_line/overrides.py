@@ -1,8 +1,7 @@
-"""Hydra's overrides on a command line: read them, and refuse those that cannot be meant."""
+"""Read Hydra's overrides on a command line, and refuse those that no command accepts."""
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -12,6 +11,7 @@ from stemsplit.errors import InputError
 from stemsplit.settings.check import near
 from stemsplit.settings.defaults import kinds_of
 from stemsplit.settings.help import CONF
+from stemsplit.sweeps.search_space import is_group
 
 
 def parsed(settings: Sequence[str]) -> list[Override]:
@@ -19,27 +19,26 @@ def parsed(settings: Sequence[str]) -> list[Override]:
     for setting in settings:
         name, equals, _ = setting.partition("=")
         if not name:
-            raise InputError(f"{setting}: is not a setting; say SETTING=VALUE")
+            raise InputError(f"{setting}: not a setting; expected SETTING=VALUE")
         try:
             overrides += OverridesParser.create().parse_overrides([setting])
         except HydraException:
             raise InputError(
-                f"{setting}: cannot be read; put a value with special characters in quotes, as in "
-                f"\"{name}='VALUE'\""
+                f"{setting}: invalid value; quote special characters, as in \"{name}='VALUE'\""
                 if equals
-                else f"{setting}: is not a setting; say SETTING=VALUE"
+                else f"{setting}: not a setting; expected SETTING=VALUE"
             ) from None
     return overrides
 
 
 def check_choices(settings: Sequence[str]) -> None:
-    """Raise `InputError` for a group without a name, and for several values of one training.
+    """Raise `InputError` for a group without an option, and for several values without a sweep.
 
-    Of the groups, a training can do without ``scheduler`` only.
+    ``scheduler`` is the one group that a training can do without.
     """
     for override in parsed(settings):
         if override.is_sweep_override():
-            raise InputError(f"{override.input_line}: several values make a sweep: say -m as well")
+            raise InputError(f"{override.input_line}: several values need a sweep; add -m")
         files = sorted(Path(CONF, override.key_or_group).glob("*.yaml"))
         is_named = not override.is_delete() and isinstance(override.value(), str)
         if files and not (is_named or override.input_line == "~scheduler"):
@@ -48,7 +47,7 @@ def check_choices(settings: Sequence[str]) -> None:
 
 
 def unknown(command: str, settings: Sequence[str]) -> str | None:
-    """The first setting of a command line that conf/ does not have, and the ones it may mean."""
+    """An error about the first setting that conf/ does not have, with similar names."""
     for override in parsed(settings):
         name = override.key_or_group
         if not (override.is_add() or name.startswith("hydra") or is_known(name, command)):
@@ -63,31 +62,7 @@ def names_of(command: str) -> list[str]:
 
 
 def is_known(name: str, command: str = "train") -> bool:
-    """Whether conf/ has a setting or a group; what ``+`` adds is left to what takes it."""
+    """Whether there is a setting or a group of this name."""
     known = names_of(command)
-    return (
-        name.startswith("+")
-        or name in known
-        or any(setting.startswith(f"{name}.") for setting in known)
-    )
-
-
-def jobs_of(settings: Sequence[str]) -> list[list[str]]:
-    """Settings of jobs that together have every value of a sweep, as few as possible.
-
-    Of a range between bounds they have its two ends.
-    """
-    words: list[list[str]] = []
-    for override in parsed(settings):
-        if not override.is_sweep_override():
-            words.append([override.input_line or ""])
-            continue
-        key = (override.input_line or "").partition("=")[0]
-        if override.is_discrete_sweep():
-            values = list(override.sweep_string_iterator())
-        else:
-            interval: Any = override.value()
-            values = [str(interval.start), str(interval.end)]
-        words.append([f"{key}={value}" for value in values])
-    most = max(map(len, words), default=1)
-    return [[values[min(job, len(values) - 1)] for values in words] for job in range(most)]
+    inside = any(setting.startswith(f"{name}.") for setting in known)
+    return is_group(name) or name in known or inside

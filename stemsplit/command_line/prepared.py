@@ -1,7 +1,7 @@
 """Prepare a command line for Hydra: quote paths, compose and check the settings.
 
-Hydra creates the folder of a run before it calls the command, and explains an unknown setting on
-many lines. Here the configuration is composed first, without writing anything.
+Hydra creates the folder of a run before it calls the command, and explains an unknown setting in
+many lines. Here the configuration is composed first, and nothing is written.
 """
 
 from collections.abc import Sequence
@@ -10,12 +10,13 @@ from typing import NamedTuple
 
 from stemsplit import configuration
 from stemsplit.command_line.composition import composed
-from stemsplit.command_line.overrides import jobs_of
+from stemsplit.command_line.overrides import parsed
 from stemsplit.command_line.tuned import tuned
 from stemsplit.errors import InputError
 from stemsplit.files import check_writable
 from stemsplit.settings.check import check, near
 from stemsplit.settings.paths import quote, quote_paths
+from stemsplit.sweeps.search_space import covering_jobs
 
 SWEEP = {"-m", "--multirun"}
 RUN = {"-r", "--run"}
@@ -27,21 +28,21 @@ OPTIONS = {
     *("-cp", "--config-path", "-cn", "--config-name", "-cd", "--config-dir"),
     "--experimental-rerun",
 }
-# Groups that conf/COMMAND.yaml leaves out. Hydra has no word for choosing that again.
+# A group that conf/COMMAND.yaml sets to null. Hydra refuses null on a command line.
 LEFT_OUT = {"train": ("experiments=null",), "evaluate": ("data=null",), "doctor": ()}
 
 
 class Prepared(NamedTuple):
-    """A command line for Hydra, and the folder that Hydra will make for a run."""
+    """A command line for Hydra, and the folder that Hydra will create for a run."""
 
     arguments: list[str]
     folder: Path | None = None
 
 
 def prepared(command: str, arguments: Sequence[str]) -> Prepared:
-    """The arguments as Hydra reads them. Raises `InputError` for a setting that cannot be used.
+    """The arguments as Hydra accepts them. Raises `InputError` for a setting that is invalid.
 
-    Every job of a sweep is checked. Hydra's own options (``--cfg``, ``--info``) are left to Hydra.
+    Every value of a sweep is checked. With Hydra's own options (``--cfg``, ``--info``), nothing is.
     """
     flags = {word for word in arguments if word.startswith("-")}
     for flag in sorted(flags):
@@ -56,7 +57,7 @@ def prepared(command: str, arguments: Sequence[str]) -> Prepared:
         return Prepared(words)
     settings = [word for word in words if word not in flags]
     if sweeping:
-        for job in jobs_of(settings):
+        for job in covering_jobs(parsed(settings)):
             with composed(command, job) as config:
                 check(config, command)
         return Prepared(words)
@@ -68,7 +69,7 @@ def prepared(command: str, arguments: Sequence[str]) -> Prepared:
         if config.resume is not None:
             configuration.resumed(config.resume, settings, config.data.cache)
         cache = Path(config.data.cache).expanduser()
-        if not cache.is_dir():  # one that may only be read can hold all songs already
+        if not cache.is_dir():  # a read-only cache may already hold all songs
             check_writable(cache, "data.cache")
     words = [word for word in words if not word.startswith("hydra.run.dir=")]
     return Prepared([*words, f"hydra.run.dir={quote(str(folder))}"], folder)

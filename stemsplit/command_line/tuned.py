@@ -1,6 +1,6 @@
-"""Take the settings of ``tuned=FILE``, a sweep's ``best.yaml``, into a command line."""
+"""Read ``tuned=FILE``, a sweep's ``best.yaml``, as settings of the command line."""
 
-import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,40 +10,25 @@ from omegaconf import OmegaConf
 
 from stemsplit.command_line.overrides import is_known
 from stemsplit.errors import InputError
-from stemsplit.settings.help import CONF
 from stemsplit.settings.paths import quote, unquoted
+from stemsplit.sweeps.search_space import is_group
 
-SETTING = re.compile(r"\+{0,2}[A-Za-z_][\w.@/]*")
+OVERRIDE = "override /"  # in a defaults list: choose another option of a group
 
 
-def tuned(arguments: list[str]) -> list[str]:
-    """The arguments with the settings of ``tuned=FILE``, a sweep's ``best.yaml``, put in front.
-
-    So the settings beside it win, and Hydra checks those of the file as all others.
-    """
+def tuned(arguments: Sequence[str]) -> list[str]:
+    """The arguments with the settings of ``tuned=FILE`` put in front, so that the others win."""
     others = [word for word in arguments if not word.startswith("tuned=")]
     files = [unquoted(word.partition("=")[2]) for word in arguments if word not in others]
     if not files or files[-1] == "null":
-        return arguments
+        return list(arguments)
     if not files[-1]:
-        raise InputError("tuned=: choose a sweep's best.yaml")
+        raise InputError("tuned=: choose the best.yaml of a sweep")
     path = Path(files[-1])
     try:
-        found = OmegaConf.load(path)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        why = error.strerror if isinstance(error, OSError) else f"is damaged ({error!s})"
-        line = " ".join(str(why).split())
-        raise InputError(f"{path}: {line}; tuned= takes a sweep's best.yaml") from None
-    settings: Any = OmegaConf.to_container(found)
-    if not isinstance(settings, dict) or not settings:
-        raise InputError(f"{path}: holds no settings; tuned= takes a sweep's best.yaml")
-    words = [f"{name}={Transformer.str(quoted(value))}" for name, value in settings.items()]
-    for name, value in settings.items():
-        is_group = isinstance(value, dict) and Path(CONF, str(name)).is_dir()
-        if not SETTING.fullmatch(str(name)) or is_group or not is_known(str(name)):
-            raise InputError(
-                f"{path}: {name} is no setting of a training; tuned= takes a sweep's best.yaml"
-            )
+        words = words_in(path)
+    except InputError as error:
+        raise InputError(f"{path}: {error}; tuned= takes the best.yaml of a sweep") from None
     print(f"{path}: {' '.join(words)}")
     first = next(
         (place for place, word in enumerate(others) if "=" in word and word[0] != "-"), len(others)
@@ -51,6 +36,53 @@ def tuned(arguments: list[str]) -> list[str]:
     return [*others[:first], *words, *others[first:], f"tuned={quote(str(path))}"]
 
 
-def quoted(value: Any) -> Any:
-    """A value in Hydra's grammar, which reads a string of digits without quotes as a number."""
-    return QuotedString(value, Quote.single) if isinstance(value, str) else value
+def words_in(path: Path) -> list[str]:
+    """The choices of groups and the settings in a file, as words of a command line.
+
+    The file is one that Hydra composes too: nested settings, and ``override /GROUP: OPTION`` in its
+    defaults list. Before December 2026, a sweep wrote them flat: ``optimizer.lr: 0.001``.
+    """
+    try:
+        content: Any = OmegaConf.to_container(OmegaConf.load(path))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = error.strerror if isinstance(error, OSError) else f"is damaged ({error!s})"
+        raise InputError(" ".join(str(reason).split())) from None
+    if not isinstance(content, dict) or not content:
+        raise InputError("holds no settings")
+    choices = dict(chosen_in(content.pop("defaults", [])))
+    settings = {str(name).lstrip("+"): value for name, value in leaves(content)}
+    choices |= {name: value for name, value in settings.items() if is_group(name)}
+    for name in (*choices, *settings):
+        if not is_known(name.partition(".")[0]):
+            raise InputError(f"unknown setting {name!r}")
+    return [
+        *(f"{group}={option}" for group, option in choices.items()),
+        # ++, since a sweep may have added settings that conf/ does not have.
+        *(f"++{name}={in_grammar(settings[name])}" for name in settings if name not in choices),
+    ]
+
+
+def chosen_in(defaults: Sequence[Any]) -> Iterator[tuple[str, str]]:
+    """Groups and their options in a defaults list."""
+    for entry in defaults:
+        if entry == "_self_":
+            continue
+        [(group, option)] = entry.items() if isinstance(entry, dict) else [(str(entry), None)]
+        if not group.startswith(OVERRIDE):
+            raise InputError(f"unexpected entry {entry!r} in the defaults list")
+        yield group.removeprefix(OVERRIDE), str(option)
+
+
+def leaves(settings: Mapping[str, Any], inside: str = "") -> Iterator[tuple[str, Any]]:
+    """Names and values of nested settings: ``{a: {b: 1}}`` gives ``a.b``, 1."""
+    for key, value in settings.items():
+        if isinstance(value, dict) and value:
+            yield from leaves(value, f"{inside}{key}.")
+        else:
+            yield f"{inside}{key}", value
+
+
+def in_grammar(value: Any) -> str:
+    """A value in Hydra's grammar, in which text without quotes can be a number."""
+    is_text = isinstance(value, str)
+    return str(Transformer.str(QuotedString(value, Quote.single) if is_text else value))

@@ -17,8 +17,8 @@ from matplotlib.ticker import NullFormatter
 from stemsplit.evaluation.spectrograms import write_figure
 
 Value = float | str | bool | None
-ROOM = 10  # rows or columns, up to which every cell has its figure written on it
-FRAME = "red"  # of the best
+MOST_LABELLED = 10  # rows or columns up to which the figures are written on the cells
+FRAME = "red"  # colour around the best trial
 
 
 class Cell(NamedTuple):
@@ -31,7 +31,7 @@ class Cell(NamedTuple):
 
 
 class Scale(Enum):
-    """A swept setting: listed values are rows or columns, a range is an axis."""
+    """How an axis shows a setting: listed values as rows or columns, a range as a number line."""
 
     LISTED = "listed"
     LINEAR = "linear"
@@ -39,7 +39,7 @@ class Scale(Enum):
 
 
 class HeatMap(NamedTuple):
-    """Two settings and the trials that have values of both."""
+    """Two settings, and the trials that have values of both."""
 
     across: str
     down: str
@@ -49,7 +49,7 @@ class HeatMap(NamedTuple):
 
 
 def in_order(values: Sequence[Value]) -> list[Any]:
-    """Distinct values: numbers first, in ascending order, then null and words."""
+    """Distinct values: numbers first, in ascending order, then null and text."""
     return sorted(
         dict.fromkeys(values),
         key=lambda value: (
@@ -61,24 +61,26 @@ def in_order(values: Sequence[Value]) -> list[Any]:
 def heat_maps(maps: Sequence[HeatMap], path: Path, title: str) -> None:
     """Draw trials by pairs of settings as a PNG, coloured by their figure.
 
-    The best is framed, what was pruned is small.
+    The best trial has a frame; pruned trials are small.
     """
     figure = Figure(figsize=(5.2 * len(maps) + 1, 4.6), layout="constrained")
     axes = figure.subplots(1, len(maps), squeeze=False)
-    figures = [cell.decibels for one in maps for cell in one.cells]
+    figures = [cell.decibels for heat_map in maps for cell in heat_map.cells]
     scale = Normalize(min(figures), max(figures))
-    for axis, one in zip(axes[0], maps, strict=True):
-        draw(axis, one, scale)
+    for axis, heat_map in zip(axes[0], maps, strict=True):
+        draw(axis, heat_map, scale)
     colours = ScalarMappable(scale, "viridis")
     figure.colorbar(colours, ax=axes, label="SDR on the validation excerpts (dB)")
     figure.suptitle(title, parse_math=False)
     write_figure(figure, path)
 
 
-def draw(axis: Axes, shown: HeatMap, scale: Normalize) -> None:
-    cells = shown.cells
-    x, columns = places(axis.xaxis, shown.across, shown.across_scale, [cell.x for cell in cells])
-    y, rows = places(axis.yaxis, shown.down, shown.down_scale, [cell.y for cell in cells])
+def draw(axis: Axes, heat_map: HeatMap, scale: Normalize) -> None:
+    cells = heat_map.cells
+    x, columns = positions(
+        axis.xaxis, heat_map.across, heat_map.across_scale, [cell.x for cell in cells]
+    )
+    y, rows = positions(axis.yaxis, heat_map.down, heat_map.down_scale, [cell.y for cell in cells])
     finished = [cell for cell in cells if cell.finished]
     best = max(finished, key=lambda cell: cell.decibels, default=None)
     if not columns or not rows:
@@ -105,9 +107,9 @@ def draw(axis: Axes, shown: HeatMap, scale: Normalize) -> None:
                 corner, side, side, facecolor=colour(scale(cell.decibels)), edgecolor=frame, lw=2
             )
         )
-        if max(columns, rows) <= ROOM:
+        if max(columns, rows) <= MOST_LABELLED:
             axis.annotate(
-                f"{round(cell.decibels, 1) + 0.0:.1f}",  # not -0.0
+                f"{round(cell.decibels, 1) + 0.0:.1f}",  # + 0.0 avoids "-0.0"
                 (across, down),
                 ha="center",
                 va="center",
@@ -118,7 +120,7 @@ def draw(axis: Axes, shown: HeatMap, scale: Normalize) -> None:
     axis.set_ylim(-0.55, rows - 0.45)
 
 
-def places(
+def positions(
     along: Axis, setting: str, scale: Scale, values: Sequence[Value]
 ) -> tuple[list[Any], int]:
     """Positions of values along an axis, and its number of rows or columns (0 for a range)."""

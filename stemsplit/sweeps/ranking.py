@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 from rich.markup import escape
 from rich.table import Table
 
@@ -19,14 +19,14 @@ from stemsplit.reporting.page import write
 from stemsplit.reporting.run_records import read_metrics
 from stemsplit.separation.checkpoint import read
 from stemsplit.settings.paths import quote
+from stemsplit.sweeps.record import recorded_words
 from stemsplit.sweeps.report import page_of, shown
 from stemsplit.sweeps.search_space import words_of
-from stemsplit.sweeps.sweeper import ASKED_FOR, trials_in
-from stemsplit.sweeps.trials import study_in
+from stemsplit.sweeps.study import open_study, trials_in
 from stemsplit.terminal.tables import print_table
 
 LEAST = 3
-# What makes a training of the sweep a full one of its own; all else is as the trial had it.
+# Settings that turn a trial into an ordinary training on the full set; the others stay.
 FULL = (
     *("callbacks.trial=null", "tuned=null"),
     *("data.downsample.chunks=1", "data.downsample.songs=1", "data.downsample.rate=1"),
@@ -36,14 +36,14 @@ FULL = (
 def ranking(sweep: Path, count: int, overrides: Sequence[str]) -> None:
     """Train, print the figures and Kendall's rank correlation, and write SWEEP/ranking.json.
 
-    Both figures of a setting are what the sweep looked for (``callbacks.trial.monitor``), at the
-    best checkpoint of the small training and of the full one.
+    Both figures of a trial are what the sweep maximised (``callbacks.trial.monitor``), at the best
+    checkpoint of the training on the small set and of the one on the full set.
     """
-    study = study_in(sweep)
-    chosen = spread_over(trials_in(study, "COMPLETE"), count, sweep)
+    study = open_study(sweep)
+    chosen = spread_over(trials_in(study, TrialState.COMPLETE), count, sweep)
     monitor = configuration.saved(sweep / str(chosen[0].number)).callbacks.trial.monitor
-    shared = study.user_attrs[ASKED_FOR]["words"]
-    for_all(sweep / "full", overrides)
+    shared = recorded_words(study)
+    check_overrides(sweep / "full", overrides)
     table = Table("trial", *(escape(name) for name in chosen[0].params))
     for figure in ("downsampled", "full"):
         table.add_column(figure, justify="right")
@@ -58,16 +58,16 @@ def ranking(sweep: Path, count: int, overrides: Sequence[str]) -> None:
         )
         settings = (escape(shown(value)) for value in trial.params.values())
         table.add_row(str(trial.number), *settings, f"{trial.value:.2f}", f"{full:.2f}")
-    found = rank_correlation([row["downsampled"] for row in rows], [row["full"] for row in rows])
+    kendall = rank_correlation([row["downsampled"] for row in rows], [row["full"] for row in rows])
     with replacing(sweep / "ranking.json") as partial:
-        content = {"monitor": monitor, "kendall": found._asdict(), "trials": rows}
+        content = {"monitor": monitor, "kendall": kendall._asdict(), "trials": rows}
         partial.write_text(json.dumps(content, indent=2))
     print_table(table)
-    if found.tau is None:
-        print("no ranking: one of them has only ties")
+    if kendall.tau is None:
+        print("no Kendall's tau: all figures of one of the two sets are equal")
     else:
-        interval = f"[{found.low:.2f}, {found.high:.2f}]"
-        print(f"Kendall's tau [95 % interval]: {found.tau:.2f} {interval}, p {found.p:.2g}")
+        interval = f"[{kendall.low:.2f}, {kendall.high:.2f}]"
+        print(f"Kendall's tau [95 % interval]: {kendall.tau:.2f} {interval}, p {kendall.p:.2g}")
     write(sweep / "report.html", page_of(sweep))
     print(f"report: {sweep / 'report.html'}")
 
@@ -76,7 +76,7 @@ def spread_over(trials: Sequence[FrozenTrial], count: int, sweep: Path) -> list[
     """Choose `count` trials, evenly spaced from the best to the worst."""
     if not LEAST <= count <= len(trials):
         raise InputError(
-            f"--trials {count}: {sweep} has {len(trials)} finished trials, and a ranking takes at "
+            f"--trials {count}: {sweep} has {len(trials)} finished trials, and a ranking needs at "
             f"least {LEAST}"
         )
     ranked = sorted(trials, key=lambda trial: -trial.values[0])
@@ -84,7 +84,7 @@ def spread_over(trials: Sequence[FrozenTrial], count: int, sweep: Path) -> list[
     return [ranked[place] for place in places]
 
 
-def for_all(folder: Path, overrides: Sequence[str]) -> None:
+def check_overrides(folder: Path, overrides: Sequence[str]) -> None:
     """Raise `InputError` if the folder holds full trainings with other settings."""
     settings = folder / "settings.json"
     if not settings.is_file():
@@ -93,7 +93,7 @@ def for_all(folder: Path, overrides: Sequence[str]) -> None:
     elif (before := json.loads(settings.read_text())) != list(overrides):
         raise InputError(
             f"{folder}: holds trainings with [{' '.join(before)}], not with "
-            f"[{' '.join(overrides)}]: say the same, or move the folder away"
+            f"[{' '.join(overrides)}]; give the same settings, or move the folder away"
         )
 
 
@@ -106,7 +106,7 @@ def trained(run: Path, words: Sequence[str]) -> Path:
     command = [f"resume={place}"] if begun else [*words, f"hydra.run.dir={place}"]
     ended = subprocess.run([sys.executable, "-m", "stemsplit.train", *command])
     if ended.returncode:
-        raise InputError(f"{run}: the training failed, see above; the same command goes on")
+        raise InputError(f"{run}: the training failed (see above); the same command resumes it")
     return run
 
 
@@ -116,5 +116,7 @@ def monitored_in(run: Path, monitor: str) -> float:
     points = read_metrics(run / "metrics.csv")[0].get(monitor, [])
     figures = [figure for step, figure in points if step < steps]  # rows count steps from 0
     if not figures:
-        raise InputError(f"{run / 'metrics.csv'}: has no {monitor} of best.ckpt; log with csv")
+        raise InputError(
+            f"{run / 'metrics.csv'}: no {monitor} of best.ckpt; a ranking needs the CSV logger"
+        )
     return figures[-1]

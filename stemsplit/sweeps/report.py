@@ -21,17 +21,16 @@ from stemsplit.reporting.documents import RANKING, read_json
 from stemsplit.reporting.page import decibels, sweep_page, write
 from stemsplit.reporting.run_records import read_run
 from stemsplit.sweeps.plots import Cell, HeatMap, Scale, heat_maps
-from stemsplit.sweeps.trials import ERROR, PRUNED, study_in
+from stemsplit.sweeps.study import ERROR, PRUNED, open_study
 from stemsplit.terminal.tables import print_table
 
-ENOUGH = 8  # finished trials without which nothing can be said of a setting's importance
+ENOUGH = 8  # finished trials that an estimate of importance needs
 
 
 def report(study: optuna.Study, folder: Path) -> None:
     """Print the trials, and write ``trials.csv``, ``heat_map.png`` and ``report.html``.
 
-    Heat maps show the learning rate (or the first setting that was tried with several values)
-    against each of the others: of the trials that share both values, the best.
+    Heat maps show the learning rate, or else the first varied setting, against each of the others.
     """
     trials = study.trials
     names = settings_in(trials)
@@ -49,7 +48,7 @@ def report(study: optuna.Study, folder: Path) -> None:
         settings = [settings_of(trial).get(name, "") for name in names]
         table.add_row(
             str(trial.number),
-            *(escape(shown(given)) for given in settings),
+            *(escape(shown(setting)) for setting in settings),
             "" if value is None else f"{value:.2f}",
             escape(state_of(trial)),
             style="bold" if best is not None and trial.number == best.number else "",
@@ -60,12 +59,12 @@ def report(study: optuna.Study, folder: Path) -> None:
     with replacing(folder / "trials.csv") as partial, partial.open("w", newline="") as file:
         csv.writer(file).writerows([["trial", *names, "validation_sdr", "state"], *rows])
     if best is None:
-        print("best: none, no trial has finished")
+        print("best: none; no trial has finished")
     else:
         print(f"best: trial {best.number}, {best.value:.2f} dB; tuned={folder / 'best.yaml'}")
-    tried = tried_in(trials)
-    maps = [heat_map(trials, tried[0], name) for name in tried[1:]]
-    if maps := [one for one in maps if one.cells]:
+    varied = varied_in(trials)
+    maps = [heat_map(trials, varied[0], name) for name in varied[1:]]
+    if maps := [candidate for candidate in maps if candidate.cells]:
         heat_maps(maps, folder / "heat_map.png", f"{folder.name}, {len(trials)} trials")
     if shares := importance_in(study):
         console.print(
@@ -77,9 +76,9 @@ def report(study: optuna.Study, folder: Path) -> None:
 
 def page_of(folder: Path) -> str:
     """The HTML page of a sweep, finished or not."""
-    study = study_in(folder)
+    study = open_study(folder)
     if not study.trials:
-        raise InputError(f"{folder}: holds no trial yet")
+        raise InputError(f"{folder}: has no trials yet")
     best = best_of(study.trials)
     scored = [(value, trial) for trial in study.trials if (value := value_of(trial)) is not None]
     scored.sort(key=lambda pair: -pair[0])
@@ -118,12 +117,12 @@ def page_of(folder: Path) -> str:
 
 
 def settings_in(trials: Sequence[FrozenTrial]) -> list[str]:
-    """In the order in which they were given."""
+    """Names of the settings, in the order of the sweep's definition."""
     return list(dict.fromkeys(name for trial in trials for name in settings_of(trial)))
 
 
 def settings_of(trial: FrozenTrial) -> dict[str, Any]:
-    """The settings that a trial has, or will have when it starts."""
+    """The settings of a trial; for one that waits in the queue, those that it will get."""
     return trial.params or trial.system_attrs.get("fixed_params", {})
 
 
@@ -133,32 +132,32 @@ def shown(setting: Any) -> str:
     return f"{setting:.3g}" if isinstance(setting, float) else str(setting)
 
 
-def tried_in(trials: Sequence[FrozenTrial]) -> list[str]:
+def varied_in(trials: Sequence[FrozenTrial]) -> list[str]:
     """The settings with more than one value, the learning rate first."""
-    found = [
+    names = [
         name
         for name in settings_in(trials)
         if len({settings_of(trial).get(name) for trial in trials}) > 1
     ]
-    return sorted(found, key=lambda name: name != "optimizer.lr")
+    return sorted(names, key=lambda name: name != "optimizer.lr")
 
 
 def importance_in(study: optuna.Study) -> dict[str, float]:
     """The importance of each setting, as a share; empty for too few trials."""
     trials = study.trials
-    tried = tried_in(trials)
+    varied = varied_in(trials)
     finished = [trial for trial in trials if trial.state == TrialState.COMPLETE]
-    if not tried or len(finished) < ENOUGH or len({trial.value for trial in finished}) == 1:
+    if not varied or len(finished) < ENOUGH or len({trial.value for trial in finished}) == 1:
         return {}
     return optuna.importance.get_param_importances(
-        study, params=tried, evaluator=optuna.importance.FanovaImportanceEvaluator(seed=0)
+        study, params=varied, evaluator=optuna.importance.FanovaImportanceEvaluator(seed=0)
     )
 
 
 def state_of(trial: FrozenTrial) -> str:
     """The state of a trial, and the reason if it was pruned or failed."""
-    why = trial.user_attrs.get(PRUNED) or trial.user_attrs.get(ERROR)
-    return trial.state.name.lower() + (f": {why}" if why else "")
+    reason = trial.user_attrs.get(PRUNED) or trial.user_attrs.get(ERROR)
+    return trial.state.name.lower() + (f": {reason}" if reason else "")
 
 
 def best_of(trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
@@ -168,16 +167,16 @@ def best_of(trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
 
 def value_of(trial: FrozenTrial) -> float | None:
     """The figure of a trial; for a pruned or running trial, the last one reported."""
-    seen = trial.intermediate_values
+    reported = trial.intermediate_values
     if trial.state in (TrialState.PRUNED, TrialState.RUNNING):
-        value = seen[max(seen)] if seen else None
+        value = reported[max(reported)] if reported else None
     else:
         value = trial.values[0] if trial.values else None
     return value if value is not None and math.isfinite(value) else None
 
 
 def heat_map(trials: Sequence[FrozenTrial], across: str, down: str) -> HeatMap:
-    """The best of the trials that share both values."""
+    """A cell for each pair of values, with the best trial that has both."""
     cells: dict[tuple[Any, Any], Cell] = {}
     scales = dict.fromkeys((across, down), Scale.LISTED)
     for trial in trials:

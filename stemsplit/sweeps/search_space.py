@@ -1,18 +1,27 @@
-"""Convert a search space from Hydra's grammar to Optuna, and a trial to a command line."""
+"""The search space of a sweep: from Hydra's grammar to Optuna, and from a trial to words."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.override_parser.types import IntervalSweep, Override, Transformer
 
 from stemsplit.errors import InputError
+from stemsplit.settings.help import CONF
 
 if TYPE_CHECKING:
     import optuna
 
+Axes = Mapping[str, list[Any] | IntervalSweep]  # by setting: its values, or bounds
+
+
+def is_group(name: str) -> bool:
+    """Whether a name is that of a group, which has options, and not of a setting."""
+    return name == "experiments" or Path(CONF, name).is_dir()
+
 
 def values_of(override: Override) -> list[Any]:
-    """The distinct values of a sweep; those that are no numbers stay command-line words."""
+    """The distinct values of a sweep. Numbers, booleans and null are values, all else is text."""
     values = [
         value if isinstance(value, bool | int | float | None) else Transformer.str(value)
         for value in override.sweep_iterator()
@@ -27,7 +36,7 @@ def interval_of(override: Override) -> IntervalSweep:
     if not start < end:
         raise InputError(f"{override.input_line}: the lower bound comes first")
     if "log" in interval.tags and start <= 0:
-        raise InputError(f"{override.input_line}: a logarithmic range begins above 0")
+        raise InputError(f"{override.input_line}: the bounds of a logarithmic range are above 0")
     return interval
 
 
@@ -39,7 +48,7 @@ def words_of(settings: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def propose(trial: "optuna.Trial", axes: Mapping[str, Any]) -> None:
+def propose(trial: "optuna.Trial", axes: Axes) -> None:
     """Suggest values for a trial; values that it has already are kept."""
     for name, values in axes.items():
         if not isinstance(values, IntervalSweep):
@@ -50,3 +59,21 @@ def propose(trial: "optuna.Trial", axes: Mapping[str, Any]) -> None:
             trial.suggest_int(name, start, end, log=log)
         else:
             trial.suggest_float(name, float(start or 0), float(end or 0), log=log)
+
+
+def covering_jobs(overrides: Sequence[Override]) -> list[list[str]]:
+    """The fewest jobs in which every value of a sweep occurs; of a range, both bounds."""
+    words: list[list[str]] = []
+    for override in overrides:
+        line = override.input_line or ""
+        if not override.is_sweep_override():
+            words.append([line])
+            continue
+        if override.is_discrete_sweep():
+            values = list(override.sweep_string_iterator())
+        else:
+            interval: Any = override.value()
+            values = [str(interval.start), str(interval.end)]
+        words.append([f"{line.partition('=')[0]}={value}" for value in values])
+    most = max(map(len, words), default=1)
+    return [[values[min(job, len(values) - 1)] for values in words] for job in range(most)]

@@ -1,102 +1,27 @@
-"""The training of a trial: report its figure to the Optuna study, and prune it."""
+"""The training of a trial: report its figure to the Optuna study, and stop it when it is pruned."""
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import lightning as L
-import optuna
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
 from stemsplit.errors import InputError
 from stemsplit.separation.checkpoint import read
+from stemsplit.sweeps.study import NOT_FINITE, PRUNED, open_study, open_trial, pruner_named
 from stemsplit.training.callbacks.not_finite import DivergedError
 
-NAME = "sweep"
-JOURNAL = "study.journal"
-PRUNED = "pruned"  # the attribute of a trial that ended before its time, and why
-NOT_FINITE = "not finite"
-ERROR = "error"  # … of one that failed
-RISING = "validation/sdr/"  # what is the better the higher
+MONITORS = "validation/sdr/"  # start of the figures that a sweep can maximise
 FIGURE = "figure"  # of a checkpoint, in the state of `ReportTrial`
-PRUNERS = {
-    None: optuna.pruners.NopPruner,
-    "median": optuna.pruners.MedianPruner,
-    "halving": optuna.pruners.SuccessiveHalvingPruner,
-}
-
-
-def begin(folder: Path) -> optuna.Study:
-    """Create or open the study of a sweep, in the process that starts trials."""
-    journal = folder.resolve() / JOURNAL
-    mend(journal)
-    with damage_in(journal):
-        return optuna.create_study(
-            study_name=NAME,
-            storage=storage(journal),
-            direction="maximize",
-            load_if_exists=True,
-        )
-
-
-def study_in(folder: Path, pruner: str | None = None) -> optuna.Study:
-    """Open the study in FOLDER/study.journal; several processes may read and write it.
-
-    Raises `InputError` where there is none, or a damaged one.
-    """
-    chosen = pruner_named(pruner)
-    journal = folder.resolve() / JOURNAL
-    if not journal.is_file():
-        raise InputError(f"{folder}: not the folder of a sweep, it holds no {JOURNAL}")
-    with damage_in(journal):
-        return optuna.load_study(study_name=NAME, storage=storage(journal), pruner=chosen)
-
-
-def pruner_named(name: str | None) -> optuna.pruners.BasePruner:
-    if name not in PRUNERS:
-        raise InputError(
-            f"callbacks.trial.pruner={name}: unknown pruner; choose null, median or halving"
-        )
-    return PRUNERS[name]()
-
-
-def storage(journal: Path) -> JournalStorage:
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    # (Optuna's other lock is a link, and one that is left in a folder that moves is waited for.)
-    return JournalStorage(JournalFileBackend(str(journal), JournalFileOpenLock(str(journal))))
-
-
-@contextmanager
-def damage_in(journal: Path) -> Iterator[None]:
-    try:
-        yield
-    except (KeyError, ValueError) as error:  # ValueError: JSON's too
-        why = "holds no sweep" if isinstance(error, KeyError) else f"is damaged ({error})"
-        raise InputError(f"{journal}: {why}; remove the folder, or what is wrong in it") from None
-
-
-def mend(journal: Path) -> None:
-    """Remove an unfinished last line that a killed process left."""
-    if not journal.is_file():
-        return
-    lock = JournalFileOpenLock(str(journal))
-    lock.acquire()
-    try:
-        with journal.open("rb+") as file:
-            file.truncate(file.read().rfind(b"\n") + 1)
-    finally:
-        lock.release()
 
 
 def check(monitor: str, pruner: str | None, targets: Sequence[str]) -> None:
-    """Raise `InputError` for a monitor that no validation logs, or that falls as stems improve."""
-    measured = [f"{RISING}{target}" for target in targets]
+    """Raise `InputError` for an unknown pruner, and for a monitor that a sweep cannot maximise."""
+    measured = [f"{MONITORS}{target}" for target in targets]
     if monitor not in measured:
         raise InputError(
-            f"callbacks.trial.monitor={monitor}: a sweep looks for the highest of "
-            f"{', '.join(measured)}"
+            f"callbacks.trial.monitor={monitor}: a sweep cannot maximise it; choose "
+            f"{' or '.join(measured)}"
         )
     pruner_named(pruner)
 
@@ -112,27 +37,26 @@ def figure_of(checkpoint: Path) -> float:
 class ReportTrial(L.Callback):
     """Report `monitor` after every validation to trial `number` of the study in `folder`.
 
-    Training ends where the `pruner` (``median``, ``halving``; null: none) has seen enough of it,
-    but in its last epoch. A trial whose loss, gradients or figure stop being finite counts as
-    pruned too: that is what its settings lead to, and another start would not change it. Of several
-    validations in an epoch, the pruner sees the first. Checkpoints hold the figure they had.
+    The `pruner` (``median``, ``halving``; null: none) may end the training before its last epoch.
+    Of several validations in an epoch, it sees the first. A trial whose loss, gradients or figure
+    stop being finite is pruned too, not failed: the same settings would diverge again. A checkpoint
+    holds the figure at its time.
     """
 
     def __init__(
         self, folder: str, number: int | None, monitor: str, pruner: str | None = None
     ) -> None:
         if number is None:
-            raise InputError("+sweep=… is for sweeps: say -m as well")
-        self.study = study_in(Path(folder), pruner=pruner)
-        found = [trial for trial in self.study.get_trials(deepcopy=False) if trial.number == number]
-        if not found:
-            raise InputError(f"{folder}: the study there has no trial {number}")
-        self.finished = found[0].state.is_finished()  # then this is a training of its own by now
-        self.trial = optuna.trial.Trial(self.study, found[0]._trial_id)
+            raise InputError("+sweep=… needs -m as well")
+        self.study = open_study(Path(folder), pruner=pruner)
+        self.trial = open_trial(self.study, Path(folder), number)
+        [known] = [trial for trial in self.study.trials if trial.number == number]
+        # The folder of a finished trial can be resumed as an ordinary training.
+        self.finished = known.state.is_finished()
         self.monitor = monitor
         self.figure = math.nan
-        # Broken off when it was about to end:
-        self.pruned = PRUNED in found[0].user_attrs and not self.finished
+        # An interrupted trial may have been pruned already:
+        self.pruned = PRUNED in known.user_attrs and not self.finished
 
     def state_dict(self) -> dict[str, float]:
         return {FIGURE: self.figure}
@@ -147,8 +71,8 @@ class ReportTrial(L.Callback):
         value = trainer.callback_metrics.get(self.monitor)
         if value is None:
             raise InputError(
-                f"{self.monitor}: is not measured; there is "
-                f"{', '.join(sorted(trainer.callback_metrics)) or 'nothing'}"
+                f"callbacks.trial.monitor={self.monitor}: not logged; choose one of "
+                f"{', '.join(sorted(trainer.callback_metrics)) or 'no metrics'}"
             )
         self.figure = float(value)
         last = trainer.current_epoch + 1 == trainer.max_epochs
@@ -165,7 +89,7 @@ class ReportTrial(L.Callback):
         known = self.study.get_trials(deepcopy=False)[self.trial.number]
         if epoch not in known.intermediate_values:
             self.trial.report(value, epoch)
-        behind = not last and bool(self.trial.should_prune())  # of NumPy
+        behind = not last and bool(self.trial.should_prune())  # a NumPy boolean
         if behind:
             self.trial.set_user_attr(PRUNED, "fell behind")
         return behind

@@ -27,7 +27,7 @@ from stemsplit.reporting.charts import Axis, Series, line_chart, number, strips
 from stemsplit.reporting.page import curves, overlaid
 from stemsplit.reporting.results import write_result
 from stemsplit.reporting.run_records import differing, read_run
-from stemsplit.sweeps.trials import begin
+from stemsplit.sweeps.study import create_study
 from stemsplit.training.callbacks.excerpts import write_mp3
 
 RATE = 8000
@@ -265,7 +265,7 @@ def test_a_loss_below_zero_has_a_curve(tmp_path: Path) -> None:
 def a_sweep(folder: Path) -> Path:
     """Of three trials two ended and one was pruned."""
     folder.mkdir()
-    study = begin(folder)
+    study = create_study(folder)
     for place, (lr, sdr) in enumerate(((1e-3, 2.0), (1e-2, 3.5), (1e-1, float("nan")))):
         study.enqueue_trial({"lr": lr})
         trial = study.ask({"lr": FloatDistribution(1e-4, 1.0, log=True)})

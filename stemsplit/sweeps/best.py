@@ -1,0 +1,61 @@
+"""Write best.yaml: the settings of a sweep's best trial, as a file of Hydra's."""
+
+import math
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import optuna
+import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
+
+from stemsplit.files import replacing
+from stemsplit.settings.paths import without_quotes
+from stemsplit.sweeps.record import recorded_words
+from stemsplit.sweeps.report import best_of
+from stemsplit.sweeps.search_space import is_group, words_of
+
+# Words of a sweep that a training with its best settings does not repeat.
+OF_SWEEPS = ("sweep=", "sweep.", "callbacks.trial", "data.downsample", "tuned=")
+
+
+def write_best(study: optuna.Study, path: Path, space: Sequence[str]) -> None:
+    """Write the settings of the best finished trial, if any, for ``tuned=`` or ``experiments=``.
+
+    Settings of the sweep's `space` that the command line fixed are among them. A comment holds the
+    command that trains with them on the full training set.
+    """
+    best = best_of(study.trials)
+    if best is None:
+        return
+    words = recorded_words(study)
+    fixed = [word for word in words if word.partition("=")[0].lstrip("+") in space]
+    shared = [
+        without_quotes(word)
+        for word in words
+        if word not in fixed and not word.lstrip("+").startswith(OF_SWEEPS)
+    ]
+    command = shlex.join(["python", "-m", "stemsplit.train", *shared, f"tuned={path}"])
+    settings = hydra_file([*fixed, *words_of(best.params)])
+    with replacing(path) as partial:
+        partial.write_text(
+            "# @package _global_\n"
+            f"# Trial {best.number}, {best.value:.2f} dB: {command}\n"
+            + yaml.safe_dump(settings, sort_keys=False, allow_unicode=True, width=math.inf)
+        )
+
+
+def hydra_file(words: Sequence[str]) -> dict[str, Any]:
+    """The content of a Hydra file that does what the words do: choices of groups, and settings."""
+    choices = []
+    settings = OmegaConf.create()
+    for override in OverridesParser.create().parse_overrides(list(words)):
+        name, value = override.key_or_group, override.value()
+        if is_group(name):
+            choices.append({f"override /{name}": value})
+        else:
+            OmegaConf.update(settings, name, value, force_add=True)
+    content: Any = OmegaConf.to_container(settings)
+    return ({"defaults": [*choices, "_self_"]} if choices else {}) | content

@@ -1,0 +1,40 @@
+"""Run one job of a sweep in its worker."""
+
+import sys
+from collections.abc import Callable
+from multiprocessing import current_process
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from omegaconf import DictConfig
+
+from stemsplit import processes
+from stemsplit.errors import InputError
+
+
+def run_job(config: DictConfig, train: Callable[[DictConfig], None]) -> None:
+    """Train or resume a trial; skip a finished one.
+
+    A job can outlive its sweep, for example on a cluster. A sweep that is started again then waits
+    for the job.
+    """
+    if (config.trainer.devices, config.trainer.num_nodes) != (1, 1):
+        # The processes of ddp would each run the command line again, which is the whole sweep.
+        raise InputError("a job of a sweep runs in one process; set trainer.devices=1")
+    if current_process().name.startswith("Loky"):  # joblib's worker would outlive a killed sweep
+        processes.end_with_parent()
+    run = Path(config.run_dir)
+    lock = FileLock(run / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        print(f"{run}: another process still trains this trial; waiting for it", file=sys.stderr)
+        lock.acquire()
+    try:
+        if (run / "result.json").is_file():
+            return
+        if (run / "last.ckpt").is_file():
+            config.resume = str(run)
+        train(config)
+    finally:
+        lock.release()

@@ -1,0 +1,97 @@
+"""Record the definition of a sweep in its study, and refuse another sweep in the same folder."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import optuna
+from hydra.core.override_parser.types import IntervalSweep
+from omegaconf import DictConfig, OmegaConf
+
+from stemsplit.errors import InputError
+from stemsplit.reporting.run_records import flattened
+from stemsplit.settings.moved import MOVED
+from stemsplit.sweeps.definition import Definition
+from stemsplit.sweeps.trials import check
+
+DEFINITION = "asked for"  # attribute of a study
+MOST = 5  # differences between two sweeps that an error lists
+# Settings that may differ when a sweep is resumed, because they change no trial's figure.
+FREE = (
+    *("tuned", "logger", "checkpoint_minutes", "data.workers", "data.cache"),
+    "allow_changed_corpus",
+)
+
+
+def shared_settings(definition: Definition, configs: Iterable[DictConfig]) -> dict[str, str]:
+    """The composed settings that all trials share, from one configuration for each swept value.
+
+    Raises `InputError` for a trial that cannot be part of a sweep.
+    """
+    for config in configs:
+        if config.evaluate_test:
+            raise InputError("evaluate_test=true: a sweep must not score the test songs")
+        if (trial := config.callbacks.get("trial")) is None:
+            raise InputError("callbacks.trial=null: a sweep needs the figures that it reports")
+        check(trial.monitor, trial.pruner, config.targets)
+    # Those of the last trial; what a swept group brings with it is compared in that choice only.
+    settings = flattened(cast(dict[str, Any], OmegaConf.to_container(config)))
+    excluded = ["hydra", *FREE, *(name.lstrip("+") for name in definition.axes)]
+    return {
+        name: value
+        for name, value in settings.items()
+        if not any(f"{name}.".startswith(f"{other}.") for other in excluded)
+    }
+
+
+def record(
+    study: optuna.Study, definition: Definition, settings: Mapping[str, str], folder: Path
+) -> None:
+    """Write the definition into a new study. Raises `InputError` if the study has another one."""
+    tried = {
+        name: f"{values.start} to {values.end}"
+        if isinstance(values, IntervalSweep)
+        else ",".join(sorted(map(str, values)))
+        for name, values in definition.axes.items()
+    }
+    present: dict[str, Any] = {
+        "tries": {"sampler": definition.sampler, **tried},
+        "settings": dict(settings),
+        "words": [word for word in definition.words if not word.startswith("hydra")],
+    }
+    before = study.user_attrs.get(DEFINITION)
+    if before is None:
+        study.set_user_attr(DEFINITION, present)
+        return
+    if differences := differences_between(before, present):
+        raise InputError(
+            f"{folder}: holds another sweep ({'; '.join(differences[:MOST])}"
+            f"{'; …' if len(differences) > MOST else ''}); choose another name with "
+            "sweep.name=NAME, or remove the folder"
+        )
+
+
+def recorded_words(study: optuna.Study) -> list[str]:
+    """The words of the command line that all trials share."""
+    return list(study.user_attrs[DEFINITION]["words"])
+
+
+def differences_between(before: Mapping[str, Any], now: Mapping[str, Any]) -> Sequence[str]:
+    old = {name: with_present_names(value) for name, value in all_settings(before).items()}
+    new = all_settings(now)
+    return [
+        f"{name}: {old.get(name, 'not set')} before, {new.get(name, 'not set')} now"
+        for name in {**old, **new}
+        if old.get(name) != new.get(name)
+    ]
+
+
+def all_settings(definition: Mapping[str, Any]) -> dict[str, str]:
+    return definition["settings"] | definition["tries"]
+
+
+def with_present_names(value: str) -> str:
+    """A setting with the present names of the classes that it makes, also those in a list."""
+    for before, now in MOVED.items():
+        value = now if value == before else value.replace(f"'{before}'", f"'{now}'")
+    return value

@@ -1,0 +1,144 @@
+"""Run the trials of a sweep through a Hydra launcher, and record their results in the study."""
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import optuna
+from hydra.core.utils import JobReturn
+from hydra.plugins.launcher import Launcher
+from optuna.trial import FrozenTrial, TrialState
+
+from stemsplit.errors import InputError
+from stemsplit.sweeps.best import write_best
+from stemsplit.sweeps.definition import Definition
+from stemsplit.sweeps.record import record
+from stemsplit.sweeps.report import report
+from stemsplit.sweeps.search_space import propose
+from stemsplit.sweeps.study import (
+    ERROR,
+    PRUNED,
+    REPEATS,
+    create_study,
+    failed_trials,
+    open_trial,
+    trials_in,
+)
+from stemsplit.sweeps.trials import figure_of
+
+Words = Callable[[int, Mapping[str, Any]], list[str]]  # of a trial's number and settings
+
+
+class Jobs(NamedTuple):
+    """How trials become Hydra jobs: their words, and the launcher that runs them."""
+
+    words: Words
+    launcher: Launcher
+
+
+def run_sweep(
+    definition: Definition, settings: Mapping[str, str], folder: Path, jobs: Jobs
+) -> None:
+    """Start or resume a sweep, then write best.yaml and the report.
+
+    Raises `InputError` for trials that failed or did not end; the same command resumes the sweep.
+    """
+    study = create_study(folder)
+    # A resumed sweep gets another seed, since the same numbers would propose the same values again.
+    # `constant_liar` makes trials that run at a time differ.
+    study.sampler = optuna.samplers.TPESampler(
+        seed=definition.seed + len(study.trials), constant_liar=definition.jobs > 1
+    )
+    record(study, definition, settings, folder)
+    total = enqueue(study, definition)
+    interrupted = [trial.number for trial in trials_in(study, TrialState.RUNNING)]
+    while numbers := next_trials(study, definition, interrupted, total, folder):
+        run_trials(study, numbers, folder, jobs)
+    write_best(study, folder / "best.yaml", definition.space)
+    report(study, folder)
+    raise_unfinished(study, folder)
+
+
+def raise_unfinished(study: optuna.Study, folder: Path) -> None:
+    if failed := failed_trials(study):
+        raise InputError(
+            f"{folder}: {len(failed)} trials failed (trial {failed[0].number}: "
+            f"{failed[0].user_attrs.get(ERROR)}); the same command tries them again"
+        )
+    if running := trials_in(study, TrialState.RUNNING):
+        raise InputError(
+            f"{folder}: {len(running)} trials were interrupted (see above); the same command "
+            "resumes them"
+        )
+
+
+def enqueue(study: optuna.Study, definition: Definition) -> int:
+    """Enqueue the trials whose settings are known; return the number of trials.
+
+    Known are the combinations of a grid, and the settings of failed trials, which are repeated: the
+    cause may be gone.
+    """
+    if definition.sampler == "grid":
+        for combination in definition.combinations():
+            study.enqueue_trial(combination, skip_if_exists=True)
+    for trial in failed_trials(study):
+        study.enqueue_trial(trial.params, {REPEATS: trial.number})
+    return definition.trials + sum(REPEATS in trial.user_attrs for trial in study.trials)
+
+
+def next_trials(
+    study: optuna.Study,
+    definition: Definition,
+    interrupted: list[int],
+    total: int,
+    folder: Path,
+) -> list[int]:
+    """The trials that run next, at most `jobs`; takes those of `interrupted` first."""
+    numbers = interrupted[: definition.jobs]
+    del interrupted[: definition.jobs]
+    for number in numbers:  # the sweep may have been killed before the trial had its settings
+        propose(open_trial(study, folder, number), definition.axes)
+    begun = len(study.trials) - len(trials_in(study, TrialState.WAITING))
+    for _ in range(min(definition.jobs - len(numbers), total - begun)):
+        trial = study.ask()
+        propose(trial, definition.axes)
+        numbers.append(trial.number)
+    return numbers
+
+
+def run_trials(study: optuna.Study, numbers: Sequence[int], folder: Path, jobs: Jobs) -> None:
+    """Run trials and record their results. If the launcher fails, later trials still run.
+
+    A job that fails returns its error. The launcher itself fails when a worker is killed or a queue
+    is lost.
+    """
+    trials = study.trials
+    words = [jobs.words(number, trials[number].params) for number in numbers]
+    try:
+        ended = jobs.launcher.launch(words, initial_job_idx=numbers[0])
+    except Exception as error:
+        names = ", ".join(map(str, numbers))
+        print(f"trials {names} were interrupted: {one_line(error)}", file=sys.stderr)
+        return
+    for number, job in zip(numbers, ended, strict=True):
+        record_result(study, study.trials[number], folder, job)
+
+
+def record_result(study: optuna.Study, trial: FrozenTrial, folder: Path, job: JobReturn) -> None:
+    """Record the figure of a trial's best checkpoint, or why there is none."""
+    if PRUNED in trial.user_attrs:
+        study.tell(trial.number, state=TrialState.PRUNED)
+        return
+    try:
+        _ = job.return_value  # raises the error of a failed job, and prints its words
+        figure = figure_of(folder / str(trial.number) / "best.ckpt")
+    except Exception as error:
+        open_trial(study, folder, trial.number).set_user_attr(ERROR, one_line(error))
+        study.tell(trial.number, state=TrialState.FAIL)
+    else:
+        study.tell(trial.number, figure)
+
+
+def one_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
