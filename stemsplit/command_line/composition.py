@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from stemsplit.command_line.overrides import check_choices, parsed, unknown
-from stemsplit.configuration import known
+from stemsplit.configuration import has_setting
 from stemsplit.errors import InputError, settings_at_fault
 from stemsplit.settings.help import CONF
 from stemsplit.sweeps.search_space import is_group
@@ -76,7 +76,7 @@ def misplaced(command: str, settings: Sequence[str]) -> str | None:
                 continue
             if override.is_add() and OmegaConf.select(config, name) is not None:
                 return f"{line}: the setting exists already; write {line.lstrip('+')}"
-            if not (override.is_add() or override.is_force_add() or known(config, name)):
+            if not (override.is_add() or override.is_force_add() or has_setting(config, name)):
                 return f"{line}: the chosen {name.partition('.')[0]} has no such setting"
             OmegaConf.update(config, name, override.value(), force_add=True)
     except (HydraException, OmegaConfBaseException):

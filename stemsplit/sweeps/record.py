@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from stemsplit.errors import InputError
 from stemsplit.reporting.run_records import flattened
+from stemsplit.settings.check import INSTANTIATION
 from stemsplit.settings.moved import MOVED
 from stemsplit.sweeps.definition import Definition
 from stemsplit.sweeps.trials import check
@@ -82,8 +83,13 @@ def differences_between(before: Mapping[str, Any], now: Mapping[str, Any]) -> Se
     return [
         f"{name}: {old.get(name, 'not set')} before, {new.get(name, 'not set')} now"
         for name in {**old, **new}
-        if old.get(name) != new.get(name)
+        if old.get(name) != new.get(name) and not is_construction(name, old, new)
     ]
+
+
+def is_construction(name: str, old: Mapping[str, str], new: Mapping[str, str]) -> bool:
+    """Whether a setting only says how an object is made, and only one of two versions has it."""
+    return name.rpartition(".")[2] in INSTANTIATION and not (name in old and name in new)
 
 
 def all_settings(definition: Mapping[str, Any]) -> dict[str, str]:

@@ -70,7 +70,7 @@ def test_another_definition_in_the_same_folder_is_refused(tmp_path: Path) -> Non
         record(study, defined("epochs=4"), {"epochs": "4", "patience": "9"}, tmp_path)
 
 
-def test_moved_classes_make_no_difference() -> None:
+def test_moved_classes_do_not_differ() -> None:
     before, now = (
         {"settings": {"loss._target_": loss, "trainer.plugins": f"[{{'_target_': '{plugin}'}}]"}}
         for loss, plugin in (
@@ -81,7 +81,10 @@ def test_moved_classes_make_no_difference() -> None:
             ),
         )
     )
+    before["settings"]["data._target_"] = "stemsplit.data.datamodule.StemDataModule"
     assert not differences_between(before | {"tries": {}}, now | {"tries": {}})
+    now["settings"]["loss._target_"] = "stemsplit.training.losses.si_sdr"
+    assert len(differences_between(before | {"tries": {}}, now | {"tries": {}})) == 1
 
 
 @pytest.mark.parametrize(
