@@ -48,8 +48,8 @@ def file_name(name: str, suffix: str = "") -> str:
     if len(encoded) <= room:
         return name + suffix
     digest = hashlib.blake2b(encoded, digest_size=8).hexdigest()
-    kept = encoded[: room - len(digest) - 1].decode("utf-8", "ignore")
-    return f"{kept}-{digest}{suffix}"
+    shortened = encoded[: room - len(digest) - 1].decode("utf-8", "ignore")
+    return f"{shortened}-{digest}{suffix}"
 
 
 @contextmanager

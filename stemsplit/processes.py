@@ -60,7 +60,7 @@ def gather(items: Sequence[Item]) -> list[Item]:
     shares: list[list[Item]] = [[] for _ in range(count())]
     distributed.all_gather_object(shares, list(items))
     length = max(len(part) for part in shares)
-    return [part[place] for place in range(length) for part in shares if place < len(part)]
+    return [part[index] for index in range(length) for part in shares if index < len(part)]
 
 
 def device(name: str) -> str:

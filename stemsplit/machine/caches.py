@@ -33,9 +33,9 @@ def use_temporary_caches_without_home() -> None:
         return
     folder = private_temporary_folder()
     os.environ["XDG_CACHE_HOME"] = str(folder / "cache")
-    for name, place in FOLDERS.items():
-        if not os.environ.get(name):
-            os.environ[name] = str(folder / place)
+    for variable, subfolder in FOLDERS.items():
+        if not os.environ.get(variable):
+            os.environ[variable] = str(folder / subfolder)
 
 
 def can_be_written(folder: str) -> bool:

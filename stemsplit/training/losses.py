@@ -153,11 +153,11 @@ def si_sdr(estimate: Estimate, batch: Batch) -> Value:
     estimates = estimate.waveforms.flatten(2)
     silence = SILENT * references.shape[2]
     energy = references.square().sum(dim=2)
-    sounds = energy > silence
+    is_audible = energy > silence
     energy = energy.clamp(min=silence)
     scale = (estimates * references).sum(dim=2) / energy
     signals = scale[..., None] * references
     signal_energy = signals.square().sum(dim=2)
     distortion_energy = (estimates - signals).square().sum(dim=2) + BOUND * energy
     ratio = 10 * (signal_energy / distortion_energy + BOUND).log10()
-    return -torch.where(sounds, ratio, 0).sum() / sounds.sum().clamp(min=1)
+    return -torch.where(is_audible, ratio, 0).sum() / is_audible.sum().clamp(min=1)

@@ -26,12 +26,12 @@ class SeparationModule(L.LightningModule):
 
     `optimizer` creates an optimiser of the parameters, and `scheduler` (or None) a learning rate
     scheduler of the optimiser; `schedules.configured` decides when it steps. A scheduler that needs
-    a metric gets ``validation/loss``. With `normalise`, the network gets the mean and deviation of
-    its inputs before the training. With `compile`, the network is compiled in place.
+    a metric gets ``validation/loss``. `normalise` tells the train command to set the statistics of
+    the network's inputs before the training. With `compile`, the network is compiled in place.
 
-    Only the network runs in the precision of the trainer; spectra and losses are float32. Besides
-    the content of Lightning, checkpoints store the random states and the running mean of the loss.
-    A training resumed in the middle of an epoch therefore ends with the same weights as an
+    Only the network runs in the precision of the trainer; spectra and losses are float32. In
+    addition to Lightning's content, checkpoints store the random states and the running mean of the
+    loss. A training resumed in the middle of an epoch therefore ends with the same weights as an
     uninterrupted one.
     """
 
@@ -74,7 +74,7 @@ class SeparationModule(L.LightningModule):
             torch.manual_seed(torch.initial_seed() + self.trainer.global_rank)
 
     def on_train_batch_start(self, batch: Batch, index: int) -> None:
-        # Restored as late as this, because data loaders and validation draw random numbers before.
+        # Restore only now, because data loaders and validation also draw random numbers.
         if self._random_states is not None:
             restore(self._random_states)
             self._random_states = None
@@ -103,10 +103,10 @@ class SeparationModule(L.LightningModule):
             sdr = signal_to_distortion(batch.stems, estimate.waveforms)[:count]
             mixture = batch.mixture[:, None].expand_as(batch.stems)
             gain = sdr - signal_to_distortion(batch.stems, mixture)[:count]
-        sounds = batch.stems[:count].square().mean(dim=(2, 3)) > SILENT
+        is_audible = batch.stems[:count].square().mean(dim=(2, 3)) > SILENT
         for score, ratios in zip(SCORES, (sdr, gain), strict=True):
             for stem, target in enumerate(self.separator.targets):
-                decibels = ratios[sounds[:, stem], stem].tolist()
+                decibels = ratios[is_audible[:, stem], stem].tolist()
                 self.validation_scores.setdefault(f"{score}/{target}", []).extend(decibels)
 
     def on_validation_epoch_end(self) -> None:

@@ -154,8 +154,8 @@ class Progress(ProgressBar):
     def _step(self, name: str, done: int, first: int, total: float) -> list[str]:
         if total == float("inf"):
             return [f"{name} {done}"]
-        left = (monotonic() - self._began) / max(1, done - first) * (total - done)
-        return [f"{name} {done}/{int(total)}", f"{duration(left)} left"]
+        seconds_left = (monotonic() - self._began) / max(1, done - first) * (total - done)
+        return [f"{name} {done}/{int(total)}", f"{duration(seconds_left)} left"]
 
 
 def in_lines(parts: list[str], width: int) -> str:

@@ -70,9 +70,9 @@ class LayerHistory:
             if not math.isfinite(value):
                 self.over = True
                 return quantity, name, description
-            usual = self._median(quantity, name)
-            if usual and value > self.factor * usual:
-                ratio = f"{value / usual:.0f} times its median so far"
+            typical = self._median(quantity, name)
+            if typical and value > self.factor * typical:
+                ratio = f"{value / typical:.0f} times its median so far"
                 return quantity, name, f"{description}, {ratio}"
         return None
 

@@ -55,7 +55,7 @@ def main_tensor(value: Any) -> Tensor | None:
 class Probe:
     """Hooks that measure the inputs, outputs and gradients of layers until `detach` is called.
 
-    ``figures[place][layer]`` is a root mean square, on the device of the network. The places
+    ``figures[quantity][layer]`` is a root mean square, on the device of the network. The quantities
     ``activation/in`` and ``activation/out`` are the input and output of the layer; ``gradient/in``
     and ``gradient/out`` are the gradients of the loss with respect to them. For a layer that is
     called several times, the largest value is kept. If the output of a layer is modified in place,
@@ -101,9 +101,9 @@ class Probe:
         if tensor.requires_grad:
             tensor.register_hook(partial(self._note, "gradient/out", name))
 
-    def _note(self, place: str, name: str, tensor: Tensor) -> None:
+    def _note(self, quantity: str, name: str, tensor: Tensor) -> None:
         value = root_mean_square(tensor.detach())
-        figures = self.figures.setdefault(place, {})
+        figures = self.figures.setdefault(quantity, {})
         # torch.maximum propagates NaN.
         figures[name] = torch.maximum(figures[name], value) if name in figures else value
 
