@@ -1,4 +1,4 @@
-"""Check before songs are decoded that a configuration can train.
+"""Check that a configuration can train, before any song is decoded.
 
 Without these checks, torch and Lightning fail at the first step, after an epoch, or not at all.
 """
@@ -26,7 +26,7 @@ STEPS = 100  # assumed length of the training when the scheduler is tested
 
 
 def check_parts(module: SeparationModule, trainer: L.Trainer) -> None:
-    """Try the optimiser, the scheduler and the loss; raise `InputError` where one fails."""
+    """Create the optimiser and scheduler, compute the loss; raise `InputError` if one fails."""
     check_mel_bands(module.separator)
     with settings_at_fault("optimizer"):
         optimizer = module.optimizer(module.parameters())

@@ -212,7 +212,7 @@ class Mean:
         return sum(total for total, _ in parts), sum(count for _, count in parts)
 
     def take(self) -> float:
-        """Return the mean over all processes, and start anew."""
+        """Return the mean over all processes, and reset it."""
         total, count = self.totals()
         self.start_from(0.0, 0)
         return total / max(1, count)
