@@ -1,4 +1,4 @@
-"""The settings that conf/ has, and their types: declared in a table, or those of their defaults."""
+"""The type of every setting in conf/: declared in `tables`, or inferred from the default."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -17,7 +17,7 @@ from stemsplit.settings.tables import COMMANDS
 def kinds_of(command: str) -> Mapping[str, Kind]:
     """The kind of every setting of a command, by its name on the command line.
 
-    A setting that `tables` does not declare takes values of the type of its default in conf/.
+    Settings that `tables` does not declare have the type of their defaults in conf/.
     """
     declared = COMMANDS[command]
     values: dict[str, list[Any]] = {}
@@ -26,16 +26,16 @@ def kinds_of(command: str) -> Mapping[str, Kind]:
             values.setdefault(name, []).append(value)
     groups = {group for name in (*declared, *values) for group in groups_above(name)}
     kinds = {
-        name: kind_of(of_files)
-        for name, of_files in values.items()
-        # A group that is null in one file, and one that refers to another: loss: ${loss}.
-        if name not in groups and not any(referred(value) in groups for value in of_files)
+        name: kind_of(file_values)
+        for name, file_values in values.items()
+        # Skip groups: one may be null in a file, or a reference to another (loss: ${loss}).
+        if name not in groups and not any(referred(value) in groups for value in file_values)
     }
     return {**declared, **kinds}
 
 
 def defaults(command: str) -> Iterator[tuple[str, Any]]:
-    """Every setting that a file of conf/ gives a value, for each file."""
+    """Yield the name and value of every setting, for each file of conf/ that sets it."""
     for path, package in files_of(command):
         content = OmegaConf.load(path)
         assert isinstance(content, DictConfig)
@@ -45,7 +45,7 @@ def defaults(command: str) -> Iterator[tuple[str, Any]]:
 
 
 def files_of(command: str) -> Iterator[tuple[Path, str]]:
-    """The files of conf/ that a command can be composed of, and their packages."""
+    """Yield the files of conf/ that a command can use, each with the prefix of its settings."""
     conf = Path(CONF)
     yield conf / "corpus.yaml", ""
     yield conf / f"{command}.yaml", ""
@@ -59,7 +59,7 @@ def files_of(command: str) -> Iterator[tuple[Path, str]]:
 def leaves(settings: Any, prefix: str, declared: Mapping[str, Kind]) -> Iterator[tuple[str, Any]]:
     for key, value in settings.items():
         name = f"{prefix}{key}"
-        if str(key).startswith("_"):  # Hydra's own, as _target_
+        if str(key).startswith("_"):  # a key of Hydra, such as _target_
             continue
         if isinstance(value, dict) and name not in declared:
             yield from leaves(value, f"{name}.", declared)
@@ -68,20 +68,20 @@ def leaves(settings: Any, prefix: str, declared: Mapping[str, Kind]) -> Iterator
 
 
 def groups_above(name: str) -> Iterator[str]:
-    """``a.b.c`` is in the groups ``a`` and ``a.b``."""
+    """Yield the groups of a setting: ``a.b`` and ``a`` for ``a.b.c``."""
     while "." in name:
         name = name.rpartition(".")[0]
         yield name
 
 
 def referred(value: Any) -> str | None:
-    """The setting to which a value refers as a whole."""
+    """The name ``x`` if a value is the reference ``${x}``, else None."""
     match = re.fullmatch(r"\$\{([\w.]+)\}", str(value))
     return match and match[1]
 
 
 def kind_of(values: list[Any]) -> Kind:
-    """The kind of all values: integers and fractions together are numbers."""
+    """The kind that allows all values; integers and floats together are numbers."""
     if None in values:
         return optional(kind_of([value for value in values if value is not None]))
     if all(isinstance(value, bool) for value in values) and values:

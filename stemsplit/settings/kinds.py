@@ -54,7 +54,7 @@ def either(first: Kind, second: Kind) -> Kind:
 
 
 def list_of(item: Kind) -> Kind:
-    return Kind(list[item.type], f"a list, each item {item.allowed}")  # type: ignore
+    return Kind(list[item.type], f"a list whose items are each {item.allowed}")  # type: ignore
 
 
 def distinct(item: Kind, allowed: str) -> Kind:
