@@ -129,8 +129,8 @@ def sweep(objective: str) -> list[Any]:
 
 
 def specification(view: ws.Workspace) -> dict[str, Any]:
-    """What is sent, as plain values. (The package shows it in no other way.)"""
-    found: dict[str, Any] = json.loads(
-        view._to_model().model_dump_json(by_alias=True, exclude_none=True)
-    )
-    return found
+    """The view as it is sent, in plain values."""
+    # The package has no public method that returns what `Workspace.save` sends.
+    model = view._to_model()
+    values: dict[str, Any] = json.loads(model.model_dump_json(by_alias=True, exclude_none=True))
+    return values

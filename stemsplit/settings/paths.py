@@ -12,8 +12,15 @@ from hydra.errors import HydraException
 from stemsplit.errors import InputError
 
 PATHS = {
-    *("data.root", "data.cache", "resume", "tuned", "output", "run_dir"),
-    *("hydra.run.dir", "hydra.sweep.dir", "trainer.default_root_dir"),
+    "data.cache",
+    "data.root",
+    "hydra.run.dir",
+    "hydra.sweep.dir",
+    "output",
+    "resume",
+    "run_dir",
+    "trainer.default_root_dir",
+    "tuned",
 }
 COLLECTIONS = {"checkpoint", "estimates"}  # a path, [PATH,PATH] or {NAME: PATH}
 # An item of a comma-separated list: quoted text, which may contain commas, or text without commas.
@@ -102,9 +109,10 @@ def literal(text: str) -> str:
 def unquoted(text: str) -> str:
     """The content of a string quoted in Hydra's grammar; other text is returned unchanged."""
     if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
+        # (A string of the grammar that stands without quotes cannot begin with one.)
         value = value_of(text)
-        if isinstance(value, QuotedString):
-            return str(value.text)
+        if isinstance(value, str):
+            return value
     return text
 
 
@@ -119,4 +127,4 @@ def value_of(text: str) -> object:
         [override] = OverridesParser.create().parse_overrides([f"x={text}"])
     except HydraException:
         return None
-    return override._value
+    return override.value()

@@ -18,8 +18,8 @@ def default_precision(on_gpu: bool, on_cpu: bool) -> str:
     if on_gpu:
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
-        # torch has no public function for this property of the CPU.
-        fast = on_cpu and torch.cpu._is_avx512_bf16_supported() and cpu_runs_lstm_in_bfloat16()
+        instructions = torch.cpu.get_capabilities().get("avx512_bf16", False)
+        fast = on_cpu and instructions and cpu_runs_lstm_in_bfloat16()
     return "bf16-mixed" if fast else "32-true"
 
 

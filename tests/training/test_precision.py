@@ -36,7 +36,8 @@ def test_float32_is_default_without_avx512() -> None:
 def test_bfloat16_is_default_if_fast_and_supported(
     lacks: bool, instructions: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: instructions)
+    capabilities = {**torch.cpu.get_capabilities(), "avx512_bf16": instructions}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
     lacks_bfloat16(monkeypatch, lacks)
     expected = "bf16-mixed" if instructions and not lacks else "32-true"
     assert default_precision(on_gpu=False, on_cpu=True) == expected

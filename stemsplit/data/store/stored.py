@@ -2,10 +2,10 @@
 
 import hashlib
 import resource
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import _lru_cache_wrapper, cache, lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -78,7 +78,7 @@ class StoredTrack:
 
 
 @cache
-def _maps() -> "_lru_cache_wrapper[np.ndarray]":
+def _maps() -> Callable[[Path, int], np.ndarray]:
     """Map a file of samples; of many, the least used are closed.
 
     Every map holds a file open, and a process may open so many (often 1,024).

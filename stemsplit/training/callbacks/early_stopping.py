@@ -1,6 +1,8 @@
 """Early stopping that also works for resumed runs."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import lightning as L
@@ -24,7 +26,21 @@ class RunEarlyStopping(EarlyStopping):
         if self.stopping_reason_message and self.wait_count >= self.patience:
             trainer.should_stop = True
 
-    def _run_early_stopping_check(self, trainer: L.Trainer) -> None:
-        super()._run_early_stopping_check(trainer)
-        if trainer.should_stop and self.stopping_reason_message and trainer.is_global_zero:
+    # Lightning checks the monitored figure in one of these two hooks, as suits the training.
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        with self._reporting(trainer):
+            super().on_validation_end(trainer, pl_module)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        with self._reporting(trainer):
+            super().on_train_epoch_end(trainer, pl_module)
+
+    @contextmanager
+    def _reporting(self, trainer: L.Trainer) -> Iterator[None]:
+        """Log the reason if a check inside decides to stop the training."""
+        before, self.stopping_reason_message = self.stopping_reason_message, None
+        yield
+        if self.stopping_reason_message is None:
+            self.stopping_reason_message = before
+        elif trainer.is_global_zero:
             log.warning(f"epoch {trainer.current_epoch}: {self.stopping_reason_message}")

@@ -156,7 +156,7 @@ def unscaled(
     """Divide gradients by the factor of float16 loss scaling."""
     scaled = {"gradient/in", "gradient/out"}
     # Fused optimisers unscale gradients of weights in their step; for others, this was done before.
-    if getattr(optimizer, "_step_supports_amp_scaling", False):
+    if optimizer.defaults.get("fused"):
         scaled.add("gradient")
     scale = scaler.scale(next(iter(figures["weight"].values())).new_ones(()))
     return {

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from stemsplit.data.excerpts import chunks
 from stemsplit.data.excerpts.chunks import Chunk, FixedChunks, RandomChunks
 from stemsplit.data.store.activity import block_levels
 from stemsplit.data.store.stored import StoredTrack
@@ -266,6 +267,15 @@ def test_integers_and_floats_mean_the_same(
             assert waveforms.dtype == torch.float32
             np.testing.assert_allclose(waveforms[0, 1], expected, rtol=1e-6)
         assert torch.equal(chunk.stems, before)
+
+
+def test_a_worker_process_fills_memory_that_it_shares(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not chunks.empty((2, 3), torch.int16).is_shared()
+    monkeypatch.setattr(chunks, "get_worker_info", lambda: "a worker")
+    for dtype in (torch.int16, torch.float32):
+        batch = chunks.empty((2, 3), dtype)
+        assert (batch.is_shared(), batch.shape, batch.dtype) == (True, (2, 3), dtype)
+        batch.zero_()
 
 
 def test_test_songs_are_refused(tracks: list[StoredTrack]) -> None:

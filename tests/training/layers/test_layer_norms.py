@@ -259,9 +259,11 @@ def test_compiled_network_logs_weights_and_warns_once(
     assert len(warnings) == 1
 
 
+@pytest.mark.parametrize("fused", [False, True])  # a fused optimiser unscales in its own step
 def test_norms_do_not_depend_on_loss_scaling(
-    module: SeparationModule, songs: Any, trainer: Any, tmp_path: Path
+    fused: bool, module: SeparationModule, songs: Any, trainer: Any, tmp_path: Path
 ) -> None:
+    module.optimizer = lambda parameters: torch.optim.SGD(parameters, lr=1e-3, fused=fused)
     start = {name: value.clone() for name, value in module.state_dict().items()}
     norms = []
     for scale in (1.0, 2.0**10):
