@@ -13,6 +13,7 @@ import matplotlib
 import numpy as np
 from markupsafe import Markup, escape
 from matplotlib.image import imsave
+from matplotlib.ticker import Locator, LogLocator, MaxNLocator
 
 from stemsplit.errors import InputError
 
@@ -133,23 +134,15 @@ class Axis(NamedTuple):
         return round(self.start + share * (self.end - self.start), 1)
 
     def ticks(self) -> list[float]:
-        """Some three to six round values."""
+        """At most eight round values."""
         if self.log:
-            decades = range(math.ceil(math.log10(self.low)), math.floor(math.log10(self.high)) + 1)
-            if len(decades) >= 2:
-                return [10.0**exponent for exponent in decades[:: -(-len(decades) // 6)]]
-            found = [
-                digit * 10.0**exponent
-                for exponent in range(math.floor(math.log10(self.low)), len(decades) + 9)
-                for digit in (1, 2, 5)
-                if self.low <= digit * 10.0**exponent <= self.high
-            ]
-            return found or [self.low, self.high]
-        span = self.high - self.low
-        step = 10 ** math.floor(math.log10(span / 4))
-        step *= next(times for times in (1, 2, 5, 10) if span / (times * step) <= 5)
-        first = math.ceil(self.low / step - 1e-9)
-        return [step * place for place in range(first, math.floor(self.high / step + 1e-9) + 1)]
+            narrow = self.high < 100 * self.low
+            locator: Locator = LogLocator(subs=(1, 2, 5) if narrow else (1,), numticks=6)
+        else:
+            locator = MaxNLocator(5, steps=[1, 2, 5, 10])
+        first, last = sorted((self.start, self.end))
+        values = locator.tick_values(self.low, self.high)  # which may go beyond the axis
+        return [float(value) for value in values if first <= self.place(value) <= last]
 
 
 def number(value: float | None) -> str:
