@@ -213,9 +213,18 @@ def resumed(folder: str, words: Sequence[str], cache: str) -> DictConfig:
 
 # Settings that a resumed run can change. All others determine its weights, optimiser or excerpts.
 CHANGEABLE = (
-    *("epochs", "patience", "checkpoint_minutes", "evaluate_test", "data.root", "data.cache"),
-    *("data.workers", "data.validation_chunks", "trainer", "callbacks", "logger"),
     "allow_changed_corpus",
+    "callbacks",
+    "checkpoint_minutes",
+    "data.cache",
+    "data.root",
+    "data.validation_chunks",
+    "data.workers",
+    "epochs",
+    "evaluate_test",
+    "logger",
+    "patience",
+    "trainer",
 )
 
 

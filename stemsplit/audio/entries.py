@@ -12,11 +12,13 @@ from stemsplit.errors import InputError
 # Formats that the corpus of folders accepts, and suffixes of other audio files. Files with any
 # other suffix are ignored.
 FORMATS = (".wav", ".flac", ".mp3", ".ogg", ".m4a")
+# fmt: off
 OTHER_AUDIO = (
-    *(".aac", ".ac3", ".aif", ".aifc", ".aiff", ".amr", ".ape", ".au", ".caf", ".dff", ".dsf"),
-    *(".dts", ".eac3", ".mka", ".mp2", ".mp4", ".mpc", ".oga", ".opus", ".ra", ".snd", ".spx"),
-    *(".tta", ".voc", ".w64", ".webm", ".wma", ".wv"),
+    ".aac", ".ac3", ".aif", ".aifc", ".aiff", ".amr", ".ape", ".au", ".caf", ".dff", ".dsf", ".dts",
+    ".eac3", ".mka", ".mp2", ".mp4", ".mpc", ".oga", ".opus", ".ra", ".snd", ".spx", ".tta", ".voc",
+    ".w64", ".webm", ".wma", ".wv",
 )
+# fmt: on
 ALIASES = {"training": "train", "validation": "valid", "val": "valid", "testing": "test"}
 
 Name = TypeVar("Name", bound=str)

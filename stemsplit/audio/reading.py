@@ -153,7 +153,8 @@ def _decoded(
         timeline.parts[0].layout,
     )
     _check_finite(path, audio)
-    return Decoded(audio, *damage_of(path, container, timeline, ends_early))
+    losses, oddities = damage_of(path, container, timeline, ends_early)
+    return Decoded(audio, losses, oddities)
 
 
 def _check_finite(path: Path, audio: Audio) -> None:

@@ -20,7 +20,12 @@ def write(path: Path, samples: Samples, sample_rate: int) -> None:
         replacing(path) as partial,
         # The path is passed as bytes, since soundfile cannot encode a name that is not UTF-8.
         soundfile.SoundFile(
-            *(os.fsencode(partial), "w", sample_rate, len(samples), "FLOAT", None, form)
+            os.fsencode(partial),
+            mode="w",
+            samplerate=sample_rate,
+            channels=len(samples),
+            subtype="FLOAT",
+            format=form,
         ) as file,
     ):
         # libsndfile needs interleaved channels; blocks avoid a copy of the whole song.

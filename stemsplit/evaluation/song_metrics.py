@@ -83,11 +83,11 @@ def stft_distance(reference: Samples, estimate: Samples) -> float:
     silent = not reference.any() or not estimate.any()
     if silent or reference.shape[1] < LONGEST_TRANSFORM:
         return float("nan")
-    pair = (
+    estimated, true = (
         torch.from_numpy(np.ascontiguousarray(x, np.float32))[None] for x in (estimate, reference)
     )
     with torch.inference_mode():
-        return float(DISTANCE(*pair))
+        return float(DISTANCE(estimated, true))
 
 
 DISTANCE = MultiResolutionSTFTLoss()

@@ -80,9 +80,9 @@ class Resampled(System):
         return self.name
 
     def separate(self, track: StoredTrack, references: Song) -> Estimates:
-        there = (track.sample_rate, self.sample_rate)
+        low, high = self.sample_rate, track.sample_rate
         return {
-            stem: audio.resample(audio.resample(samples, *there), *there[::-1])
+            stem: audio.resample(audio.resample(samples, high, low), low, high)
             for stem, samples in references.items()
         }
 

@@ -85,8 +85,8 @@ def _stems_of(record: RunRecord) -> list[tuple[tuple[str, dict[str, Any]], dict[
 def _take(record: RunRecord, estimate: Mapping[str, Any], label: str) -> Take:
     sdr, before = estimate["sdr"], estimate["sdr_mixture"]
     gain = None if sdr is None or before is None else sdr - before
-    files = (embedded(_inside(record, estimate[kind])) for kind in ("audio", "picture"))
-    return Take(label, sdr, gain, *files)
+    sound, picture = (embedded(_inside(record, estimate[kind])) for kind in ("audio", "picture"))
+    return Take(label, sdr, gain, sound, picture)
 
 
 def _heard(

@@ -22,8 +22,16 @@ def write_csv(path: Path, rows: Rows, protocol: Protocol) -> None:
         (*columns, *numbers),
         (
             (
-                *(name, stem, metric, score.statistic, score.value, score.low, score.high),
-                *(score.songs, row.songs, score.frames),
+                name,
+                stem,
+                metric,
+                score.statistic,
+                score.value,
+                score.low,
+                score.high,
+                score.songs,
+                row.songs,
+                score.frames,
                 None if score.frames is None else row.frames,
                 "; ".join(left_out(row)),
                 protocol,
@@ -86,7 +94,8 @@ def write_latex(
         [
             [
                 [
-                    *(_latex(name), _latex(stem)),
+                    _latex(name),
+                    _latex(stem),
                     *(_latex_cell(scores[metric], scores["SDR"]) for metric in (*METRICS, GAIN)),
                     *counts(row, scores["SDR"]),
                 ]
@@ -102,9 +111,12 @@ def write_latex(
             [
                 [
                     [
-                        *(_latex(pair), _latex(stem), _latex_cell(found.interval)),
+                        _latex(pair),
+                        _latex(stem),
+                        _latex_cell(found.interval),
                         "--" if found.p is None else f"{found.p:.2g}",
-                        *(str(found.frames), str(found.songs)),
+                        str(found.frames),
+                        str(found.songs),
                     ]
                     for stem, metrics in stems.items()
                     for found in [metrics["SDR"]]
@@ -119,7 +131,8 @@ def write_latex(
             [
                 [
                     [
-                        *(_latex(model), _latex(stem)),
+                        _latex(model),
+                        _latex(stem),
                         *(
                             rf"{found.mean:.2f} $\pm$ {found.deviation:.2f}" if found else "--"
                             for found in map(metrics.get, METRICS)

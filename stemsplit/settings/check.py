@@ -18,8 +18,13 @@ SWEEPER = [f"hydra.sweeper.{name}" for name in GROUPS["hydra.sweeper"]]
 INSTANTIATION = ("_target_", "_partial_", "_convert_", "_args_")
 # Groups that cannot be left out. All others can be set to null.
 REQUIRED = (
-    *("model.separator", "model.separator.front_end", "model.separator.network"),
-    *("model.loss", "loss.function", "model.optimizer", "data.downsample"),
+    "model.separator",
+    "model.separator.front_end",
+    "model.separator.network",
+    "model.loss",
+    "loss.function",
+    "model.optimizer",
+    "data.downsample",
 )
 
 

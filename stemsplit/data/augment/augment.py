@@ -137,9 +137,10 @@ class Augment:
             places = np.nonzero(chance(self.equaliser, draws, count))
             bands = len(band_centres(self.equaliser_hertz))
             decibels = between(self.equaliser_decibels, draws, count, bands)[places]
-            how = decibels, self.equaliser_hertz, self.sample_rate
             if len(decibels):
-                stems[places] = equalise(stems[places], *how)
+                stems[places] = equalise(
+                    stems[places], decibels, self.equaliser_hertz, self.sample_rate
+                )
         if self.snr_decibels is not None:
             if not 0 < len(targets) < count:
                 raise InputError(
@@ -165,8 +166,9 @@ class Augment:
         result = stems[..., self.window : self.window + chunk].clone()
         changed = np.nonzero((tempos != 1) | (pitches != 1))
         if changed[0].size:
-            how = tempos[changed], pitches[changed], self.window, chunk, self.window
-            result[changed] = with_tempo_and_pitch(stems[changed], *how)
+            result[changed] = with_tempo_and_pitch(
+                stems[changed], tempos[changed], pitches[changed], self.window, chunk, self.window
+            )
         return result
 
     def _draws(self, stream: int, keys: Sequence[Key]) -> list[np.random.Generator]:

@@ -45,7 +45,8 @@ def decode(track: Track, sample_rate: int, channels: int) -> Decoded:
     stems = rows[len(rows) - len(track.stems) :]
     levels = np.stack([block_levels(stem[:, :time], time, sample_rate) for stem in stems])
     if depth is Depth.SIXTEEN_BIT or (depth is Depth.SIXTEEN_EXACT and _scale(rows) == 1):
-        return Decoded(*_rounded(rows, channels, time), levels)
+        rounded, scale = _rounded(rows, channels, time)
+        return Decoded(rounded, scale, levels)
     samples = np.zeros((len(rows), channels, time), np.float32)
     for kept, row in zip(samples, rows, strict=True):
         kept[:, : row.shape[1]] = row[:, :time]

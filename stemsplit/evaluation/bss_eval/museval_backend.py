@@ -18,8 +18,8 @@ def museval_scores(
     found = []
     with names_of_numpy_1():
         for estimates in systems:
-            pair = (list(stems.cpu().numpy()) for stems in (references, estimates))
-            sdr, isr, sir, sar = museval.evaluate(*pair, win=window, hop=hop)
+            true, estimated = (list(stems.cpu().numpy()) for stems in (references, estimates))
+            sdr, isr, sir, sar = museval.evaluate(true, estimated, win=window, hop=hop)
             found.append(BssEval(sdr, isr, sir, sar))
     return found
 

@@ -279,5 +279,5 @@ def sdr(reference: Samples, estimate: Samples) -> float | None:
     """The SDR in dB, or None if the reference is silent."""
     if not reference.any():
         return None
-    pair = (torch.from_numpy(samples)[None, None] for samples in (reference, estimate))
-    return round(float(signal_to_distortion(*pair)), 3)
+    true, estimated = (torch.from_numpy(samples)[None, None] for samples in (reference, estimate))
+    return round(float(signal_to_distortion(true, estimated)), 3)

@@ -86,8 +86,14 @@ class WeightsAndBiases(WandbLogger):
             columns=["system", "stem", "metric", "statistic", "value", "low", "high", "songs"],
             data=[
                 [
-                    *(name, stem, metric, score.statistic),
-                    *(score.value, score.low, score.high, score.songs),
+                    name,
+                    stem,
+                    metric,
+                    score.statistic,
+                    score.value,
+                    score.low,
+                    score.high,
+                    score.songs,
                 ]
                 for name, row in rows.items()
                 for stem, metrics in row.scores.items()
