@@ -12,7 +12,7 @@ import torch
 
 from stemsplit.models.shapes import Spectrum, StemMagnitudes, Stems, StemSpectra, Waveform
 from stemsplit.separation.front_end import FrontEnd
-from stemsplit.separation.separator import crossfades
+from stemsplit.separation.overlap_add import crossfades
 from stemsplit.separation.wiener import wiener
 
 CHUNK_SECONDS, OVERLAP_SECONDS = 30.0, 2.0

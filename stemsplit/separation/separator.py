@@ -1,7 +1,7 @@
 """The separator: front end, network, mask, Wiener filter, inverse, overlap-add."""
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, cast
 
 import torch
@@ -22,6 +22,7 @@ from stemsplit.models.shapes import (
     Waveform,
 )
 from stemsplit.separation.front_end import FrontEnd
+from stemsplit.separation.overlap_add import check_finite, overlap_add
 from stemsplit.separation.wiener import scale_below, wiener
 
 Description = Mapping[str, Any]
@@ -220,16 +221,27 @@ class Separator(nn.Module):
             song = song.new_zeros(channel, 1)
         # For a mono separator, the channels of the song are the items of the batch.
         song = song[:, None] if self.channels == 1 else song.expand(self.channels, -1)[None]
+        targets = len(self.targets)
+        # The place of the residual stays empty until the targets have the song's rate.
+        stems = torch.zeros(len(self.stems), *song.shape)
         training = self.training
+        self.eval()
         try:
-            stems = self.eval()._overlap_add(song, progress)
+            overlap_add(
+                self._targets_of,
+                song,
+                stems[:targets],
+                chunk=self.chunk,
+                overlap=self.overlap,
+                sample_rate=self.sample_rate,
+                progress=progress,
+            )
         finally:
             self.train(training)
         del song
         if channel == 1:
             stems = stems.mean(dim=2, keepdim=True)
         stems = stems.reshape(len(self.stems), channel, -1)
-        targets = len(self.targets)
         if sample_rate != self.sample_rate:
             separated, stems = stems, torch.empty(len(self.stems), channel, time)
             for target in range(targets):
@@ -244,46 +256,10 @@ class Separator(nn.Module):
             check_finite(stems[..., block], mixture, start / sample_rate)
         return dict(zip(self.stems, stems, strict=True))
 
-    def _overlap_add(
-        self, song: Waveform, progress: Callable[[float], None] | None
-    ) -> Float[Tensor, "all batch channel time"]:
-        """Separate a song in overlapping chunks; the residual's place stays empty."""
+    def _targets_of(self, chunk: Waveform) -> Stems:
+        """Separate a chunk on the separator's device; return the targets on the CPU."""
         device = self.front_end.window_function.device
-        targets = len(self.targets)
-        stems = torch.zeros(len(self.stems), *song.shape)
-        time = song.shape[-1]
-        for start, weight in crossfades(time, self.chunk, self.overlap):
-            place = slice(start, start + len(weight))
-            chunk = self(song[..., place].to(device))[:, :targets].cpu()
-            check_finite(chunk, song[..., place], start / self.sample_rate)
-            stems[:targets, ..., place] += chunk.transpose(0, 1) * weight
-            if progress is not None:
-                progress((start + len(weight)) / time)
-        return stems
-
-
-def check_finite(stems: Tensor, mixture: Tensor, start_seconds: float) -> None:
-    """Raise `InputError` if stems of a piece of a song hold NaN or infinity."""
-    if not stems.isfinite().all():
-        raise InputError(
-            f"the separator makes NaN or infinity of the piece that starts at {start_seconds:.2f} "
-            f"s, whose samples reach {mixture.abs().max():.3g}: if these are in ±1, the checkpoint "
-            "is damaged or its training diverged; else scale the song down first"
-        )
-
-
-def crossfades(
-    time: int, chunk: int, overlap: int
-) -> Iterator[tuple[int, Float[Tensor, " sample"]]]:
-    """The start of each chunk and its weights, which sum to one at every sample."""
-    ramp = (torch.arange(overlap) + 0.5) / overlap
-    for start in range(0, max(1, time - overlap), chunk - overlap):
-        weight = torch.ones(min(chunk, time - start))
-        if start > 0:
-            weight[:overlap] = ramp
-        if start + chunk < time:
-            weight[-overlap:] = 1 - ramp
-        yield start, weight
+        return self(chunk.to(device))[:, : len(self.targets)].cpu()
 
 
 def cut_or_pad(samples: Float[Tensor, "channel any"], time: int) -> Float[Tensor, "channel time"]:

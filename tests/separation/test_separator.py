@@ -1,6 +1,5 @@
 """Properties of separators and their checkpoints, and the errors that they raise."""
 
-import itertools
 import pickle
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from stemsplit.errors import InputError
 from stemsplit.models.shapes import Mask, Views
 from stemsplit.separation.checkpoint import build, save
 from stemsplit.separation.front_end import FrontEnd
-from stemsplit.separation.separator import Separator, crossfades
+from stemsplit.separation.separator import Separator
 
 RATE, CHUNK = 8000, 4000
 BLSTM = "stemsplit.models.blstm.Blstm"
@@ -109,18 +108,6 @@ def test_mono_separator_processes_channels_independently() -> None:
     stereo = separator.separate(song, RATE)["stem0"]
     channels = [separator.separate(song[[channel]], RATE)["stem0"] for channel in range(2)]
     torch.testing.assert_close(stereo, torch.cat(channels))
-
-
-def test_crossfades_sum_to_one_at_every_sample() -> None:
-    overlaps = [(chunk, overlap) for chunk in (2, 5, 8, 13) for overlap in range(1, chunk // 2 + 1)]
-    for (chunk, overlap), time in itertools.product(overlaps, range(1, 60)):
-        total = torch.zeros(time)
-        for start, weight in crossfades(time, chunk, overlap):
-            assert 0 < len(weight) <= chunk
-            total[start : start + len(weight)] += weight
-        torch.testing.assert_close(
-            total, torch.ones(time), msg=f"time {time}, chunk {chunk}, overlap {overlap}"
-        )
 
 
 @pytest.mark.parametrize("rate", [RATE, 17415])
