@@ -17,7 +17,8 @@ from stemsplit import audio
 from stemsplit.configuration import CONF, register_resolvers, saved
 from stemsplit.errors import InputError
 from stemsplit.train import how_to_go_on, lightning_signals, train
-from stemsplit.training.callbacks.excerpts import read_index, sdr
+from stemsplit.training.callbacks.excerpt_index import read_index
+from stemsplit.training.callbacks.excerpts import sdr
 
 MODELS = sorted(
     path.stem

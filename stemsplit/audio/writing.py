@@ -3,14 +3,17 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import soundfile
 
 from stemsplit.audio.forms import Samples
+from stemsplit.audio.resampling import resample
 from stemsplit.files import replacing
 
 # Limit of the 32-bit sizes in a WAV file, with room for its header.
 WAV_BYTES = 2**32 - 2**16
 BLOCK = 2**20  # samples
+MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 
 
 def write(path: Path, samples: Samples, sample_rate: int) -> None:
@@ -36,3 +39,18 @@ def write(path: Path, samples: Samples, sample_rate: int) -> None:
 def container_of(data_bytes: int) -> str:
     """Return libsndfile's name of the container: WAV, or RF64 with its 64-bit lengths."""
     return "WAV" if data_bytes <= WAV_BYTES else "RF64"
+
+
+def write_mp3(path: Path, samples: Samples, sample_rate: int) -> None:
+    """Write an MP3 file; average the channels if there are more than two.
+
+    A sample rate that MP3 lacks is converted to the next higher one.
+    """
+    if len(samples) > 2:
+        samples = samples.mean(axis=0, keepdims=True)
+    if sample_rate not in MP3_RATES:
+        mp3_rate = min((rate for rate in MP3_RATES if rate > sample_rate), default=MP3_RATES[-1])
+        samples = resample(samples, sample_rate, mp3_rate)
+        sample_rate = mp3_rate
+    with replacing(path) as partial:
+        soundfile.write(partial, np.clip(samples, -1, 1).T, sample_rate, format="MP3")

@@ -1,29 +1,19 @@
-"""Curves and strips for the HTML report, as inline SVG and small pictures."""
+"""Line charts for the HTML report, as inline SVG."""
 
-import base64
-import io
 import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
-import matplotlib
-import numpy as np
 from markupsafe import Markup, escape
-from matplotlib.image import imsave
 from matplotlib.ticker import Locator, LogLocator, MaxNLocator
 
-from stemsplit.errors import InputError
-
-WIDTH, HEIGHT = 380, 210  # of the drawing, of which a page may show more or less
+WIDTH, HEIGHT = 380, 210  # of the drawing; the page scales it
 LEFT, RIGHT, TOP, BOTTOM = 52, 8, 8, 36
-COLOURS = 7  # that a page has, as --series-1 and so on
-STRIP = 96  # columns of a layer's strip
+COLOURS = 7  # of the page: --series-1 to --series-7
 
 Point = tuple[float, float]
-TYPES = {".png": "image/png", ".mp3": "audio/mpeg"}
 
 
 class Series(NamedTuple):
@@ -33,22 +23,22 @@ class Series(NamedTuple):
 
 @dataclass(frozen=True)
 class Chart:
-    """`svg` with its axes, and what a legend and a pointer need to know of it."""
+    """A drawing, and what its legend and the tooltip of its pointer need."""
 
     title: str
     unit: str
     svg: Markup
-    labels: list[tuple[str, int]]  # and the number of its colour
-    data: str  # JSON: the series, and where they lie in the drawing
+    labels: list[tuple[str, int]]  # a label and the number of its colour
+    data: str  # JSON: the series and their places in the drawing
     summary: str  # in words
 
 
 def line_chart(
     title: str, unit: str, series: Iterable[Series], log: bool = False, x: str = "step"
 ) -> Chart | None:
-    """Curves over `x`; None where there is nothing to draw. `log`: positive values by decades.
+    """Curves over `x`; None if no series has a point. With `log` the axis is logarithmic.
 
-    A colour belongs to a series' place among all, whether the others have points or not.
+    The number of a series determines its colour, so a series without points keeps its colour free.
     """
     drawn = []
     labels = []
@@ -107,7 +97,7 @@ def line_chart(
 
 
 class Axis(NamedTuple):
-    """From values to places in a drawing; `log` by decades."""
+    """Maps values to places in the drawing."""
 
     low: float
     high: float
@@ -119,7 +109,7 @@ class Axis(NamedTuple):
     def around(cls, values: Sequence[float], log: bool, start: float, end: float) -> "Axis":
         low, high = min(values), max(values)
         if log:
-            # At least a part of a decade, so that a constant is a line in the middle.
+            # At least a factor of four, so that a constant is a line in the middle.
             centre = math.sqrt(low * high)
             low, high = min(low, centre / 2), max(high, centre * 2)
         elif low == high:
@@ -146,7 +136,7 @@ class Axis(NamedTuple):
 
 
 def number(value: float | None) -> str:
-    """With three or four significant digits; a dash for none."""
+    """A number with up to four significant digits; a dash for None, NaN and infinity."""
     if value is None or not math.isfinite(value):
         return "–"
     if value == 0:
@@ -157,48 +147,3 @@ def number(value: float | None) -> str:
         return (text.rstrip("0").rstrip(".") if "." in text else text).replace("-", "−")
     mantissa, exponent = f"{value:.1e}".split("e")
     return f"{mantissa.removesuffix('.0')}e{int(exponent)}".replace("-", "−")
-
-
-class Strip(NamedTuple):
-    """One layer's figures from the first logged step to the last."""
-
-    layer: str
-    picture: str  # a data URI
-    first: float
-    last: float
-
-
-def strips(layers: dict[str, list[Point]]) -> list[Strip]:
-    """Of layers' sizes over the steps: dark is small and bright is large, one scale for all.
-
-    A zero, as of a layer that is shut or frozen, is as dark as the smallest size.
-    """
-    values = [b for points in layers.values() for _, b in points if math.isfinite(b) and b > 0]
-    if not values:
-        return []
-    smallest = min(values)
-    low, high = math.log(smallest), math.log(max(values))
-    found = []
-    for layer, points in layers.items():
-        kept = [
-            points[i] for i in np.linspace(0, len(points) - 1, min(STRIP, len(points))).astype(int)
-        ]
-        row = [math.log(max(b, smallest)) if math.isfinite(b) else math.nan for _, b in kept]
-        colours = matplotlib.colormaps["viridis"].with_extremes(bad="red")
-        share = (np.array([row]) - low) / max(high - low, 1e-9)
-        file = io.BytesIO()
-        imsave(file, colours(np.ma.masked_invalid(share)), format="png")
-        uri = data_uri(file.getvalue(), TYPES[".png"])
-        found.append(Strip(layer, uri, points[0][1], points[-1][1]))
-    return found
-
-
-def embedded(path: Path) -> str:
-    """A picture (PNG) or a sound (MP3) as a data URI."""
-    if path.suffix not in TYPES:
-        raise InputError(f"{path}: a page holds {' and '.join(TYPES)}, not {path.suffix or 'this'}")
-    return data_uri(path.read_bytes(), TYPES[path.suffix])
-
-
-def data_uri(content: bytes, kind: str) -> str:
-    return f"data:{kind};base64,{base64.b64encode(content).decode()}"

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from stemsplit.errors import InputError
-from stemsplit.reporting.charts import embedded
+from stemsplit.reporting.embedding import embedded
 from stemsplit.reporting.run_records import RunRecord
 
 SOUNDS = 8  # estimates of an excerpt that a page holds; 150 to 300 kB each

@@ -1,30 +1,20 @@
-"""The HTML report of a run, of runs side by side or of a sweep: one file, nothing to load."""
+"""The HTML report of a run, several runs or a sweep, as one file that loads nothing."""
 
 import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from stemsplit.evaluation.scores import METRICS
-from stemsplit.evaluation.tables import GAIN
 from stemsplit.files import replacing
-from stemsplit.reporting.charts import Chart, Series, embedded, line_chart, number, strips
+from stemsplit.reporting.charts import number
+from stemsplit.reporting.curves import curves, overlaid
+from stemsplit.reporting.embedding import embedded, strips
 from stemsplit.reporting.excerpts import excerpts, side_by_side
 from stemsplit.reporting.run_records import RunRecord, differing
-
-SHOWN = (*METRICS, GAIN)
-SUBSETS = {"valid": "validation", "test": "test"}
-
-
-class Quality(NamedTuple):
-    """What a headline says of a stem."""
-
-    stem: str
-    sdr: dict[str, Any]
-    gain: dict[str, Any]
+from stemsplit.reporting.summaries import SHOWN, best_scored, environment, facts, qualities, table
 
 
 def run_page(record: RunRecord) -> str:
@@ -51,7 +41,7 @@ def run_page(record: RunRecord) -> str:
 
 
 def comparison_page(records: Sequence[RunRecord]) -> str:
-    # Of test songs only where all were scored on some.
+    # Scores on test songs only if every run has them.
     labels = [best_scored(record) for record in records]
     if "validation" in labels:
         labels = ["validation"] * len(labels)
@@ -84,9 +74,10 @@ def sweep_page(
     importance: Mapping[str, float],
     ranking: Mapping[str, Any] | None,
 ) -> str:
-    """`known`: facts of all; `trials`: number, settings, value and state; `best`: of best.yaml.
+    """`known` are facts of the sweep; a trial has a number, settings, a value and a state.
 
-    `records` are of the trials whose curves are drawn, in the order of their colours.
+    `best` is the text of best.yaml. `records` are the runs of the trials whose curves are drawn, in
+    the order of their colours.
     """
     return _render(
         title=f"Sweep {name}",
@@ -105,14 +96,14 @@ def sweep_page(
 
 def write(path: Path, page: str) -> None:
     with replacing(path) as partial:
-        # A folder's name may be no UTF-8.
+        # The name of a folder need not be UTF-8.
         partial.write_text(page, encoding="utf-8", errors="backslashreplace")
 
 
 def _render(**content: Any) -> str:
     environment = Environment(
         loader=PackageLoader("stemsplit.reporting", "."),
-        autoescape=True,  # names of songs and settings are anyone's
+        autoescape=True,  # names of songs and settings may hold HTML
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -128,7 +119,7 @@ def _render(**content: Any) -> str:
 
 
 def decibels(value: float | str | None) -> str:
-    """Two decimals; a dash where there is no figure. Minus infinity stands as text in JSON."""
+    """Two decimals; a dash for a missing value. In JSON minus infinity is the text "-inf"."""
     if value == "-inf":
         return "−∞"
     if value is None or not math.isfinite(float(value)):
@@ -142,133 +133,3 @@ def interval(score: Mapping[str, Any]) -> str:
         return ""
     shown = ("−∞" if end == "-inf" else f"{end:.1f}" for end in ends)
     return f"[{', '.join(shown)}]".replace("-", "−")
-
-
-def facts(record: RunRecord) -> dict[str, str]:
-    """What a run was, in a line."""
-    result = record.results.get("validation", {})
-    trained = result.get("trained_on", {})
-    return {
-        "model": record.model,
-        "corpus": str(result.get("corpus", record.config.get("corpus", "–"))),
-        "fingerprint": str(trained.get("fingerprint", "–"))[:8],
-        "songs": str(trained.get("songs", "–")),
-        "epochs": str(record.epochs),
-        "steps": str(result.get("steps", "–")),
-        "seed": str(result.get("seed", record.config.get("seed", "–"))),
-        "commit": str(result.get("commit") or "–")[:9],
-        "written": f"{datetime.fromtimestamp(_last_change(record.folder)):%Y-%m-%d %H:%M}",
-    }
-
-
-def _last_change(folder: Path) -> float:
-    files = [folder / name for name in ("metrics.csv", "result.json", "config.yaml")]
-    return max(file.stat().st_mtime for file in files if file.is_file())
-
-
-def best_scored(record: RunRecord) -> str:
-    """What a headline is of: the test songs where they were scored, else the validation songs."""
-    on_test = [label for label, one in record.results.items() if one.get("subset") == "test"]
-    return on_test[0] if on_test else "validation"
-
-
-def qualities(record: RunRecord, label: str) -> list[Quality]:
-    """Of the targets, by one of the run's results."""
-    result = record.results.get(label, {})
-    scores = result.get("scores", {})
-    row = scores.get(record.model, {})
-    base = scores.get("mixture", {})
-    found = []
-    for stem in record.targets:
-        if sdr := row.get(stem, {}).get("SDR"):
-            gain = row[stem].get(GAIN)
-            if gain is None:  # results before it was measured song by song
-                other = base.get(stem, {}).get("SDR", {}).get("median")
-                both = sdr["median"] is not None and other is not None
-                gain = {"median": sdr["median"] - other if both else None}
-            found.append(
-                Quality(stem, sdr | {"subset": SUBSETS.get(str(result.get("subset")), label)}, gain)
-            )
-    return found
-
-
-def table(result: Mapping[str, Any]) -> dict[str, Any]:
-    """A result as its page shows it: BSS Eval's scores, then those of whole songs."""
-    protocol = result.get("protocol", "")
-    others = dict.fromkeys(
-        metric
-        for stems in result["scores"].values()
-        for metrics in stems.values()
-        for metric in metrics
-        if metric not in SHOWN
-    )
-    return {
-        "result": result,
-        "protocol": protocol if isinstance(protocol, str) else protocol["tag"],
-        "frames": result.get("frames", {}),
-        "others": list(others),
-        "differences": result.get("differences", {}),
-        "spreads": result.get("spreads", {}),
-    }
-
-
-def environment(record: RunRecord) -> dict[str, str]:
-    for result in record.results.values():
-        commit = {"commit": str(result.get("commit") or "–")}
-        return commit | {name: str(found) for name, found in result.get("versions", {}).items()}
-    return {}
-
-
-def curves(record: RunRecord) -> list[Chart]:
-    metrics = record.metrics
-
-    def several(prefix: str) -> list[Series]:
-        return [
-            Series(name.removeprefix(prefix), points)
-            for name, points in metrics.items()
-            if name.startswith(prefix)
-        ]
-
-    def named(**names: str) -> list[Series]:
-        return [Series(label, metrics.get(name, [])) for label, name in names.items()]
-
-    losses = named(training="train/loss", validation="validation/loss")
-    charts = [
-        line_chart("SDR on the validation excerpts", "dB", several("validation/sdr/")),
-        line_chart("Gain over the mixture", "dB", several("validation/gain/")),
-        line_chart("Loss", "", losses, log=by_decades(losses)),
-        line_chart("Learning rate", "", named(rate="lr"), log=True),
-        line_chart(
-            "Time per step",
-            "s",
-            named(step="time/step_seconds", waiting="time/data_wait_seconds"),
-        ),
-    ]
-    return [chart for chart in charts if chart is not None]
-
-
-def overlaid(records: Sequence[RunRecord]) -> list[Chart]:
-    """The same curve of every run; SDR and gain of each stem that any has."""
-    stems = list(dict.fromkeys(stem for record in records for stem in record.targets))
-    wanted = [
-        *(
-            (f"SDR of the {s} on the validation excerpts", "dB", f"validation/sdr/{s}")
-            for s in stems
-        ),
-        *((f"Gain of the {s} over the mixture", "dB", f"validation/gain/{s}") for s in stems),
-        ("Validation loss", "", "validation/loss"),
-        ("Training loss", "", "train/loss"),
-        ("Learning rate", "", "lr"),
-        ("Time per step", "s", "time/step_seconds"),
-    ]
-    charts = []
-    for title, unit, metric in wanted:
-        series = [Series(record.name, record.metrics.get(metric, [])) for record in records]
-        log = metric == "lr" or (metric.endswith("loss") and by_decades(series))
-        charts.append(line_chart(title, unit, series, log=log))
-    return [chart for chart in charts if chart is not None]
-
-
-def by_decades(losses: Sequence[Series]) -> bool:
-    """Whether losses have logarithms; −SI-SDR, for one, has none."""
-    return all(value > 0 for one in losses for _, value in one.points if math.isfinite(value))

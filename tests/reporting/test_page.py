@@ -1,8 +1,6 @@
 """Reports: what is in a page, and that a browser shows it without a network."""
 
-import base64
 import html
-import io
 import json
 import re
 import shutil
@@ -15,20 +13,18 @@ import pytest
 import yaml
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState
-from PIL import Image
 
+from stemsplit.audio.writing import write_mp3
 from stemsplit.errors import InputError
 from stemsplit.evaluation.protocol import Protocol
 from stemsplit.evaluation.scores import METRICS, SongScores
 from stemsplit.evaluation.spectrograms import spectrogram_comparison
 from stemsplit.evaluation.tables import compare, rows_of, spread
 from stemsplit.report import main, page
-from stemsplit.reporting.charts import Axis, Series, line_chart, number, strips
-from stemsplit.reporting.page import curves, overlaid
+from stemsplit.reporting.curves import curves, overlaid
 from stemsplit.reporting.results import write_result
 from stemsplit.reporting.run_records import differing, read_run
 from stemsplit.sweeps.study import create_study
-from stemsplit.training.callbacks.excerpts import write_mp3
 
 RATE = 8000
 PROTOCOL = Protocol("corpus", "valid", ("vocals", "accompaniment"), 44100, 2)
@@ -314,56 +310,6 @@ def test_a_sweeps_page_without_optuna_names_the_extra(
     monkeypatch.delitem(sys.modules, "stemsplit.sweeps.report", raising=False)
     with pytest.raises(InputError, match=r"needs optuna, of the extra `sweeps`"):
         page([sweep])
-
-
-def test_a_layer_that_is_shut_is_not_shown_as_one_that_is_not_finite() -> None:
-    def first_colour(value: float) -> tuple[int, ...]:
-        [strip, _] = strips({"a": [(0, value)], "b": [(0, 1.0), (1, 2.0)]})
-        picture = base64.b64decode(strip.picture.partition(",")[2])
-        with Image.open(io.BytesIO(picture)) as image:
-            return image.convert("RGB").getpixel((0, 0))
-
-    assert first_colour(0.0) == first_colour(1.0) != (255, 0, 0)
-    assert first_colour(np.inf) == (255, 0, 0)
-
-
-def test_ticks_are_round_numbers() -> None:
-    assert Axis.around([0, 10], False, 0, 1).ticks() == [0, 2, 4, 6, 8, 10]
-    assert Axis.around([-1.3, 0.2], False, 0, 1).ticks() == [-1, -0.5, 0]
-    assert Axis.around([1e-4, 3e-1], True, 0, 1).ticks() == pytest.approx([1e-4, 1e-3, 1e-2, 1e-1])
-    for values in ([5.0], [1e-3, 1e-3], [7.0, 8.0]):
-        for log in (False, True):
-            axis = Axis.around(values, log, 0, 100)
-            ticks = axis.ticks()
-            assert 1 <= len(ticks) <= 7
-            assert all(0 <= axis.place(tick) <= 100 for tick in ticks)
-
-
-def test_numbers_are_short() -> None:
-    shown = {
-        0.0: "0",
-        12.3456: "12.35",
-        -1.5: "−1.5",
-        1e-4: "1e−4",
-        123456.0: "1.2e5",
-        1000.0: "1000",
-    }
-    assert {value: number(value) for value in shown} == shown
-    assert number(None) == number(float("nan")) == "–"
-
-
-def test_curves_leave_out_what_cannot_be_drawn() -> None:
-    assert line_chart("title", "dB", [Series("a", [(0, np.nan)])]) is None
-    chart = line_chart(
-        "t", "", [Series("a", []), Series("b", [(0, 1.0), (1, -1.0), (2, 4.0)])], log=True
-    )
-    assert chart.labels == [("b", 2)]
-    assert json.loads(chart.data)["series"] == [{"label": "b", "points": [[0, 1.0], [2, 4.0]]}]
-    assert [strip.layer for strip in strips({"a": [(0, 1.0), (1, np.inf)], "b": [(0, 0.0)]})] == [
-        "a",
-        "b",
-    ]
-    assert strips({"a": [(0, np.nan)]}) == []
 
 
 PROBE = """<script>

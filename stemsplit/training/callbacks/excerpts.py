@@ -1,39 +1,36 @@
 """Separate the same validation excerpts every few epochs; save audio and spectrograms."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import lightning as L
 import numpy as np
-import soundfile
 import torch
-from jaxtyping import Float32
 
-from stemsplit import audio
+from stemsplit.audio import Samples
+from stemsplit.audio.writing import write_mp3
 from stemsplit.data.datamodule import StemDataModule
 from stemsplit.data.store.activity import block_length
 from stemsplit.data.store.stored import StoredTrack
 from stemsplit.errors import InputError
 from stemsplit.evaluation.spectrograms import spectrogram_comparison
-from stemsplit.files import file_name, replacing
+from stemsplit.files import file_name
+from stemsplit.training.callbacks.excerpt_index import (
+    Excerpt,
+    Index,
+    estimates,
+    new_index,
+    read_index,
+    remove_unlisted,
+    thin_out,
+    without_estimates,
+    write_index,
+)
 from stemsplit.training.module import SeparationModule, signal_to_distortion
 
 KEPT_EPOCHS = 20  # in longer runs, only every second, fourth, … set of excerpts is kept
-MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 DPI = 60
-
-Samples = Float32[np.ndarray, "channel time"]
-
-
-class Excerpt(NamedTuple):
-    """An excerpt of a song with its reference stems."""
-
-    track: str
-    start_seconds: float
-    mixture: Samples
-    stems: dict[str, Samples]
 
 
 @runtime_checkable
@@ -101,12 +98,7 @@ class Excerpts(L.Callback):
         repeats epochs.
         """
         spacing = self.spacing(epoch)
-        epochs = [
-            estimate["epoch"]
-            for excerpt in read_index(self.folder)
-            for stem_entry in excerpt["stems"].values()
-            for estimate in stem_entry["estimates"]
-        ]
+        epochs = [estimate["epoch"] for estimate in estimates(read_index(self.folder))]
         return all(earlier // spacing != epoch // spacing or earlier >= epoch for earlier in epochs)
 
     def spacing(self, epoch: int) -> int:
@@ -159,10 +151,9 @@ class Excerpts(L.Callback):
             for logger in trainer.loggers:
                 if isinstance(logger, ShowsExcerpts):
                     logger.log_excerpt(number, files, epoch, trainer.global_step - 1)
-        self._thin_out(index, epoch)
-        with replacing(self.folder / "index.json") as partial:
-            partial.write_text(json.dumps({"excerpts": index}, indent=2) + "\n")
-        self._remove_unlisted(index)
+        thin_out(index, epoch, self.spacing(epoch))
+        write_index(self.folder, index)
+        remove_unlisted(self.folder, index)
 
     def _choose(self, data: StemDataModule, targets: Sequence[str]) -> list[Excerpt]:
         """Choose the songs with the loudest first target, each at its loudest position."""
@@ -179,27 +170,12 @@ class Excerpts(L.Callback):
             excerpts.append(Excerpt(track.name, start / rate, mixture, stems))
         return excerpts
 
-    def _index(self, rate: int) -> list[dict[str, Any]]:
+    def _index(self, rate: int) -> Index:
         """Read the index; if the excerpts have changed, start a new one and write references."""
         assert self._excerpts is not None
-        new = [
-            {
-                "track": excerpt.track,
-                "start_seconds": round(excerpt.start_seconds, 3),
-                "seconds": round(excerpt.mixture.shape[1] / rate, 3),
-                "mixture": f"{number}/mixture.mp3",
-                "stems": {
-                    stem: {
-                        "reference": f"{number}/{file_name(stem, '-reference.mp3')}",
-                        "estimates": [],
-                    }
-                    for stem in excerpt.stems
-                },
-            }
-            for number, excerpt in enumerate(self._excerpts)
-        ]
+        new = new_index(self._excerpts, rate)
         old = read_index(self.folder)
-        if list(map(without_estimates, old)) == list(map(without_estimates, new)):
+        if without_estimates(old) == without_estimates(new):
             return old
         for excerpt, entry in zip(self._excerpts, new, strict=True):
             write_mp3(self.folder / str(entry["mixture"]), excerpt.mixture, rate)
@@ -207,46 +183,6 @@ class Excerpts(L.Callback):
                 path = self.folder / entry["stems"][stem]["reference"]
                 write_mp3(path, samples, rate)
         return new
-
-    def _thin_out(self, index: list[dict[str, Any]], epoch: int) -> None:
-        """Keep the first estimates of every `spacing` epochs, and those of the current epoch."""
-        spacing = self.spacing(epoch)
-        for excerpt in index:
-            for stem_entry in excerpt["stems"].values():
-                firsts: dict[int, dict[str, Any]] = {}
-                for entry in stem_entry["estimates"]:
-                    firsts.setdefault(entry["epoch"] // spacing, entry)
-                stem_entry["estimates"] = [
-                    entry
-                    for entry in stem_entry["estimates"]
-                    if entry["epoch"] == epoch or entry in firsts.values()
-                ]
-
-    def _remove_unlisted(self, index: list[dict[str, Any]]) -> None:
-        listed = {
-            estimate[kind]
-            for excerpt in index
-            for stem_entry in excerpt["stems"].values()
-            for estimate in stem_entry["estimates"]
-            for kind in ("audio", "picture")
-        }
-        for file in self.folder.glob("*/*-epoch-*"):
-            if str(file.relative_to(self.folder)) not in listed:
-                file.unlink()
-
-
-def read_index(folder: Path) -> list[dict[str, Any]]:
-    """Read the ``index.json`` of a folder of excerpts; empty if it is missing or damaged."""
-    try:
-        excerpts: list[dict[str, Any]] = json.loads((folder / "index.json").read_text())["excerpts"]
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
-        return []
-    return excerpts
-
-
-def without_estimates(excerpt: Mapping[str, Any]) -> dict[str, Any]:
-    stems = {stem: stem_entry["reference"] for stem, stem_entry in excerpt["stems"].items()}
-    return {**excerpt, "stems": stems}
 
 
 def loudest(track: StoredTrack, stem: str, time: int) -> tuple[float, int]:
@@ -258,21 +194,6 @@ def loudest(track: StoredTrack, stem: str, time: int) -> tuple[float, int]:
     energies = sums[length:] - sums[:-length]
     start = int(np.argmax(energies))
     return float(energies[start]), max(0, min(start * block, track.time - time))
-
-
-def write_mp3(path: Path, samples: Samples, sample_rate: int) -> None:
-    """Write an MP3 file; average the channels if there are more than two.
-
-    A sample rate that MP3 lacks is converted to the next higher one.
-    """
-    if len(samples) > 2:
-        samples = samples.mean(axis=0, keepdims=True)
-    if sample_rate not in MP3_RATES:
-        mp3_rate = min((rate for rate in MP3_RATES if rate > sample_rate), default=MP3_RATES[-1])
-        samples = audio.resample(samples, sample_rate, mp3_rate)
-        sample_rate = mp3_rate
-    with replacing(path) as partial:
-        soundfile.write(partial, np.clip(samples, -1, 1).T, sample_rate, format="MP3")
 
 
 def sdr(reference: Samples, estimate: Samples) -> float | None:

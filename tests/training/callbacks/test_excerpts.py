@@ -15,7 +15,8 @@ from stemsplit.data.datamodule import StemDataModule
 from stemsplit.data.store.activity import block_levels
 from stemsplit.data.store.stored import StoredTrack
 from stemsplit.errors import InputError
-from stemsplit.training.callbacks.excerpts import KEPT_EPOCHS, Excerpts, loudest, read_index
+from stemsplit.training.callbacks.excerpt_index import read_index
+from stemsplit.training.callbacks.excerpts import KEPT_EPOCHS, Excerpts, loudest
 from stemsplit.training.module import SeparationModule
 
 RATE = 8000

@@ -1,0 +1,28 @@
+"""Pictures inside the report show what they should."""
+
+import base64
+import io
+
+import numpy as np
+from PIL import Image
+
+from stemsplit.reporting.embedding import strips
+
+
+def test_a_layer_that_is_shut_is_not_shown_as_one_that_is_not_finite() -> None:
+    def first_colour(value: float) -> tuple[int, ...]:
+        [strip, _] = strips({"a": [(0, value)], "b": [(0, 1.0), (1, 2.0)]})
+        picture = base64.b64decode(strip.picture.partition(",")[2])
+        with Image.open(io.BytesIO(picture)) as image:
+            return image.convert("RGB").getpixel((0, 0))
+
+    assert first_colour(0.0) == first_colour(1.0) != (255, 0, 0)
+    assert first_colour(np.inf) == (255, 0, 0)
+
+
+def test_a_layer_without_a_figure_to_show_is_left_out() -> None:
+    assert [strip.layer for strip in strips({"a": [(0, 1.0), (1, np.inf)], "b": [(0, 0.0)]})] == [
+        "a",
+        "b",
+    ]
+    assert strips({"a": [(0, np.nan)]}) == []
