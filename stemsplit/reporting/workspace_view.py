@@ -131,6 +131,6 @@ def sweep(objective: str) -> list[Any]:
 def specification(view: ws.Workspace) -> dict[str, Any]:
     """The view as it is sent, in plain values."""
     # The package has no public method that returns what `Workspace.save` sends.
-    model = view._to_model()
+    model = view._to_model()  # noqa: SLF001
     values: dict[str, Any] = json.loads(model.model_dump_json(by_alias=True, exclude_none=True))
     return values

@@ -69,7 +69,7 @@ def empty(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
         return torch.empty(shape, dtype=dtype)
     # torch allocates shared memory by no public name. (Tensor.share_memory_ copies what it shares:
     # 15 to 60 ms more for a batch of 70 MB.)
-    storage = torch.UntypedStorage._new_shared(math.prod(shape) * dtype.itemsize)
+    storage = torch.UntypedStorage._new_shared(math.prod(shape) * dtype.itemsize)  # noqa: SLF001
     return torch.empty(0, dtype=dtype).set_(storage).view(shape)
 
 

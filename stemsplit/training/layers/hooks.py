@@ -30,7 +30,7 @@ def layers(network: nn.Module) -> dict[str, nn.Module]:
 def compiled(network: nn.Module) -> bool:
     """Whether any module is compiled in place. Compiled modules do not call hooks of layers."""
     # torch has no public attribute that shows whether `Module.compile` was called.
-    return any(module._compiled_call_impl is not None for module in network.modules())
+    return any(module._compiled_call_impl is not None for module in network.modules())  # noqa: SLF001
 
 
 def root_mean_square(*tensors: Tensor) -> Figure:
