@@ -1,6 +1,5 @@
 """Confidence intervals of a median over songs, and of the difference between two systems."""
 
-import math
 from collections.abc import Sequence
 from functools import cache
 from typing import NamedTuple
@@ -79,9 +78,12 @@ def weighted_interval(
 
 
 def ends(draws: Float[np.ndarray, " draw"]) -> tuple[float, float]:
-    """Between which 95 % of the draws lie. One may be minus infinity, so none is interpolated."""
-    ordered = np.sort(draws)
-    low, high = (ordered[math.ceil(share * len(ordered)) - 1] for share in (0.025, 0.975))
+    """The interval that holds 95 % of the draws.
+
+    Both ends are draws. `scipy.stats.bootstrap` interpolates between draws, which fails where one
+    is minus infinity.
+    """
+    low, high = np.quantile(draws, [0.025, 0.975], method="inverted_cdf")
     return float(low), float(high)
 
 

@@ -21,11 +21,13 @@ def test_the_reason_is_logged_once(
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    monitor = "train/loss" if at_epoch_end else "validation/loss"
+
     def train(patience: int, checkpoint: Path | None = None) -> tuple[int, list[str]]:
         """How many epochs were trained in all, and what was logged."""
         caplog.clear()
         stopping = RunEarlyStopping(
-            "train/loss", min_delta=1e9, patience=patience, check_on_train_epoch_end=at_epoch_end
+            monitor, min_delta=1e9, patience=patience, check_on_train_epoch_end=at_epoch_end
         )
         last = RunCheckpoint(dirpath=tmp_path, filename="last", enable_version_counter=False)
         fit = trainer(stopping, last, max_epochs=9, enable_checkpointing=True)
@@ -37,7 +39,7 @@ def test_the_reason_is_logged_once(
         return fit.current_epoch, [r.getMessage() for r in caplog.records if r.name == name]
 
     epochs, [line] = train(patience=2)
-    assert line.startswith(f"epoch {epochs - 1}: Monitored metric train/loss did not improve")
+    assert line.startswith(f"epoch {epochs - 1}: Monitored metric {monitor} did not improve")
     assert train(2, tmp_path / "last.ckpt") == (epochs, [])
     more, [_] = train(3, tmp_path / "last.ckpt")
     assert more > epochs
