@@ -63,7 +63,7 @@ def _references(excerpt: Mapping[str, Any]) -> dict[str, str]:
     return {stem: stem_entry["reference"] for stem, stem_entry in excerpt["stems"].items()}
 
 
-def estimates(index: Index) -> Iterator[dict[str, Any]]:
+def all_estimates(index: Index) -> Iterator[dict[str, Any]]:
     for excerpt in index:
         for stem_entry in excerpt["stems"].values():
             yield from stem_entry["estimates"]
@@ -85,7 +85,7 @@ def thin_out(index: Index, epoch: int, spacing: int) -> None:
 
 def remove_unlisted(folder: Path, index: Index) -> None:
     """Remove the files of estimates that the index no longer lists."""
-    listed = {estimate[kind] for estimate in estimates(index) for kind in ("audio", "picture")}
+    listed = {estimate[kind] for estimate in all_estimates(index) for kind in ("audio", "picture")}
     for file in folder.glob("*/*-epoch-*"):
         if str(file.relative_to(folder)) not in listed:
             file.unlink()

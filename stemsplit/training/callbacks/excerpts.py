@@ -19,7 +19,7 @@ from stemsplit.files import file_name
 from stemsplit.training.callbacks.excerpt_index import (
     Excerpt,
     Index,
-    estimates,
+    all_estimates,
     new_index,
     read_index,
     remove_unlisted,
@@ -98,7 +98,7 @@ class Excerpts(L.Callback):
         repeats epochs.
         """
         spacing = self.spacing(epoch)
-        epochs = [estimate["epoch"] for estimate in estimates(read_index(self.folder))]
+        epochs = [estimate["epoch"] for estimate in all_estimates(read_index(self.folder))]
         return all(earlier // spacing != epoch // spacing or earlier >= epoch for earlier in epochs)
 
     def spacing(self, epoch: int) -> int:

@@ -7,7 +7,7 @@ import pytest
 
 from stemsplit.training.callbacks.excerpt_index import (
     Excerpt,
-    estimates,
+    all_estimates,
     new_index,
     read_index,
     remove_unlisted,
@@ -33,7 +33,7 @@ def test_only_the_first_of_every_spacing_and_the_present_one_are_kept(tmp_path: 
         for name in names.values():
             (tmp_path / name).touch()
     thin_out(index, epoch=9, spacing=4)
-    assert [estimate["epoch"] for estimate in estimates(index)] == [0, 4, 9]
+    assert [estimate["epoch"] for estimate in all_estimates(index)] == [0, 4, 9]
     assert without_estimates(index) == start
     write_index(tmp_path, index)
     assert read_index(tmp_path) == index
