@@ -35,7 +35,7 @@ def shared_settings(definition: Definition, configs: Iterable[DictConfig]) -> di
         if (trial := config.callbacks.get("trial")) is None:
             raise InputError("callbacks.trial=null: a sweep needs the figures that it reports")
         check(trial.monitor, trial.pruner, config.targets)
-    # Those of the last trial; what a swept group brings with it is compared in that choice only.
+    # The last configuration stands for all: they differ in swept settings and swept groups only.
     settings = flattened(cast(dict[str, Any], OmegaConf.to_container(config)))
     excluded = ["hydra", *FREE, *(name.lstrip("+") for name in definition.axes)]
     return {

@@ -21,7 +21,7 @@ from stemsplit.reporting.documents import RANKING, read_json
 from stemsplit.reporting.page import decibels, sweep_page, write
 from stemsplit.reporting.run_records import read_run
 from stemsplit.sweeps.plots import Cell, HeatMap, Scale, heat_maps
-from stemsplit.sweeps.study import ERROR, PRUNED, open_study
+from stemsplit.sweeps.study import ERROR, PRUNED, SETTINGS, open_study
 from stemsplit.terminal.tables import print_table
 
 ENOUGH = 8  # finished trials that an estimate of importance needs
@@ -123,7 +123,7 @@ def settings_in(trials: Sequence[FrozenTrial]) -> list[str]:
 
 def settings_of(trial: FrozenTrial) -> dict[str, Any]:
     """The settings of a trial; for one that waits in the queue, those that it will get."""
-    return trial.params or trial.system_attrs.get("fixed_params", {})
+    return trial.params or trial.user_attrs.get(SETTINGS, {})
 
 
 def shown(setting: Any) -> str:

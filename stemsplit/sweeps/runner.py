@@ -20,6 +20,7 @@ from stemsplit.sweeps.study import (
     ERROR,
     PRUNED,
     REPEATS,
+    SETTINGS,
     create_study,
     failed_trials,
     open_trial,
@@ -81,9 +82,9 @@ def enqueue(study: optuna.Study, definition: Definition) -> int:
     """
     if definition.sampler == "grid":
         for combination in definition.combinations():
-            study.enqueue_trial(combination, skip_if_exists=True)
+            study.enqueue_trial(combination, {SETTINGS: combination}, skip_if_exists=True)
     for trial in failed_trials(study):
-        study.enqueue_trial(trial.params, {REPEATS: trial.number})
+        study.enqueue_trial(trial.params, {REPEATS: trial.number, SETTINGS: trial.params})
     return definition.trials + sum(REPEATS in trial.user_attrs for trial in study.trials)
 
 

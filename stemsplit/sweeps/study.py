@@ -17,6 +17,7 @@ JOURNAL = "study.journal"
 PRUNED = "pruned"  # why the training was stopped early
 ERROR = "error"  # why the trial failed
 REPEATS = "instead of"  # number of the failed trial that this one repeats
+SETTINGS = "settings"  # of a queued trial, which has no parameters before it starts
 NOT_FINITE = "not finite"  # a value of PRUNED
 PRUNERS = {
     None: optuna.pruners.NopPruner,
@@ -52,10 +53,11 @@ def open_study(folder: Path, pruner: str | None = None) -> optuna.Study:
 
 
 def open_trial(study: optuna.Study, folder: Path, number: int) -> Trial:
-    """The trial of a number, to report to; `study` is the one in `folder`.
+    """Open a trial of the study in `folder`, to report to it.
 
-    Optuna returns such an object when a trial begins. A trial of ours is also written to by the
-    worker that trains it, and by a sweep that was started again.
+    `Study.ask` returns such an object to the process that starts the trial. The worker that trains
+    it and a resumed sweep need one as well. Optuna has no function for that, so this calls the
+    constructor of `Trial`, which is public.
     """
     storage = storage_in(journal_of(folder))
     study_id = storage.get_study_id_from_name(NAME)

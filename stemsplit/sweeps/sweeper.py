@@ -92,7 +92,7 @@ class TrialSweeper(Sweeper):
     ) -> list[str]:
         """The command line of a trial.
 
-        It names the folder, which may depend on swept settings, and must be that of the sweep.
+        It names the sweep and its folder, since their defaults may depend on a swept setting.
         """
         from stemsplit.settings.paths import quote
         from stemsplit.sweeps.search_space import words_of
