@@ -51,12 +51,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         action="append",
         default=[],
         metavar="CLASS",
-        help="trust this architecture outside stemsplit, which the checkpoint uses",
+        help="trust this architecture outside stemsplit; can be repeated",
     )
     with one_line_errors():
         options = parser.parse_args(arguments)
         with removed_if_empty(options.output), exit_at_sigterm():
-            # Before a model is loaded and work is done.
+            # An unusable output folder is an error before the model is loaded.
             make_writable_folder(options.output, "choose another folder with --output")
             from stemsplit.separation.songs import separate_songs
 

@@ -1,4 +1,4 @@
-"""Separate a long signal in overlapping chunks, and cross-fade the stems of the chunks."""
+"""Separate a long signal in overlapping chunks, and cross-fade their stems."""
 
 from collections.abc import Callable, Iterator
 
@@ -19,9 +19,10 @@ def overlap_add(
     sample_rate: int,
     progress: Callable[[float], None] | None = None,
 ) -> None:
-    """Add to `stems` what `separate` makes of `signal`, chunk by chunk.
+    """Separate `signal` in chunks with `separate`; add the cross-faded results to `stems`.
 
-    `chunk` and `overlap` are in samples. `progress` is called with the share that is done.
+    `chunk` and `overlap` are in samples. `progress` is called with the fraction done. Raises
+    `InputError` if the stems of a chunk hold NaN or infinity.
     """
     time = signal.shape[-1]
     for start, weight in crossfades(time, chunk, overlap):
@@ -36,7 +37,7 @@ def overlap_add(
 def crossfades(
     time: int, chunk: int, overlap: int
 ) -> Iterator[tuple[int, Float[Tensor, " sample"]]]:
-    """The start of each chunk and its weights, which sum to one at every sample."""
+    """Yield the start of each chunk and its weights; at every sample the weights sum to one."""
     ramp = (torch.arange(overlap) + 0.5) / overlap
     for start in range(0, max(1, time - overlap), chunk - overlap):
         weight = torch.ones(min(chunk, time - start))
@@ -51,7 +52,7 @@ def check_finite(stems: Tensor, mixture: Tensor, start_seconds: float) -> None:
     """Raise `InputError` if the stems of a chunk hold NaN or infinity."""
     if not stems.isfinite().all():
         raise InputError(
-            f"the separator makes NaN or infinity of the piece that starts at {start_seconds:.2f} "
-            f"s, whose samples reach {mixture.abs().max():.3g}: if these are in ±1, the checkpoint "
-            "is damaged or its training diverged; else scale the song down first"
+            f"the stems of the chunk starting at {start_seconds:.2f} s hold NaN or infinity. Its "
+            f"samples reach {mixture.abs().max():.3g}: if they are in ±1, the checkpoint is "
+            "damaged or its training diverged; otherwise scale the song down first"
         )

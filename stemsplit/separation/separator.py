@@ -222,7 +222,7 @@ class Separator(nn.Module):
         # For a mono separator, the channels of the song are the items of the batch.
         song = song[:, None] if self.channels == 1 else song.expand(self.channels, -1)[None]
         targets = len(self.targets)
-        # The place of the residual stays empty until the targets have the song's rate.
+        # The residual stays zero until the targets have the sample rate of the song.
         stems = torch.zeros(len(self.stems), *song.shape)
         training = self.training
         self.eval()
@@ -263,6 +263,6 @@ class Separator(nn.Module):
 
 
 def cut_or_pad(samples: Float[Tensor, "channel any"], time: int) -> Float[Tensor, "channel time"]:
-    """Cut or pad with silence to `time` samples."""
+    """Cut to `time` samples, or pad with silence."""
     samples = samples[:, :time]
     return nn.functional.pad(samples, (0, time - samples.shape[1]))

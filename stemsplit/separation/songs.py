@@ -21,8 +21,8 @@ VIDEO = {".3gp", ".avi", ".flv", ".m4b", ".m4v", ".mkv", ".mov", ".mpeg", ".mpg"
 def separate_songs(songs: Sequence[Path], output: Path, load: Callable[[], Separator]) -> None:
     """Separate songs into folders of `output`; the processes of torchrun share the songs.
 
-    A song that fails prints an error on stderr and does not stop the other songs. If any song
-    failed, the program exits with code 1.
+    `load` loads the separator. A song that fails prints an error on stderr and does not stop the
+    other songs. If any song failed, the program exits with code 1.
     """
     with processes.joined():
         folders, errors = output_folders(songs, output)

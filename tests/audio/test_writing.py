@@ -33,7 +33,7 @@ def test_long_stem_is_written_as_rf64(tmp_path: Path, monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize(("channels", "written"), [(1, 1), (2, 2), (6, 1)])
 @pytest.mark.parametrize(("rate", "written_rate"), [(8000, 8000), (9000, 11025), (96000, 48000)])
-def test_an_mp3_file_has_a_rate_and_channels_that_browsers_play(
+def test_mp3_has_a_rate_and_channels_that_browsers_play(
     channels: int, written: int, rate: int, written_rate: int, tmp_path: Path
 ) -> None:
     sound = np.tile(2 * np.sin(0.3 * np.arange(rate, dtype=np.float32)), (channels, 1))

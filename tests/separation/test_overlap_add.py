@@ -1,4 +1,4 @@
-"""Chunks are cross-faded to the signal that they were cut from."""
+"""Cross-fading the chunks of a signal restores the signal."""
 
 import itertools
 
@@ -22,18 +22,18 @@ def test_crossfades_sum_to_one_at_every_sample() -> None:
 
 
 @pytest.mark.parametrize("time", [1, 7, 8, 9, 30])
-def test_a_signal_that_is_left_as_it_is_comes_out_as_it_was(time: int) -> None:
+def test_identity_restores_the_signal(time: int) -> None:
     signal = torch.randn(2, 1, time, generator=torch.Generator().manual_seed(time))
     stems = torch.zeros(1, *signal.shape)
-    shares: list[float] = []
-    overlap_add(lambda chunk: chunk[:, None], signal, stems, 8, 3, 10, shares.append)
+    fractions: list[float] = []
+    overlap_add(lambda chunk: chunk[:, None], signal, stems, 8, 3, 10, fractions.append)
     torch.testing.assert_close(stems[0], signal)
-    assert shares == sorted(shares)
-    assert shares[-1] == 1
+    assert fractions == sorted(fractions)
+    assert fractions[-1] == 1
 
 
-def test_the_chunk_that_is_not_finite_is_named() -> None:
+def test_chunk_with_nan_is_refused_with_its_position() -> None:
     signal = torch.ones(1, 1, 30)
     signal[..., 12] = torch.nan
-    with pytest.raises(InputError, match=r"starts at 0\.50 s"):
+    with pytest.raises(InputError, match=r"starting at 0\.50 s"):
         overlap_add(lambda chunk: chunk[:, None], signal, torch.zeros(1, 1, 1, 30), 8, 3, 10)
