@@ -1,17 +1,12 @@
-"""``python -m stemsplit.train``: train a separator, score it, and fill the run's folder."""
+"""``python -m stemsplit.train``: train a separator and score it."""
 
 from stemsplit.settings.help import begin
 
 begin(__name__, "train")  # before the imports that take seconds
 
-import logging
-import os
 import shlex
 import signal
 import sys
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +14,6 @@ import hydra
 import lightning as L
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import DictConfig, OmegaConf
 
@@ -28,6 +22,7 @@ from stemsplit.command_line.argv import argv
 from stemsplit.command_line.corpora import make_corpus, make_data
 from stemsplit.command_line.prepared import prepared
 from stemsplit.configuration import CONF, make
+from stemsplit.data.corpus import Corpus
 from stemsplit.data.datamodule import StemDataModule
 from stemsplit.data.doctor.diagnosis import listing_findings
 from stemsplit.data.tracks import Subset
@@ -38,7 +33,7 @@ from stemsplit.evaluation.protocol import Protocol
 from stemsplit.evaluation.runner import check_names, evaluate
 from stemsplit.evaluation.systems import Mixture, System, Trained
 from stemsplit.evaluation.tables import rows_of
-from stemsplit.files import default_sigterm, exit_at_sigterm, make_writable_folder, removed_if_empty
+from stemsplit.files import exit_at_sigterm, make_writable_folder, removed_if_empty
 from stemsplit.machine.allocator import keep_freed_memory
 from stemsplit.reporting.results import count_test_scoring, counted_as, write_result
 from stemsplit.reporting.score_tables import print_scores
@@ -50,6 +45,13 @@ from stemsplit.training.loggers.metrics_csv import MetricsCsv
 from stemsplit.training.loggers.weights_and_biases import WeightsAndBiases, finish
 from stemsplit.training.module import SeparationModule
 from stemsplit.training.precision import check_precision
+from stemsplit.training.trainer import (
+    common_run,
+    is_first,
+    lightning_signals,
+    quieten,
+    was_pruned,
+)
 
 configuration.register_resolvers()
 
@@ -61,10 +63,10 @@ def main() -> None:
         with removed_if_empty(folder if is_first() else None), exit_at_sigterm():
             if folder is not None and is_first():
                 with one_line_errors():
-                    make_writable_folder(folder, way_out_of(folder))
+                    make_writable_folder(folder, advice(folder))
             with argv(arguments):
                 composed()
-    except SIGTERMException:  # would be an exit without an error, as of what has ended
+    except SIGTERMException:  # otherwise the exit code would be 0
         sys.exit(128 + signal.SIGTERM)
 
 
@@ -75,7 +77,7 @@ def composed(config: DictConfig) -> None:
         check(config, "train")
         run_job(config, train)  # Hydra records what it raises, and runs the next job
         return
-    with one_line_errors(lambda: how_to_go_on(config)):
+    with one_line_errors(lambda: after_interruption(config)):
         check(config, "train")
         if config.resume is not None:
             words = HydraConfig.get().overrides.task
@@ -83,40 +85,19 @@ def composed(config: DictConfig) -> None:
         train(config)
 
 
-def way_out_of(run: Path) -> str:
-    """The advice for a run's folder that cannot be written to."""
+def advice(run: Path) -> str:
+    """Advice for a run folder that cannot be written."""
     if (run / "config.yaml").is_file():
-        return "a resumed run goes on in its folder: give yourself the permission"
+        return "a resumed run writes to its own folder: change its permissions"
     return "choose another folder with hydra.run.dir=FOLDER"
 
 
-def how_to_go_on(config: DictConfig) -> str:
+def after_interruption(config: DictConfig) -> str:
     """The line printed when Ctrl-C ends a training."""
     run = Path(config.resume or config.run_dir)
     if not (run / "last.ckpt").is_file():
-        return "interrupted before the first checkpoint; start the training anew"
-    return f"interrupted; go on with: python -m stemsplit.train {shlex.quote(f'resume={run}')}"
-
-
-@contextmanager
-def lightning_signals() -> Iterator[None]:
-    """Leave the signals to Lightning's loops.
-
-    Lightning handles SIGTERM only where the program does not. After Ctrl-C it exits with code 1:
-    here `KeyboardInterrupt` is raised again.
-    """
-    with default_sigterm():
-        try:
-            yield
-        except SystemExit as ended:
-            if isinstance(ended.__context__, KeyboardInterrupt):
-                raise KeyboardInterrupt from None
-            raise
-
-
-def is_first() -> bool:
-    """Whether this is the process that a person started, not one of a distributed training."""
-    return getattr(rank_zero_only, "rank", 0) == 0 and os.environ.get("NODE_RANK", "0") == "0"
+        return "interrupted before the first checkpoint; start the training again"
+    return f"interrupted; resume with: python -m stemsplit.train {shlex.quote(f'resume={run}')}"
 
 
 def train(config: DictConfig) -> None:
@@ -125,7 +106,7 @@ def train(config: DictConfig) -> None:
     keep_freed_memory()
     check_names([config.name])
     if config.name in (Mixture.name, *ORACLES):
-        raise InputError(f"name={config.name}: a row of every table has this name; choose another")
+        raise InputError(f"name={config.name}: this is the name of a baseline; choose another")
     with settings_at_fault():
         L.seed_everything(config.seed, workers=True, verbose=False)
     module: SeparationModule = make(config.model, "model")
@@ -134,8 +115,7 @@ def train(config: DictConfig) -> None:
     check_precision(str(config.trainer.precision), module, on_cpu)
     if on_cpu:
         check_processes(config.trainer.devices)
-    made = make(config.callbacks, "callbacks")
-    callbacks = {name: callback for name, callback in made.items() if callback is not None}
+    callbacks = made(config.callbacks, "callbacks")
     trainer: L.Trainer = make(
         config.trainer,
         "trainer",
@@ -146,7 +126,7 @@ def train(config: DictConfig) -> None:
     check_callbacks(callbacks, module, run)
     if "best" not in callbacks and is_first():
         print(
-            "callbacks.best=null: no best.ckpt will be kept, so nothing will be scored",
+            "callbacks.best=null: no best.ckpt will be written, so nothing will be scored",
             file=sys.stderr,
         )
     corpus = make_corpus(config.data)
@@ -154,25 +134,12 @@ def train(config: DictConfig) -> None:
         config.data, corpus, front_end=separator.front_end, views=separator.network.views
     )
     check_residual(separator, corpus.stems)
-    # What is wrong with the songs shows here, before hours are spent.
     subsets: list[Subset] = ["valid", "test"] if config.evaluate_test else ["valid"]
-    data.prepare_data()
-    corpus.tracks(*subsets)
-    if config.resume:
-        note = check_songs(run, corpus.contents(), config.allow_changed_corpus)
-        if note and is_first():
-            print(f"data: {note}", file=sys.stderr)
-    if is_first():
-        songs = [track for track in corpus.songs if not track.corpus]  # those of data.also apart
-        for finding in listing_findings(corpus.root, songs, corpus.stems, corpus.channels):
-            print(f"data: {finding}", file=sys.stderr)
-    config.data.root = str(corpus.root)  # so that it is found from any directory
-    for place, supplement in enumerate(corpus.also):
-        config.data.also[place].root = str(supplement.folder)
+    check_data(config, data, subsets)
+    keep_roots(config, corpus)
     if module.normalise and separator.network.views and not config.resume:
         separator.network.set_statistics(data.statistics())
-    made = make(config.logger, "logger") if is_first() else {}
-    loggers = [logger for logger in made.values() if logger is not None]
+    loggers = list(made(config.logger, "logger").values()) if is_first() else []
     dashboards = [logger for logger in loggers if isinstance(logger, WeightsAndBiases)]
     try:
         for dashboard in dashboards:
@@ -189,24 +156,39 @@ def train(config: DictConfig) -> None:
             for dashboard in dashboards:
                 dashboard.log_checkpoint(run / "best.ckpt")
         elif is_first() and not config.trainer.fast_dev_run:
-            print(f"{run}: holds no best.ckpt, so nothing is scored", file=sys.stderr)
+            print(f"{run}: has no best.ckpt, so nothing is scored", file=sys.stderr)
     except BaseException:
         finish(loggers, failed=True)
         raise
     finish(loggers, failed=False)
 
 
-def was_pruned(trainer: L.Trainer) -> bool:
-    callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
-    return any(getattr(callback, "pruned", False) for callback in callbacks)
+def made(group: DictConfig, name: str) -> dict[str, Any]:
+    """The objects of a group of settings; those that are null are left out."""
+    return {key: made for key, made in make(group, name).items() if made is not None}
 
 
-def common_run(run: Path, trainer: L.Trainer) -> Path:
-    """The run's folder on the first process; other nodes have named one by their own clock."""
-    common = Path(trainer.strategy.broadcast(str(run)))
-    if common != run and run.is_dir() and not any(run.iterdir()):
-        run.rmdir()
-    return common
+def check_data(config: DictConfig, data: StemDataModule, subsets: list[Subset]) -> None:
+    """Decode the songs, and check them before hours are spent."""
+    corpus = data.corpus
+    data.prepare_data()
+    corpus.tracks(*subsets)
+    if config.resume:
+        run = Path(config.run_dir)
+        note = check_songs(run, corpus.contents(), config.allow_changed_corpus)
+        if note and is_first():
+            print(f"data: {note}", file=sys.stderr)
+    if is_first():
+        songs = [track for track in corpus.songs if not track.corpus]  # without those of data.also
+        for finding in listing_findings(corpus.root, songs, corpus.stems, corpus.channels):
+            print(f"data: {finding}", file=sys.stderr)
+
+
+def keep_roots(config: DictConfig, corpus: Corpus) -> None:
+    """Put absolute folders into the configuration, so that a resumed run finds them."""
+    config.data.root = str(corpus.root)
+    for place, supplement in enumerate(corpus.also):
+        config.data.also[place].root = str(supplement.folder)
 
 
 def fit(
@@ -216,6 +198,7 @@ def fit(
     data: StemDataModule,
     loggers: list[Any],
 ) -> None:
+    """Train, from the last checkpoint of a resumed run."""
     if not config.trainer.fast_dev_run:
         trainer.loggers = loggers
     for logger in loggers:
@@ -226,19 +209,19 @@ def fit(
         content = read(checkpoint)
         if 0 <= (trainer.max_epochs or -1) <= content["epoch"]:
             raise InputError(
-                f"{checkpoint}: is of epoch {content['epoch'] + 1} already; say epochs= as many or "
-                "more"
+                f"{checkpoint}: has {content['epoch'] + 1} epochs already; set epochs to that "
+                "number or more"
             )
         kept_steps = content["global_step"]
         if 0 <= trainer.max_steps < kept_steps:
             raise InputError(
-                f"{checkpoint}: is of step {kept_steps} already; say trainer.max_steps= as many "
-                "or more"
+                f"{checkpoint}: has {kept_steps} steps already; set trainer.max_steps to that "
+                "number or more"
             )
     for logger in loggers:
-        if isinstance(logger, MetricsCsv):  # a trial can have been killed before its checkpoint
+        if isinstance(logger, MetricsCsv):  # rows after the checkpoint
             logger.forget_from(kept_steps)
-    if is_first():  # only now: a run that cannot be resumed so keeps what it had
+    if is_first():  # only now, so that a refused resumption changes nothing
         configuration.save(config, Path(config.run_dir))
         remember_songs(Path(config.run_dir), data.corpus.contents(), kept_steps)
     with lightning_signals():
@@ -278,7 +261,7 @@ def score(
         seed=config.seed,
         steps=trainer.global_step,
         targets=list(config.targets),
-        **({} if subset == "test" else {"test_scored": {}}),  # once counted, the count stays
+        **({} if subset == "test" else {"test_scored": {}}),  # for test songs, the count stays
     )
     if subset == "test":
         count_test_scoring(run, counted_as(config.corpus, corpus.root))
@@ -297,18 +280,6 @@ def score(
     print_scores(
         rows, protocol, f"{config.name} on the {subset} songs of {config.corpus}: {folder}"
     )
-
-
-def quieten() -> None:
-    """Silence Lightning's notes about itself, and its warnings about what is intended here."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    for message in (
-        ".*does not have many workers.*",
-        ".*exists and is not empty.*",
-        ".*LeafSpec.*",
-        ".*sync_dist=True.*",
-    ):
-        warnings.filterwarnings("ignore", message)
 
 
 if __name__ == "__main__":

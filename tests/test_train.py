@@ -16,9 +16,10 @@ import stemsplit
 from stemsplit import audio
 from stemsplit.configuration import CONF, register_resolvers, saved
 from stemsplit.errors import InputError
-from stemsplit.train import how_to_go_on, lightning_signals, train
+from stemsplit.train import after_interruption, train
 from stemsplit.training.callbacks.excerpt_index import read_index
 from stemsplit.training.callbacks.excerpts import sdr
+from stemsplit.training.trainer import lightning_signals
 
 MODELS = sorted(
     path.stem
@@ -131,7 +132,7 @@ def test_resumed_run_rejects_changed_corpus_unless_allowed(
     assert result["trained_on"]["songs_changed_at_steps"] == [4]  # 2 songs × 4 excerpts / batch 2
     assert not saved(run).allow_changed_corpus  # it holds for one command only
     allowed.trainer.max_steps = 3  # fewer than the steps already taken
-    with pytest.raises(InputError, match=r"is of step \d+ already; say trainer.max_steps= as many"):
+    with pytest.raises(InputError, match=r"has \d+ steps already; set trainer.max_steps"):
         train(allowed)
     assert saved(run).trainer.max_steps == -1
 
@@ -164,11 +165,14 @@ def test_ctrl_c_inside_lightning_raises_keyboard_interrupt() -> None:
 
 def test_interrupt_message_names_the_resume_command(tmp_path: Path) -> None:
     config = DictConfig({"resume": None, "run_dir": str(tmp_path / "my run")})
-    assert how_to_go_on(config).startswith("interrupted before the first checkpoint")
+    assert after_interruption(config).startswith("interrupted before the first checkpoint")
     (tmp_path / "my run").mkdir()
     (tmp_path / "my run" / "last.ckpt").touch()
     quoted = f"'resume={tmp_path}/my run'"
-    assert how_to_go_on(config) == f"interrupted; go on with: python -m stemsplit.train {quoted}"
+    assert (
+        after_interruption(config)
+        == f"interrupted; resume with: python -m stemsplit.train {quoted}"
+    )
 
 
 def test_training_without_best_checkpoint_warns_that_nothing_is_scored(
@@ -179,7 +183,7 @@ def test_training_without_best_checkpoint_warns_that_nothing_is_scored(
     overrides.append("logger.csv=null")
     train(configuration(run, tmp_path / "cache", wav_corpus, *overrides, "logger=csv"))
     errors = capsys.readouterr().err
-    assert "callbacks.best=null: no best.ckpt will be kept, so nothing will be scored" in errors
-    assert f"{run}: holds no best.ckpt, so nothing is scored" in errors
+    assert "callbacks.best=null: no best.ckpt will be written, so nothing will be scored" in errors
+    assert f"{run}: has no best.ckpt, so nothing is scored" in errors
     assert not (run / "result.json").exists()
     assert not (run / "metrics.csv").exists()

@@ -117,7 +117,7 @@ def test_setting_error_is_one_line(command: str, words: str, says: str, folder: 
         (["trainer.strategy=fsdp", "trainer.accelerator=cpu"], "fsdp"),
         (["+callbacks.timing.nonsense=1"], "nonsense"),
         (["name=a/b"], "a system cannot be called 'a/b'"),
-        (["name=mixture"], "name=mixture: a row of every table has this name"),
+        (["name=mixture"], "name=mixture: this is the name of a baseline"),
         (["loss._target_=null"], "loss: cannot be used: "),
         (["trainer.devices=9999", "trainer.accelerator=cpu"], "trainer.devices=9999: this mach"),
         (["chunk_seconds=0.001"], "chunk_seconds 0.001 are 44 samples, fewer than the window"),

@@ -1,0 +1,63 @@
+"""Around Lightning's trainer: its signals, its warnings, and the processes of a training."""
+
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import lightning as L
+from lightning.pytorch.utilities import rank_zero_only
+
+from stemsplit.files import default_sigterm
+
+
+@contextmanager
+def lightning_signals() -> Iterator[None]:
+    """Leave signals to Lightning inside.
+
+    Lightning handles SIGTERM only if the program does not. After Ctrl-C it exits with code 1; here
+    `KeyboardInterrupt` is raised instead.
+    """
+    with default_sigterm():
+        try:
+            yield
+        except SystemExit as ended:
+            if isinstance(ended.__context__, KeyboardInterrupt):
+                raise KeyboardInterrupt from None
+            raise
+
+
+def is_first() -> bool:
+    """Whether this is the first process of a distributed training, or the only process."""
+    return getattr(rank_zero_only, "rank", 0) == 0 and os.environ.get("NODE_RANK", "0") == "0"
+
+
+def common_run(run: Path, trainer: L.Trainer) -> Path:
+    """The run folder of the first process.
+
+    Other nodes have named a folder by their own clocks; an empty one is removed.
+    """
+    common = Path(trainer.strategy.broadcast(str(run)))
+    if common != run and run.is_dir() and not any(run.iterdir()):
+        run.rmdir()
+    return common
+
+
+def was_pruned(trainer: L.Trainer) -> bool:
+    """Whether a callback ended the training because a sweep pruned the trial."""
+    callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    return any(getattr(callback, "pruned", False) for callback in callbacks)
+
+
+def quieten() -> None:
+    """Silence Lightning's log and its warnings about deliberate settings."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for message in (
+        ".*does not have many workers.*",
+        ".*exists and is not empty.*",
+        ".*LeafSpec.*",
+        ".*sync_dist=True.*",
+    ):
+        warnings.filterwarnings("ignore", message)
