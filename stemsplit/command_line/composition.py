@@ -38,7 +38,7 @@ def composed(command: str, settings: Sequence[str]) -> Iterator[DictConfig]:
 
 
 def composition(command: str, settings: Sequence[str]) -> DictConfig:
-    """The configuration that Hydra composes. Raises `InputError`, with names that may be meant."""
+    """Compose a configuration. Raises `InputError` with one line, which suggests similar names."""
     check_choices(settings)
     try:
         return hydra_composition(command, settings)
