@@ -20,38 +20,39 @@ def main() -> None:
         "--cache",
         type=Path,
         default=Path(os.environ.get("STEMSPLIT_CACHE") or "~/.cache/stemsplit"),
-        help="the store's folder, as data.cache names it (default: %(default)s)",
+        help="folder of the decoded songs, the setting data.cache (default: %(default)s)",
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("list", help="what it holds, the largest first")
-    commands.add_parser("verify", help="read all of it; exit code 1 where samples are damaged")
+    commands.add_parser("list", help="list the decoded songs, largest first")
+    commands.add_parser("verify", help="check all samples; exit with code 1 if any are damaged")
     cleaning = commands.add_parser(
-        "clean", help="remove what is damaged, left over or of another version"
+        "clean", help="remove damaged and incomplete songs and songs of other versions"
     )
     cleaning.add_argument(
         "--unused-days",
         type=days,
         metavar="DAYS",
-        help="also what was not used for so long; 0 removes all",
+        help="also remove songs not used for this many days; 0 removes all songs",
     )
     with one_line_errors():
-        given = parser.parse_args()
-        cache = given.cache.expanduser()
+        arguments = parser.parse_args()
+        cache = arguments.cache.expanduser()
         if not cache.is_dir():
             raise InputError(
-                f"{cache}: there is no such folder, so no songs are decoded there; choose another "
-                "cache with --cache FOLDER"
+                f"{cache}: the folder does not exist; choose the folder of the decoded songs with "
+                "--cache FOLDER"
             )
-        if given.command == "list":
+        if arguments.command == "list":
             show(cache)
-        elif given.command == "verify":
+        elif arguments.command == "verify":
             report(cache)
         else:
-            for folder, reason in clean(cache, given.unused_days):
+            for folder, reason in clean(cache, arguments.unused_days):
                 print(f"removed {folder}: it {reason}")
 
 
 def days(text: str) -> float:
+    """A number of days, 0 or more."""
     number = float(text)
     if not number >= 0:
         raise ValueError
@@ -59,14 +60,15 @@ def days(text: str) -> float:
 
 
 def show(cache: Path) -> None:
-    found = entries(cache)
-    total = sum(entry.size for entry in found)
-    table = Table(title=Text(f"{cache}: {len(found)} songs, {size(total)}"))
+    """Print a table of the decoded songs."""
+    songs = entries(cache)
+    total = sum(entry.size for entry in songs)
+    table = Table(title=Text(f"{cache}: {len(songs)} songs, {size(total)}"))
     for column in ("song", "decoded from"):
         table.add_column(column)
     for column in (r"rate \[Hz]", "size", r"unused \[days]"):
         table.add_column(column, justify="right")
-    for entry in found:
+    for entry in songs:
         table.add_row(
             Text(entry.name),
             Text(entry.path),
@@ -78,6 +80,7 @@ def show(cache: Path) -> None:
 
 
 def report(cache: Path) -> None:
+    """Print the damaged songs; exit with code 1 if there are any."""
     checked = damaged = 0
     for folder, is_intact in verify(cache):
         checked += 1
@@ -86,7 +89,7 @@ def report(cache: Path) -> None:
             print(f"damaged: {folder}")
     print(f"{checked} songs verified, {damaged} damaged")
     if damaged:
-        print("python -m stemsplit.data clean removes those; the next use decodes them anew")
+        print("remove them with: python -m stemsplit.data clean; they are decoded again when used")
         sys.exit(1)
 
 

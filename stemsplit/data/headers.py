@@ -17,10 +17,10 @@ READERS = 8  # threads; they wait for the disk
 
 
 class Header(NamedTuple):
-    """Of one audio source.
+    """The properties of one audio source.
 
-    `seconds` is None where the container states no exact length; `about_seconds` is then its guess
-    (0 where it has none). `sixteen_bit` says whether int16 keeps all that is coded.
+    `seconds` is None if the container states no exact length; `about_seconds` is then its estimate,
+    or 0 without an estimate. `sixteen_bit` tells whether int16 holds the samples without loss.
     """
 
     codec: str
@@ -35,18 +35,18 @@ class Header(NamedTuple):
         return is_lossless(self.codec)
 
 
-# Of every source: its header, or in one line why it has none.
+# For every source, its header or a one-line message that tells why the header cannot be read.
 Headers = Mapping[AudioSource, Header | str]
 
 
 def sources(track: Track) -> dict[str, AudioSource]:
-    """All that a track is read from: the mixture, where it has one of its own, and its stems."""
-    named = {"mixture": track.mixture, **track.stems}
-    return {name: source for name, source in named.items() if source is not None}
+    """The sources of a track by name: ``mixture``, if it has a file, and the stems."""
+    by_name = {"mixture": track.mixture, **track.stems}
+    return {name: source for name, source in by_name.items() if source is not None}
 
 
 def read_headers(path: Path) -> list[Header]:
-    """Of every audio stream of a file; raises `InputError` where it cannot be opened."""
+    """Read the header of every audio stream. Raises `InputError` if the file cannot be opened."""
     try:
         with av.open(f"file:{path}", metadata_errors="replace") as container:
             return [_header(stream, container) for stream in container.streams.audio]
@@ -54,8 +54,8 @@ def read_headers(path: Path) -> list[Header]:
         raise InputError(f"{path}: does not exist") from None
     except (av.FFmpegError, OSError) as error:
         raise InputError(
-            f"{path}: cannot be opened ({error.strerror or error}); "
-            "it is damaged or not audio: copy it anew, or remove it"
+            f"{path}: cannot be opened ({error.strerror or error}); the file is damaged or not "
+            "audio: copy it again or remove it"
         ) from None
 
 
@@ -80,14 +80,14 @@ def _header(stream: av.AudioStream, container: av.container.InputContainer) -> H
 
 def headers_of(tracks: Sequence[Track]) -> Headers:
     """The header of every source of the tracks; each file is opened once."""
-    wanted = [source for track in tracks for source in sources(track).values()]
-    paths = list(dict.fromkeys(source.path for source in wanted))
+    all_sources = [source for track in tracks for source in sources(track).values()]
+    paths = list(dict.fromkeys(source.path for source in all_sources))
     with ThreadPoolExecutor(READERS) as pool:
-        read = dict(zip(paths, pool.map(_headers_or_reason, paths), strict=True))
-    return {source: _of_stream(read[source.path], source) for source in wanted}
+        headers = dict(zip(paths, pool.map(_headers_or_error, paths), strict=True))
+    return {source: _header_of_source(headers[source.path], source) for source in all_sources}
 
 
-def _headers_or_reason(path: Path) -> list[Header] | str:
+def _headers_or_error(path: Path) -> list[Header] | str:
     if (reason := unreadable(path)) is not None:
         return reason
     try:
@@ -96,7 +96,7 @@ def _headers_or_reason(path: Path) -> list[Header] | str:
         return str(error)
 
 
-def _of_stream(streams: list[Header] | str, source: AudioSource) -> Header | str:
+def _header_of_source(streams: list[Header] | str, source: AudioSource) -> Header | str:
     if isinstance(streams, str):
         return streams
     if source.stream >= len(streams):

@@ -1,4 +1,4 @@
-"""Mean and scale of every band of every view over a training set, cached."""
+"""Mean and scale of every band of every view over the training songs, stored in the cache."""
 
 import hashlib
 from collections.abc import Sequence
@@ -17,11 +17,11 @@ from stemsplit.models.shapes import View
 from stemsplit.separation.front_end import FrontEnd
 
 Statistics = dict[str, tuple[Tensor, Tensor]]
-PIECE_SECONDS = 30  # Songs are transformed in pieces of this length, so that memory stays bounded.
+PIECE_SECONDS = 30  # songs are transformed in pieces of this length to bound the memory
 
 
 class Moments:
-    """Mean and standard deviation of every band over all the frames added to it."""
+    """Mean and standard deviation of every band over all added frames."""
 
     def __init__(self, bands: int) -> None:
         self.count = 0
@@ -29,13 +29,18 @@ class Moments:
         self.squares = torch.zeros(bands, dtype=torch.float64)
 
     def add(self, view: View) -> None:
+        """Add all frames of a view `(batch, channel, band, frame)`."""
         view = view.double()
         self.count += view.numel() // view.shape[2]
         self.sum += view.sum(dim=(0, 1, 3))
         self.squares += view.square().sum(dim=(0, 1, 3))
 
     def mean_and_scale(self) -> tuple[Float[Tensor, " band"], Float[Tensor, " band"]]:
-        """The scale is at least 1e-4 of the largest, as open-unmix has it: silence stays small."""
+        """The mean and the scale, each of shape `(band)`.
+
+        The scale is the standard deviation, but at least 1e-4 of the largest one, as in
+        open-unmix; otherwise normalisation would amplify silent bands.
+        """
         mean = self.sum / self.count
         scale = (self.squares / self.count - mean.square()).clamp(min=0).sqrt()
         floor = max(1e-4 * scale.max().item(), torch.finfo(torch.float32).tiny)
@@ -46,7 +51,10 @@ class Moments:
 def statistics(
     tracks: Sequence[StoredTrack], front_end: FrontEnd, views: Sequence[str]
 ) -> Statistics:
-    """Over all channels and frames of the tracks' mixtures."""
+    """Mean and scale of each view over all channels and frames of the tracks' mixtures.
+
+    Raises `InputError` for test songs.
+    """
     check_split(tracks)
     moments = {view: Moments(front_end.bands(view)) for view in views}
     for track in progress(tracks, "statistics of the training songs"):
@@ -60,28 +68,31 @@ def statistics(
 def cached_statistics(
     tracks: Sequence[StoredTrack], front_end: FrontEnd, views: Sequence[str], cache: Path
 ) -> Statistics:
-    """The same, kept under `cache` by what the tracks hold and by what the front end computes."""
+    """The result of `statistics`, stored in the folder `cache`.
+
+    The cache key depends on the content of the tracks, the views and the front end's settings.
+    """
     key = hashlib.blake2b(digest_size=16)
     key.update(repr([corpus_fingerprint(tracks), sorted(views), front_end.settings]).encode())
     path = cache / "statistics" / f"{key.hexdigest()}.npz"
-    if (kept := _read(path, views)) is not None:
-        return kept
+    if (cached := _read(path, views)) is not None:
+        return cached
     with one_at_a_time(cache, "computes the statistics"):
-        if (kept := _read(path, views)) is not None:
-            return kept
-        found = statistics(tracks, front_end, views)
+        if (cached := _read(path, views)) is not None:
+            return cached
+        computed = statistics(tracks, front_end, views)
         arrays = {
             f"{view}_{name}": values.numpy()
-            for view, pair in found.items()
+            for view, pair in computed.items()
             for name, values in zip(("mean", "scale"), pair, strict=True)
         }
         with where_writable(), replacing(path) as partial, partial.open("wb") as file:
             np.savez(file, allow_pickle=False, **arrays)
-    return found
+    return computed
 
 
 def _read(path: Path, views: Sequence[str]) -> Statistics | None:
-    """None where there is no whole file."""
+    """The stored statistics, or None if the file is missing or damaged."""
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return {

@@ -1,4 +1,4 @@
-"""Augment the stems of a training batch on the device, before they are summed to a mixture."""
+"""Augment the stems of a training batch on the device, before they are summed to the mixture."""
 
 import math
 from collections.abc import Sequence
@@ -22,19 +22,28 @@ Range = Sequence[float]
 
 
 class Augment:
-    """Random gain of each stem, and its channels swapped half of the time (as open-unmix does).
+    """Random augmentation of stems; the default is that of open-unmix: gain and channel swap.
 
-    All else is off until it has a probability, or its range. Each stem by itself, in this order:
-    `tempo` and `pitch` are the probabilities of a change by per cent and semitones within their
-    ranges; gain; `polarity` is that of an inverted sign; swapped channels; `mono` is that of all
-    channels becoming their mean; `equaliser` that of gains within a range of dB in bands an octave
-    or so apart within a range of Hz. At last `snr_decibels` is the range of the level of the
-    targets' sum above the sum of the rest (None: as it comes). Where the stems are of one excerpt
-    (`remix` is false) they share tempo and pitch, so they stay in time and in tune.
+    Each stem is augmented independently, in this order:
 
-    A draw is a function of the seed and of the excerpt's key alone, and each augmentation draws
-    from a stream of its own, so neither the rest of the batch nor another augmentation changes it.
-    With a gain range of `[1.0, 1.0]` and no swapping the stems pass unchanged.
+    1. Tempo and pitch: with probability `tempo`, a tempo change in `tempo_percent`; with
+       probability `pitch`, a pitch shift in `pitch_semitones`. If all stems come from the same
+       excerpt (`remix` is false), they share both draws and stay synchronous and in tune.
+    2. A linear gain in `gain`.
+    3. With probability `polarity`, an inverted sign.
+    4. With `swap_channels`, swapped channels with probability 0.5.
+    5. With probability `mono`, the mean of the channels in every channel.
+    6. With probability `equaliser`, gains in `equaliser_decibels` (dB) for bands of about an octave
+       between the frequencies `equaliser_hertz`.
+
+    At the end, `snr_decibels` is the range of the ratio in dB of the targets' sum to the sum of the
+    other stems (None: the ratio is not changed).
+
+    Every draw depends only on the seed and the excerpt's key, and each augmentation has a separate
+    random stream, so a draw does not depend on the rest of the batch or on other augmentations.
+    With `gain=[1.0, 1.0]` and `swap_channels=False`, the stems do not change.
+
+    Raises `InputError` for values outside their ranges.
     """
 
     def __init__(
@@ -59,7 +68,7 @@ class Augment:
         probabilities = {"polarity": polarity, "mono": mono, "tempo": tempo, "pitch": pitch}
         for name, probability in {**probabilities, "equaliser": equaliser}.items():
             if not 0 <= probability <= 1:
-                raise InputError(f"augment.{name} {probability} is no probability: choose 0 to 1")
+                raise InputError(f"augment.{name} is {probability}, but must be from 0 to 1")
         check_range("tempo_percent", tempo_percent, -50, 100)
         check_range("pitch_semitones", pitch_semitones, -12, 12)
         check_range("equaliser_decibels", equaliser_decibels, -60, 60)
@@ -68,8 +77,8 @@ class Augment:
             check_range("snr_decibels", snr_decibels, -100, 100)
         if 2 * equaliser_hertz[0] > min(equaliser_hertz[1], sample_rate / 2):
             raise InputError(
-                f"augment.equaliser_hertz {list(equaliser_hertz)} must span an octave or more of "
-                f"what a sample rate of {sample_rate} Hz holds: begin lower"
+                f"augment.equaliser_hertz {list(equaliser_hertz)} must span at least an octave "
+                f"below half the sample rate of {sample_rate} Hz; choose a lower first frequency"
             )
         self.seed = seed
         self.gain = gain
@@ -89,10 +98,10 @@ class Augment:
         self.window = window_of(sample_rate)
 
     def read_length(self, chunk: int) -> int:
-        """How many samples of a song are read for a chunk.
+        """Number of samples to read from a song for a chunk of `chunk` samples.
 
-        Where tempo or pitch change it is as many as the fastest tempo takes, and a window more at
-        either end, which is only looked at.
+        With changes of tempo or pitch, this is the number of samples for the fastest tempo, plus
+        one window of the phase vocoder as context at either end.
         """
         if not self.tempo and not self.pitch:
             return chunk
@@ -106,20 +115,20 @@ class Augment:
         chunk: int | None = None,
         targets: Sequence[int] = (),
     ) -> Float[Tensor, "batch stem channel _"]:
-        """Excerpts of `read_length(chunk)` samples → chunks of `chunk` (None: as many as given).
+        """Augment excerpts of `read_length(chunk)` samples and cut them to `chunk` samples.
 
-        `targets` numbers those of the stems that are estimated.
+        `chunk` of None is the length of `stems`. `targets` are the indices of the estimated stems.
+        Raises `InputError` if `snr_decibels` is set and all stems are targets or none is.
         """
         chunk = stems.shape[-1] if chunk is None else chunk
         if stems.shape[-1] != self.read_length(chunk):
             raise ValueError(
-                f"chunks of {chunk} samples are made of {self.read_length(chunk)}, not of "
-                f"{stems.shape[-1]}: read as many as read_length says"
+                f"a chunk of {chunk} samples needs excerpts of {self.read_length(chunk)} samples "
+                f"(see read_length), but they have {stems.shape[-1]}"
             )
         count = stems.shape[1]
         if self.tempo or self.pitch:
-            stems = self._played(stems, keys, chunk)
-        # Beside the chunks' own draws of (seed, epoch, position): one number more.
+            stems = self._with_tempo_and_pitch(stems, keys, chunk)
         draws = self._draws(1, keys)
         gains = between(self.gain, draws, count)
         if self.polarity:
@@ -128,7 +137,7 @@ class Augment:
         if self.swap_channels:
             swap = torch.from_numpy(chance(0.5, draws, count)).to(stems.device)[:, :, None, None]
             stems = torch.where(swap, stems.flip(2), stems)
-        # From here on the stems are a copy, which may change where it lies.
+        # The stems are a copy from here on, so in-place operations are safe.
         if self.mono:
             places = np.nonzero(chance(self.mono, self._draws(3, keys), count))
             stems[places] = stems[places].mean(dim=1, keepdim=True)
@@ -144,16 +153,17 @@ class Augment:
         if self.snr_decibels is not None:
             if not 0 < len(targets) < count:
                 raise InputError(
-                    f"augment.snr_decibels {list(self.snr_decibels)} is a level beside the rest, "
-                    f"but {len(targets)} of {count} stems are targets: set it to null"
+                    f"augment.snr_decibels {list(self.snr_decibels)} is a ratio of the targets to "
+                    f"the other stems, but {len(targets)} of {count} stems are targets; set it to "
+                    "null"
                 )
             stems = with_snr(stems, targets, between(self.snr_decibels, self._draws(7, keys)))
         return stems
 
-    def _played(
+    def _with_tempo_and_pitch(
         self, stems: Stems, keys: Sequence[Key], chunk: int
     ) -> Float[Tensor, "batch stem channel _"]:
-        """Stems at their own tempo and pitch, or cut to where these begin."""
+        """Change tempo and pitch of the drawn stems, and cut all stems to `chunk` samples."""
         count = stems.shape[1] if self.remix else 1
         draws = self._draws(4, keys)
         chosen = chance(self.tempo, draws, count)
@@ -167,30 +177,39 @@ class Augment:
         changed = np.nonzero((tempos != 1) | (pitches != 1))
         if changed[0].size:
             result[changed] = with_tempo_and_pitch(
-                stems[changed], tempos[changed], pitches[changed], self.window, chunk, self.window
+                stems[changed],
+                tempos=tempos[changed],
+                pitches=pitches[changed],
+                start=self.window,
+                time=chunk,
+                window=self.window,
             )
         return result
 
     def _draws(self, stream: int, keys: Sequence[Key]) -> list[np.random.Generator]:
+        """A generator for each key; `stream` separates it from the generators of the excerpts."""
         return [np.random.default_rng([self.seed, *key, stream]) for key in keys]
 
 
-def check_range(name: str, given: Range, least: float, most: float) -> None:
-    pair = list(given) if isinstance(given, Sequence) else [given]
+def check_range(name: str, limits: Range, least: float, most: float) -> None:
+    """Raise `InputError` unless `limits` are two ascending numbers from `least` to `most`."""
+    pair = list(limits) if isinstance(limits, Sequence) else [limits]
     if len(pair) != 2 or not least <= pair[0] <= pair[1] <= most:
         raise InputError(
-            f"augment.{name} {given} must be [least, most], both from {least:g} to {most:g}"
+            f"augment.{name} {limits} must be [least, most], both from {least:g} to {most:g}"
         )
 
 
 def chance(
     probability: float, draws: Sequence[np.random.Generator], stems: int
 ) -> Bool[np.ndarray, "batch stem"]:
+    """True with this probability, independently for every stem."""
     return np.stack([draw.random(stems) < probability for draw in draws])
 
 
 def between(
     limits: Range, draws: Sequence[np.random.Generator], *shape: int
 ) -> Float[np.ndarray, "batch ..."]:
+    """Uniform draws within the limits, of this shape for every example."""
     low, high = limits
     return np.stack([draw.uniform(low, high, shape) for draw in draws])

@@ -1,4 +1,4 @@
-"""Set the level of the targets relative to the rest of the mixture."""
+"""Set the level of the targets relative to the other stems."""
 
 from collections.abc import Sequence
 
@@ -9,19 +9,19 @@ from torch import Tensor
 
 from stemsplit.models.shapes import Stems
 
-SILENCE_DECIBELS = -60  # of full scale; bleed below it is not to decide how loud the music is
+SILENCE_DECIBELS = -60  # dB full scale; quieter bleed must not determine the gain of the music
 
 
 def with_snr(stems: Stems, targets: Sequence[int], decibels: Float[np.ndarray, " batch"]) -> Stems:
-    """Each example with the sum of its `targets` so many dB above the sum of the other stems.
+    """Scale the stems so that the sum of the `targets` is `decibels` above the sum of the others.
 
-    The louder of the two is turned down, never the other up: nothing clips. Where either is silent
-    there is no ratio, and the stems stay as they are.
+    The function attenuates one of the two sums and never amplifies, so nothing clips. An example
+    stays unchanged if either sum is silent.
     """
     rest = [stem for stem in range(stems.shape[1]) if stem not in targets]
     target_level, rest_level = (_root_mean_square(stems[:, part]) for part in (list(targets), rest))
-    wanted = torch.from_numpy(10 ** (decibels / 20)).to(stems)
-    factor = wanted * rest_level / target_level  # of the targets, beside the rest
+    ratio = torch.from_numpy(10 ** (decibels / 20)).to(stems)
+    factor = ratio * rest_level / target_level  # gain of the targets relative to the rest
     silent = torch.minimum(target_level, rest_level) < 10 ** (SILENCE_DECIBELS / 20)
     factor = torch.where(silent, 1, factor)
     factors = (1 / factor).clamp(max=1)[:, None].repeat(1, stems.shape[1])
@@ -30,5 +30,5 @@ def with_snr(stems: Stems, targets: Sequence[int], decibels: Float[np.ndarray, "
 
 
 def _root_mean_square(stems: Stems) -> Tensor:
-    """Of the sum of the stems, over channels and time."""
+    """Root mean square of the sum of the stems, over channels and time."""
     return stems.sum(dim=1).square().mean(dim=(1, 2)).sqrt()

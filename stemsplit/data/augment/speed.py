@@ -1,8 +1,8 @@
-"""Change the speed of sounds, and with it pitch and length, by band-limited resampling.
+"""Change the speed of sounds, and thus their pitch and length, by band-limited resampling.
 
-The speed is a multiple of 1 / `GRID` (at most 3.4 cents beside any other), so the places to read
-lie in the same way between the samples every `GRID` samples of the result, and a matrix product
-reads them: J. O. Smith, "Digital Audio Resampling", with a filter of its own for each speed.
+The method is that of J. O. Smith, "Digital Audio Resampling", with one filter for each speed. A
+speed is a multiple of 1 / `GRID`, which rounds it by at most 3.4 cents. The fractional positions in
+the input then repeat every `GRID` samples of the output, so one matrix product interpolates them.
 """
 
 import numpy as np
@@ -14,26 +14,27 @@ from torch.nn import functional
 from stemsplit.models.shapes import Waveform
 
 GRID = 256
-REACH = 24  # samples of the input to either side that a sample of the result is made of
+REACH = 24  # input samples to either side that contribute to one output sample
 
 Speeds = Float[np.ndarray, " batch"]
 
 
 def nearest(speeds: Float[np.ndarray, "*each"]) -> Float[np.ndarray, "*each"]:
-    """The nearest speeds that there are."""
+    """Round speeds to multiples of 1 / `GRID`."""
     return np.rint(speeds * GRID) / GRID
 
 
 def samples_read(speed: float, time: int) -> int:
-    """How many samples `time` samples at a speed are made of."""
+    """Number of input samples for `time` output samples."""
     return int(np.ceil(speed * time)) + REACH
 
 
 def at_speed(samples: Waveform, speeds: Speeds, time: int) -> Float[Tensor, "batch channel _"]:
-    """Each waveform at its own speed on the grid (2: twice as fast, an octave up), `time` samples.
+    """Play each waveform at its speed (2: twice as fast, an octave up); return `time` samples.
 
-    Sample t of the result is sample speed × t of the waveform. What would come to lie above half
-    the sample rate is left out; outside the waveform is silence.
+    Output sample t is input sample speed × t. The speeds must be multiples of 1 / `GRID` (see
+    `nearest`). Frequencies above half the sample rate are removed; the waveform is padded with
+    silence.
     """
     strides = np.rint(speeds * GRID).astype(np.int64)
     filters = _filters(torch.from_numpy(strides).to(samples.device)).to(samples.dtype)
@@ -49,10 +50,10 @@ def at_speed(samples: Waveform, speeds: Speeds, time: int) -> Float[Tensor, "bat
 
 
 def _filters(strides: Tensor) -> Float[Tensor, "batch tap place"]:
-    """Sinc functions under a Hann window: weights of the samples around each place of a block."""
+    """Hann-windowed sinc filters: input weights for each output sample of a block."""
     speeds = strides[:, None, None].float() / GRID
     taps = torch.arange(-REACH, int(strides.max()) + REACH, device=strides.device)[:, None]
-    away = speeds * torch.arange(GRID, device=strides.device) - taps
-    cutoff = (1 / speeds).clamp(max=1)  # as a part of half the sample rate
-    window = torch.cos(away.clamp(-REACH, REACH) * (torch.pi / 2 / REACH)).square()
-    return cutoff * torch.sinc(cutoff * away) * window
+    distance = speeds * torch.arange(GRID, device=strides.device) - taps
+    cutoff = (1 / speeds).clamp(max=1)  # in multiples of half the sample rate
+    window = torch.cos(distance.clamp(-REACH, REACH) * (torch.pi / 2 / REACH)).square()
+    return cutoff * torch.sinc(cutoff * distance) * window

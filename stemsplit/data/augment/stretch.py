@@ -1,10 +1,9 @@
-"""Change tempo or pitch alone: a phase vocoder, followed by a change of speed.
+"""Change tempo and pitch independently: a phase vocoder, followed by a change of speed.
 
-The vocoder lays short-time spectra closer together or further apart than they were, and turns
-their phases so that every partial runs on smoothly. Partials lead, and what lies around one turns
-with it, as in the identity phase locking of Laroche and Dolson, "Improved phase vocoder time-scale
-modification of audio" (IEEE Transactions on Speech and Audio Processing, 1999): without it noise
-loses 3 dB.
+The vocoder changes the distance between short-time spectra and rotates their phases, so that every
+partial continues smoothly. The bins around a partial rotate with it, as in the identity phase
+locking of Laroche and Dolson, "Improved phase vocoder time-scale modification of audio" (IEEE
+Transactions on Speech and Audio Processing, 1999). Without phase locking, noise loses 3 dB.
 """
 
 import math
@@ -18,11 +17,11 @@ from torch.nn import functional
 from stemsplit.data.augment import speed
 from stemsplit.models.shapes import Waveform
 
-WINDOW_SECONDS = 0.046  # long enough to part a voice's harmonics, short enough for a drum
-SILENCE = 1e-30  # of a product of two spectra: float32 holds no phase of smaller ones
-ONSET = 8  # times the power of a hop before: here a partial begins
-AT_ONCE = 16  # waveforms: of six seconds and two channels, their spectra take a gigabyte
-DOUBLINGS = 3  # of the steps that a bin looks uphill for its partial: to 8 bins away
+WINDOW_SECONDS = 0.046  # resolves the harmonics of a voice and the onsets of a drum
+SILENCE = 1e-30  # smallest product of two spectra whose phase float32 can represent
+ONSET = 8  # a partial begins where the power is this many times that of the previous hop
+AT_ONCE = 16  # waveforms per batch: spectra of 6 s in stereo take about a gigabyte
+DOUBLINGS = 3  # a bin finds its partial among the 2**DOUBLINGS bins to either side
 
 Factors = Float[np.ndarray, " batch"]
 Spectra = Complex[Tensor, "batch frame channel freq"]
@@ -30,24 +29,25 @@ Power = Float[Tensor, "batch frame freq"]
 
 
 def window_of(sample_rate: int) -> int:
-    """The vocoder's window in samples, a power of two."""
+    """Length of the vocoder's window in samples, a power of two."""
     return 2 ** round(math.log2(WINDOW_SECONDS * sample_rate))
 
 
 def with_tempo_and_pitch(
     samples: Waveform, tempos: Factors, pitches: Factors, start: int, time: int, window: int
 ) -> Float[Tensor, "batch channel _"]:
-    """Each waveform at its own tempo and pitch (2: twice as fast, an octave up), as `stretch` does.
+    """Change each waveform by its tempo and pitch factors (2: twice as fast, an octave up).
 
-    Pitches are those that `speed.nearest` gives.
+    `start`, `time` and `window` are those of `stretch`. The pitches must be multiples of
+    1 / `speed.GRID` (see `speed.nearest`).
     """
     length = speed.samples_read(max(1.0, float(pitches.max())), time)
     result = samples.new_empty(*samples.shape[:2], time)
     for first in range(0, len(samples), AT_ONCE):
-        some = slice(first, first + AT_ONCE)
-        stretched = stretch(samples[some], tempos[some] / pitches[some], start, length, window)
-        result[some] = stretched[..., :time]
-        shifted = np.flatnonzero(pitches[some] != 1)
+        batch = slice(first, first + AT_ONCE)
+        stretched = stretch(samples[batch], tempos[batch] / pitches[batch], start, length, window)
+        result[batch] = stretched[..., :time]
+        shifted = np.flatnonzero(pitches[batch] != 1)
         if len(shifted):
             rows = torch.from_numpy(shifted).to(samples.device)
             result[first + rows] = speed.at_speed(stretched[rows], pitches[first + shifted], time)
@@ -57,15 +57,15 @@ def with_tempo_and_pitch(
 def stretch(
     samples: Waveform, tempos: Factors, start: int, time: int, window: int
 ) -> Float[Tensor, "batch channel _"]:
-    """Each waveform at its own tempo (1 as it is, 2 twice as fast): `time` samples from `start` on.
+    """Change each waveform by its tempo factor (2: twice as fast); return `time` samples.
 
-    Sample t of the result is what was heard around sample `start` + tempo × t. What lies up to a
-    window before `start` and after the end is looked at too; outside the waveform is silence. All
-    channels turn alike, so the stereo image stays.
+    Output sample t corresponds to input sample `start` + tempo × t. The result also depends on one
+    window of samples before `start` and one after the end; the waveform is padded with silence. All
+    channels have the same phase rotations, which preserves the stereo image.
     """
     hop = window // 4
     frames = 3 + -(-time // hop)
-    centres = hop * (np.arange(frames) - 3) + window // 2  # of the frames, in the result
+    centres = hop * (np.arange(frames) - 3) + window // 2  # of the frames in the output
     firsts = np.rint(start + tempos[:, None] * centres).astype(np.int64) - window // 2
     before = max(0, hop - int(firsts.min()))
     after = max(0, int(firsts.max()) + window - samples.shape[-1])
@@ -77,41 +77,43 @@ def stretch(
         examples = torch.arange(len(positions), device=positions.device)[:, None]
         return torch.fft.rfft(views[examples, :, positions].mul_(hann))
 
-    laid = spectra(positions)
-    # A frame follows the one before as it follows, in the input, what stands a hop before it.
-    laid *= _rotations(laid, spectra(positions[:, 1:] - hop))[:, :, None]
-    # Hann windows, squared, a quarter of their length apart sum to 3 / 2.
-    pieces = torch.fft.irfft(laid, window).mul_(hann / 1.5).unflatten(-1, (4, hop))
+    output = spectra(positions)
+    # Two successive output frames must differ in phase as an input frame differs from the input
+    # one hop before it.
+    output *= _rotations(output, spectra(positions[:, 1:] - hop))[:, :, None]
+    # Squared Hann windows at a hop of a quarter window sum to 3 / 2.
+    pieces = torch.fft.irfft(output, window).mul_(hann / 1.5).unflatten(-1, (4, hop))
     result = pieces[:, 3:, :, 0] + pieces[:, 2:-1, :, 1]
     result += pieces[:, 1:-2, :, 2] + pieces[:, :-3, :, 3]
     return result.transpose(1, 2).flatten(2)[..., :time]
 
 
 def _rotations(
-    laid: Spectra, earlier: Complex[Tensor, "batch change channel freq"]
+    spectra: Spectra, earlier: Complex[Tensor, "batch change channel freq"]
 ) -> Complex[Tensor, "batch frame freq"]:
-    """What to multiply the bins of each frame by, so that its partials run on from the one before.
+    """Unit factors that rotate the phases of the frames, so that all partials continue smoothly.
 
-    That is the rotation of the partial's bin there, and what `earlier` differs from there in phase.
-    A partial that begins has nothing to run on from and keeps its phase, so that onsets stay sharp.
+    `earlier` holds the input spectra one hop before each frame but the first. The factor of a frame
+    is the factor of the previous frame at the partial's bin, times the phase by which the previous
+    frame leads `earlier`. A partial that begins in a frame keeps its phase, so onsets stay sharp.
     """
-    power = _power(laid)
+    power = _power(spectra)
     partials = _partials(power)[:, 1:]
     begins = (power[:, 1:] > ONSET * _power(earlier)).gather(-1, partials)
-    # One bin more, which never turns: it is followed where a partial begins.
-    steady = power.shape[-1]
-    partials = functional.pad(torch.where(begins, steady, partials), (0, 1), value=steady)
-    turns = (laid[:, :-1] * earlier.conj()).sum(dim=2)
+    # A partial that begins takes its factor from an additional bin, whose factor is always 1.
+    constant = power.shape[-1]
+    partials = functional.pad(torch.where(begins, constant, partials), (0, 1), value=constant)
+    turns = (spectra[:, :-1] * earlier.conj()).sum(dim=2)
     size = turns.abs()
     turns = functional.pad(torch.where(size > SILENCE, turns / size, 1), (0, 1), value=1.0)
     rotations = [torch.ones_like(turns[:, 0])]
     for turn, partial in zip(turns.unbind(1), partials.unbind(1), strict=True):
-        rotations.append((rotations[-1] * turn).gather(-1, partial))  # each needs the one before
-    return torch.stack(rotations, dim=1)[..., :steady]
+        rotations.append((rotations[-1] * turn).gather(-1, partial))
+    return torch.stack(rotations, dim=1)[..., :constant]
 
 
 def _partials(power: Power) -> Int64[Tensor, "batch frame freq"]:
-    """The loudest bin of the slope that each bin is on."""
+    """Index of the nearest spectral peak uphill of each bin, at most 2**DOUBLINGS bins away."""
     edged = functional.pad(power, (1, 1), value=-1.0)
     left, right = edged[..., :-2], edged[..., 2:]
     up = ((right > power) & (right >= left)).long() - ((left > power) & (left > right)).long()
@@ -122,5 +124,5 @@ def _partials(power: Power) -> Int64[Tensor, "batch frame freq"]:
 
 
 def _power(spectra: Spectra) -> Power:
-    """Of all channels together."""
+    """Power spectra, summed over the channels."""
     return (spectra.real.square() + spectra.imag.square()).sum(dim=2)

@@ -1,1 +1,1 @@
-"""Listers: one function for each layout of a corpus."""
+"""Listers: for each layout of a corpus, a function that lists its tracks."""

@@ -1,4 +1,4 @@
-"""The demo songs, which stemsplit synthesises."""
+"""The corpus of synthesised demo songs."""
 
 from pathlib import Path
 
@@ -9,8 +9,8 @@ from stemsplit.data.tracks import Track, with_validation
 
 
 def demo(root: Path) -> list[Track]:
-    """The synthesised songs that stemsplit brings along, written at the first use."""
-    # Late: what plays them takes longer to import than all else that decodes songs.
+    """The demo songs; missing songs are synthesised and written first."""
+    # Imported late: the synthesis takes longer to import than all other modules of the data.
     from stemsplit.data.corpora.demo_songs import VALIDATION_TRACKS, write_demo_corpus
 
     with Progress() as progress:

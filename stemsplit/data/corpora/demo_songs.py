@@ -1,7 +1,7 @@
-"""Sixteen synthesised songs in MUSDB18's layout, so that everything runs without a download.
+"""Sixteen synthesised songs in the layout of MUSDB18, to try all commands without a download.
 
-Each song is a pure function of its name and a seed: a score is composed, four players play it,
-and the stems are coded as MUSDB18 codes them, five AAC streams in an MP4 file.
+Each song depends only on its name and a seed. A score is composed, four instruments play it, and
+the mixture and the stems are coded as in MUSDB18: five AAC streams in an MP4 file.
 """
 
 import os
@@ -20,7 +20,7 @@ from stemsplit.data.corpora.synthesis.singing import RANGES, draw_voice, sing
 from stemsplit.data.corpora.synthesis.sound import SAMPLE_RATE, Signal, edges, highpass
 from stemsplit.files import check_writable, replacing
 
-STEMS = ("drums", "bass", "other", "vocals")  # their order in a file, after the mixture
+STEMS = ("drums", "bass", "other", "vocals")  # order of the streams in a file, after the mixture
 TRAIN_SONGS = (
     "Paper Lanterns - Low Tide",
     "Marlow Fennick - Second Platform",
@@ -42,11 +42,11 @@ TEST_SONGS = (
     "Lemon Observatory - Counting Satellites",
 )
 SONGS = TRAIN_SONGS + TEST_SONGS
-# A soprano's and a tenor's.
+# One song has a soprano, the other a tenor.
 VALIDATION_TRACKS = ("Velvet Almanac - October Letters", "Harlan Weatherby - The Lamplighter")
 
-BIT_RATE = 192_000  # of each stream
-# Half the time of the coder's careful search; the stems' sum still meets the mixture at 22 dB.
+BIT_RATE = 192_000  # bits per second of each stream
+# Twice as fast as the coder's default; the sum of the stems still matches the mixture at 22 dB.
 CODER = {"aac_coder": "fast", "aac_ms": "0"}
 PEAK = 0.9
 
@@ -54,12 +54,13 @@ PEAK = 0.9
 def synthesise_song(
     name: str, seed: int = 0, seconds: float | None = None
 ) -> dict[str, np.ndarray]:
-    """The stems of a song, float32 (channel, time) at 44.1 kHz; their sum peaks near 0.9.
+    """Synthesise the stems of a song, float32 (channel, time) at 44.1 kHz.
 
-    `name` is one of SONGS; `seconds` is about how long it is, to a bar (None: 20 to 30 s).
+    The peak of the stems and of their sum is 0.9. `name` is one of `SONGS`. `seconds` is the
+    approximate length (None: 20 to 30 s); the song has a whole number of bars.
     """
     number = SONGS.index(name)
-    # One generator a player: another drum fill does not change what is sung.
+    # Each instrument has its own generator: a change of the drums does not change the singing.
     composer, *players, engineer = (
         np.random.default_rng(child)
         for child in np.random.SeedSequence(entropy=seed, spawn_key=(number,)).spawn(6)
@@ -78,7 +79,7 @@ def synthesise_song(
 
 
 def _mix(stems: dict[str, Signal], engineer: np.random.Generator) -> dict[str, Signal]:
-    """Set the levels: the voice 4 to 0 dB below the band that plays with it."""
+    """Set the levels of the stems; the voice is 0 to 4 dB below the band."""
     level_db = {
         "drums": engineer.uniform(-2.0, 1.0),
         "bass": engineer.uniform(-3.0, 0.0),
@@ -96,10 +97,10 @@ def _mix(stems: dict[str, Signal], engineer: np.random.Generator) -> dict[str, S
 
 
 def _playing_level(sound: Signal) -> np.float32:
-    """Root mean square over those tenths of a second in which the sound is not silent."""
-    tenth = SAMPLE_RATE // 10
-    whole = sound[:, : sound.shape[-1] // tenth * tenth]
-    power = np.mean(whole.reshape(2, -1, tenth) ** 2, axis=(0, 2))
+    """Root mean square over the blocks of 0.1 s in which the sound is not silent."""
+    block = SAMPLE_RATE // 10
+    blocks = sound[:, : sound.shape[-1] // block * block].reshape(2, -1, block)
+    power = np.mean(blocks**2, axis=(0, 2))
     return np.sqrt(np.mean(power[power > 1e-3 * power.max()]))
 
 
@@ -109,11 +110,11 @@ def write_demo_corpus(
     seconds: float | None = None,
     report: Callable[[int, int], None] = lambda done, songs: None,
 ) -> None:
-    """Write ROOT/train/NAME.stem.mp4 and ROOT/test/NAME.stem.mp4, as MUSDB18 lays them out.
+    """Write ROOT/train/NAME.stem.mp4 and ROOT/test/NAME.stem.mp4, the layout of MUSDB18.
 
-    A file is there only when it is whole, and one that is there is kept, whatever seed it came
-    from: an interrupted call can be repeated, and two at once do no harm. `report` is told the
-    songs done and the songs in all.
+    Existing files are kept, even if another seed produced them. Files are complete as soon as they
+    exist, so an interrupted call can be repeated, and several processes may write at once.
+    `report` is called with the number of finished songs and the number of all songs.
     """
     missing = [name for name in SONGS if not song_path(root, name).exists()]
     if missing:
@@ -124,7 +125,7 @@ def write_demo_corpus(
     def write(name: str) -> None:
         write_song(song_path(root, name), synthesise_song(name, seed, seconds))
 
-    # Threads are enough: numpy, scipy and the coder release the interpreter for most of the time.
+    # Threads run in parallel here: numpy, scipy and the coder release the interpreter lock.
     pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1))
     try:
         for song in as_completed([pool.submit(write, name) for name in missing]):
@@ -140,9 +141,9 @@ def song_path(root: Path, name: str) -> Path:
 
 
 def write_song(path: Path, stems: dict[str, np.ndarray], mixture: np.ndarray | None = None) -> None:
-    """Code a song as one MP4 file, which appears under its name when it is whole.
+    """Write a song as an MP4 file of five streams.
 
-    Without a mixture, that is the sum of the stems.
+    `mixture` of None is the sum of the stems. The file has its final name only when it is complete.
     """
     sounds = [stems[name] for name in STEMS]
     with replacing(path) as partial:
@@ -150,6 +151,7 @@ def write_song(path: Path, stems: dict[str, np.ndarray], mixture: np.ndarray | N
 
 
 def _encode(path: Path, sounds: list[np.ndarray]) -> None:
+    """Code stereo sounds at 44.1 kHz as the streams of an MP4 file."""
     with av.open(str(path), "w", format="mp4") as container:
         streams = []
         for _ in sounds:
@@ -157,7 +159,7 @@ def _encode(path: Path, sounds: list[np.ndarray]) -> None:
             stream.layout = "stereo"
             stream.bit_rate = BIT_RATE
             streams.append(stream)
-        # A second of each stream in turn: a player finds all five at the place where it reads.
+        # Interleave the streams in blocks of one second, so that a player can stream the file.
         for start in range(0, sounds[0].shape[-1], SAMPLE_RATE):
             for stream, sound in zip(streams, sounds, strict=True):
                 second = np.ascontiguousarray(sound[:, start : start + SAMPLE_RATE])

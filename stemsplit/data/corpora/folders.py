@@ -1,4 +1,4 @@
-"""Your own songs: ``train|valid|test/SONG/STEM.wav``, with stems of any names."""
+"""A corpus of your own songs: ``train|valid|test/SONG/STEM.wav``, with any names of stems."""
 
 from pathlib import Path
 
@@ -15,14 +15,18 @@ from stemsplit.errors import InputError
 
 SUBSETS: tuple[Subset, ...] = ("train", "valid", "test")
 MIXTURE = "mixture"
-Files = dict[str, Path]  # by stem
+Files = dict[str, Path]  # stem → file
 
 
 def folder(root: Path) -> list[Track]:
-    """A folder a song, in it a file a stem and, where there is one, its ``mixture``.
+    """List the songs of a corpus with one folder per song and one file per stem.
 
-    A stem is named by its file, in small letters. Every song has all stems that any of them has:
-    those without a file are silent. (A link to nowhere is listed: its reader says what is wrong.)
+    The name of a stem is the name of its file without suffix, in lower case; ``mixture`` is
+    optional. Every song has the stems of all songs; stems without a file are silent. Broken links
+    are listed, and reading them raises an error.
+
+    Raises `InputError` if there are no songs, if two songs or stems have the same name, or if a
+    file is in the wrong place.
     """
     songs = _songs(root)
     stems = sorted({stem for files in songs.values() for stem in files} - {MIXTURE})
@@ -42,12 +46,13 @@ def _source(files: Files, stem: str) -> AudioSource | None:
 
 
 def _songs(root: Path) -> dict[tuple[Subset, Path], Files]:
+    """The stem files of every song, by subset and folder."""
     check_folder(root)
     subsets = subset_folders(root, SUBSETS)
     if not subsets:
         raise InputError(
-            f"{root}: has no folder train, valid or test; data.root must name the folder that "
-            "holds them: train/SONG/STEM.wav"
+            f"{root}: has no folder train, valid or test; set data.root to a folder with files "
+            "such as train/SONG/STEM.wav"
         )
     songs: dict[tuple[Subset, Path], Files] = {}
     seen: dict[str, Path] = {}
@@ -56,43 +61,44 @@ def _songs(root: Path) -> dict[tuple[Subset, Path], Files]:
         check_links(entries)
         for song in entries:
             if song.is_dir():
-                # Scores and validation_tracks go by name; and a song is not its own test.
+                # Scores and validation_tracks refer to songs by name, so names must be unique.
                 name = normal(song.name)
                 if name in seen:
                     raise InputError(
-                        f"{song}: {seen[name]} has the same name; rename or remove one"
+                        f"{song}: {seen[name]} has the same name; rename or remove one of them"
                     )
                 seen[name] = song
                 songs[subset, song] = _stem_files(song)
             elif is_audio(song):
                 raise InputError(
-                    f"{song}: an audio file where songs have folders; move it to "
+                    f"{song}: is an audio file, but every song needs a folder; move it to "
                     f"{song.with_suffix('')}/STEM{song.suffix}"
                 )
     if not songs:
         raise InputError(
-            f"{root}: no songs in {' or '.join(subsets)}; a folder each belongs there, "
-            "which holds STEM.wav"
+            f"{root}: no songs in {' or '.join(subsets)}; add a folder for each song, with files "
+            "such as STEM.wav"
         )
     return songs
 
 
 def _stem_files(song: Path) -> Files:
+    """The audio files of a song, its mixture included, by stem."""
     files: Files = {}
     for path in visible(song):
         if not is_audio(path):
             continue
         if path.is_dir():
-            raise InputError(f"{path}: is a folder where a file is expected; rename or remove it")
+            raise InputError(f"{path}: is a folder, but a file is expected; rename or remove it")
         if path.suffix.lower() not in FORMATS:
-            raise InputError(f"{path}: convert it to one of {', '.join(FORMATS)}, or remove it")
+            raise InputError(f"{path}: convert it to one of {', '.join(FORMATS)} or remove it")
         stem = normal(path.stem).lower()
         if stem in files:
             raise InputError(f"{path}: {files[stem].name} is the same stem; remove one of them")
         files[stem] = path
     if not set(files) - {MIXTURE}:
         raise InputError(
-            f"{song}: holds no stem ({', '.join('STEM' + suffix for suffix in FORMATS)}); "
-            "put its stems there, or remove the folder"
+            f"{song}: the folder has no stem ({', '.join('STEM' + suffix for suffix in FORMATS)}); "
+            "add the stems or remove the folder"
         )
     return files

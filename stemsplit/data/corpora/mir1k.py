@@ -1,8 +1,8 @@
-"""MIR-1K: a thousand karaoke clips, each one file with a channel for the voice.
+"""MIR-1K: a thousand karaoke clips; the left channel is the accompaniment, the right the voice.
 
-Hsu and Jang, "On the improvement of singing voice separation for monaural recordings using the
-MIR-1K dataset" (2010). The split is that of Huang et al., "Singing-voice separation from monaural
-recordings using deep recurrent neural networks" (2014).
+The corpus is from Hsu and Jang, "On the improvement of singing voice separation for monaural
+recordings using the MIR-1K dataset" (2010). The split is that of Huang et al., "Singing-voice
+separation from monaural recordings using deep recurrent neural networks" (2014).
 """
 
 import re
@@ -19,9 +19,10 @@ CLIP = re.compile(r"(?P<singer>[A-Za-z]+)_\d+_\d+")  # SINGER_SONG_CLIP
 
 
 def mir1k(root: Path) -> list[Track]:
-    """The clips of ``Wavfile/``, which is `root` or lies in it; a mixture is left plus right.
+    """List the clips of the folder ``Wavfile``, which is `root` itself or a folder below it.
 
-    Left and right have equal energy in every clip, so that is the mixture at 0 dB of the papers.
+    The mixture is the sum of both channels. They have equal energy in every clip, so the sum is the
+    0 dB mixture of the papers. Raises `InputError` if there are no clips or other wav files.
     """
     folder = _wav_folder(root)
     tracks = []
@@ -29,8 +30,8 @@ def mir1k(root: Path) -> list[Track]:
         clip = CLIP.fullmatch(path.stem)
         if clip is None:
             raise InputError(
-                f"{path}: not a clip of MIR-1K, whose names read SINGER_SONG_CLIP.wav; data.root "
-                "must name its folder Wavfile, which holds nothing else"
+                f"{path}: is not a clip of MIR-1K, because its name is not SINGER_SONG_CLIP.wav; "
+                "set data.root to the folder Wavfile of MIR-1K"
             )
         stems: dict[str, AudioSource | None] = {
             stem: AudioSource(path, channel=channel) for stem, channel in CHANNELS.items()
@@ -45,8 +46,8 @@ def _wav_folder(root: Path) -> Path:
         if folder.is_dir() and _wav_files(folder):
             return folder
     raise InputError(
-        f"{root}: holds no wav files, nor does a folder Wavfile in it; data.root must name the "
-        "folder MIR-1K or its Wavfile"
+        f"{root}: there are no wav files in this folder or in its subfolder Wavfile; set data.root "
+        "to the folder MIR-1K or MIR-1K/Wavfile"
     )
 
 

@@ -1,4 +1,4 @@
-"""MUSDB18, MUSDB18-HQ, and the 7 s previews of MUSDB18."""
+"""MUSDB18, MUSDB18-HQ and the previews of 7 s of MUSDB18."""
 
 import os
 import shutil
@@ -13,17 +13,28 @@ from stemsplit.files import one_at_a_time
 
 
 def musdb18(root: Path) -> list[Track]:
-    """MUSDB18: ``train/`` and ``test/`` of ``*.stem.mp4``, its 14 validation songs by name."""
+    """List MUSDB18: ``*.stem.mp4`` in ``train/`` and ``test/``.
+
+    The 14 official validation songs are recognised by name. Raises `InputError` if there are no
+    songs or two songs have the same name.
+    """
     return _musdb(root, is_wav=False)
 
 
 def musdb18hq(root: Path) -> list[Track]:
-    """MUSDB18-HQ: ``train/`` and ``test/``, a folder a song with ``mixture.wav`` and stems."""
+    """List MUSDB18-HQ: ``mixture.wav`` and the stems in ``train/SONG/`` and ``test/SONG/``.
+
+    Raises `InputError` as `musdb18`, and for broken links.
+    """
     return _musdb(root, is_wav=True)
 
 
 def musdb7(root: Path) -> list[Track]:
-    """The first 7 s of every song of MUSDB18, which musdb downloads where `root` holds nothing."""
+    """List the previews of MUSDB18, 7 s of each song.
+
+    If `root` is empty or does not exist, musdb downloads the previews. Raises `InputError` if the
+    download fails.
+    """
     if not root.is_dir() or not any(root.iterdir()):
         with one_at_a_time(root.parent, "downloads the previews of MUSDB18"):
             if not root.is_dir() or not any(root.iterdir()):
@@ -32,7 +43,7 @@ def musdb7(root: Path) -> list[Track]:
 
 
 def _download_previews(root: Path) -> None:
-    # Unpacked beside it: a download that is killed leaves nothing that looks whole.
+    # Download to another folder and rename it, so that `root` never has an incomplete download.
     partial = root.with_name(f".{root.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     try:
@@ -42,16 +53,16 @@ def _download_previews(root: Path) -> None:
         partial.rename(root)
     except (OSError, RuntimeError, BadZipFile) as error:
         raise InputError(
-            f"{root}: the 7 s previews of MUSDB18 cannot be downloaded ({error}); where there "
-            f'is a network, run python -c \'import musdb; musdb.DB(root="musdb7", '
-            "download=True)', copy that folder here, and say data.root=/path/to/musdb7"
+            f"{root}: cannot download the previews of MUSDB18 ({error}); on a machine with network "
+            "access, run python -c 'import musdb; musdb.DB(root=\"musdb7\", download=True)', copy "
+            "the folder musdb7 to this machine and set data.root=/path/to/musdb7"
         ) from None
 
 
 def _import_musdb() -> ModuleType:
     try:
         import musdb
-    except RuntimeError as error:  # stempeg, which musdb imports, asks for the program
+    except RuntimeError as error:  # musdb imports stempeg, which looks for ffmpeg
         raise InputError(f"musdb needs the program ffmpeg: run `make setup` ({error})") from None
     return musdb
 
@@ -63,10 +74,10 @@ def _musdb(root: Path, is_wav: bool) -> list[Track]:
     if not folders:
         raise InputError(
             f"{root}: has neither a train nor a test folder; "
-            "data.root must name the folder that holds them"
+            "set data.root to the folder of the corpus"
         )
-    # Of musdb: which stream or file is which stem, and who validates. It would list the songs too,
-    # but asks ffprobe about each, and stops at the first damaged one without naming it.
+    # Take only the stems' streams and files and the validation songs from musdb. Its list of songs
+    # needs a call of ffprobe for each song and fails at a damaged song without naming it.
     layout = _import_musdb().DB(root=str(root), subsets=[]).setup
     official = set(layout["validation_tracks"])
     tracks = []
@@ -89,14 +100,16 @@ def _musdb(root: Path, is_wav: bool) -> list[Track]:
                 name, mixture = normal(entry.name.removesuffix(".stem.mp4")), entry
                 streams = layout["stem_ids"]
                 stems = {stem: AudioSource(mixture, streams[stem]) for stem in layout["sources"]}
-            if (other := seen.setdefault(name, mixture)) != mixture:
-                raise InputError(f"{mixture}: {other} has the same name; rename or remove one")
+            if (first := seen.setdefault(name, mixture)) != mixture:
+                raise InputError(
+                    f"{mixture}: {first} has the same name; rename or remove one of them"
+                )
             subset: Subset = "valid" if folder == "train" and name in official else folder
             tracks.append(Track(name, subset, AudioSource(mixture), stems))
     if not tracks:
-        wanted = "folders with mixture.wav" if is_wav else "*.stem.mp4 files"
+        expected = "folders with mixture.wav" if is_wav else "*.stem.mp4 files"
         raise InputError(
-            f"{root}: no songs in {' or '.join(folders)}; {wanted} belong there"
-            + ("" if is_wav else " (for wav folders say data=musdb18hq)")
+            f"{root}: no songs in {' or '.join(folders)}; expected {expected}"
+            + ("" if is_wav else " (for folders with wav files, choose data=musdb18hq)")
         )
     return tracks

@@ -1,1 +1,1 @@
-"""Examine a corpus for faults."""
+"""Find faults of a corpus in its files, headers and audio."""

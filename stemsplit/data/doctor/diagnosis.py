@@ -1,17 +1,17 @@
-"""Find faults of a corpus in its listing and in the headers of its files."""
+"""Find faults of a corpus in its list of songs and in the headers of its files."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from stemsplit.audio.entries import is_audio, misnamed, normal, unreadable, visible
-from stemsplit.data.doctor.findings import Finding
+from stemsplit.data.doctor.findings import Finding, Severity
 from stemsplit.data.doctor.official import STEMS, foreign_codecs, layout, wrong_counts
 from stemsplit.data.headers import Header, Headers, headers_of, sources
 from stemsplit.data.tracks import Subset, Track, of_subset, song_of, with_stems, with_validation
 from stemsplit.errors import InputError
 
-LENGTH_SECONDS = 0.1  # a coder's delay and padding are shorter than this
+LENGTH_SECONDS = 0.1  # the delay and padding of any coder are shorter
 
 
 def listing_findings(
@@ -22,10 +22,10 @@ def listing_findings(
     validation_tracks: Sequence[str] | None = None,
     headers: Headers | None = None,
 ) -> list[Finding]:
-    """Findings that need no decoding; training reports them too.
+    """The findings that need no decoding. A training reports them too.
 
-    `tracks` are as the corpus lists them; `stems`, `channels` and `validation_tracks` are what
-    training will ask of them. `headers` are read unless they are given.
+    `tracks` are all tracks of the corpus. `stems`, `channels` and `validation_tracks` are the
+    settings of the training. With `headers` of None, the headers are read from the files.
     """
     headers = headers_of(tracks) if headers is None else headers
     return [
@@ -46,7 +46,7 @@ def _refusals(
     stems: Sequence[str],
     validation_tracks: Sequence[str] | None,
 ) -> Iterator[Finding]:
-    """Faults for which a training would refuse the corpus, in the training's words."""
+    """Findings for every error that a training with this corpus would raise."""
     for track in tracks:
         try:
             with_stems([track], stems)
@@ -54,7 +54,9 @@ def _refusals(
             yield Finding("fault", "missing stem", song_of(track), str(error))
         for stem in stems:
             if stem in track.stems and track.stems[stem] is None:
-                yield Finding("note", "missing stem", song_of(track), f"{stem} is taken as silence")
+                yield Finding(
+                    "note", "missing stem", song_of(track), f"{stem} has no file; it is silence"
+                )
     try:
         if validation_tracks is not None:
             tracks = with_validation(tracks, validation_tracks)
@@ -66,14 +68,14 @@ def _refusals(
         try:
             of_subset(tracks, subset, root)
         except InputError as error:
-            # One may only score, or only train; but a training needs validation songs.
-            trains = any(track.subset == "train" for track in tracks)
-            must = subset == "valid" and trains
-            yield Finding("fault" if must else "note", f"{name} songs", "", str(error))
+            # A corpus may be for scoring or training only, but training needs validation songs.
+            has_training = any(track.subset == "train" for track in tracks)
+            severity: Severity = "fault" if subset == "valid" and has_training else "note"
+            yield Finding(severity, f"{name} songs", "", str(error))
 
 
 def _unlisted(root: Path, tracks: Sequence[Track]) -> Iterator[Finding]:
-    """Notes on files and folders with audio that are not read as songs."""
+    """Faults for files and folders that contain audio but are not listed as songs."""
     paths = {source.path for track in tracks for source in sources(track).values()}
     listed = paths | {path.parent for path in paths}
     for folder in (root / "train", root / "valid", root / "test"):
@@ -81,23 +83,23 @@ def _unlisted(root: Path, tracks: Sequence[Track]) -> Iterator[Finding]:
         as_folders = {entry.is_dir() for entry in entries if entry in listed}
         for entry in entries:
             if entry not in listed and entry.is_dir() in as_folders and _holds_audio(entry):
-                text = f"{entry} holds audio, but no song is listed from it"
+                text = f"{entry} contains audio, but is not a song of the corpus"
                 if entry.is_dir() and layout(root, tracks) == "MUSDB18-HQ":
                     text += ": mixture.wav is missing"
                     for file in misnamed(entry, "mixture.wav"):
-                        text += f" ({file.name} lies there instead)"
+                        text += f", but {file.name} exists"
                 song = f"{folder.name}/{normal(entry.name)}"
                 yield Finding("fault", "not listed", song, text)
 
 
 def _misnamed(root: Path, tracks: Sequence[Track]) -> Iterator[Finding]:
-    """Files of MUSDB18-HQ's layout that look like a stem, but for the name's case or suffix."""
+    """Notes on MUSDB18-HQ files whose name differs from a stem's in case or suffix only."""
     if layout(root, tracks) != "MUSDB18-HQ":
         return
     for track in tracks:
         for stem in ("mixture", *sorted(STEMS)):
             for file in misnamed(track.path.parent, f"{stem}.wav"):
-                text = f"{file.name} is not read: {stem}.wav is the {stem}"
+                text = f"{file.name} is ignored: the file of the {stem} is {stem}.wav"
                 yield Finding("note", "not listed", song_of(track), text)
 
 
@@ -106,6 +108,7 @@ def _holds_audio(entry: Path) -> bool:
 
 
 def _headers_missing(tracks: Sequence[Track], headers: Headers) -> Iterator[Finding]:
+    """Faults for files whose header cannot be read."""
     for track in tracks:
         reasons = {
             reason: "damaged" if unreadable(source.path) is None else "unreadable"
@@ -131,27 +134,31 @@ def _forms_differ(tracks: Sequence[Track], headers: Headers, channels: int) -> I
         forms.setdefault(usual, []).append(song_of(track))
         for stem, form in own.items():
             if form != usual:
-                text = f"{stem} has {_form(form)}, the other streams {_form(usual)}"
+                text = f"{stem} has {_format(form)}, the other streams have {_format(usual)}"
                 yield Finding("note", "rate or channels", song_of(track), text)
             if form[1] not in (1, channels) and channels != 1:
-                text = f"{stem} has {form[1]} channels and cannot be made {channels}: mix it down"
+                text = (
+                    f"{stem} has {form[1]} channels, which cannot be converted to {channels}: "
+                    "mix it down"
+                )
                 yield Finding("fault", "rate or channels", song_of(track), text)
     if len(forms) > 1:
         usual = max(forms, key=lambda form: len(forms[form]))
         rest = [
-            f"{', '.join(songs[:3])}{', …' if len(songs) > 3 else ''}: {_form(form)}"
+            f"{', '.join(songs[:3])}{', …' if len(songs) > 3 else ''}: {_format(form)}"
             for form, songs in forms.items()
             if form != usual
         ]
-        text = f"{len(forms[usual])} songs have {_form(usual)}, but {'; '.join(rest)}"
-        yield Finding("note", "rate or channels", "", f"{text} (converted when decoded)")
+        text = f"{len(forms[usual])} songs have {_format(usual)}, but {'; '.join(rest)}"
+        yield Finding("note", "rate or channels", "", f"{text} (decoding converts them)")
 
 
-def _form(form: tuple[int, int]) -> str:
+def _format(form: tuple[int, int]) -> str:
     return f"{form[0]} Hz and {form[1]} channel{'s' if form[1] != 1 else ''}"
 
 
 def _lengths_differ(tracks: Sequence[Track], headers: Headers) -> Iterator[Finding]:
+    """Notes on stems whose length in the header differs from the mixture's."""
     for track in tracks:
         exact = {
             name: header.seconds
@@ -166,11 +173,12 @@ def _lengths_differ(tracks: Sequence[Track], headers: Headers) -> Iterator[Findi
 
 
 def is_exact(header: Header | str) -> bool:
+    """Whether the header states an exact length."""
     return isinstance(header, Header) and header.seconds is not None
 
 
 def length_text(stem: str, longer: float, against: str) -> str | None:
-    """A text on lengths that differ by more than a coder's delay and padding, else None."""
+    """Describe a difference in seconds that exceeds a coder's delay and padding, else None."""
     if abs(longer) <= LENGTH_SECONDS:
         return None
     comparison = "longer" if longer > 0 else "shorter"

@@ -1,7 +1,4 @@
-"""The known errata of MUSDB18 and MUSDB18-HQ.
-
-Its authors list them on sigsep.github.io/datasets/musdb.html.
-"""
+"""The known errata of MUSDB18 and MUSDB18-HQ, from sigsep.github.io/datasets/musdb.html."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -24,22 +21,22 @@ ERRATA = {
 
 
 def known_errata(tracks: Sequence[Track]) -> Iterator[Finding]:
-    """A note for every song of MUSDB18 that its authors list."""
+    """A note for every song in the authors' list of errata."""
     for track in tracks:
         if track.name in ERRATA:
-            text = f"{ERRATA[track.name]} (known to the authors of MUSDB18)"
+            text = f"{ERRATA[track.name]} (a known erratum of MUSDB18)"
             yield Finding("note", "erratum", song_of(track), text)
 
 
 def excused(song: Examination) -> list[Finding]:
-    """The findings of a song of MUSDB18; an error of the official song is a note, not a fault."""
+    """The findings of a MUSDB18 song; an error in the official files is a note, not a fault."""
     left_differs = (
         song.track.name == LEFT_DIFFERS
         and len(song.match_db_of_channels) == 2
         and (song.match_db_of_channels[1] or 0.0) >= LEAST_MATCH_DB
     )
     return [
-        replace(finding, severity="note", text=f"{finding.text}; the official song has this too")
+        replace(finding, severity="note", text=f"{finding.text}; the official files have this too")
         if left_differs and finding.check == "mixture"
         else finding
         for finding in song.findings

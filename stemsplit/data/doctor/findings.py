@@ -3,12 +3,18 @@
 from dataclasses import dataclass
 from typing import Literal
 
+Severity = Literal["fault", "note"]
+
 
 @dataclass(frozen=True)
 class Finding:
-    """A `fault` must be fixed, a `note` is good to know. `song` is ``SUBSET/NAME``, or empty."""
+    """One finding of the doctor.
 
-    severity: Literal["fault", "note"]
+    A `fault` must be fixed; a `note` is for information. `check` names the check that found it.
+    `song` is ``SUBSET/NAME``, or empty for a finding about the whole corpus.
+    """
+
+    severity: Severity
     check: str
     song: str
     text: str

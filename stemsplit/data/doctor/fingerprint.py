@@ -1,13 +1,15 @@
-"""Find songs that share audio, by a fingerprint that survives coding, gain and a shifted start.
+"""Find songs that share audio by a fingerprint that is robust to coding, gain and time shift.
 
 The bits are those of Haitsma and Kalker, "A Highly Robust Audio Fingerprinting System" (ISMIR
-2002): in 33 logarithmic bands from 300 to 2000 Hz, whether the difference of neighbouring bands
-grows from one frame to the next. Two songs are laid over each other at every shift; what counts is
-how much better than chance their bits agree: 0 for unrelated audio, 1 for the same. Measured:
-of all pairs of the demo songs none comes above 0.10; a song and its excerpt, at another gain and
-shifted, as MP3 of 96 kb/s, AAC of 64 kb/s or at half the sample rate, agree to 0.74 or more. Of the
-499,500 pairs of MIR-1K's clips 184 come above 0.4: 179 are sung to one recording of an
-accompaniment, 5 are of a song that repeats itself.
+2002): the spectrum is divided into 33 logarithmic bands from 300 to 2000 Hz, and a bit tells
+whether the difference of two neighbouring bands grows from one frame to the next. The agreement of
+two songs is the correlation of their bits at the best time shift: about 0 for unrelated audio and 1
+for equal audio.
+
+Measured agreements: at most 0.10 for all pairs of demo songs; at least 0.74 for a song and its
+excerpt with another gain and a time shift, coded as MP3 at 96 kb/s, as AAC at 64 kb/s or at half
+the sample rate. Of the 499,500 pairs of MIR-1K clips, 184 agree to more than 0.4: 179 pairs share
+an accompaniment, and 5 pairs come from a song that repeats itself.
 """
 
 from collections.abc import Sequence
@@ -19,22 +21,22 @@ from jaxtyping import Int8
 from stemsplit import audio
 
 SAMPLE_RATE = 5512  # Hz
-WINDOW = 2048  # samples, 0.37 s: so long that a shift of half a hop changes few bits
+WINDOW = 2048  # samples, 0.37 s: long enough that a shift of half a hop changes few bits
 HOP = 256  # samples, 46 ms
 LOWEST, HIGHEST = 300.0, 2000.0  # Hz
 BANDS = 33
-QUIET_DB = 50  # frames this much below the loudest are left out: a coder's noise decides there
-LEAST_SECONDS = 5.0  # the songs overlap by at least this, or by half of the shorter one
-SAME = 0.65
-# Part of it is the same: an accompaniment under another voice. (The paper's threshold of 35 % wrong
-# bits would be 0.3; but here the best of thousands of shifts is taken.)
+QUIET_DB = 50  # ignore frames this much below the loudest frame: coding noise sets their bits
+LEAST_SECONDS = 5.0  # least overlap of two songs; half of the shorter song if that is less
+SAME = 0.65  # agreement of equal audio
+# Agreement of songs that share a part, such as the accompaniment. The paper's threshold of 35 %
+# wrong bits equals 0.3, but the best of thousands of shifts needs a higher one.
 PARTLY = 0.4
 
-Bits = Int8[np.ndarray, "bit _"]  # over frames
+Bits = Int8[np.ndarray, "bit _"]  # (bit, frame)
 
 
 def fingerprint(samples: audio.Samples, sample_rate: int) -> Bits:
-    """±1 for every bit of a frame; 0 throughout where the frame is next to silent."""
+    """The bits of every frame as ±1; all bits of a quiet frame are 0."""
     mono = audio.resample(audio.with_channels(samples, 1), sample_rate, SAMPLE_RATE)[0]
     mono = np.pad(mono, (WINDOW // 2, WINDOW))
     frames = np.lib.stride_tricks.sliding_window_view(mono, WINDOW)[::HOP]
@@ -48,7 +50,7 @@ def fingerprint(samples: audio.Samples, sample_rate: int) -> Bits:
 
 
 def agreements(song: Bits, others: Sequence[Bits]) -> list[float]:
-    """How well a song agrees with each of the others, at the shift where it does best."""
+    """The agreement of a song with each of the other songs at the best time shift."""
     if not others:
         return []
     size = scipy.fft.next_fast_len(song.shape[1] + max(other.shape[1] for other in others), True)
@@ -67,6 +69,6 @@ def _agreement(song: Bits, spectra: np.ndarray, other: Bits, size: int) -> float
 
 
 def _spectra(song: Bits, size: int) -> np.ndarray:
-    """Of every bit over time, and of where the song is loud."""
+    """Spectra over time of every bit and, in the last row, of the mask of loud frames."""
     rows = np.concatenate([song, np.abs(song[:1])]).astype(np.float32)
     return scipy.fft.rfft(rows, size)

@@ -1,28 +1,28 @@
-"""Compare a corpus with the official layout, codecs and counts of MUSDB18 and MUSDB18-HQ."""
+"""Compare a corpus with MUSDB18 and MUSDB18-HQ: layout, codecs and number of songs."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from stemsplit.data.doctor.findings import Finding
+from stemsplit.data.doctor.findings import Finding, Severity
 from stemsplit.data.headers import Header, Headers, sources
 from stemsplit.data.tracks import Subset, Track, song_of
 
 STEMS = {"drums", "bass", "other", "vocals"}
 COUNTS: dict[Subset, int] = {"train": 86, "valid": 14, "test": 50}
-PREVIEW_SECONDS = 10.0  # MUSDB18's previews are of 7 s, and of fewer songs
+PREVIEW_SECONDS = 10.0  # MUSDB18's previews take 7 s and are fewer than the songs
 CODECS = {"MUSDB18": "aac", "MUSDB18-HQ": "pcm_"}
 
 
 def layout(root: Path, tracks: Sequence[Track]) -> str | None:
-    """``MUSDB18`` (stem.mp4 files), ``MUSDB18-HQ`` (folders with mixture.wav), or neither."""
+    """``MUSDB18`` (stem.mp4 files), ``MUSDB18-HQ`` (folders with mixture.wav) or None."""
     files = [track.mixture.path for track in tracks if track.mixture is not None]
     if len(files) < len(tracks):
         return None
     if all(file.name.endswith(".stem.mp4") for file in files):
         return "MUSDB18"
-    found = {stem for track in tracks for stem in track.stems}
-    if not (found == STEMS and all(set(track.stems) <= STEMS for track in tracks)):
+    stems = {stem for track in tracks for stem in track.stems}
+    if stems != STEMS:
         return None
     if all(file.name == "mixture.wav" and file.parent.parent.parent == root for file in files):
         return "MUSDB18-HQ"
@@ -30,56 +30,63 @@ def layout(root: Path, tracks: Sequence[Track]) -> str | None:
 
 
 def wrong_counts(root: Path, tracks: Sequence[Track], headers: Headers) -> Iterator[Finding]:
-    """A finding if MUSDB18, recognised by its validation songs, has a wrong number of songs."""
+    """A finding if the corpus is MUSDB18 with a wrong number of songs.
+
+    The corpus counts as MUSDB18 if it has most of the official validation songs.
+    """
     if layout(root, tracks) is None or (missing := _missing_names(root, tracks)) is None:
         return
     text = _counts(root, tracks)
     if missing:
-        text += f"; official validation songs that are missing: {', '.join(missing)}"
+        text += f"; missing official validation songs: {', '.join(missing)}"
     lengths = [header.seconds or 0 for header in headers.values() if isinstance(header, Header)]
     is_preview = max(lengths, default=0) < PREVIEW_SECONDS
-    if missing or not _are_official(tracks):
-        yield Finding("note" if is_preview else "fault", "official counts", "", text)
+    if missing or not _has_official_counts(tracks):
+        severity: Severity = "note" if is_preview else "fault"
+        yield Finding(severity, "official counts", "", text)
 
 
 def other_corpus(root: Path, tracks: Sequence[Track]) -> Iterator[Finding]:
-    """A note if the layout is MUSDB18's but the songs are not."""
+    """A note if the corpus has the layout of MUSDB18 but other songs."""
     if layout(root, tracks) is not None and _missing_names(root, tracks) is None:
-        text = f"{_counts(root, tracks)}: another corpus in its layout"
+        text = f"{_counts(root, tracks)}: another corpus with the same layout"
         yield Finding("note", "official counts", "", text)
 
 
 def foreign_codecs(root: Path, tracks: Sequence[Track], headers: Headers) -> Iterator[Finding]:
-    """Songs whose codec is not the layout's own."""
-    found = layout(root, tracks)
-    if found is None:
+    """Notes on songs with a codec that the official corpus does not use."""
+    corpus = layout(root, tracks)
+    if corpus is None:
         return
     for track in tracks:
         streams = [headers[source] for source in sources(track).values()]
         codecs = {header.codec for header in streams if isinstance(header, Header)}
-        foreign = sorted(codec for codec in codecs if not codec.startswith(CODECS[found]))
+        foreign = sorted(codec for codec in codecs if not codec.startswith(CODECS[corpus]))
         if foreign:
-            text = f"coded as {', '.join(foreign)}; {found} has {CODECS[found].strip('_')}"
+            text = (
+                f"the codec is {', '.join(foreign)}, but {corpus} has {CODECS[corpus].strip('_')}"
+            )
             yield Finding("note", "codec", song_of(track), text)
 
 
-def _are_official(tracks: Sequence[Track]) -> bool:
-    """Whichever songs of the train folder validate."""
+def _has_official_counts(tracks: Sequence[Track]) -> bool:
+    """Whether the corpus has the official number of songs; any of them may be validation songs."""
     counts = Counter(track.subset for track in tracks)
-    held = counts["train"] + counts["valid"], counts["test"]
-    return held == (COUNTS["train"] + COUNTS["valid"], COUNTS["test"])
+    numbers = counts["train"] + counts["valid"], counts["test"]
+    return numbers == (COUNTS["train"] + COUNTS["valid"], COUNTS["test"])
 
 
 def _counts(root: Path, tracks: Sequence[Track]) -> str:
     counts = Counter(track.subset for track in tracks)
-    official, here = ("/".join(str(of[subset]) for subset in COUNTS) for of in (COUNTS, counts))
+    official = "/".join(str(COUNTS[subset]) for subset in COUNTS)
+    actual = "/".join(str(counts[subset]) for subset in COUNTS)
     name = layout(root, tracks)
-    return f"{name} has {official} songs to train, validate and test; here are {here}"
+    return f"{name} has {official} training/validation/test songs, but this corpus has {actual}"
 
 
 def _missing_names(root: Path, tracks: Sequence[Track]) -> list[str] | None:
-    """The official validation songs that are not here; None where most are not."""
-    import musdb  # late: it asks for ffmpeg, which other layouts do without
+    """The official validation songs that the corpus lacks, or None if it lacks most of them."""
+    import musdb  # imported late: it needs ffmpeg, which other layouts do not need
 
     official = set(musdb.DB(root=str(root), subsets=[]).setup["validation_tracks"])
     missing = sorted(official - {track.name for track in tracks})

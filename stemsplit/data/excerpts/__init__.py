@@ -1,1 +1,1 @@
-"""Choose and cut the excerpts of an epoch."""
+"""Choose and read the excerpts of an epoch."""

@@ -1,4 +1,4 @@
-"""Excerpts of stems: random ones for training, fixed ones for validation."""
+"""Datasets of excerpts: random excerpts for training, fixed excerpts for validation."""
 
 import math
 from collections.abc import Sequence
@@ -16,14 +16,15 @@ from stemsplit.errors import InputError
 from stemsplit.models.shapes import Stems
 
 Key = tuple[int, int]
-Place = tuple[StoredTrack, int]  # an excerpt's track and its first sample there
+Place = tuple[StoredTrack, int]  # the track of an excerpt and the excerpt's first sample
 
 
 class Chunk(NamedTuple):
-    """A batch of excerpts: `stems (batch, stem, channel, time)` as they lie in the store.
+    """A batch of excerpts: `stems (batch, stem, channel, time)` in the store's type.
 
-    That is 16-bit integers or floats, of which a 1 stands for the stem's `units (batch, stem)`: so
-    half the bytes travel to the device, and what is done to every sample is done there.
+    The samples are int16, or float32 if any of the songs is. A stored 1 stands for the value
+    `units (batch, stem)`. The device converts the samples to float32, so int16 halves the bytes
+    sent to it.
     """
 
     stems: Tensor
@@ -31,20 +32,23 @@ class Chunk(NamedTuple):
     keys: list[Key]
 
     def waveforms(self) -> Stems:
-        """The stems as float32 in ±1 (a lossy stream may overshoot)."""
-        # Two steps: torch takes longer over one that changes the type on the way.
+        """The stems as float32 in ±1; a lossy stream may exceed ±1."""
+        # Conversion and multiplication in two steps are faster in torch than in one.
         return self.stems.to(torch.float32, copy=True).mul_(self.units[:, :, None, None])
 
 
 def as_it_is(chunk: Chunk) -> Chunk:
-    """What loaders call for a batch, which these datasets make whole."""
+    """A `collate_fn` that returns its argument: the datasets return whole batches."""
     return chunk
 
 
 def read_chunk(
     excerpts: Sequence[Sequence[Place]], stems: Sequence[str], time: int, keys: list[Key]
 ) -> Chunk:
-    """Of every excerpt the places of its stems; silence after a song's end."""
+    """Read a batch of excerpts of `time` samples, padded with silence after the end of a song.
+
+    `excerpts` holds one place for each of the `stems` of every excerpt.
+    """
     tracks = [track for places in excerpts for track, _ in places]
     integers = all(track.samples.dtype == np.int16 for track in tracks)
     channels = tracks[0].samples.shape[1]
@@ -58,13 +62,13 @@ def read_chunk(
             stored = track.stored(stem, start, time)
             rows[row, column, :, : stored.shape[1]] = stored
             rows[row, column, :, stored.shape[1] :] = 0
-            # Of integers that lie among floats too, the unit says what they stand for.
+            # Int16 samples copied to a float32 batch keep their integer values and their unit.
             units[row, column] = track.unit
     return Chunk(batch, units, keys)
 
 
 def empty(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    """In a worker process in memory that it shares with its parent: a batch is not copied there."""
+    """An uninitialised tensor. In a worker process it lies in shared memory, which saves a copy."""
     if get_worker_info() is None:
         return torch.empty(shape, dtype=dtype)
     # torch allocates shared memory by no public name. (Tensor.share_memory_ copies what it shares:
@@ -74,17 +78,21 @@ def empty(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
 
 
 class RandomChunks(Dataset[Chunk]):
-    """Seeded random excerpts of `chunk` samples; a song that is shorter ends in silence.
+    """Seeded random excerpts of `chunk` samples; shorter songs are padded with silence.
 
-    The excerpt of a key `(epoch, position)` is a function of `(seed, epoch, position)` alone, so
-    neither workers nor prefetching nor resuming changes what is drawn. Position p belongs to track
-    p modulo the number of tracks. With `remix` the first stem is that track's and every other one
-    comes from a track of its own, at a place of its own; without, all stems are of one excerpt.
-    Where the weights of the tracks differ, every track is drawn by its weight instead.
+    The excerpt of the key `(epoch, position)` depends only on `(seed, epoch, position)`, not on
+    workers, prefetching or resuming.
 
-    With the probability `sounding` the place is drawn so that one of the `targets`, each as often
-    as the others, sounds in the excerpt (see `activity`): in the same song where it does, else in
-    another in which it does. With `remix` that is the place of this target alone.
+    The first stem comes from track number `position % len(tracks)`. If the tracks have different
+    weights, this track is drawn with probability proportional to its weight instead. With `remix`,
+    the track and the start of each further stem are drawn independently; without it, all stems
+    come from the same excerpt.
+
+    With probability `sounding`, one of the `targets` (drawn uniformly) is made to be active in the
+    excerpt (see `activity`): a new start is drawn in the same song or, if the target is never
+    active there, in another song. With `remix`, this changes the excerpt of that target only.
+
+    Raises `InputError` for test songs, and if `sounding` > 0 and a target is active in no song.
     """
 
     def __init__(
@@ -110,7 +118,7 @@ class RandomChunks(Dataset[Chunk]):
         self._starts = {target: self._sounding_starts(target) for target in self.targets}
 
     def _sounding_starts(self, target: str) -> list[np.ndarray]:
-        """Of every track, where an excerpt may begin so that the target sounds in it."""
+        """For every track, the blocks at which an excerpt with the active target may start."""
         starts = [
             sounding_starts(
                 track.levels[track.stems.index(target)], track.time, self.chunk, track.sample_rate
@@ -119,8 +127,8 @@ class RandomChunks(Dataset[Chunk]):
         ]
         if not any(map(len, starts)):
             raise InputError(
-                f"data.sounding {self.sounding}: {target} sounds in no training song for half an "
-                "excerpt; say data.sounding=0, or shorten chunk_seconds"
+                f"data.sounding {self.sounding}: no training song contains {target} for half an "
+                "excerpt; set data.sounding=0 or a smaller chunk_seconds"
             )
         return starts
 
@@ -128,7 +136,7 @@ class RandomChunks(Dataset[Chunk]):
         return read_chunk([self._places(key) for key in keys], self.stems, self.chunk, list(keys))
 
     def describe(self, key: Key) -> str:
-        """Which songs the chunk of a key is made of, and where in them, for a person to read."""
+        """Describe the excerpt of a key in words: the song and time of each stem."""
         places = [
             (f"{track.name} at {start / track.sample_rate:.1f} s", stem)
             for stem, (track, start) in zip(self.stems, self._places(key), strict=True)
@@ -138,7 +146,7 @@ class RandomChunks(Dataset[Chunk]):
         return ", ".join(f"{stem} of {place}" for place, stem in places)
 
     def _places(self, key: Key) -> list[Place]:
-        """The track and the first sample of every stem."""
+        """The track and the first sample for every stem of the excerpt."""
         epoch, position = key
         random = np.random.default_rng([self.seed, epoch, position])
         balanced = self.shares is None
@@ -153,7 +161,7 @@ class RandomChunks(Dataset[Chunk]):
                 numbers.append(number)
                 places.append(places[0])
         if self.sounding:
-            # A stream of its own, as augmentations have (1 to 7): the other draws stay as they are.
+            # A separate random stream (augmentations use 1 to 7) leaves the other draws unchanged.
             random = np.random.default_rng([self.seed, epoch, position, 8])
             if random.random() < self.sounding:
                 target = self.targets[int(random.integers(len(self.targets)))]
@@ -169,7 +177,7 @@ class RandomChunks(Dataset[Chunk]):
         starts = self._starts[target]
         if not len(starts[number]):
             shares = np.ones(len(self.tracks)) if self.shares is None else self.shares
-            shares = shares * [len(found) > 0 for found in starts]
+            shares = shares * [len(track_starts) > 0 for track_starts in starts]
             number = int(random.choice(len(self.tracks), p=shares / shares.sum()))
         track = self.tracks[number]
         start = draw_start(starts[number], track.time, self.chunk, track.sample_rate, random)
@@ -187,11 +195,13 @@ class RandomChunks(Dataset[Chunk]):
 
 
 class FixedChunks(Dataset[Chunk]):
-    """The same excerpts at every validation.
+    """Fixed excerpts for validation.
 
-    `per_track` excerpts of `chunk` samples lie evenly over each song; with None, each song is one
-    excerpt from end to end. Keys are `(track, first sample)`. A place that is given as ~place comes
-    without its key: see `sampling.SharedBatches`.
+    `per_track` excerpts of `chunk` samples are spaced evenly over each song; with None, each whole
+    song is one excerpt. Keys are `(track, first sample)`. The index ~i stands for excerpt i without
+    its key: `sampling.SharedBatches` uses it for excerpts that must not be counted again.
+
+    Raises `InputError` for test songs.
     """
 
     def __init__(
@@ -200,7 +210,7 @@ class FixedChunks(Dataset[Chunk]):
         check_split(tracks)
         self.tracks = tracks
         self.stems = stems
-        self.places: list[tuple[int, int, int]] = []
+        self.places: list[tuple[int, int, int]] = []  # (track, first sample, length)
         for index, track in enumerate(tracks):
             if per_track is None:
                 self.places.append((index, 0, track.time))
@@ -213,11 +223,11 @@ class FixedChunks(Dataset[Chunk]):
         return len(self.places)
 
     def __getitems__(self, places: list[int]) -> Chunk:
-        found = [self.places[place if place >= 0 else ~place] for place in places]
-        excerpts = [[(self.tracks[index], start)] * len(self.stems) for index, start, _ in found]
+        batch = [self.places[place if place >= 0 else ~place] for place in places]
+        excerpts = [[(self.tracks[track], start)] * len(self.stems) for track, start, _ in batch]
         keys = [
-            (index, start)
-            for place, (index, start, _) in zip(places, found, strict=True)
+            (track, start)
+            for place, (track, start, _) in zip(places, batch, strict=True)
             if place >= 0
         ]
-        return read_chunk(excerpts, self.stems, found[0][2], keys)
+        return read_chunk(excerpts, self.stems, batch[0][2], keys)

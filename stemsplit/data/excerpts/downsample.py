@@ -1,4 +1,4 @@
-"""A smaller training set for tuning: fewer excerpts, fewer songs or a lower sample rate."""
+"""Reduce the training set for tuning: fewer excerpts, fewer songs or a lower sample rate."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -13,18 +13,21 @@ from stemsplit.errors import InputError
 
 @dataclass(frozen=True)
 class Downsample:
-    """Three shares in (0, 1], each by itself; 1 leaves all of it.
+    """Three independent shares in (0, 1]; a share of 1 reduces nothing.
 
-    `chunks`: of the excerpts that an epoch takes of each training song. All songs stay, and an
-    epoch gets shorter in proportion.
+    `chunks` is the share of the excerpts that an epoch takes from each training song. All songs
+    stay in the training set, and epochs become shorter.
 
-    `songs`: of the training songs, one or more. They are stratified by how much of each song the
-    targets sound in: of as many neighbours in that order as a chosen song stands for, one is drawn.
-    Corpora that are combined are sampled each by itself.
+    `songs` is the share of the training songs; at least one song stays. The songs are sampled in
+    strata: they are sorted by the share of time in which the targets are active, split into
+    strata of neighbours, and one song is drawn from each stratum. Combined corpora are sampled
+    separately.
 
-    `rate`: of the sample rate, and with it of the window and the hop, so that frames last as long
-    as before and reach less high. Validation songs take the lower rate too: their scores are of
-    what lies below half of it.
+    `rate` is the share of the sample rate, the window and the hop, so frames keep their duration
+    in seconds but cover lower frequencies only. Validation songs have the lower rate too, so their
+    scores ignore all frequencies above half of it.
+
+    Raises `InputError` for a share outside (0, 1].
     """
 
     chunks: float = 1.0
@@ -35,22 +38,23 @@ class Downsample:
         for way, share in asdict(self).items():
             if not 0 < share <= 1:
                 raise InputError(
-                    f"data.downsample.{way} {share} must be a share: above 0, and 1 for all"
+                    f"data.downsample.{way} is {share}, but must be above 0 and at most 1"
                 )
 
     def chunks_of(self, chunks_per_track: int) -> int:
+        """Number of excerpts per track and epoch, at least 1."""
         return max(1, round(self.chunks * chunks_per_track))
 
     def songs_of(self, tracks: Sequence[StoredTrack], targets: Sequence[str]) -> list[StoredTrack]:
-        """The chosen songs, in the order in which they came: the same for every seed of a training.
+        """The chosen songs in their original order; the choice does not depend on any seed.
 
-        However many songs of a corpus are chosen, its share of the excerpts stays.
+        The weights of the songs are scaled so that each corpus keeps its share of the excerpts.
         """
         if self.songs == 1:
             return list(tracks)
         random = np.random.default_rng(0)
         sizes = Counter(track.corpus for track in tracks)
-        chosen: dict[int, int] = {}  # of every corpus how many, by the place of each
+        chosen: dict[int, int] = {}  # index of a chosen song → songs chosen from its corpus
         for corpus in sorted(sizes):
             places = [place for place, track in enumerate(tracks) if track.corpus == corpus]
             places.sort(key=lambda place: sounding_share(tracks[place], targets))
@@ -65,18 +69,18 @@ class Downsample:
 
 
 def scaled(count: int, share: int | float) -> int:
-    """A share of a sample rate, of a window or of a hop, which must be whole."""
+    """A share of a sample rate, window or hop. Raises `InputError` if it is not an integer."""
     part = count * share
     if part != round(part):
         raise InputError(
-            f"data.downsample.rate {share} leaves {part:g} of {count} samples; the sample rate, "
-            "the window and the hop must stay whole: 0.5 or 0.25, say"
+            f"data.downsample.rate {share} turns {count} into {part:g}; the sample rate, the "
+            "window and the hop must be whole numbers: try 0.5 or 0.25"
         )
     return round(part)
 
 
 def sounding_share(track: StoredTrack, targets: Sequence[str]) -> float:
-    """Of how much of a song's time the targets sound, in the mean over them."""
+    """Share of the song's blocks in which a target is active, averaged over the targets."""
     levels = track.levels
     return float(
         np.mean([sounding(levels[track.stems.index(target)]).mean() for target in targets])

@@ -11,10 +11,10 @@ from stemsplit.errors import InputError
 
 
 class EpochSampler(Sampler[Key]):
-    """The keys of an epoch, `(epoch, position)`, in an order that its seed and epoch fix.
+    """The keys `(epoch, position)` of an epoch in an order that depends on seed and epoch only.
 
-    Each of `ranks` processes draws keys of its own, equally many. After `start_at` the epoch's
-    first keys, which were drawn before, are left out.
+    Each of `ranks` processes draws the same number of different keys. `start_at` skips the first
+    keys of an epoch, for a training that is resumed within it.
     """
 
     def __init__(self, positions: int, seed: int, rank: int = 0, ranks: int = 1) -> None:
@@ -26,11 +26,12 @@ class EpochSampler(Sampler[Key]):
         self.first = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Called by Lightning before each epoch, and in the middle of one that is resumed."""
+        """Start at an epoch. Lightning calls it before each epoch, resumed epochs included."""
         if epoch != self.epoch:
             self.start_at(epoch, 0)
 
     def start_at(self, epoch: int, first: int) -> None:
+        """Continue with key number `first` of this process in an epoch."""
         self.epoch = epoch
         self.first = first
 
@@ -44,19 +45,20 @@ class EpochSampler(Sampler[Key]):
 
 
 class ResumableLoader(DataLoader[Chunk]):
-    """Batches of an `EpochSampler`'s keys, which go on where a checkpoint was written.
+    """Batches of an `EpochSampler`'s keys; its state in a checkpoint resumes within an epoch.
 
-    It counts the batches that were taken from it, not those its workers have made ahead.
+    The state counts the batches that the training has received, not those that workers prefetch.
+    `options` are the options of a DataLoader.
     """
 
-    def __init__(self, chunks: Dataset[Chunk], sampler: EpochSampler, **how: Any) -> None:
-        super().__init__(chunks, sampler=sampler, **how)
+    def __init__(self, chunks: Dataset[Chunk], sampler: EpochSampler, **options: Any) -> None:
+        super().__init__(chunks, sampler=sampler, **options)
         self.epochs = sampler
         self.taken = 0
 
     def __iter__(self) -> Iterator[Chunk]:  # type: ignore[override]
         assert self.batch_size is not None
-        # A generator, so nothing is drawn before the epoch is known.
+        # This is a generator, so the sampler's epoch is read when the first batch is requested.
         self.taken = self.epochs.first // self.batch_size
         for batch in super().__iter__():
             self.taken += 1
@@ -72,16 +74,17 @@ class ResumableLoader(DataLoader[Chunk]):
             epoch, taken = epoch + 1, 0
         elif state["of"] != len(self):
             raise InputError(
-                f"the checkpoint lies within an epoch of {state['of']} batches, which has "
-                f"{len(self)} now: resume with as many processes as before"
+                f"the checkpoint was written within an epoch of {state['of']} batches, but an "
+                f"epoch has {len(self)} batches now; resume with the same number of processes"
             )
         self.epochs.start_at(epoch, taken * self.batch_size)
 
 
 class SharedBatches(Sampler[list[int]]):
-    """Batches of the numbers below `count`, dealt out to `ranks` processes, equally many to each.
+    """Batches of the indices below `count`, distributed evenly over `ranks` processes.
 
-    A process that has none left repeats one as ~number, which is to count nothing.
+    Every process has the same number of batches. If the batches are too few, some processes repeat
+    the first batch with indices ~index, which are not counted.
     """
 
     def __init__(self, count: int, batch_size: int, rank: int = 0, ranks: int = 1) -> None:

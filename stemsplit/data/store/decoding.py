@@ -1,4 +1,4 @@
-"""Decode the files of a track to one array, with one sample rate and number of channels."""
+"""Decode the files of a track to one array with one sample rate and number of channels."""
 
 from enum import Enum
 from pathlib import Path
@@ -12,21 +12,23 @@ from stemsplit.data.store.activity import block_levels
 from stemsplit.data.tracks import AudioSource, Track
 from stemsplit.errors import InputError
 
-PIECE = 65536  # samples that are rounded at a time, so that they stay in the processor's cache
+PIECE = 65536  # samples rounded at a time; a piece fits into the processor's cache
 
 
 class Depth(Enum):
-    """What holds all of a track's streams: 16 bits, at a scale of 1 where some are lossless."""
+    """Bit depth that is needed for all streams of a track."""
 
-    SIXTEEN_BIT = 1
-    SIXTEEN_EXACT = 2
+    SIXTEEN_BIT = 1  # all streams are lossy
+    SIXTEEN_EXACT = 2  # some streams are lossless with 16 bits: int16 is exact at a scale of 1
     DEEPER = 3
 
 
 class Decoded(NamedTuple):
-    """The mixture, unless it is the sum of the stems, and the stems, in the track's order.
+    """A decoded track.
 
-    Of 16-bit integers, ±32768 stand for ±`scale`. `levels` are those of the stems' blocks.
+    The first row of `samples` is the mixture, unless the mixture is the sum of the stems; the
+    other rows are the stems in the track's order. In int16 samples, ±32768 stands for ±`scale`.
+    `levels` holds the mean square of every block of each stem (see `activity`).
     """
 
     samples: Int16[np.ndarray, "row channel time"] | Float32[np.ndarray, "row channel time"]
@@ -35,10 +37,11 @@ class Decoded(NamedTuple):
 
 
 def decode(track: Track, sample_rate: int, channels: int) -> Decoded:
-    """Sixteen-bit integers where all sources are lossy or of 16 bits themselves, else float32.
+    """Decode a track to int16 if all its sources are lossy or have 16 bits, else to float32.
 
-    (Float32 too where a lossy one that overshoots would take a lossless one's last bit.) A stream
-    that ends before the mixture is silent from there on; one that is longer is cut.
+    The result is also float32 if a lossy source exceeds full scale and a lossless source would
+    lose its last bit. Streams shorter than the mixture are padded with silence; longer streams are
+    cut. Raises `InputError` if a file cannot be decoded or lacks a channel.
     """
     rows, depth = _read(track, sample_rate, channels)
     time = max(row.shape[1] for row in (rows if track.mixture is None else rows[:1]))
@@ -48,8 +51,8 @@ def decode(track: Track, sample_rate: int, channels: int) -> Decoded:
         rounded, scale = _rounded(rows, channels, time)
         return Decoded(rounded, scale, levels)
     samples = np.zeros((len(rows), channels, time), np.float32)
-    for kept, row in zip(samples, rows, strict=True):
-        kept[:, : row.shape[1]] = row[:, :time]
+    for output, row in zip(samples, rows, strict=True):
+        output[:, : row.shape[1]] = row[:, :time]
     return Decoded(samples, 1.0, levels)
 
 
@@ -58,31 +61,31 @@ def _rounded(
 ) -> tuple[Int16[np.ndarray, "row channel time"], float]:
     scale = _scale(rows)
     samples = np.zeros((len(rows), channels, time), np.int16)
-    for kept, row in zip(samples, rows, strict=True):
+    for output, row in zip(samples, rows, strict=True):
         for start in range(0, min(time, row.shape[1]), PIECE):
             piece = row[:, start : min(start + PIECE, time)] * np.float32(32768 / scale)
             np.rint(piece, out=piece)
-            kept[:, start : start + piece.shape[1]] = piece.clip(-32768, 32767, out=piece)
+            output[:, start : start + piece.shape[1]] = piece.clip(-32768, 32767, out=piece)
     return samples, scale
 
 
 def _scale(rows: list[np.ndarray]) -> float:
-    """A coded stream may overshoot full scale; it is kept whole, not clipped."""
+    """Scale at which no sample clips. A lossy stream may exceed full scale."""
     highest = max(float(row.max(initial=0)) for row in rows)
     lowest = min(float(row.min(initial=0)) for row in rows)
     return max(1.0, highest * 32768 / 32767, -lowest)
 
 
 def _read(track: Track, sample_rate: int, channels: int) -> tuple[list[np.ndarray], Depth]:
-    """The mixture, if there is one, and the stems."""
+    """Samples of the mixture (if the track has one) and of the stems, and their bit depth."""
     sources = [*([track.mixture] if track.mixture else []), *track.stems.values()]
-    wanted: dict[Path, set[int]] = {}
+    streams_of_file: dict[Path, set[int]] = {}
     for source in sources:
         if source is not None:
-            wanted.setdefault(source.path, set()).add(source.stream)
-    found = {
+            streams_of_file.setdefault(source.path, set()).add(source.stream)
+    decoded_streams = {
         (path, stream): decoded
-        for path, streams in wanted.items()
+        for path, streams in streams_of_file.items()
         for stream, decoded in zip(
             sorted(streams), audio.read_streams(path, sorted(streams)), strict=True
         )
@@ -91,19 +94,19 @@ def _read(track: Track, sample_rate: int, channels: int) -> tuple[list[np.ndarra
     rows = [
         silence
         if source is None
-        else _converted(found[source.path, source.stream], source, sample_rate, channels)
+        else _converted(decoded_streams[source.path, source.stream], source, sample_rate, channels)
         for source in sources
     ]
-    if not all(decoded.sixteen_bit for decoded in found.values()):
+    if not all(decoded.sixteen_bit for decoded in decoded_streams.values()):
         return rows, Depth.DEEPER
-    exact = any(decoded.lossless for decoded in found.values())
+    exact = any(decoded.lossless for decoded in decoded_streams.values())
     return rows, Depth.SIXTEEN_EXACT if exact else Depth.SIXTEEN_BIT
 
 
 def _converted(
-    found: audio.Audio, source: AudioSource, sample_rate: int, channels: int
+    decoded: audio.Audio, source: AudioSource, sample_rate: int, channels: int
 ) -> np.ndarray:
-    samples = found.samples
+    samples = decoded.samples
     if source.channel is not None:
         if source.channel >= len(samples):
             raise InputError(
@@ -114,4 +117,4 @@ def _converted(
         samples = audio.with_channels(samples, channels)
     except InputError as error:
         raise InputError(f"{source.path}: {error}") from None
-    return audio.resample(samples, found.sample_rate, sample_rate)
+    return audio.resample(samples, decoded.sample_rate, sample_rate)

@@ -1,4 +1,4 @@
-"""Limit loader processes to what the shared memory can hold; containers often have 64 MB."""
+"""Limit the number of loader processes by the free shared memory (often 64 MB in a container)."""
 
 import math
 import shutil
@@ -7,29 +7,30 @@ from pathlib import Path
 
 from stemsplit.data.store.store import size
 
-SHARED_MEMORY = Path("/dev/shm")  # where torch puts what processes hand over, on Linux
-READ_AHEAD = 2  # batches of every worker, torch's own choice
-LOADERS = 2  # of training and of validation, which are there at the same time
+SHARED_MEMORY = Path("/dev/shm")  # torch passes batches between processes here on Linux
+READ_AHEAD = 2  # batches per worker: torch's default prefetch_factor
+LOADERS = 2  # the loaders of training and validation exist at the same time
 
 
 def workers_that_fit(workers: int, batch_bytes: int, processes: int, batches: str) -> int:
-    """At most `workers`, as many as can hand over batches of this size without filling the memory.
+    """Number of loader processes, at most `workers`, whose batches fit into shared memory.
 
-    `processes` trainings share it. Where the number is reduced, a line says so; with 0 the training
-    reads its batches itself, which is slower and gives the same ones.
+    `processes` training processes share the memory. `batches` names the batches ("training" or
+    "validation") in the message that is printed if the number is reduced. With 0 workers, the
+    training process reads the same batches itself, more slowly.
     """
     if not workers or not SHARED_MEMORY.is_dir():
         return workers
     free = shutil.disk_usage(SHARED_MEMORY).free
     room = free / (LOADERS * processes)
-    # One more is in use.
+    # The training itself holds one more batch.
     fitting = min(workers, max(0, math.floor((room / batch_bytes - 1) / READ_AHEAD)))
     if fitting < workers:
         needed = (READ_AHEAD * workers + 1) * batch_bytes * LOADERS * processes
         print(
-            f"data.workers: {workers} would need {size(needed)} of shared memory for {batches} "
-            f"batches, but {SHARED_MEMORY} has {size(free)} free, so it is {fitting} for these; "
-            "a container gets more with --shm-size",
+            f"data.workers: {workers} workers need {size(needed)} of shared memory for {batches} "
+            f"batches, but {SHARED_MEMORY} has {size(free)} free; using {fitting} workers. "
+            "Start a container with a larger --shm-size",
             file=sys.stderr,
         )
     return fitting

@@ -1,10 +1,11 @@
-"""Decode every track once, into memory-mapped arrays.
+"""Decode every track once and store it as arrays that can be memory-mapped.
 
-``CACHE/tracks/KEY/`` holds ``samples.npy`` `(1 + stem, channel, time)` with the mixture first (or
-without it, if it is the sum of the stems), the activity map ``levels.npy`` (see `activity`), and
-``track.json``. KEY is a hash of the content of the source files, the sample rate and the channels:
-a changed file is decoded again. A folder is written under a temporary name and then renamed, so a
-folder of that name is whole. `upkeep` manages the folders.
+``CACHE/tracks/KEY/`` holds ``samples.npy`` `(1 + stem, channel, time)`, the block levels
+``levels.npy`` `(stem, block)` (see `activity`) and ``track.json``. The first row of the samples is
+the mixture; it is absent if the mixture is the sum of the stems. KEY is a hash of the content of
+the source files, the sample rate and the number of channels, so a changed file is decoded again. A
+folder is written under a temporary name and then renamed, so an interrupted process never leaves an
+incomplete folder under its final name. `upkeep` lists, verifies and cleans the folders.
 """
 
 import hashlib
@@ -36,17 +37,16 @@ from stemsplit.files import check_writable, one_at_a_time, replacing, where_writ
 from stemsplit.machine.allocator import keep_freed_memory
 
 DAY = 24 * 60 * 60  # seconds
-FORMAT = "4"  # Part of every key: change it when what is stored changes.
-PARTIAL = ".partial-"  # A folder that is being written, or whose writer was killed.
-# While a track is decoded it takes its length in float32 this many times over, besides its stems.
-COPIES = 2.5
-WORKER_PAYS = 2**29  # bytes decoded that take a process longer than being started
+FORMAT = "4"  # part of every key; increase it whenever the stored format changes
+PARTIAL = ".partial-"  # prefix of a folder that is being written or whose writer was killed
+COPIES = 2.5  # peak memory while a track is decoded, in multiples of its float32 samples
+WORKER_PAYS = 2**29  # bytes to decode per worker process; for fewer, its start takes longer
 DIGEST = re.compile("[0-9a-f]{128}")
-ROOM = 2**20  # bytes left free beside the songs, for what else is written
+ROOM = 2**20  # bytes of disk space to keep free for other files
 
 
 class Store:
-    """The decoded tracks under `cache`, at one sample rate and with one number of channels."""
+    """The decoded tracks under `cache` with one sample rate and number of channels."""
 
     def __init__(self, cache: Path, sample_rate: int, channels: int) -> None:
         self.cache = cache
@@ -54,9 +54,10 @@ class Store:
         self.channels = channels
 
     def tracks(self, tracks: Sequence[Track]) -> list[StoredTrack]:
-        """The tracks, decoded where they are not yet: in parallel, with a progress bar.
+        """Open the tracks; decode missing ones in parallel and show a progress bar.
 
-        Of several processes (a distributed training's, a sweep's) one decodes; the others wait.
+        If several processes call this at once (distributed training, a sweep), one of them decodes
+        and the others wait. Raises `InputError` if a file cannot be decoded or the disk is full.
         """
         self._fingerprint_all(tracks)
         folders = [self.cache / "tracks" / self._key(track) for track in tracks]
@@ -67,32 +68,35 @@ class Store:
                     for folder, track in zip(folders, tracks, strict=True)
                     if not is_whole(folder)
                 }
-                if missing:  # else the process that was waited for decoded them
-                    sweep(self.cache)
+                if missing:  # another process may have decoded them during the wait
+                    remove_leftovers(self.cache)
                     self._decode_all(missing)
         return [self._open(*pair) for pair in zip(folders, tracks, strict=True)]
 
     def repeated(self, tracks: Sequence[Track]) -> list[tuple[Track, Track]]:
-        """Pairs of tracks with the same content; only files of equal size are read for it."""
+        """Pairs of tracks from different subsets with the same content.
+
+        Only files of equal size are read.
+        """
         by_size: dict[tuple[int, ...], list[Track]] = {}
         for track in tracks:
             files = [source.path for source in sources(track).values()]
-            if all(file.is_file() for file in files):  # else it is said where they are read
+            if all(file.is_file() for file in files):  # decoding reports missing files
                 by_size.setdefault(tuple(f.stat().st_size for f in files), []).append(track)
         pairs = []
-        for alike in by_size.values():
-            if len({track.subset for track in alike}) > 1:
-                first: dict[str, Track] = {}
-                for track in alike:
-                    other = first.setdefault(self._key(track), track)
-                    if other is not track:
-                        pairs.append((other, track))
+        for candidates in by_size.values():
+            if len({track.subset for track in candidates}) > 1:
+                first_with_key: dict[str, Track] = {}
+                for track in candidates:
+                    first = first_with_key.setdefault(self._key(track), track)
+                    if first is not track:
+                        pairs.append((first, track))
         return pairs
 
     def _decode_all(self, missing: Mapping[Path, Track]) -> None:
         sizes = self._sizes(missing.values())
         self._check_room(len(missing), sum(sizes))
-        # Rounded from float32, a 16-bit song takes twice as much while it is decoded.
+        # Songs are decoded to float32, which takes twice the memory of 16 bits.
         largest = COPIES * 2 * max(sizes, default=0)
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2
         workers = min(
@@ -101,7 +105,7 @@ class Store:
             int(memory / (largest or 1)),
             int(sum(sizes) / WORKER_PAYS),
         )
-        # (Threads would wait for each other: a decoder's frames are many and small.)
+        # Processes, not threads: decoders return many small frames and hold the interpreter lock.
         pool = Parallel(n_jobs=max(1, workers), return_as="generator_unordered")
         with Progress() as progress:
             bar = progress.add_task("decoding songs", total=len(missing))
@@ -110,41 +114,41 @@ class Store:
                 for _ in pool(delayed(decode_one)(*item) for item in missing.items()):
                     progress.advance(bar)
             finally:
-                if workers > 1:  # they would wait for more, and keep their memory
+                if workers > 1:  # idle workers would keep their memory
                     get_reusable_executor().shutdown()
 
     def _sizes(self, tracks: Iterable[Track]) -> list[float]:
-        """What the tracks will take, in bytes, as far as the headers of their files tell."""
+        """Estimate the decoded size of each track in bytes from the headers of its files."""
         tracks = list(tracks)
         headers = headers_of(tracks)
         sizes = []
         for track in tracks:
-            found = [headers[source] for source in sources(track).values()]
-            read = [header for header in found if isinstance(header, Header)]
+            header_or_error = [headers[source] for source in sources(track).values()]
+            readable = [header for header in header_or_error if isinstance(header, Header)]
             rows = len(track.stems) + (track.mixture is not None)
-            seconds = max((header.about_seconds for header in read), default=0.0)
-            depth = 2 if all(header.sixteen_bit for header in read) else 4
-            sizes.append(rows * self.channels * seconds * self.sample_rate * depth)
+            seconds = max((header.about_seconds for header in readable), default=0.0)
+            sample_bytes = 2 if all(header.sixteen_bit for header in readable) else 4
+            sizes.append(rows * self.channels * seconds * self.sample_rate * sample_bytes)
         return sizes
 
     def _check_room(self, songs: int, needed: float) -> None:
-        """Say what will be written; refuse where it cannot fit."""
+        """Print the disk space that is needed; raise `InputError` if there is less."""
         folder = self.cache / "tracks"
         check_writable(folder, "data.cache")
         folder.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(folder).free
         text = (
-            f"{songs} {'song takes' if songs == 1 else 'songs take'} about {size(needed)} decoded"
+            f"{songs} decoded {'song takes' if songs == 1 else 'songs take'} about {size(needed)}"
         )
         if needed + ROOM > free:
             raise InputError(
-                f"{folder}: has {size(free)} free, but {text}: free some space (python -m "
-                "stemsplit.data clean), or name another folder with data.cache"
+                f"{folder}: the disk has {size(free)} free, but {text}; free some space (python "
+                "-m stemsplit.data clean) or choose another folder with data.cache"
             )
-        print(f"{text}, in {folder} ({size(free)} free)", file=sys.stderr)
+        print(f"{text} in {folder} ({size(free)} free)", file=sys.stderr)
 
     def _decode_as_worker(self, folder: Path, track: Track) -> None:
-        keep_freed_memory()  # the next song takes as much
+        keep_freed_memory()  # the next song needs as much memory
         self._decode(folder, track)
 
     def _decode(self, folder: Path, track: Track) -> None:
@@ -160,19 +164,19 @@ class Store:
             "shape": decoded.samples.shape,
             "crc32": checksum(decoded.samples, decoded.levels),
         }
-        # (Not mkdtemp's, which nobody else may read: the store may be shared.)
+        # Not tempfile.mkdtemp: its folders are private, and the store may be shared.
         partial = folder.with_name(f"{PARTIAL}{uuid.uuid4().hex}")
         partial.mkdir()
         try:
             self._write(partial, decoded, facts)
-            if not is_whole(folder):  # otherwise another process was quicker
+            if not is_whole(folder):  # another process may have written it meanwhile
                 shutil.rmtree(folder, ignore_errors=True)
                 partial.rename(folder)
         except OSError as error:
             if error.errno in DISK_FULL:
                 raise InputError(
-                    f"{folder.parent}: the disk is full; decoded, {track.name!r} takes "
-                    f"{size(decoded.samples.nbytes)}: free some space, or name another folder "
+                    f"{folder.parent}: the disk is full; {track.name!r} needs "
+                    f"{size(decoded.samples.nbytes)}; free some space or choose another folder "
                     "with data.cache"
                 ) from None
             if not is_whole(folder):
@@ -184,7 +188,7 @@ class Store:
     def _write(partial: Path, decoded: Decoded, facts: dict[str, object]) -> None:
         for name, array in (("samples.npy", decoded.samples), ("levels.npy", decoded.levels)):
             with (partial / name).open("wb") as file:
-                # (np.save does not say why it could not write: a full disk would not be known.)
+                # Not np.save: its error does not tell whether the disk is full.
                 header = np.lib.format.header_data_from_array_1_0(array)
                 np.lib.format.write_array_header_1_0(file, header)
                 file.write(array.data)
@@ -195,7 +199,7 @@ class Store:
         facts_file = folder / "track.json"
         facts = json.loads(facts_file.read_text())
         if os.access(facts_file, os.W_OK):  # a cache may be shared read-only
-            os.utime(facts_file)  # when it was last used, for `upkeep`
+            os.utime(facts_file)  # time of last use, for `upkeep`
         return StoredTrack(
             track.name,
             track.subset,
@@ -209,14 +213,14 @@ class Store:
         )
 
     def _key(self, track: Track) -> str:
-        form = [FORMAT, str(self.sample_rate), str(self.channels)]
-        return digest_of("\n".join([*form, *self._sources(track)]).encode())
+        layout = [FORMAT, str(self.sample_rate), str(self.channels)]
+        return digest_of("\n".join([*layout, *self._content_parts(track)]).encode())
 
     def content(self, track: Track) -> str:
-        """Names what a song's files hold, whatever they are called and however they are stored."""
-        return digest_of("\n".join(self._sources(track)).encode())
+        """Hash of the content of a song's files; it ignores file names and the store's format."""
+        return digest_of("\n".join(self._content_parts(track)).encode())
 
-    def _sources(self, track: Track) -> list[str]:
+    def _content_parts(self, track: Track) -> list[str]:
         parts = []
         for stem, source in [("mixture", track.mixture), *track.stems.items()]:
             parts.append(stem)
@@ -227,37 +231,37 @@ class Store:
         return parts
 
     def _fingerprint_all(self, tracks: Sequence[Track]) -> None:
-        """Read the files that were not read before, several at a time."""
+        """Hash all files without a stored fingerprint, in parallel."""
         paths = sorted({source.path for track in tracks for source in sources(track).values()})
         with ThreadPoolExecutor() as pool:
-            if all(pool.map(self._kept_fingerprint, paths)):
+            if all(pool.map(self._stored_fingerprint, paths)):
                 return
             with one_at_a_time(self.cache, "reads songs"):
                 list(pool.map(self._fingerprint, paths))
 
     def _fingerprint(self, path: Path) -> str:
-        """A digest of a file's content; taken once for as long as nothing touches the file."""
-        if (kept := self._kept_fingerprint(path)) is not None:
-            return kept
+        """Hash of a file's content; it is computed again only after the file changes."""
+        if (stored := self._stored_fingerprint(path)) is not None:
+            return stored
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "blake2b").hexdigest()
-        with where_writable(), replacing(self._memo(path)) as partial:
+        with where_writable(), replacing(self._fingerprint_file(path)) as partial:
             partial.write_text(digest)
         return digest
 
-    def _kept_fingerprint(self, path: Path) -> str | None:
-        """None where the file was not read since it was last touched."""
+    def _stored_fingerprint(self, path: Path) -> str | None:
+        """The stored hash of a file, or None if the file has changed since it was hashed."""
         if (reason := unreadable(path)) is not None:
             raise InputError(reason)
-        memo = self._memo(path)
-        kept = memo.read_text(errors="replace") if memo.is_file() else ""
-        return kept if DIGEST.fullmatch(kept) else None
+        file = self._fingerprint_file(path)
+        digest = file.read_text(errors="replace") if file.is_file() else ""
+        return digest if DIGEST.fullmatch(digest) else None
 
-    def _memo(self, path: Path) -> Path:
-        """Where the digest of a file is kept.
+    def _fingerprint_file(self, path: Path) -> Path:
+        """The file that stores the hash of the file `path`.
 
-        (A file's time of modification can be set back, by a copy for instance; that of the last
-        change of anything about it cannot.)
+        Its name depends on the modification time and on the status change time (ctime): a program
+        can set the former to an earlier time, but not the latter.
         """
         stat = path.stat()
         times = f"{stat.st_mtime_ns}\n{stat.st_ctime_ns}"
@@ -266,11 +270,12 @@ class Store:
 
 
 def checksum(samples: np.ndarray, levels: np.ndarray) -> int:
+    """CRC-32 of the samples and the levels."""
     return zlib.crc32(levels.data, zlib.crc32(samples.data))
 
 
 def is_whole(folder: Path) -> bool:
-    """Whether the folder holds a track with every sample that it declares."""
+    """Whether the folder holds a decoded track whose arrays have the declared shapes."""
     try:
         facts = json.loads((folder / "track.json").read_text())
         samples = np.load(folder / "samples.npy", mmap_mode="r", allow_pickle=False)
@@ -285,18 +290,21 @@ def is_whole(folder: Path) -> bool:
         return False
 
 
-def sweep(cache: Path) -> list[Path]:
-    """Remove what killed processes left behind: what is a day old, nobody is writing."""
-    left = [
+def remove_leftovers(cache: Path) -> list[Path]:
+    """Remove the incomplete folders of killed processes and return their paths.
+
+    Only folders older than a day are removed: a running process may still write a newer one.
+    """
+    leftovers = [
         partial
         for partial in (cache / "tracks").glob(f"{PARTIAL}*")
         if clock.time() - partial.stat().st_mtime > DAY
     ]
-    for partial in left:
+    for partial in leftovers:
         shutil.rmtree(partial, ignore_errors=True)
-    return left
+    return leftovers
 
 
 def size(count: float) -> str:
-    """Bytes as a person reads them."""
+    """Format a number of bytes, as in "1.5 GB" or "12 MB"."""
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"

@@ -1,4 +1,4 @@
-"""A decoded track, read from memory-mapped arrays."""
+"""A decoded track that is read from memory-mapped arrays."""
 
 import hashlib
 import resource
@@ -14,12 +14,16 @@ from jaxtyping import Float32
 from stemsplit.data.tracks import Subset
 from stemsplit.errors import InputError
 
-MOST_MAPS = 4096  # songs that are mapped at a time, where the system allows as many open files
+MOST_MAPS = 4096  # largest number of mapped songs, if the limit on open files allows it
 
 
 @dataclass(frozen=True)
 class StoredTrack:
-    """A decoded track; pickled, it is its path, so worker processes map the same memory."""
+    """A decoded track. Its pickle holds the path only, so worker processes share its memory.
+
+    `samples` has the shape (row, channel, time); its rows are the mixture (unless the mixture is
+    the sum of the stems) and the stems. `levels` has the shape (stem, block).
+    """
 
     name: str
     subset: Subset
@@ -27,13 +31,14 @@ class StoredTrack:
     folder: Path
     sample_rate: int
     scale: float
-    weight: float = 1.0  # of its training excerpts, beside those of the other tracks
-    corpus: int = 0  # of those that are combined, the number
-    # When its samples were written, in ns: after damage they are decoded, and mapped, anew.
+    weight: float = 1.0  # probability of a training excerpt, relative to the other tracks
+    corpus: int = 0  # index of the track's corpus among combined corpora
+    # Time at which the samples were written, in ns. A track decoded again is mapped again.
     written: int = field(default=0, compare=False)
 
     @property
     def key(self) -> str:
+        """Hash of the content, the sample rate and the number of channels."""
         return self.folder.name
 
     @property
@@ -42,7 +47,7 @@ class StoredTrack:
 
     @property
     def levels(self) -> Float32[np.ndarray, "stem block"]:
-        """The silence map: mean squares of the stems' blocks."""
+        """The mean square of every block of each stem (see `activity`)."""
         return np.load(self.folder / "levels.npy", allow_pickle=False)
 
     @property
@@ -52,10 +57,11 @@ class StoredTrack:
 
     @property
     def unit(self) -> float:
-        """What a stored 1 stands for."""
+        """The sample value that a stored 1 stands for."""
         return self.scale / 32768 if self.samples.dtype == np.int16 else 1.0
 
     def mixture(self) -> Float32[np.ndarray, "channel time"]:
+        """The stored mixture, or else the sum of the stems."""
         if len(self.samples) > len(self.stems):
             return self._scaled(self.samples[0])
         return np.sum([self.read(stem) for stem in self.stems], axis=0)
@@ -63,13 +69,13 @@ class StoredTrack:
     def read(
         self, stem: str, start: int = 0, time: int | None = None
     ) -> Float32[np.ndarray, "channel time"]:
-        """`time` samples of a stem from `start` on; silence after the track's end."""
+        """`time` samples of a stem from sample `start` on, padded with silence."""
         time = self.time if time is None else time
         samples = self._scaled(self.stored(stem, start, time))
         return np.pad(samples, ((0, 0), (0, time - samples.shape[1])))
 
     def stored(self, stem: str, start: int, time: int) -> np.ndarray:
-        """The same as it lies in the store, in its `unit`; no further than the track's end."""
+        """The same samples in the stored type, in multiples of `unit`, without padding."""
         row = len(self.samples) - len(self.stems) + self.stems.index(stem)
         return self.samples[row, :, start : start + time]
 
@@ -79,9 +85,9 @@ class StoredTrack:
 
 @cache
 def _maps() -> Callable[[Path, int], np.ndarray]:
-    """Map a file of samples; of many, the least used are closed.
+    """A cached function that maps a file of samples; it closes the least recently used maps.
 
-    Every map holds a file open, and a process may open so many (often 1,024).
+    Every map keeps a file open, and the system limits open files per process (often to 1,024).
     """
     return lru_cache(maxsize=min(MOST_MAPS, open_files() // 2))(_map)
 
@@ -92,29 +98,30 @@ def _map(path: Path, written: int) -> np.ndarray:
 
 
 def open_files() -> int:
-    """How many files this process may open, after raising that as far as the system lets it."""
+    """Raise this process's limit on open files as far as possible and return it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 4 * MOST_MAPS if hard == resource.RLIM_INFINITY else min(hard, 4 * MOST_MAPS)
     if soft == resource.RLIM_INFINITY:
         return wanted
     if soft < wanted:
-        with suppress(OSError, ValueError):  # macOS has a second limit, which it does not tell
+        with suppress(OSError, ValueError):  # macOS has a second limit that it does not report
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
             return wanted
     return soft
 
 
 def check_split(tracks: Sequence[StoredTrack]) -> None:
-    """Whatever asked for it: no song of the test split is trained or validated on."""
+    """Raise `InputError` if one of the tracks belongs to the test split."""
     for track in tracks:
         if track.subset == "test":
-            raise InputError(f"{track.name}: a test song, which is only ever scored")
+            raise InputError(f"{track.name}: this is a test song; it can be scored only")
 
 
 def corpus_fingerprint(tracks: Sequence[StoredTrack]) -> str:
-    """Names what a set of tracks holds, whatever their order."""
+    """Hash of the content of a set of tracks; it does not depend on their order."""
     return digest_of("\n".join(sorted(track.key for track in tracks)).encode())
 
 
 def digest_of(content: bytes) -> str:
+    """BLAKE2b hash of 16 bytes, in hexadecimal digits."""
     return hashlib.blake2b(content, digest_size=16).hexdigest()

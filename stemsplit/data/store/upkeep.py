@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from stemsplit.data.store.store import DAY, FORMAT, PARTIAL, checksum, is_whole, sweep
+from stemsplit.data.store.store import DAY, FORMAT, PARTIAL, checksum, is_whole, remove_leftovers
 from stemsplit.errors import InputError
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A decoded track of the store. `path` is where its source lay when it was decoded."""
+    """A decoded track of the store. `path` is its source file at the time of decoding."""
 
     folder: Path
     name: str
@@ -28,29 +28,31 @@ class Entry:
 
 
 def entries(cache: Path) -> list[Entry]:
-    """Those that are whole and of this version's format, the largest first."""
-    found = [_entry(folder) for folder in _folders(cache) if _is_current(folder)]
-    return sorted(found, key=lambda entry: -entry.size)
+    """The complete tracks in the current format, sorted by size, largest first."""
+    current = [_entry(folder) for folder in _folders(cache) if _is_current(folder)]
+    return sorted(current, key=lambda entry: -entry.size)
 
 
 def verify(cache: Path) -> Iterator[tuple[Path, bool]]:
-    """Read every track; whether each still holds the samples that were written."""
+    """Read every track; yield its folder and whether its checksum is correct."""
     folders = _folders(cache)
     with ThreadPoolExecutor() as pool:
         yield from zip(folders, pool.map(_is_intact, folders), strict=True)
 
 
 def clean(cache: Path, unused_days: float | None) -> Iterator[tuple[Path, str]]:
-    """Remove what no training would take, and what none took for so many days (None: keep that).
+    """Remove damaged tracks, leftovers of killed processes and tracks in another version's format.
 
-    Yields each folder with the reason. What another process may be writing at this moment is kept.
+    Also removes tracks that were not used for `unused_days` days, unless that is None. Yields each
+    removed folder and the reason, a phrase that follows "it". Keeps folders that another process
+    may be writing. Raises `InputError` if a folder cannot be removed.
     """
-    for partial in sweep(cache):
-        yield partial, "was left by a process that was killed"
+    for partial in remove_leftovers(cache):
+        yield partial, "was left by a killed process"
     for folder in _folders(cache):
         reason = None
         if not _is_current(folder):
-            reason = "is of another version, or damaged"
+            reason = "is damaged or was written by another version"
         elif not _is_intact(folder):
             reason = "is damaged"
         elif unused_days is not None and (days := _entry(folder).unused_days) >= unused_days:
@@ -93,7 +95,7 @@ def _facts(folder: Path) -> dict[str, Any]:
 
 def _entry(folder: Path) -> Entry:
     facts = _facts(folder)
-    # A clock that was ahead leaves times of the future.
+    # The time stamp lies in the future if the clock was ahead.
     unused = max(0.0, clock.time() - (folder / "track.json").stat().st_mtime)
     return Entry(
         folder,

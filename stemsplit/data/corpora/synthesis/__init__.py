@@ -1,1 +1,1 @@
-"""Synthesis of the demo songs: a composer, a drummer, a bassist, keyboards and a singer."""
+"""Synthesis of the demo songs: composition, drums, bass, chords and singing."""

@@ -20,22 +20,22 @@ from stemsplit.data.corpora.synthesis.sound import (
     steady_cycles,
 )
 
-TOP_HZ = 15_000.0  # no harmonic above: nothing folds back
+TOP_HZ = 15_000.0  # highest frequency of a harmonic, to avoid aliasing
 
 
 @dataclass(frozen=True)
 class Timbre:
-    """How a note sounds: a dull tone, and a bright one above it that dies sooner."""
+    """The timbre of an instrument: a dull tone, plus a bright tone that decays faster."""
 
-    slope: float  # harmonic k has amplitude 1 / k**slope
-    corner_hz: float  # above it the dull tone loses another 12 dB an octave
+    slope: float  # the amplitude of harmonic k is 1 / k**slope
+    corner_hz: float  # the dull tone falls by a further 12 dB per octave above this frequency
     attack_seconds: float
     release_seconds: float
-    ring_seconds: float | None = None  # time to decay by 60 dB; None: held like a bow or a pipe
-    brightness: float = 0.0  # of the struck or plucked beginning
-    bright_seconds: float = 0.3
-    even: float = 1.0  # strength of the even harmonics: 0 is hollow, as a clarinet
-    detune_cents: float = 0.0  # of the oscillators at the sides, downwards left, upwards right
+    ring_seconds: float | None = None  # time to decay by 60 dB; None: a sustained note
+    brightness: float = 0.0  # amplitude of the bright tone at the start of the note
+    bright_seconds: float = 0.3  # time in which the bright tone decays by 60 dB
+    even: float = 1.0  # gain of the even harmonics; 0 sounds hollow like a clarinet
+    detune_cents: float = 0.0  # detuning of the side oscillators: left down, right up
 
 
 SUSTAINED = (
@@ -56,15 +56,15 @@ BASSES = (
     Timbre(1.1, 600.0, 0.005, 0.05, 1.8, 0.5, 0.25),  # pick
     Timbre(1.8, 500.0, 0.010, 0.06, None, 0.1, 0.3, even=0.2),  # round, sub
 )
-# A bar in eighths: r root, f fifth, o octave, . held on, - silent.
+# A bar in eighths: r root, f fifth, o octave, . the note continues, - silence.
 BASS_LINES = ("rrrrrrrr", "r..r..rf", "r.....f.", "r.o.r.o.", "r-.r..fo", "r..-r.r.")
-# A bar in eighths for struck chords: x a chord, . held on.
+# A bar of struck chords in eighths: x a new chord, . the chord continues.
 STRUMS = ("x...x...", "x..x..x.", "x.......", "..x...x.", "x.xx.xx.")
 
 
 @lru_cache(maxsize=1024)
 def _periods(timbre: Timbre, frequency_hz: float) -> tuple[Signal, Signal]:
-    """The dull and the bright period of a note, the latter without the fundamental."""
+    """One period of the dull and one of the bright tone; the latter has no fundamental."""
     harmonic = np.arange(1, max(2, int(TOP_HZ / frequency_hz) + 1))
     amplitude = harmonic**-timbre.slope * np.where(harmonic % 2, 1.0, timbre.even)
     dull = amplitude / (1.0 + (harmonic * frequency_hz / timbre.corner_hz) ** 2)
@@ -74,7 +74,10 @@ def _periods(timbre: Timbre, frequency_hz: float) -> tuple[Signal, Signal]:
 
 
 def note(timbre: Timbre, pitch: float, seconds: float) -> Signal:
-    """One note in stereo: an oscillator in the middle, two detuned against it at the sides."""
+    """One stereo note: one oscillator in the centre and one detuned oscillator at each side.
+
+    `pitch` is a MIDI pitch. The release follows after `seconds`.
+    """
     length = samples(seconds + timbre.release_seconds)
     frequency = float(hertz(pitch))
     dull, bright = _periods(timbre, frequency)
@@ -88,33 +91,33 @@ def note(timbre: Timbre, pitch: float, seconds: float) -> Signal:
         strike = timbre.brightness * decay(length, timbre.bright_seconds)
         sound += strike * oscillate(bright, cycles)
     if timbre.ring_seconds:
-        # Low strings ring longer.
+        # Low notes decay more slowly.
         sound *= decay(length, timbre.ring_seconds * 2.0 ** ((60.0 - pitch) / 24.0))
     sound *= edges(length, timbre.attack_seconds, timbre.release_seconds)
     return np.broadcast_to(sound.mean(axis=1), (2, length))
 
 
 def bass(score: Score, generator: np.random.Generator) -> Signal:
-    """A line on the chords' roots, from E1 up, in eighths."""
+    """A bass line in eighths on the roots of the chords, from E1 upwards."""
     timbre = BASSES[generator.integers(len(BASSES))]
     line = BASS_LINES[generator.integers(len(BASS_LINES))]
     track = np.zeros((2, samples(score.seconds)), np.float32)
     for bar, chord in enumerate(score.chords):
         root = 28.0 + (chord[0] - 28) % 12
         pitches = {"r": root, "f": root + 7, "o": root + 12}
-        for kind, beat, beats in _strokes(_last_bar_held(line, bar, score)):
+        for kind, beat, beats in _strokes(_sustain_last_bar(line, bar, score)):
             sound = note(timbre, pitches[kind], 0.92 * beats * score.beat_seconds)
             place(track, sound * generator.uniform(0.8, 1.0), score.at(bar, beat))
     return in_room(track, generator, 0.15, 0.08)
 
 
 def chords(score: Score, generator: np.random.Generator) -> Signal:
-    """Held chords with struck ones or an arpeggio over them, in a wide room."""
+    """Sustained chords, combined with struck chords or an arpeggio, in a wide room."""
     track = np.zeros((2, samples(score.seconds)), np.float32)
-    held = SUSTAINED[generator.integers(len(SUSTAINED))]
+    sustained = SUSTAINED[generator.integers(len(SUSTAINED))]
     struck = STRUCK[generator.integers(len(STRUCK))]
     centre = float(generator.uniform(59.0, 65.0))
-    _hold(track, score, held, centre)
+    _sustain(track, score, sustained, centre)
     if generator.random() < 0.5:
         _arpeggiate(track, score, struck, centre + 7.0, generator)
     else:
@@ -122,7 +125,7 @@ def chords(score: Score, generator: np.random.Generator) -> Signal:
     return in_room(track, generator, 0.7, 0.25)
 
 
-def _hold(track: Signal, score: Score, timbre: Timbre, centre: float) -> None:
+def _sustain(track: Signal, score: Score, timbre: Timbre, centre: float) -> None:
     for bar, chord in enumerate(score.chords):
         for pitch in _voicing(chord, centre):
             seconds = score.beat_seconds * BEATS
@@ -136,11 +139,11 @@ def _strum(
     spread_seconds = generator.uniform(0.002, 0.018)
     side = generator.choice([-0.4, 0.4])
     for bar, chord in enumerate(score.chords):
-        for _, beat, beats in _strokes(_last_bar_held(strum, bar, score)):
+        for _, beat, beats in _strokes(_sustain_last_bar(strum, bar, score)):
             force = generator.uniform(0.35, 0.5)
             for string, pitch in enumerate(_voicing(chord, centre)):
                 sound = note(timbre, pitch, beats * score.beat_seconds)
-                sound = force * _lean(sound, side + 0.1 * string)
+                sound = force * _balance(sound, side + 0.1 * string)
                 place(track, sound, score.at(bar, beat) + string * spread_seconds)
 
 
@@ -155,28 +158,29 @@ def _arpeggiate(
         order = rungs[::-1] if downwards else [*rungs, *rungs[-2:0:-1]]
         for step in range(BEATS * steps_per_beat):
             sound = note(timbre, order[step % len(order)], 1.5 * score.beat_seconds)
-            sound = generator.uniform(0.4, 0.55) * _lean(sound, 0.6 if step % 2 else -0.6)
+            sound = generator.uniform(0.4, 0.55) * _balance(sound, 0.6 if step % 2 else -0.6)
             place(track, sound, score.at(bar, step / steps_per_beat))
 
 
 def _voicing(chord: tuple[int, ...], centre: float) -> list[float]:
-    """Each pitch in the octave around the centre: so a chord moves to the next by small steps."""
+    """Move each pitch to the octave around the centre, so successive chords are close together."""
     low = round(centre) - 6
     return sorted(float(low + (pitch - low) % 12) for pitch in chord)
 
 
-def _lean(sound: Signal, position: float) -> Signal:
-    """Turn a stereo sound's balance to one side: -1 is left, +1 right."""
-    balance = np.sqrt(np.clip([[1.0 - position], [1.0 + position]], 0.0, 2.0))
-    return sound * balance.astype(np.float32)
+def _balance(sound: Signal, position: float) -> Signal:
+    """Set the balance of a stereo sound: -1 is left, +1 is right."""
+    gains = np.sqrt(np.clip([[1.0 - position], [1.0 + position]], 0.0, 2.0))
+    return sound * gains.astype(np.float32)
 
 
-def _last_bar_held(line: str, bar: int, score: Score) -> str:
+def _sustain_last_bar(line: str, bar: int, score: Score) -> str:
+    """The line, or in the last bar its first stroke only, sustained over the whole bar."""
     return line if bar < score.bars - 1 else line[0].replace(".", "x") + "." * (len(line) - 1)
 
 
 def _strokes(line: str) -> list[tuple[str, float, float]]:
-    """A line of eighths as (kind, beat, beats): each stroke lasts as long as dots follow it."""
+    """Convert a line of eighths to strokes (kind, start in beats, length in beats)."""
     return [
         (stroke.group()[0], stroke.start() / 2, len(stroke.group()) / 2)
         for stroke in re.finditer(r"[^.-]\.*", line)

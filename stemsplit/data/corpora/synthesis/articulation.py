@@ -1,6 +1,6 @@
-"""Articulation of the synthesised singer: invented syllables, frame by frame.
+"""Articulation of the synthesised singer: random syllables as parameters of every frame.
 
-Vowels after Peterson & Barney (1952), voiced consonants after Klatt (1980).
+The vowels are those of Peterson & Barney (1952), the voiced consonants those of Klatt (1980).
 """
 
 from collections.abc import Sequence
@@ -14,9 +14,9 @@ from scipy.ndimage import convolve1d
 from stemsplit.data.corpora.synthesis.score import Note
 from stemsplit.data.corpora.synthesis.sound import SAMPLE_RATE
 
-WINDOW, HOP = 1024, 256  # of the frames, in samples; frames are centred on multiples of the hop
+WINDOW, HOP = 1024, 256  # samples; frames are centred on multiples of the hop
 
-# The first three formants in hertz, averages of men's voices, under their ARPABET names.
+# The first three formants of the vowels (ARPABET names) in hertz, averages of male voices.
 VOWELS = {
     "iy": (270.0, 2290.0, 3010.0),
     "ih": (390.0, 1990.0, 2550.0),
@@ -29,12 +29,12 @@ VOWELS = {
     "ah": (640.0, 1190.0, 2390.0),
 }
 DIPHTHONGS = (("aa", "ih"), ("eh", "ih"), ("ao", "uh"), ("aa", "uh"))
-# What a note is sung on, from one vowel to another; open ones more often.
+# The first and the last vowel of a syllable; open vowels are more frequent.
 NUCLEI = (*((vowel, vowel) for vowel in (*VOWELS, "aa", "ae")), *DIPHTHONGS)
 
 
 class Murmur(NamedTuple):
-    """A voiced consonant: its formants, and its level against a vowel's."""
+    """A voiced consonant: its formants and its level relative to a vowel."""
 
     formants_hz: tuple[float, float, float]
     level: float
@@ -42,7 +42,7 @@ class Murmur(NamedTuple):
 
 
 class Hiss(NamedTuple):
-    """A voiceless consonant: noise around a frequency, after a closure if it is a stop."""
+    """A voiceless consonant: band-pass noise, preceded by silence (the closure) in a stop."""
 
     centre_hz: float
     width_hz: float
@@ -69,18 +69,20 @@ CONSONANTS: tuple[Murmur | Hiss, ...] = (
 
 @dataclass(frozen=True)
 class Articulation:
+    """The parameters of the vocal tract and its sources for every frame."""
+
     formants_hz: NDArray[np.floating]  # (formant, frame)
     voicing: NDArray[np.floating]  # (frame): level of the glottal pulses
-    aspiration: NDArray[np.floating]  # (frame): level of the breath that goes the same way
-    hiss: NDArray[np.floating]  # (freq, frame): magnitude of noise made behind teeth and lips
+    aspiration: NDArray[np.floating]  # (frame): level of the breath noise of the glottis
+    hiss: NDArray[np.floating]  # (freq, frame): magnitude of noise from teeth and lips
 
 
 def articulate(
     melody: Sequence[Note], frames: int, breathiness: float, generator: np.random.Generator
 ) -> Articulation:
-    """A syllable for each note, its vowel on the beat; tied notes keep theirs."""
+    """Draw a syllable for each note; its vowel starts on the beat. Tied notes keep the syllable."""
     mouth = Articulation(
-        formants_hz=np.tile(np.array([[500.0], [1500.0], [2500.0]]), frames),  # at rest: a schwa
+        formants_hz=np.tile(np.array([[500.0], [1500.0], [2500.0]]), frames),  # schwa, at rest
         voicing=np.zeros(frames),
         aspiration=np.zeros(frames),
         hiss=np.zeros((WINDOW // 2 + 1, frames)),
@@ -109,11 +111,13 @@ def articulate(
 
 
 def _inhale(mouth: Articulation, note: Note) -> None:
+    """Add a breath before the note."""
     inhaled = frames_between(note.start_seconds - 0.45, note.start_seconds - 0.15)
     mouth.aspiration[inhaled] = 0.05 * np.hanning(inhaled.stop - inhaled.start)
 
 
 def _sustain(mouth: Articulation, note: Note, nucleus: tuple[str, str], level: float) -> None:
+    """Set the vowels of a note."""
     turn = note.start_seconds + 0.6 * note.seconds
     mouth.formants_hz[:, frames_between(note.start_seconds, turn)] = _column(VOWELS[nucleus[0]])
     mouth.formants_hz[:, frames_between(turn, note.stop_seconds)] = _column(VOWELS[nucleus[1]])
@@ -123,7 +127,7 @@ def _sustain(mouth: Articulation, note: Note, nucleus: tuple[str, str], level: f
 
 
 def _begin(mouth: Articulation, note: Note, consonant: Murmur | Hiss) -> None:
-    """Put a consonant before the note, at the cost of the note before."""
+    """Put a consonant before the note; it shortens the previous note."""
     beat_seconds = note.start_seconds
     opening_seconds = beat_seconds - consonant.seconds
     sounding = frames_between(opening_seconds, beat_seconds)
@@ -133,23 +137,25 @@ def _begin(mouth: Articulation, note: Note, consonant: Murmur | Hiss) -> None:
         return
     mouth.voicing[frames_between(opening_seconds - consonant.closure_seconds, beat_seconds)] = 0.0
     mouth.hiss[:, sounding] = _column(_band(consonant))
-    if consonant.closure_seconds:  # after a stop the voice sets in late, behind some breath
+    if consonant.closure_seconds:  # after a stop, the voice starts late and breath precedes it
         late = frames_between(beat_seconds, beat_seconds + 0.025)
         mouth.voicing[late], mouth.aspiration[late] = 0.0, 0.1
 
 
 def frames_between(start_seconds: float, stop_seconds: float) -> slice:
+    """The frames between two times."""
     first, last = (round(s * SAMPLE_RATE / HOP) for s in (start_seconds, stop_seconds))
     return slice(max(first, 0), max(last, 0))
 
 
 def smooth(track: NDArray[np.floating], seconds: float) -> NDArray[np.float64]:
-    """Average over a Hann window along the frames: a mouth moves, it does not jump."""
+    """Average over frames with a Hann window, because a mouth moves gradually."""
     window = np.hanning(max(3, round(seconds * SAMPLE_RATE / HOP)) + 2)
     return np.asarray(convolve1d(track, window / window.sum(), axis=-1, mode="nearest"))
 
 
 def _band(burst: Hiss) -> NDArray[np.float64]:
+    """Magnitude (freq) of a voiceless consonant."""
     frequency = np.fft.rfftfreq(WINDOW, 1.0 / SAMPLE_RATE)
     return burst.level * np.exp(-0.5 * ((frequency - burst.centre_hz) / burst.width_hz) ** 2)
 

@@ -1,4 +1,4 @@
-"""The drummer of the demo songs: a synthesised kit and the grooves it plays."""
+"""The drums of the demo songs: a synthesised drum kit and its grooves."""
 
 from dataclasses import dataclass
 
@@ -24,7 +24,7 @@ STEPS = 4 * BEATS  # sixteenths in a bar
 
 @dataclass(frozen=True)
 class Groove:
-    """A bar in sixteenths: x a stroke, - a quiet one, o an open hi-hat."""
+    """A bar in sixteenths: x a stroke, - a quiet stroke, o an open hi-hat, . nothing."""
 
     kick: str
     snare: str
@@ -39,23 +39,24 @@ GROOVES = (
     Groove("x.....x.x.......", "....x.......x...", "x...x...x...x.-."),
     Groove("x..x..x.x..x..x.", "....x.......x..-", "x.x.x.o.x.x.x.o."),
 )
-FILLS = ("s.s.t.u.", "..sstuuv", "t.tu.uv.", "....ssss")  # s snare, t u v toms from high to low
+FILLS = ("s.s.t.u.", "..sstuuv", "t.tu.uv.", "....ssss")  # s snare; t, u, v toms, high to low
 LOUDNESS = {"x": 1.0, "o": 0.9, "-": 0.3}
 
 
 @dataclass(frozen=True)
 class Kit:
-    """The tuning of one song's drums, in hertz, and how long they ring, in seconds."""
+    """The drums of one song: frequencies in hertz and decay times in seconds."""
 
     kick_hz: float
     kick_seconds: float
     snare_hz: float
     snare_seconds: float
     hat_hz: float
-    swing: float  # how much later an off-beat sixteenth falls, in sixteenths
+    swing: float  # delay of every second sixteenth, in sixteenths
 
 
 def drums(score: Score, generator: np.random.Generator) -> Signal:
+    """The drums of a song, in stereo."""
     groove = GROOVES[generator.integers(len(GROOVES))]
     kit = Kit(
         kick_hz=generator.uniform(42.0, 58.0),
@@ -68,8 +69,8 @@ def drums(score: Score, generator: np.random.Generator) -> Signal:
     track = np.zeros((2, samples(score.seconds)), np.float32)
     for bar in range(score.bars - 1):
         for step, (kick, snare, hat) in enumerate(_bar(groove, bar, score.bars, generator)):
-            late = kit.swing * (step % 2) + generator.uniform(0.0, 0.03)  # no hand is a clock
-            start = score.at(bar, (step + late) * BEATS / STEPS)
+            delay = kit.swing * (step % 2) + generator.uniform(0.0, 0.03)  # imprecise timing
+            start = score.at(bar, (step + delay) * BEATS / STEPS)
             accent = generator.uniform(0.85, 1.0)
             if kick in LOUDNESS:
                 place(track, _kick(kit, generator) * accent, start)
@@ -84,14 +85,14 @@ def drums(score: Score, generator: np.random.Generator) -> Signal:
     last = score.at(score.bars - 1)
     place(track, _kick(kit, generator), last)
     place(track, _crash(generator), last)
-    # Soft limiting, as a drum bus has it: the strokes' peaks would keep the whole song quiet.
+    # Soft limiting, as on a drum bus: otherwise the peaks of the drums limit the song's level.
     return in_room(np.tanh(track), generator, 0.4, 0.2)
 
 
 def _bar(
     groove: Groove, bar: int, bars: int, generator: np.random.Generator
 ) -> list[tuple[str, str, str]]:
-    """A bar's sixteenths as (kick, snare or tom, hat); each fourth bar ends with a fill."""
+    """The sixteenths of a bar as (kick, snare or tom, hat); every fourth bar ends with a fill."""
     snare, hat = groove.snare, groove.hat
     if bar % 4 == 3 or bar == bars - 2:
         fill = FILLS[generator.integers(len(FILLS))].replace("s", "x")
@@ -100,7 +101,11 @@ def _bar(
 
 
 def _drumhead(frequency_hz: float, drop: float, drop_seconds: float, ring_seconds: float) -> Signal:
-    """A struck skin: a sine that falls onto its pitch from `drop` times above it."""
+    """A struck drumhead: a sine whose frequency falls to `frequency_hz`.
+
+    The initial frequency is (1 + `drop`) × `frequency_hz`; the excess decays by 60 dB in
+    `drop_seconds`.
+    """
     length = samples(ring_seconds)
     sweep = frequency_hz * (1.0 + drop * decay(length, drop_seconds))
     tone = np.sin(2.0 * np.pi * swept_cycles(sweep)).astype(np.float32)
@@ -123,7 +128,7 @@ def _snare(kit: Kit, generator: np.random.Generator) -> Signal:
 
 
 def _tom(kit: Kit, height: int) -> Signal:
-    """The kit's toms, 0 the lowest: from the drummer's right to the left."""
+    """A tom; height 0 is the lowest tom. Lower toms are further to the right."""
     skin = _drumhead(85.0 * 1.35**height * kit.kick_hz / 50.0, 0.6, 0.15, 0.35)
     return pan(0.7 * skin, 0.5 - 0.5 * height)
 

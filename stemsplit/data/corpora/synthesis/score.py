@@ -1,4 +1,4 @@
-"""Compose a demo song: tempo, key, chords and a melody that a given voice can sing."""
+"""Compose a demo song: tempo, key, chords and a melody in the range of a voice."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 BEATS = 4  # in a bar
-LEAD_IN_SECONDS = 0.3  # silence before the first beat, where a first consonant or breath may stand
+LEAD_IN_SECONDS = 0.3  # time before the first beat, for a consonant or breath
 RING_OUT_SECONDS = 1.0  # after the last bar
 
 MODES = {
@@ -15,14 +15,14 @@ MODES = {
     "dorian": (0, 2, 3, 5, 7, 9, 10),
     "minor": (0, 2, 3, 5, 7, 8, 10),
 }
-# Scale degrees of the chords' roots, from 0, a bar each.
+# Scale degrees of the roots of the chords, counted from 0; one chord per bar.
 PROGRESSIONS = {
     "major": ((0, 4, 5, 3), (5, 3, 0, 4), (0, 5, 3, 4), (0, 2, 3, 4), (3, 4, 5, 0)),
     "mixolydian": ((0, 6, 3, 0), (0, 3, 6, 3), (0, 4, 6, 3)),
     "dorian": ((0, 3, 0, 3), (0, 2, 6, 3), (0, 6, 3, 0)),
     "minor": ((0, 5, 2, 6), (0, 3, 5, 4), (5, 6, 0, 0), (0, 6, 5, 6)),
 }
-# Two-bar phrases: lengths in beats, rests negative.
+# Phrases of two bars: the lengths of notes in beats; a negative length is a rest.
 PHRASES = (
     (1, 0.5, 0.5, 1, 1, 2, -2),
     (-1, 0.5, 0.5, 0.5, 0.5, 1, 2.5, -1.5),
@@ -31,14 +31,16 @@ PHRASES = (
     (0.75, 0.25, 1, 1, -1, 0.5, 0.5, 2, -1),
     (2, 1, 1, -0.5, 0.5, 0.5, 0.5, 1, -1),
 )
-FORM = (0, 1, 0, 1, 0, 0, 1, 0)  # which of the song's two phrases each pair of bars sings
-MELODY_STEPS = (-2, -1, -1, 0, 1, 1, 2)  # mostly by step, as sung melodies move
+FORM = (0, 1, 0, 1, 0, 0, 1, 0)  # for each pair of bars, which of the song's two phrases is sung
+MELODY_STEPS = (-2, -1, -1, 0, 1, 1, 2)  # scale degrees; small steps are more frequent
 
 
 class Note(NamedTuple):
+    """A note of the melody. `pitch` is a MIDI pitch."""
+
     start_seconds: float
     seconds: float
-    pitch: float  # MIDI
+    pitch: float
 
     @property
     def stop_seconds(self) -> float:
@@ -47,18 +49,23 @@ class Note(NamedTuple):
 
 @dataclass(frozen=True)
 class Scale:
-    tonic: int  # MIDI pitch
+    """A scale. `tonic` is a MIDI pitch, `intervals` are semitones above it."""
+
+    tonic: int
     intervals: tuple[int, ...]
 
     def pitch(self, degree: int) -> int:
+        """The MIDI pitch of a degree, counted from 0; it may lie outside the first octave."""
         octave, step = divmod(degree, len(self.intervals))
         return self.tonic + 12 * octave + self.intervals[step]
 
 
 @dataclass(frozen=True)
 class Score:
+    """The tempo, chords and melody of a song."""
+
     beats_per_minute: float
-    chords: tuple[tuple[int, ...], ...]  # MIDI pitches, root first, a bar each
+    chords: tuple[tuple[int, ...], ...]  # MIDI pitches of a chord per bar, root first
     melody: tuple[Note, ...]
 
     @property
@@ -74,12 +81,15 @@ class Score:
         return self.at(self.bars) + RING_OUT_SECONDS
 
     def at(self, bar: int, beat: float = 0.0) -> float:
-        """The time, in seconds, of a beat in a bar, both counted from 0."""
+        """The time in seconds of a beat of a bar; both are counted from 0."""
         return LEAD_IN_SECONDS + (bar * BEATS + beat) * self.beat_seconds
 
 
 def compose(generator: np.random.Generator, lowest_pitch: int, seconds: float | None) -> Score:
-    """A song of about `seconds` (None: 20 to 30), its melody within 14 semitones of the lowest."""
+    """Compose a song of about `seconds` seconds (None: 20 to 30).
+
+    The melody lies within the 14 semitones above `lowest_pitch`, a MIDI pitch.
+    """
     beats_per_minute = float(generator.uniform(80.0, 140.0))
     bars = _bars(generator, BEATS * 60.0 / beats_per_minute, seconds)
     mode = str(generator.choice(list(MODES)))
@@ -104,7 +114,7 @@ def _bars(generator: np.random.Generator, bar_seconds: float, seconds: float | N
 def _melody(
     generator: np.random.Generator, score: Score, scale: Scale, roots: list[int], lowest_pitch: int
 ) -> tuple[Note, ...]:
-    """Two phrases that return, as a verse's lines do, bent to the chord on each strong beat."""
+    """A melody of two recurring phrases, adapted to the chord on each strong beat."""
     rhythms = [PHRASES[choice] for choice in generator.choice(len(PHRASES), 2, replace=False)]
     steps = [generator.choice(MELODY_STEPS, len(rhythm)) for rhythm in rhythms]
     ladder = [
@@ -130,5 +140,5 @@ def _melody(
     return tuple(notes)
 
 
-def _nearest(degrees: list[int], wanted: int) -> int:
-    return min(degrees, key=lambda degree: abs(degree - wanted))
+def _nearest(degrees: list[int], target: int) -> int:
+    return min(degrees, key=lambda degree: abs(degree - target))

@@ -1,8 +1,8 @@
-"""The singer of the demo songs: a glottal source through a vocal tract that moves.
+"""The singing of the demo songs: a glottal source, filtered by a time-varying vocal tract.
 
-Source and filter after Klatt (1980) and Klatt & Klatt (1990). Both the pulses of the glottis and
-the noise of breath and consonants are shaped in the short-time Fourier domain, where a tract that
-changes from frame to frame is one multiplication.
+The source and the filter are those of Klatt (1980) and Klatt & Klatt (1990). The glottal pulses and
+the noise of breath and consonants are filtered in the short-time Fourier domain, where a
+time-varying filter is a multiplication.
 """
 
 from collections.abc import Sequence
@@ -37,28 +37,30 @@ from stemsplit.data.corpora.synthesis.sound import (
 
 Spectrum = NDArray[np.complex64]  # (freq, frame)
 
-TOP_HZ = 16_000.0  # no harmonic of the voice above
+TOP_HZ = 16_000.0  # highest frequency of a harmonic of the voice
 BANDWIDTHS_HZ = (70.0, 100.0, 150.0)  # of the first three formants
-TUBE_FORMANTS_HZ = (500.0, 1500.0, 2500.0)  # and so on: a uniform tube of 17.5 cm
+TUBE_FORMANTS_HZ = (500.0, 1500.0, 2500.0)  # first formants of a uniform tube of 17.5 cm
 TUBE_BANDWIDTH_HZ = 400.0
-# Lowest pitch (MIDI), and the factor of all formants: a shorter tract has higher ones.
+# Lowest pitch (MIDI) and factor of all formants, which are higher for a shorter vocal tract.
 RANGES = {"bass": (40, 0.95), "tenor": (47, 1.0), "alto": (54, 1.13), "soprano": (59, 1.17)}
 
 
 @dataclass(frozen=True)
 class Voice:
-    lowest_pitch: int
-    tract: float
+    """The parameters of a singer."""
+
+    lowest_pitch: int  # MIDI
+    tract: float  # factor of all formants
     vibrato_hz: float
     vibrato_semitones: float
-    open_quotient: float  # share of a period in which the glottis is open: larger is softer
-    tilt_hz: float  # above it the source loses another 6 dB an octave
+    open_quotient: float  # share of a period with open glottis; a larger share sounds softer
+    tilt_hz: float  # the source falls by a further 6 dB per octave above this frequency
     breathiness: float
     glide_seconds: float
 
 
 def draw_voice(name: str, generator: np.random.Generator) -> Voice:
-    """A singer of a range: bass, tenor, alto or soprano."""
+    """Draw a singer with the range `name`: bass, tenor, alto or soprano."""
     lowest_pitch, tract = RANGES[name]
     return Voice(
         lowest_pitch=lowest_pitch + int(generator.integers(3)),
@@ -75,7 +77,7 @@ def draw_voice(name: str, generator: np.random.Generator) -> Voice:
 def sing(
     melody: Sequence[Note], seconds: float, voice: Voice, generator: np.random.Generator
 ) -> Signal:
-    """The melody on invented syllables, in stereo, by a singer who stands in a small room."""
+    """Sing the melody with random syllables in a small room; the result is stereo."""
     length = samples(seconds)
     frames = -(-length // HOP) + 1
     frame_hz = hertz(_intonation(melody, frames, voice, generator))
@@ -84,7 +86,7 @@ def sing(
     tract = _tract(mouth, frame_hz, voice)
 
     pulses = _spectrum(oscillate(_glottal_period(voice, float(frame_hz.max())), cycles))
-    # Breath passes in puffs, as the glottis opens.
+    # The glottis modulates the breath noise in every period.
     puffs = (0.6 + 0.4 * np.sin(2.0 * np.pi * cycles)).astype(np.float32)
     breath = _spectrum(noise(generator, length) * puffs)
     tract *= _evenness(pulses, tract)
@@ -96,7 +98,7 @@ def sing(
 def _intonation(
     melody: Sequence[Note], frames: int, voice: Voice, generator: np.random.Generator
 ) -> NDArray[np.float64]:
-    """The sung pitch (MIDI) of each frame: glides, a scoop from below, late vibrato, drift."""
+    """The MIDI pitch of each frame, with glides, a rise to each first note, vibrato and drift."""
     pitch = np.full(frames, float(voice.lowest_pitch + 7))
     vibrato = np.zeros(frames)
     silent_since = 0.0
@@ -105,7 +107,7 @@ def _intonation(
         sung = frames_between(note.start_seconds, note.stop_seconds)
         pitch[sung.start :] = note.pitch
         elapsed = np.arange(sung.stop - sung.start) * HOP / SAMPLE_RATE
-        # It sets in after a quarter of a second and is gone before the next note.
+        # The vibrato starts after 0.25 s and ends before the next note.
         depth = np.clip((elapsed - 0.25) / 0.4, 0.0, 1.0)
         depth *= np.clip((note.seconds - elapsed) / 0.08, 0.0, 1.0)
         wave = np.sin(2.0 * np.pi * voice.vibrato_hz * elapsed + generator.uniform(0.0, 6.0))
@@ -116,9 +118,10 @@ def _intonation(
 
 
 def _glottal_period(voice: Voice, highest_hz: float) -> Signal:
-    """One period of the glottal flow's derivative (KLGLOTT88), at unit power.
+    """One period of the derivative of the glottal flow (KLGLOTT88), with unit power.
 
-    The derivative, because lips radiate sound so. Band-limited for the highest frequency sung.
+    The derivative models the radiation at the lips. The period has no harmonic above `TOP_HZ` at
+    the highest sung frequency, `highest_hz`.
     """
     phase = np.arange(TABLE) / TABLE / voice.open_quotient
     pulse = np.where(phase < 1.0, 2.0 * phase - 3.0 * phase**2, 0.0)
@@ -129,13 +132,13 @@ def _glottal_period(voice: Voice, highest_hz: float) -> Signal:
 
 
 def _tract(mouth: Articulation, frame_hz: NDArray[np.float64], voice: Voice) -> Spectrum:
-    """Response (freq, frame) from glottis to lips: the formants in cascade."""
+    """Frequency response (freq, frame) of the vocal tract, a cascade of formants."""
     formants = voice.tract * mouth.formants_hz
-    # Singers open their mouths where the pitch would pass the first formant (Sundberg 1975).
+    # Singers raise the first formant if the pitch would exceed it (Sundberg 1975).
     formants[0] = np.maximum(formants[0], 1.05 * frame_hz)
     formants[1] = np.maximum(formants[1], formants[0] + 200.0)
     frequency = np.fft.rfftfreq(WINDOW, 1.0 / SAMPLE_RATE).astype(np.float32)[:, None]
-    # A uniform tube has all the upper formants; the vowel's take the place of its first three.
+    # Take the upper formants from a uniform tube; replace its first three by the vowel's formants.
     spacing_hz = 1000.0 * voice.tract
     half_wave = np.pi * (0.5 * TUBE_BANDWIDTH_HZ + 1j * frequency) / spacing_hz
     response = (1.0 / np.cosh(half_wave)).astype(np.complex64)
@@ -147,14 +150,14 @@ def _tract(mouth: Articulation, frame_hz: NDArray[np.float64], voice: Voice) -> 
 
 
 def _resonance(frequency: Signal, formant_hz: Signal | float, bandwidth_hz: float) -> Spectrum:
-    """Response of one formant, one at 0 Hz."""
+    """Frequency response of one formant; it is 1 at 0 Hz."""
     ratio = frequency / formant_hz
     width = np.float32(bandwidth_hz) / formant_hz
     return np.asarray(1.0 / (1.0 - ratio * (ratio - 1j * width)), np.complex64)
 
 
 def _evenness(pulses: Spectrum, tract: Spectrum) -> Signal:
-    """The gain of each frame that makes vowels equally loud, as a recording's compressor does."""
+    """The gain of each frame that makes all vowels equally loud, like a compressor."""
     before, after = (
         smooth(np.sum(np.abs(spectrum) ** 2, axis=0, dtype=np.float64), 0.1)
         for spectrum in (pulses, pulses * tract)

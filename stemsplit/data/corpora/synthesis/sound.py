@@ -1,16 +1,17 @@
-"""Building blocks of the synthesis: pitch, oscillator, note edges, panning, reverberation."""
+"""Building blocks of the synthesis: oscillators, envelopes, filters, panning and reverberation."""
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import butter, oaconvolve, sosfilt
 
 SAMPLE_RATE = 44_100
-TABLE = 16_384  # samples in one stored period: read without interpolation, its error is inaudible
+TABLE = 16_384  # samples per stored period: enough to read it without interpolation
 
 Signal = NDArray[np.float32]  # (time) or (channel, time), at SAMPLE_RATE
 
 
 def samples(seconds: float) -> int:
+    """Convert a duration to samples."""
     return round(seconds * SAMPLE_RATE)
 
 
@@ -20,33 +21,34 @@ def hertz(pitch: float | NDArray[np.floating]) -> NDArray[np.float64]:
 
 
 def seconds_axis(length: int) -> Signal:
+    """The times of `length` samples in seconds."""
     return np.arange(length, dtype=np.float32) / np.float32(SAMPLE_RATE)
 
 
 def period(amplitudes: NDArray[np.number]) -> Signal:
-    """One period of a sum of sines: the fundamental and its harmonics, with these amplitudes."""
+    """One period, `TABLE` samples, of a sum of sines: the fundamental and its harmonics."""
     spectrum = np.zeros(TABLE // 2 + 1, np.complex128)
     spectrum[1 : len(amplitudes) + 1] = -0.5j * TABLE * amplitudes
     return np.fft.irfft(spectrum, TABLE).astype(np.float32)
 
 
 def oscillate(table: Signal, cycles: NDArray[np.floating]) -> Signal:
-    """Read a stored period at a running phase, in cycles: band-limited, as the period is."""
+    """Read a stored period at a running phase in cycles."""
     return table[(cycles * TABLE).astype(np.int64) & (TABLE - 1)]
 
 
 def steady_cycles(frequency_hz: NDArray[np.floating], length: int) -> NDArray[np.float64]:
-    """The running phase of a constant frequency, along a last axis; one row for each frequency."""
+    """The running phase in cycles of constant frequencies; time is a new last axis."""
     return np.multiply.outer(frequency_hz, np.arange(length) / SAMPLE_RATE)
 
 
 def swept_cycles(frequency_hz: NDArray[np.floating]) -> NDArray[np.float64]:
-    """The running phase of a frequency given sample by sample."""
+    """The running phase in cycles of a frequency that changes from sample to sample."""
     return np.cumsum(frequency_hz, dtype=np.float64) / SAMPLE_RATE
 
 
 def edges(length: int, attack_seconds: float, release_seconds: float) -> Signal:
-    """One in the middle, raised cosines at both ends: a note begins and ends without a click."""
+    """An envelope of 1 with raised cosines at both ends, so that a note has no clicks."""
     rise = min(samples(attack_seconds), length // 2)
     fall = min(samples(release_seconds), length - rise)
     envelope = np.ones(length, np.float32)
@@ -56,25 +58,26 @@ def edges(length: int, attack_seconds: float, release_seconds: float) -> Signal:
 
 
 def decay(length: int, sixty_decibel_seconds: float) -> Signal:
-    """Exponential decay, named by the time in which it falls by 60 dB."""
+    """An exponential decay by 60 dB in `sixty_decibel_seconds`."""
     rate = np.float32(np.log(1000.0) / sixty_decibel_seconds)
     return np.exp(-rate * seconds_axis(length))
 
 
 def pan(sound: Signal, position: float) -> Signal:
-    """Place a mono sound between left (-1) and right (+1) at constant power."""
+    """Pan a mono sound between left (-1) and right (+1) with constant power."""
     angle = (position + 1.0) * np.pi / 4.0
     return np.stack([sound * np.float32(np.cos(angle)), sound * np.float32(np.sin(angle))])
 
 
 def place(track: Signal, sound: Signal, start_seconds: float) -> None:
-    """Add a sound to a track in place; what reaches beyond the track's end is cut."""
+    """Add a sound to a track in place; cut the sound at the end of the track."""
     start = samples(start_seconds)
     stop = min(start + sound.shape[-1], track.shape[-1])
     track[..., start:stop] += sound[..., : max(stop - start, 0)]
 
 
 def noise(generator: np.random.Generator, *shape: int) -> Signal:
+    """White Gaussian noise of unit variance."""
     return generator.standard_normal(shape, np.float32)
 
 
@@ -87,7 +90,7 @@ def lowpass(sound: Signal, corner_hz: float) -> Signal:
 
 
 def _butterworth(sound: Signal, corner_hz: float, kind: str) -> Signal:
-    # In float64: the poles of a 30 Hz corner stand too near the unit circle for float32.
+    # In float64: the poles for a corner of 30 Hz are too close to the unit circle for float32.
     sections = butter(2, corner_hz, kind, fs=SAMPLE_RATE, output="sos")
     return np.asarray(sosfilt(sections, sound), np.float32)
 
@@ -95,9 +98,10 @@ def _butterworth(sound: Signal, corner_hz: float, kind: str) -> Signal:
 def in_room(
     sound: Signal, generator: np.random.Generator, reverberation_seconds: float, level: float
 ) -> Signal:
-    """Add a room to a stereo sound: decaying noise, another one in each ear (Moorer 1979).
+    """Add reverberation to a stereo sound (Moorer 1979): independent decaying noise per channel.
 
-    `level` is the room's share: the root of its energy against that of the direct sound.
+    `level` is the amplitude of the reverberation relative to the direct sound: the root of the
+    energy of the impulse response.
     """
     length = samples(reverberation_seconds)
     response = noise(generator, 2, length) * decay(length, reverberation_seconds)
