@@ -1,4 +1,4 @@
-"""Songs in the store whose samples say where they are from."""
+"""Stored songs whose samples encode their song, stem and time."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ LENGTHS = (900, 1100, 1300, 1500)
 
 @pytest.fixture(scope="session")
 def tracks(tmp_path_factory: pytest.TempPathFactory) -> list[StoredTrack]:
-    """Songs whose samples say where they are from: `10 · (1 + song) + stem + time / 10000`."""
+    """Songs whose samples encode their origin: `10 · (1 + song) + stem + time / 10000`."""
     tracks = []
     for song, length in enumerate(LENGTHS):
         stem = np.arange(4)[:, None, None]

@@ -1,4 +1,4 @@
-"""The files of a corpus: links, permissions, pipes, suffixes and names."""
+"""Corpora with links, missing permissions, pipes and unusual file names."""
 
 import os
 import shutil
@@ -26,7 +26,7 @@ Lister = Callable[[Path], list[Track]]
 
 
 def song(place: Path, seed: int = 0) -> Path:
-    """A song of MUSDB18-HQ's layout, which is a folder corpus's too."""
+    """A song in the layout of MUSDB18-HQ, which is also valid in a folder corpus."""
     place.mkdir(parents=True)
     noise = np.random.default_rng(seed).uniform(-0.1, 0.1, (4, 800, 2))
     for name, samples in {**dict(zip(STEMS, noise, strict=True)), "mixture": noise.sum(0)}.items():
@@ -42,13 +42,13 @@ def root(tmp_path: Path) -> Path:
 
 
 def faults(root: Path, tracks: list[Track]) -> list[str]:
-    found = listing_findings(root, tracks, STEMS, 2, ["B"])
-    return [str(finding) for finding in found if finding.severity == "fault"]
+    findings = listing_findings(root, tracks, STEMS, 2, ["B"])
+    return [str(finding) for finding in findings if finding.severity == "fault"]
 
 
 @pytest.mark.parametrize("lister", [folder, musdb18hq])
 @pytest.mark.parametrize("stem", ["vocals", "mixture"])
-def test_a_stem_that_is_a_link_to_nowhere_is_a_fault_with_both_names(
+def test_broken_link_to_stem_is_a_fault_with_both_paths(
     lister: Lister, stem: str, root: Path, cache: Path
 ) -> None:
     link = root / "train" / "A" / f"{stem}.wav"
@@ -63,7 +63,7 @@ def test_a_stem_that_is_a_link_to_nowhere_is_a_fault_with_both_names(
     assert str(refused.value).startswith(reason)
 
 
-def test_a_stem_file_of_musdb18_that_is_a_link_to_nowhere(tmp_path: Path) -> None:
+def test_broken_link_to_musdb18_file_is_a_fault(tmp_path: Path) -> None:
     link = tmp_path / "train" / "A.stem.mp4"
     link.parent.mkdir()
     link.symlink_to("/nowhere/A.stem.mp4")
@@ -73,7 +73,7 @@ def test_a_stem_file_of_musdb18_that_is_a_link_to_nowhere(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("lister", [folder, musdb18hq])
 @pytest.mark.parametrize("link", ["train/D", "train", "."])
-def test_a_folder_that_is_a_link_to_nowhere_is_refused_with_both_names(
+def test_broken_link_to_folder_is_refused_with_both_paths(
     lister: Lister, link: str, root: Path
 ) -> None:
     place = root / link
@@ -97,7 +97,7 @@ def test_links_to_folders_and_files_are_followed(lister: Lister, root: Path) -> 
 
 
 @pytest.mark.parametrize("lister", [folder, musdb18hq])
-def test_links_in_a_circle(lister: Lister, root: Path) -> None:
+def test_circular_links_are_reported(lister: Lister, root: Path) -> None:
     vocals = root / "train" / "A" / "vocals.wav"
     vocals.unlink()
     vocals.symlink_to(vocals)
@@ -111,7 +111,7 @@ def test_links_in_a_circle(lister: Lister, root: Path) -> None:
 
 
 @pytest.mark.parametrize("lister", [folder, musdb18hq])
-def test_a_pipe_is_never_opened(lister: Lister, root: Path, cache: Path) -> None:
+def test_pipe_is_never_opened(lister: Lister, root: Path, cache: Path) -> None:
     pipe = root / "train" / "A" / "vocals.wav"
     pipe.unlink()
     os.mkfifo(pipe)
@@ -122,15 +122,15 @@ def test_a_pipe_is_never_opened(lister: Lister, root: Path, cache: Path) -> None
         Store(cache, 8000, 2).tracks(tracks)
 
 
-def test_a_folder_in_the_place_of_a_file(root: Path) -> None:
+def test_folder_instead_of_file_is_refused(root: Path) -> None:
     (root / "train" / "A" / "piano.wav").mkdir()
-    with pytest.raises(InputError, match=r"piano\.wav: is a folder where a file is expected"):
+    with pytest.raises(InputError, match=r"piano\.wav: is a folder, but a file is expected"):
         folder(root)
 
 
 @pytest.fixture
 def unprivileged() -> Iterator[Path]:
-    """A folder for somebody who is not root, whom permissions mean nothing to."""
+    """A folder for an ordinary user; permissions have no effect on root."""
     place = Path(tempfile.mkdtemp())
     user = os.geteuid()
     nobody = 65534
@@ -148,9 +148,7 @@ def unprivileged() -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("lister", [folder, musdb18hq])
-def test_a_file_that_may_not_be_read_is_not_called_damaged(
-    lister: Lister, unprivileged: Path
-) -> None:
+def test_unreadable_file_is_not_called_damaged(lister: Lister, unprivileged: Path) -> None:
     song(unprivileged / "train" / "A")
     vocals = unprivileged / "train" / "A" / "vocals.wav"
     vocals.chmod(0)
@@ -164,7 +162,7 @@ def test_a_file_that_may_not_be_read_is_not_called_damaged(
 @pytest.mark.parametrize("lister", [folder, musdb18hq, mir1k])
 @pytest.mark.parametrize("permissions", [0o000, 0o400, 0o100])
 @pytest.mark.parametrize("closed", ["train/A", "train", "."])
-def test_a_folder_that_may_not_be_read_is_not_called_empty(
+def test_unreadable_folder_is_not_called_empty(
     lister: Lister, closed: str, permissions: int, unprivileged: Path
 ) -> None:
     song(unprivileged / "train" / "A")
@@ -180,21 +178,21 @@ def test_a_folder_that_may_not_be_read_is_not_called_empty(
 
 @pytest.mark.parametrize("lister", [folder, musdb18, musdb18hq])
 @pytest.mark.parametrize("name", ["Train", "TRAIN", "training"])
-def test_a_subset_under_another_name_is_not_missed(lister: Lister, name: str, root: Path) -> None:
+def test_misnamed_subset_folder_is_refused(lister: Lister, name: str, root: Path) -> None:
     (root / "train").rename(root / name)
     with pytest.raises(InputError, match=f"{root}/{name}: .* rename the folder to train"):
         lister(root)
 
 
 @pytest.mark.parametrize("name", ["validation", "val", "Valid"])
-def test_validation_songs_under_another_name_are_not_missed(name: str, root: Path) -> None:
+def test_misnamed_validation_folder_is_refused(name: str, root: Path) -> None:
     song(root / name / "V", 7)
     with pytest.raises(InputError, match=f"{root}/{name}: .* rename the folder to valid"):
         folder(root)
 
 
 @pytest.mark.parametrize("name", ["mix.m3u", "list.pls", "keys.mid", "a.txt", "a.jpg", ".DS_Store"])
-def test_what_is_no_audio_is_passed_over(name: str, root: Path) -> None:
+def test_other_files_are_ignored(name: str, root: Path) -> None:
     before = folder(root)
     for place in (root, root / "train", root / "train" / "A"):
         (place / name).write_bytes(b"\x00")
@@ -204,21 +202,19 @@ def test_what_is_no_audio_is_passed_over(name: str, root: Path) -> None:
 
 
 @pytest.mark.parametrize("lister", [folder, musdb18hq])
-def test_names_have_one_unicode_form_and_files_their_own(
-    lister: Lister, root: Path, cache: Path
-) -> None:
+def test_names_are_normalised_to_one_unicode_form(lister: Lister, root: Path, cache: Path) -> None:
     composed, decomposed = (unicodedata.normalize(form, "Ünö") for form in ("NFC", "NFD"))
     assert composed != decomposed
     (root / "train" / "A").rename(root / "train" / decomposed)
     tracks = with_validation(lister(root), [decomposed])
     assert {track.name: track.subset for track in tracks}[composed] == "valid"
-    assert Store(cache, 8000, 2).tracks(tracks)  # its files are found
+    assert Store(cache, 8000, 2).tracks(tracks)  # the paths keep the form of the files
     shutil.copytree(root / "train" / "B", root / "test" / composed)
     with pytest.raises(InputError, match="has the same name"):
         lister(root)
 
 
-def test_a_stem_in_two_unicode_forms_is_one_stem(root: Path) -> None:
+def test_stem_in_two_unicode_forms_is_one_stem(root: Path) -> None:
     for number, form in enumerate(("NFC", "NFD")):
         name = unicodedata.normalize(form, "bässe.wav")
         (root / "train" / "AB"[number] / "bass.wav").rename(root / "train" / "AB"[number] / name)
@@ -230,7 +226,7 @@ def test_a_stem_in_two_unicode_forms_is_one_stem(root: Path) -> None:
     assert stems["C"] is None
 
 
-def test_a_file_beside_the_expected_name_is_mentioned(root: Path) -> None:
+def test_misnamed_file_is_mentioned(root: Path) -> None:
     song_a, song_b = root / "train" / "A", root / "train" / "B"
     (song_a / "vocals.wav").rename(song_a / "Vocals.wav")
     (song_b / "drums.flac").write_bytes((song_b / "drums.wav").read_bytes())
@@ -238,16 +234,17 @@ def test_a_file_beside_the_expected_name_is_mentioned(root: Path) -> None:
     tracks = musdb18hq(root)
     with pytest.raises(InputError, match=r"no stem \['vocals'\].*; Vocals\.wav is not read: vocal"):
         with_stems(tracks, STEMS)
-    found = [str(finding) for finding in listing_findings(root, tracks, STEMS, 2, ["B"])]
-    assert "train/A: not listed: Vocals.wav is not read: vocals.wav is the vocals" in found
-    assert "train/B: not listed: drums.flac is not read: drums.wav is the drums" in found
-    assert not any("cover" in text for text in found)
+    texts = [str(finding) for finding in listing_findings(root, tracks, STEMS, 2, ["B"])]
+    ignored = "is ignored: the file of the"
+    assert f"train/A: not listed: Vocals.wav {ignored} vocals is vocals.wav" in texts
+    assert f"train/B: not listed: drums.flac {ignored} drums is drums.wav" in texts
+    assert not any("cover" in text for text in texts)
     (song_b / "mixture.wav").rename(song_b / "Mixture.wav")
-    found = faults(root, musdb18hq(root))
-    assert any("mixture.wav is missing (Mixture.wav lies there instead)" in text for text in found)
+    texts = faults(root, musdb18hq(root))
+    assert any("mixture.wav is missing, but Mixture.wav exists" in text for text in texts)
 
 
-def test_entries_are_sorted_by_their_composed_names(tmp_path: Path) -> None:
+def test_entries_are_sorted_by_composed_name(tmp_path: Path) -> None:
     names = [unicodedata.normalize("NFD", "ä"), "z", "a", ".hidden"]
     for name in names:
         (tmp_path / name).touch()

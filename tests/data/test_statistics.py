@@ -1,4 +1,4 @@
-"""Statistics of the views: those of librosa's spectrogram, computed once for what they are of."""
+"""The statistics of the views equal those of librosa's spectrograms and are computed once."""
 
 from pathlib import Path
 
@@ -15,34 +15,33 @@ from stemsplit.separation.front_end import VIEWS, FrontEnd
 RATE = 8000
 
 
-def front_end(**other: float) -> FrontEnd:
-    return FrontEnd(
-        **{"sample_rate": RATE, "window": 512, "hop": 128, "mel_bands": 32, "mfccs": 20} | other
-    )
+def front_end(**settings: float) -> FrontEnd:
+    default = {"sample_rate": RATE, "window": 512, "hop": 128, "mel_bands": 32, "mfccs": 20}
+    return FrontEnd(**default | settings)
 
 
 def stored(folder: Path, mixture: np.ndarray) -> StoredTrack:
-    """A track of which only the mixture is of interest."""
+    """A track with a mixture only."""
     folder.mkdir()
     np.save(folder / "samples.npy", mixture[None].astype(np.float32))
     return StoredTrack(folder.name, "train", (), folder, RATE, 1.0)
 
 
 def noise(seconds: float, seed: int = 0) -> np.ndarray:
-    """Two channels of noise of unlike loudness that falls towards high frequencies."""
+    """Two channels of low-pass noise at different levels."""
     white = np.random.default_rng(seed).standard_normal((2, round(seconds * RATE)))
     return 0.1 * (white + 0.6 * np.roll(white, 1, axis=1)) * [[1.0], [0.3]]
 
 
 @pytest.fixture(scope="module")
 def tracks(tmp_path_factory: pytest.TempPathFactory) -> list[StoredTrack]:
-    """Three songs of different lengths; the last is longer than a piece."""
+    """Three songs of different lengths; the last song is longer than a piece."""
     root = tmp_path_factory.mktemp("songs")
     return [stored(root / f"song{n}", noise(s, n)) for n, s in enumerate((3.0, 4.3, 65.0))]
 
 
 def spectrograms(tracks: list[StoredTrack]) -> np.ndarray:
-    """librosa's magnitudes `(freq, all frames of all channels)` of the whole songs."""
+    """librosa's magnitudes `(freq, frame)` of all frames of all channels and songs."""
     return np.concatenate(
         [
             np.abs(librosa.stft(channel, n_fft=512, hop_length=128, pad_mode="reflect"))
@@ -53,42 +52,42 @@ def spectrograms(tracks: list[StoredTrack]) -> np.ndarray:
     )
 
 
-def test_equal_to_librosas(tracks: list[StoredTrack]) -> None:
+def test_statistics_equal_those_of_librosa(tracks: list[StoredTrack]) -> None:
     reference = spectrograms(tracks[:2])
     filters = librosa.filters.mel(sr=RATE, n_fft=512, n_mels=32)
-    found = statistics(tracks[:2], front_end(), ["magnitude", "mel"])
+    computed = statistics(tracks[:2], front_end(), ["magnitude", "mel"])
     for view, values in (("magnitude", reference), ("mel", filters @ reference)):
-        mean, scale = found[view]
+        mean, scale = computed[view]
         np.testing.assert_allclose(mean, values.mean(1), rtol=1e-4)
         np.testing.assert_allclose(scale, values.std(1), rtol=1e-4)
 
 
 @pytest.mark.parametrize(("piece_seconds", "tolerance"), [(30, 1e-3), (7, 5e-3)])
-def test_long_songs_are_taken_in_pieces(
+def test_long_songs_are_processed_in_pieces(
     piece_seconds: int,
     tolerance: float,
     tracks: list[StoredTrack],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """At a seam some frames see a reflection, and the many others outweigh them."""
+    """Reflection at the ends of pieces changes a few frames, so the statistics differ slightly."""
     assert tracks[2].time > 2 * piece_seconds * RATE
     monkeypatch.setattr(statistics_module, "PIECE_SECONDS", piece_seconds)
     reference = spectrograms(tracks)
     mean, scale = statistics(tracks, front_end(), ["magnitude"])["magnitude"]
-    for found, wanted in ((mean, reference.mean(1)), (scale, reference.std(1))):
-        errors = np.abs(found.numpy() / wanted - 1)
+    for computed, expected in ((mean, reference.mean(1)), (scale, reference.std(1))):
+        errors = np.abs(computed.numpy() / expected - 1)
         assert errors.mean() < tolerance
         assert errors.max() < 5 * tolerance
 
 
 def test_normalised_views_have_mean_0_and_scale_1(tracks: list[StoredTrack]) -> None:
     transform = front_end()
-    found = statistics(tracks[:1], transform, VIEWS)
+    computed = statistics(tracks[:1], transform, VIEWS)
     views = transform.views(transform(torch.from_numpy(tracks[0].mixture())[None]), VIEWS)
-    for view, (mean, scale) in found.items():
+    for view, (mean, scale) in computed.items():
         assert mean.shape == scale.shape == (transform.bands(view),)
         assert mean.dtype == scale.dtype == torch.float32
-        # (The imaginary parts of the lowest and the highest frequency are zero.)
+        # The imaginary parts of the lowest and the highest frequency are zero.
         varied = scale > 1.01 * scale.min() if view == "complex" else scale > 0
         assert varied.sum() >= len(scale) - 2
         normal = ((views[view] - mean[:, None]) / scale[:, None])[:, :, varied]
@@ -96,7 +95,7 @@ def test_normalised_views_have_mean_0_and_scale_1(tracks: list[StoredTrack]) -> 
         assert (normal.std((0, 1, 3), correction=0) - 1).abs().max() < 1e-3
 
 
-def test_a_silent_band_has_the_floor_for_a_scale() -> None:
+def test_scale_of_silent_band_is_the_floor() -> None:
     view = torch.rand(2, 2, 5, 100, generator=torch.Generator().manual_seed(0))
     view[:, :, 3] = 0
     view[:, :, 4] = 0.7
@@ -109,7 +108,7 @@ def test_a_silent_band_has_the_floor_for_a_scale() -> None:
     assert scale[3].item() == scale[4].item() == pytest.approx(1e-4 * largest.item())
 
 
-def test_silent_songs_have_a_scale(tmp_path: Path) -> None:
+def test_scale_of_silent_songs_is_positive(tmp_path: Path) -> None:
     silent = [stored(tmp_path / "silent", np.zeros((2, RATE)))]
     for mean, scale in statistics(silent, front_end(), VIEWS).values():
         assert mean.isfinite().all()
@@ -117,7 +116,7 @@ def test_silent_songs_have_a_scale(tmp_path: Path) -> None:
         assert (torch.zeros(()) / scale).isfinite().all()
 
 
-def test_a_song_shorter_than_a_window(tmp_path: Path) -> None:
+def test_song_shorter_than_window_has_statistics(tmp_path: Path) -> None:
     for mean, scale in statistics(
         [stored(tmp_path / "s", noise(0.01))], front_end(), VIEWS
     ).values():
@@ -127,7 +126,7 @@ def test_a_song_shorter_than_a_window(tmp_path: Path) -> None:
 
 @pytest.fixture
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """The views of each computation that takes place."""
+    """The views of each call of `statistics`."""
     computed: list[list[str]] = []
 
     def count(tracks: list, front_end: FrontEnd, views: list[str]) -> statistics_module.Statistics:
@@ -138,7 +137,9 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     return computed
 
 
-def test_computed_once(tracks: list[StoredTrack], cache: Path, counted: list[list[str]]) -> None:
+def test_statistics_are_computed_once(
+    tracks: list[StoredTrack], cache: Path, counted: list[list[str]]
+) -> None:
     views = ["magnitude", "mfcc"]
     first = cached_statistics(tracks[:2], front_end(), views, cache)
     again = cached_statistics(tracks[1::-1], front_end(), views[::-1], cache)
@@ -146,28 +147,28 @@ def test_computed_once(tracks: list[StoredTrack], cache: Path, counted: list[lis
     direct = statistics(tracks[:2], front_end(), views)
     assert set(first) == set(again) == set(views)
     for view in views:
-        for mine, cached, uncached in zip(first[view], again[view], direct[view], strict=True):
-            assert torch.equal(mine, cached)
-            assert torch.equal(mine, uncached)
+        for computed, cached, uncached in zip(first[view], again[view], direct[view], strict=True):
+            assert torch.equal(computed, cached)
+            assert torch.equal(computed, uncached)
 
 
-def test_whatever_matters_is_computed_anew(
+def test_changed_songs_views_or_settings_are_computed_again(
     tracks: list[StoredTrack], cache: Path, counted: list[list[str]]
 ) -> None:
     first = cached_statistics(tracks[:2], front_end(), ["mel"], cache)
     cached_statistics(tracks[:1], front_end(), ["mel"], cache)
     cached_statistics(tracks[:2], front_end(), ["magnitude"], cache)
     for setting in ({"hop": 64}, {"window": 1024}, {"mel_hertz": 3000}, {"floor": 1e-6}):
-        other = cached_statistics(tracks[:2], front_end(**setting), ["mel"], cache)
-        if "floor" not in setting:  # which counts for MFCCs
-            assert not torch.equal(other["mel"][0], first["mel"][0])
+        changed = cached_statistics(tracks[:2], front_end(**setting), ["mel"], cache)
+        if "floor" not in setting:  # the floor affects MFCCs only
+            assert not torch.equal(changed["mel"][0], first["mel"][0])
     assert len(counted) == 7
     cached_statistics(tracks[:2], front_end(), ["mel"], cache)
     assert len(counted) == 7
 
 
 @pytest.mark.parametrize("kept", [0, 100])
-def test_a_damaged_file_is_made_anew(tracks: list[StoredTrack], cache: Path, kept: int) -> None:
+def test_damaged_file_is_computed_again(tracks: list[StoredTrack], cache: Path, kept: int) -> None:
     front_end = FrontEnd(8000, window=256, hop=64, mel_bands=16, mfccs=4)
     first = cached_statistics(tracks, front_end, ["magnitude"], cache)
     [path] = (cache / "statistics").iterdir()

@@ -1,4 +1,4 @@
-"""The songs of a corpus: found under its folder, and what is missing is said in one line."""
+"""Listers find the songs of a corpus, and errors name missing songs and stems."""
 
 import re
 import shutil
@@ -14,7 +14,7 @@ from stemsplit.data.tracks import AudioSource, Track, of_subset, with_stems, wit
 from stemsplit.errors import InputError
 
 STEMS = ["drums", "bass", "other", "vocals"]
-OFFICIAL = "Leaf - Summerghost"  # a name among MUSDB18's own validation songs
+OFFICIAL = "Leaf - Summerghost"  # an official validation song of MUSDB18
 OTHER = "Pell Orrin - Wire Garden"
 TEST = "Orla Quayle - Night Ferry"
 
@@ -23,7 +23,7 @@ Lister = Callable[[Path], list[Track]]
 
 @pytest.fixture
 def written(stem_corpus: Path, tmp_path: Path) -> Path:
-    """A training and a test song of the corpus, where a test may change them."""
+    """A copy of a training and a test song of the corpus, which a test may change."""
     for song in (f"train/{OTHER}", f"test/{TEST}"):
         (tmp_path / "written" / song).parent.mkdir(parents=True)
         shutil.copy(stem_corpus / f"{song}.stem.mp4", tmp_path / "written" / f"{song}.stem.mp4")
@@ -56,21 +56,21 @@ def test_musdb18hq(wav_corpus: Path, songs: dict) -> None:
         assert track.stems == {stem: AudioSource(folder / f"{stem}.wav") for stem in STEMS}
 
 
-def test_the_official_validation_songs_are_known_by_name(written: Path) -> None:
-    other = written / "train" / f"{OTHER}.stem.mp4"
-    (written / "train" / f"{OFFICIAL}.stem.mp4").symlink_to(other)
-    found = names(musdb18(written))
-    assert {f"valid/{OFFICIAL}", f"train/{OTHER}"} < found
-    assert f"train/{OFFICIAL}" not in found
-    # In the test folder the name means nothing; and a song is not its own test.
-    (written / "test" / f"{OFFICIAL}.stem.mp4").symlink_to(other)
+def test_official_validation_songs_are_recognised_by_name(written: Path) -> None:
+    file = written / "train" / f"{OTHER}.stem.mp4"
+    (written / "train" / f"{OFFICIAL}.stem.mp4").symlink_to(file)
+    songs = names(musdb18(written))
+    assert {f"valid/{OFFICIAL}", f"train/{OTHER}"} < songs
+    assert f"train/{OFFICIAL}" not in songs
+    # In the test folder, the song stays a test song; a name in both folders is an error.
+    (written / "test" / f"{OFFICIAL}.stem.mp4").symlink_to(file)
     with pytest.raises(InputError, match=r"Summerghost.* has the same name; rename or remove"):
         musdb18(written)
     (written / "train" / f"{OFFICIAL}.stem.mp4").unlink()
     assert f"test/{OFFICIAL}" in names(musdb18(written))
 
 
-def test_one_folder_is_enough(written: Path) -> None:
+def test_test_folder_is_optional(written: Path) -> None:
     shutil.rmtree(written / "test")
     tracks = musdb18(written)
     assert names(tracks) == {f"train/{OTHER}"}
@@ -80,18 +80,18 @@ def test_one_folder_is_enough(written: Path) -> None:
         of_subset(tracks, "valid", written)
 
 
-def test_other_files_are_passed_over(written: Path) -> None:
+def test_other_files_are_ignored(written: Path) -> None:
     (written / "train" / "notes.txt").write_text("mixed by ear")
     (written / "train" / "loose.wav").write_bytes(b"")
-    # What macOS leaves beside a file on a foreign disk.
+    # macOS writes such resource files to disks with other file systems.
     (written / "train" / f"._{OTHER}.stem.mp4").write_bytes(b"\x00\x05\x16\x07")
     assert names(musdb18(written)) == {f"train/{OTHER}", f"test/{TEST}"}
 
 
-def test_validation_songs_by_name(listed: list[Track], stem_corpus: Path) -> None:
+def test_validation_songs_are_chosen_by_name(listed: list[Track], stem_corpus: Path) -> None:
     first = with_validation(listed, [OTHER])
     assert {track.name for track in of_subset(first, "valid", stem_corpus)} == {OTHER}
-    # Named anew, the earlier choice trains again; no song is lost and no test song moves.
+    # A second choice replaces the first one and does not change the test songs.
     second = with_validation(first, ["The Low Kettles - Ash And Ember"])
     assert f"train/{OTHER}" in names(second)
     assert len(second) == len(first)
@@ -105,7 +105,7 @@ def test_only_training_songs_can_validate(name: str, listed: list[Track]) -> Non
 
 
 @pytest.mark.parametrize("lister", [musdb18, musdb18hq])
-def test_a_root_that_is_no_corpus(lister: Lister, tmp_path: Path) -> None:
+def test_root_without_corpus_is_refused(lister: Lister, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"absent: there is no such folder"):
         lister(tmp_path / "absent")
     with pytest.raises(InputError, match=f"{re.escape(str(tmp_path))}: has neither a train nor"):
@@ -115,18 +115,20 @@ def test_a_root_that_is_no_corpus(lister: Lister, tmp_path: Path) -> None:
         lister(tmp_path)
 
 
-def test_the_other_layout_is_hinted_at(wav_corpus: Path, stem_corpus: Path) -> None:
+def test_error_suggests_the_other_layout(wav_corpus: Path, stem_corpus: Path) -> None:
     with pytest.raises(InputError, match="musdb18hq"):
         musdb18(wav_corpus)
     with pytest.raises(InputError, match=r"mixture\.wav"):
         musdb18hq(stem_corpus)
 
 
-def test_the_previews_are_musdb18_in_small(stem_corpus: Path) -> None:
+def test_previews_have_the_layout_of_musdb18(stem_corpus: Path) -> None:
     assert musdb7(stem_corpus) == musdb18(stem_corpus)
 
 
-def test_previews_without_a_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_previews_without_network_raise_input_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def unreachable(*_: object) -> None:
         raise URLError("no network")
 
@@ -135,16 +137,16 @@ def test_previews_without_a_network(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         musdb7(tmp_path / "musdb7")
 
 
-def test_nothing_is_downloaded_into_a_folder_that_holds_something(
+def test_previews_are_not_downloaded_to_a_used_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("musdb.urlopen", lambda *_: pytest.fail("a download"))
+    monkeypatch.setattr("musdb.urlopen", lambda *_: pytest.fail("musdb downloads"))
     (tmp_path / "songs").mkdir()
     with pytest.raises(InputError, match="neither a train nor a test folder"):
         musdb7(tmp_path)
 
 
-def test_a_song_that_has_none_of_the_stems_asked_for(tmp_path: Path) -> None:
+def test_song_without_requested_stems_is_refused(tmp_path: Path) -> None:
     drums = AudioSource(tmp_path / "song" / "drums.wav")
     track = Track("song", "train", None, {"drums": drums, "vocals": None})
     assert with_stems([track], ["drums", "vocals"]) == [track]
@@ -152,7 +154,7 @@ def test_a_song_that_has_none_of_the_stems_asked_for(tmp_path: Path) -> None:
         with_stems([track], ["vocals"])
 
 
-def test_only_the_stems_asked_for(wav_corpus: Path, tmp_path: Path) -> None:
+def test_only_requested_stems_are_kept(wav_corpus: Path, tmp_path: Path) -> None:
     root = Path(shutil.copytree(wav_corpus, tmp_path / "copy"))
     (root / "train" / OTHER / "bass.wav").unlink()
     tracks = musdb18hq(root)
@@ -163,8 +165,7 @@ def test_only_the_stems_asked_for(wav_corpus: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kept", [0.0, 0.5])
-def test_a_damaged_song_is_named(kept: float, written: Path, cache: Path) -> None:
-    """By the lister or by the store, whichever opens it first."""
+def test_error_names_damaged_song(kept: float, written: Path, cache: Path) -> None:
     song = written / "train" / f"{OTHER}.stem.mp4"
     content = song.read_bytes()
     song.write_bytes(content[: int(kept * len(content))])
@@ -172,7 +173,7 @@ def test_a_damaged_song_is_named(kept: float, written: Path, cache: Path) -> Non
         Store(cache, 8000, 1).tracks(musdb18(written))
 
 
-def test_a_folder_in_a_song_is_no_song(wav_corpus: Path, tmp_path: Path, songs: dict) -> None:
+def test_folder_within_a_song_is_ignored(wav_corpus: Path, tmp_path: Path, songs: dict) -> None:
     root = Path(shutil.copytree(wav_corpus, tmp_path / "copy"))
     (root / "train" / OTHER / "estimates").mkdir()
     assert names(musdb18hq(root)) == set(songs)

@@ -1,4 +1,4 @@
-"""A resumed run notices that its songs are no longer those it was trained on."""
+"""A resumed run compares its songs with the songs it was trained on."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,7 @@ from stemsplit.errors import InputError
 SONGS = {"train/A": "a", "train/B": "b", "valid/C": "c"}
 
 
-def test_the_same_songs_need_no_word(tmp_path: Path) -> None:
+def test_same_songs_give_no_warning(tmp_path: Path) -> None:
     remember_songs(tmp_path, SONGS, 0)
     assert check_songs(tmp_path, dict(reversed(SONGS.items())), allow_change=False) is None
     remember_songs(tmp_path, SONGS, 10)
@@ -19,7 +19,7 @@ def test_the_same_songs_need_no_word(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("now", "said"),
+    ("songs", "message"),
     [
         ({"train/A": "a", "valid/C": "c"}, "removed: train/B;"),
         (SONGS | {"train/D": "d"}, "added: train/D;"),
@@ -34,16 +34,16 @@ def test_the_same_songs_need_no_word(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_other_songs_are_named_and_refused(now: dict, said: str, tmp_path: Path) -> None:
+def test_changed_songs_are_named_and_refused(songs: dict, message: str, tmp_path: Path) -> None:
     remember_songs(tmp_path, SONGS, 0)
-    with pytest.raises(InputError, match=f"{said}.*allow_changed_corpus=true") as refused:
-        check_songs(tmp_path, now, allow_change=False)
+    with pytest.raises(InputError, match=f"{message}.*allow_changed_corpus=true") as refused:
+        check_songs(tmp_path, songs, allow_change=False)
     assert str(tmp_path) in str(refused.value)
-    allowed = check_songs(tmp_path, now, allow_change=True)
-    assert said.rstrip(";") in str(allowed)
+    warning = check_songs(tmp_path, songs, allow_change=True)
+    assert message.rstrip(";") in str(warning)
 
 
-def test_every_change_keeps_its_step(tmp_path: Path) -> None:
+def test_steps_of_changes_are_recorded(tmp_path: Path) -> None:
     fewer = {"train/A": "a"}
     remember_songs(tmp_path, SONGS, 0)
     remember_songs(tmp_path, fewer, 12)
@@ -51,27 +51,27 @@ def test_every_change_keeps_its_step(tmp_path: Path) -> None:
     assert check_songs(tmp_path, fewer, allow_change=False) is None
     with pytest.raises(InputError, match="added"):
         check_songs(tmp_path, SONGS, allow_change=False)
-    # A kill before the next checkpoint: the steps on the changed songs were lost.
+    # The run was killed before its next checkpoint: the steps with the changed songs are lost.
     remember_songs(tmp_path, SONGS, 12)
     assert changed_at(tmp_path) == []
-    remember_songs(tmp_path, fewer, 0)  # a trial that starts over
+    remember_songs(tmp_path, fewer, 0)  # a trial that starts again
     assert changed_at(tmp_path) == []
     assert check_songs(tmp_path, fewer, allow_change=False) is None
 
 
-def test_a_run_of_an_older_version_is_resumed_with_a_note(tmp_path: Path) -> None:
-    note = check_songs(tmp_path, SONGS, allow_change=False)
-    assert "does not say which songs it was trained on" in str(note)
+def test_run_of_older_version_is_resumed_with_a_warning(tmp_path: Path) -> None:
+    warning = check_songs(tmp_path, SONGS, allow_change=False)
+    assert "has no list of its training songs" in str(warning)
 
 
 @pytest.mark.parametrize("content", ["", "[", "3", '[{"songs": {}}]'])
-def test_a_damaged_note_is_no_traceback(content: str, tmp_path: Path) -> None:
+def test_damaged_record_raises_input_error(content: str, tmp_path: Path) -> None:
     (tmp_path / "songs.json").write_text(content)
-    with pytest.raises(InputError, match=r"songs\.json: is damaged; remove it"):
+    with pytest.raises(InputError, match=r"songs\.json: the file is damaged; remove it"):
         check_songs(tmp_path, SONGS, allow_change=True)
 
 
-def test_names_are_legible(tmp_path: Path) -> None:
+def test_names_are_stored_as_plain_unicode(tmp_path: Path) -> None:
     remember_songs(tmp_path, {"train/歌": "x"}, 0)
     text = (tmp_path / "songs.json").read_text(encoding="utf-8")
     assert "train/歌" in text

@@ -1,4 +1,4 @@
-"""The ratio of the targets to the rest: exactly as asked for, each side's own balance kept."""
+"""The ratio of the targets to the other stems has the requested value."""
 
 import numpy as np
 import pytest
@@ -7,13 +7,13 @@ from torch import Tensor
 
 from stemsplit.data.augment.levels import with_snr
 
-ASKED = np.array([-20.0, -3.0, 0.0, 6.0, 15.0])
+RATIOS_DB = np.array([-20.0, -3.0, 0.0, 6.0, 15.0])
 
 
 @pytest.fixture
 def stems() -> Tensor:
     random = torch.Generator().manual_seed(0)
-    return 0.1 * torch.randn(len(ASKED), 4, 2, 1000, generator=random)
+    return 0.1 * torch.randn(len(RATIOS_DB), 4, 2, 1000, generator=random)
 
 
 def snr(stems: Tensor, targets: list[int]) -> Tensor:
@@ -23,29 +23,25 @@ def snr(stems: Tensor, targets: list[int]) -> Tensor:
 
 
 @pytest.mark.parametrize("targets", [[3], [0, 2], [1, 2, 3]])
-def test_the_ratio_is_as_asked(stems: Tensor, targets: list[int]) -> None:
+def test_ratio_has_the_requested_value(stems: Tensor, targets: list[int]) -> None:
     before = stems.clone()
-    result = with_snr(stems, targets, ASKED)
+    result = with_snr(stems, targets, RATIOS_DB)
     assert torch.equal(stems, before)
     assert result.dtype == torch.float32
-    assert np.allclose(snr(result, targets), ASKED, atol=1e-3)
+    assert np.allclose(snr(result, targets), RATIOS_DB, atol=1e-3)
 
 
 @pytest.mark.parametrize("targets", [[3], [0, 2], [1, 2, 3]])
-def test_each_side_keeps_its_balance_and_one_is_turned_down(
-    stems: Tensor, targets: list[int]
-) -> None:
-    factors = (with_snr(stems, targets, ASKED) / stems)[:, :, 0, 0]
+def test_one_sum_is_attenuated_and_balance_is_kept(stems: Tensor, targets: list[int]) -> None:
+    factors = (with_snr(stems, targets, RATIOS_DB) / stems)[:, :, 0, 0]
     rest = [stem for stem in range(4) if stem not in targets]
     for part in (targets, rest):
         assert torch.allclose(factors[:, part], factors[:, part[:1]].expand(-1, len(part)))
-    assert torch.allclose(factors.amax(1), torch.ones(len(ASKED)), atol=1e-6)
+    assert torch.allclose(factors.amax(1), torch.ones(len(RATIOS_DB)), atol=1e-6)
 
 
 @pytest.mark.parametrize("silent", [[3], [0, 1, 2], [0, 1, 2, 3]])
 @pytest.mark.parametrize("level", [0.0, 1e-4])
-def test_silence_and_what_stands_beside_it_stay(
-    stems: Tensor, silent: list[int], level: float
-) -> None:
+def test_stems_beside_silence_are_unchanged(stems: Tensor, silent: list[int], level: float) -> None:
     stems[:, silent] *= level
-    assert torch.equal(with_snr(stems, [3], ASKED), stems)
+    assert torch.equal(with_snr(stems, [3], RATIOS_DB), stems)

@@ -1,4 +1,4 @@
-"""Tempo and pitch: tones keep or move their frequency, events their time, and stereo its image."""
+"""Tempo moves events in time, pitch moves frequencies, and both keep level and stereo image."""
 
 import numpy as np
 import pytest
@@ -23,10 +23,10 @@ def pitches(*semitones: float) -> np.ndarray:
 
 
 def changed(samples: Tensor, tempo: float, semitones: float) -> Tensor:
-    """All examples alike, from a window after their start on."""
+    """Change all examples equally; the result starts one window after the start of the input."""
     tempos = np.full(len(samples), tempo)
-    same = np.repeat(pitches(semitones), len(samples))
-    return with_tempo_and_pitch(samples, tempos, same, WINDOW, TIME, WINDOW)
+    factors = np.repeat(pitches(semitones), len(samples))
+    return with_tempo_and_pitch(samples, tempos, factors, WINDOW, TIME, WINDOW)
 
 
 def seconds(length: int = LENGTH) -> Tensor:
@@ -42,7 +42,7 @@ def noise(*shape: int) -> Tensor:
 
 
 def hits(places: list[int]) -> Tensor:
-    """Bursts of noise with a sudden start."""
+    """Bursts of noise with sudden onsets at these samples."""
     samples = torch.zeros(LENGTH)
     for place in places:
         samples[place : place + 2000] = noise(2000) * torch.linspace(0, -7, 2000).exp()
@@ -50,7 +50,7 @@ def hits(places: list[int]) -> Tensor:
 
 
 def onset(samples: Tensor) -> int:
-    """Where the loudness first comes near its highest."""
+    """The first sample at which the loudness exceeds a quarter of its maximum."""
     loudness = samples.square().unfold(0, 64, 1).mean(-1)
     return int((loudness > 0.25 * loudness.max()).nonzero()[0]) + 63
 
@@ -67,7 +67,7 @@ def decibels(ratio: Tensor) -> float:
 
 @pytest.mark.parametrize(("tempo", "semitones"), CHANGES)
 @pytest.mark.parametrize("hertz", [110.0, 440.0, 6000.0])
-def test_a_tone_stays_one_tone_and_moves_by_the_semitones_alone(
+def test_tone_stays_pure_and_moves_with_pitch_only(
     hertz: float, tempo: float, semitones: float
 ) -> None:
     result = changed(tone(hertz)[None, None], tempo, semitones)[0, 0]
@@ -76,15 +76,15 @@ def test_a_tone_stays_one_tone_and_moves_by_the_semitones_alone(
     assert peak_hertz(result) == pytest.approx(expected, abs=0.1)
     inside = result[WINDOW:-WINDOW].double()
     assert abs(decibels(inside.std() / tone(hertz).double().std())) < 0.1
-    # What no sine wave of that frequency explains.
+    # Subtract the best-fitting sine of the expected frequency.
     phase = 2 * torch.pi * expected * seconds(len(inside))
     waves = torch.stack([phase.sin(), phase.cos()], dim=1)
-    rest = inside - waves @ torch.linalg.lstsq(waves, inside[:, None]).solution[:, 0]
-    assert decibels(rest.std() / inside.std()) < -50
+    residual = inside - waves @ torch.linalg.lstsq(waves, inside[:, None]).solution[:, 0]
+    assert decibels(residual.std() / inside.std()) < -50
 
 
 @pytest.mark.parametrize(("tempo", "semitones"), CHANGES)
-def test_events_come_faster_by_the_tempo_alone(tempo: float, semitones: float) -> None:
+def test_events_move_with_tempo_only(tempo: float, semitones: float) -> None:
     places = [20000, 50000, 90000]
     result = changed(hits(places)[None, None], tempo, semitones)[0, 0]
     for place in places:
@@ -94,11 +94,11 @@ def test_events_come_faster_by_the_tempo_alone(tempo: float, semitones: float) -
         around = result[expected - 1500 : expected + 1500]
         assert abs(onset(around) - 1500) < 0.006 * RATE
         before = around[:1200].square().mean() / around[1500:].square().mean()
-        assert 10 * before.log10() < -15, "it is heard before it happens"
+        assert 10 * before.log10() < -15, "there is a pre-echo"
 
 
 @pytest.mark.parametrize("tempo", TEMPOS)
-def test_a_click_stays_a_click(tempo: float) -> None:
+def test_click_stays_compact(tempo: float) -> None:
     samples = torch.zeros(1, 1, LENGTH)
     samples[..., 20000::30000] = 1
     result = changed(samples, tempo, 0.0)[0, 0]
@@ -111,9 +111,9 @@ def test_a_click_stays_a_click(tempo: float) -> None:
 
 
 @pytest.mark.parametrize(("tempo", "semitones"), CHANGES)
-def test_the_level_stays(tempo: float, semitones: float) -> None:
+def test_level_of_noise_is_preserved(tempo: float, semitones: float) -> None:
     samples = noise(1, 2, LENGTH)
-    # Above what the pitch moves out of hearing, there is nothing to keep.
+    # Remove frequencies that a higher pitch would move above half the sample rate.
     spectrum = torch.fft.rfft(samples)
     spectrum[..., 10000 * LENGTH // RATE :] = 0
     samples = torch.fft.irfft(spectrum, LENGTH)
@@ -121,30 +121,30 @@ def test_the_level_stays(tempo: float, semitones: float) -> None:
 
 
 @pytest.mark.parametrize(("tempo", "semitones"), CHANGES)
-def test_there_is_sound_up_to_the_end(tempo: float, semitones: float) -> None:
-    read = int(np.ceil(TIME * max(1, tempo))) + 2 * WINDOW
-    result = changed(noise(1, 1, read), tempo, semitones)[0, 0]
+def test_level_is_constant_up_to_both_ends(tempo: float, semitones: float) -> None:
+    length = int(np.ceil(TIME * max(1, tempo))) + 2 * WINDOW
+    result = changed(noise(1, 1, length), tempo, semitones)[0, 0]
     level = result.std()
     for edge in (result[:200], result[-200:]):
         assert abs(decibels(edge.std() / level)) < 3
 
 
 @pytest.mark.parametrize(("tempo", "semitones"), CHANGES)
-def test_the_stereo_image_stays(tempo: float, semitones: float) -> None:
+def test_stereo_image_is_preserved(tempo: float, semitones: float) -> None:
     left = noise(LENGTH) + hits([20000, 50000])
     for factor in (0.5, -0.5, 0.0):
         result = changed(torch.stack([left, factor * left])[None], tempo, semitones)[0]
         assert torch.allclose(result[1], factor * result[0], atol=1e-6)
-    # A quarter of a period apart before, and after.
+    # A phase difference of a quarter period between the channels is preserved.
     quarter = torch.stack([tone(440), tone(440, torch.pi / 2)])[None]
     spectra = torch.fft.rfft(changed(quarter, tempo, semitones)[0] * torch.hann_window(TIME))
-    place = int(spectra[0].abs().argmax())
-    between = (spectra[1, place] / spectra[0, place]).angle()
-    assert float(between) == pytest.approx(torch.pi / 2, abs=0.01)
-    assert decibels((spectra[1, place] / spectra[0, place]).abs()) == pytest.approx(0, abs=0.1)
+    peak = int(spectra[0].abs().argmax())
+    ratio = spectra[1, peak] / spectra[0, peak]
+    assert float(ratio.angle()) == pytest.approx(torch.pi / 2, abs=0.01)
+    assert decibels(ratio.abs()) == pytest.approx(0, abs=0.1)
 
 
-def test_nothing_changes_at_the_own_tempo() -> None:
+def test_tempo_one_changes_nothing() -> None:
     samples = noise(2, 2, LENGTH) + hits([30000])
     result = stretch(samples, np.ones(2), WINDOW, TIME, WINDOW)
     assert torch.allclose(result, samples[..., WINDOW : WINDOW + TIME], atol=1e-6)
@@ -156,41 +156,40 @@ def test_silence_stays_silence(tempo: float, semitones: float) -> None:
     late = torch.zeros(1, 1, LENGTH)
     late[..., LENGTH // 2 :] = noise(LENGTH - LENGTH // 2)
     result = changed(late, tempo, semitones)
-    begins = round((LENGTH // 2 - WINDOW) / tempo)
-    assert result[..., : begins - WINDOW].abs().max() < 1e-6
-    assert result[..., begins + WINDOW :].square().mean().sqrt() > 0.05, "sound after silence"
+    start = round((LENGTH // 2 - WINDOW) / tempo)
+    assert result[..., : start - WINDOW].abs().max() < 1e-6
+    assert result[..., start + WINDOW :].square().mean().sqrt() > 0.05, "the sound is lost"
 
 
 @pytest.mark.parametrize("tempo", TEMPOS)
-def test_sound_that_fades_in_from_next_to_nothing_is_heard(tempo: float) -> None:
+def test_slow_fade_in_reaches_full_level(tempo: float) -> None:
     fade = 10 ** torch.linspace(-30, 0, RATE)  # too slow for an onset
     samples = tone(1000) * torch.cat([fade, torch.ones(LENGTH - len(fade))])
     result = changed(samples[None, None], tempo, 0.0)[0, 0]
     assert result[round(RATE / tempo) :].std() == pytest.approx(0.354, abs=0.02)
 
 
-def test_a_waveform_that_is_too_short_ends_in_silence() -> None:
+def test_short_waveform_is_padded_with_silence() -> None:
     result = changed(noise(1, 1, TIME), 1.1, 1.0)
     assert result.shape[-1] == TIME
     assert result[..., : TIME // 2].any()
     assert result[..., -100:].abs().max() < 1e-6
 
 
-def test_each_has_its_own_and_the_others_have_no_part_in_it() -> None:
+def test_examples_are_independent() -> None:
     samples = noise(len(CHANGES), 2, LENGTH)
     before = samples.clone()
     tempos, semitones = np.array(CHANGES).T
-    how = tempos, pitches(*semitones)
-    together = with_tempo_and_pitch(samples, *how, WINDOW, TIME, WINDOW)
+    batch = with_tempo_and_pitch(samples, tempos, pitches(*semitones), WINDOW, TIME, WINDOW)
     assert torch.equal(samples, before)
-    assert together.dtype == torch.float32
-    assert together.isfinite().all()
-    for number, change in enumerate(CHANGES):
-        alone = changed(samples[number : number + 1], *change)
-        assert torch.allclose(together[number], alone[0], atol=1e-5)
+    assert batch.dtype == torch.float32
+    assert batch.isfinite().all()
+    for number, (tempo, shift) in enumerate(CHANGES):
+        single = changed(samples[number : number + 1], tempo, shift)
+        assert torch.allclose(batch[number], single[0], atol=1e-5)
 
 
 @pytest.mark.parametrize(("rate", "window"), [(44100, 2048), (48000, 2048), (16000, 512)])
-def test_the_window_is_about_as_long_at_any_rate(rate: int, window: int) -> None:
+def test_window_has_similar_duration_at_all_rates(rate: int, window: int) -> None:
     assert window_of(rate) in (window, 2 * window)
     assert 0.03 < window_of(rate) / rate < 0.07

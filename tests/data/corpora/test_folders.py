@@ -96,7 +96,7 @@ def data_module(
     )
 
 
-def test_the_root_is_all_that_must_be_said(root: Path, cache: Path) -> None:
+def test_root_is_the_only_required_setting(root: Path, cache: Path) -> None:
     data = data_module(root, cache)
     data.setup("fit")
     assert data.corpus.stems == STEMS
@@ -109,20 +109,20 @@ def test_the_root_is_all_that_must_be_said(root: Path, cache: Path) -> None:
     ] * 2
 
 
-def test_targets_that_the_songs_have_not(root: Path, cache: Path) -> None:
+def test_targets_missing_from_the_songs_are_refused(root: Path, cache: Path) -> None:
     with pytest.raises(InputError, match=r"\['voice'\].*'lead guitar', 'vocals'"):
         data_module(root, cache, targets=["voice"]).corpus.tracks("train")
     with pytest.raises(InputError, match=r"no stem \['bass'\]; it has"):
         data_module(root, cache, stems=["vocals", "bass"]).corpus.tracks("train")
 
 
-def test_targets_that_are_all_there_is_must_be_meant(root: Path, cache: Path) -> None:
+def test_all_stems_as_targets_need_explicit_stems(root: Path, cache: Path) -> None:
     with pytest.raises(InputError, match=r"say stems=\[drums,lead guitar,vocals\]"):
         data_module(root, cache, targets=STEMS).corpus.tracks("train")
     assert data_module(root, cache, targets=STEMS, stems=STEMS).corpus.tracks("train")
 
 
-def test_a_subset_may_be_left_out(root: Path, tmp_path: Path) -> None:
+def test_subset_may_be_absent(root: Path, tmp_path: Path) -> None:
     (root / "valid").rename(tmp_path / "elsewhere")
     tracks = folder(root)
     assert {track.subset for track in tracks} == {"train", "test"}
@@ -142,14 +142,14 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("added", FAULTS)
-def test_what_is_not_clear_is_named(added: str, root: Path) -> None:
+def test_misplaced_or_ambiguous_file_is_refused(added: str, root: Path) -> None:
     (root / added).parent.mkdir(exist_ok=True)
     (root / added).write_bytes(b"")
     with pytest.raises(InputError, match=FAULTS[added]):
         folder(root)
 
 
-def test_a_root_at_the_wrong_level(root: Path) -> None:
+def test_root_at_wrong_level_is_refused(root: Path) -> None:
     with pytest.raises(InputError, match=r"absent: there is no such folder"):
         folder(root / "absent")
     for wrong in (root.parent, root / "train", root / "train" / "Night"):

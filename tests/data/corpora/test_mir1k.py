@@ -1,4 +1,4 @@
-"""MIR-1K: the standard split, the voice on the right, and the mixture at 0 dB."""
+"""MIR-1K has the published split, the voice on the right channel and a 0 dB mixture."""
 
 import os
 from collections import Counter
@@ -38,14 +38,14 @@ def corpus(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("place", ["Wavfile", ".", ".."])
-def test_the_split_is_by_singer(place: str, corpus: Path) -> None:
-    (corpus / "Wavfile" / "._amy_1_01.wav").write_bytes(b"\x00")  # macOS's, on a foreign disk
+def test_split_is_by_singer(place: str, corpus: Path) -> None:
+    (corpus / "Wavfile" / "._amy_1_01.wav").write_bytes(b"\x00")  # a resource file of macOS
     tracks = mir1k(corpus / place)
     assert {track.name: track.subset for track in tracks} == CLIPS
     assert all(list(track.stems) == ["accompaniment", "vocals"] for track in tracks)
 
 
-def test_the_voice_is_on_the_right(corpus: Path, cache: Path) -> None:
+def test_voice_is_the_right_channel(corpus: Path, cache: Path) -> None:
     tracks = Store(cache, RATE, 1).tracks(mir1k(corpus))
     written = samples_of(list(CLIPS).index("amy_1_01")).T / 32768
     [track] = [track for track in tracks if track.name == "amy_1_01"]
@@ -54,20 +54,22 @@ def test_the_voice_is_on_the_right(corpus: Path, cache: Path) -> None:
     np.testing.assert_array_equal(track.mixture(), written.sum(axis=0, keepdims=True))
 
 
-def test_a_root_that_is_no_corpus(corpus: Path, tmp_path: Path) -> None:
+def test_root_without_corpus_is_refused(corpus: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"absent: there is no such folder"):
         mir1k(tmp_path / "absent")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match=r"empty: holds no wav files.*MIR-1K or its Wavfile"):
+    with pytest.raises(
+        InputError, match=r"empty: there are no wav files.*MIR-1K or MIR-1K/Wavfile"
+    ):
         mir1k(tmp_path / "empty")
-    whole = corpus / "UndividedWavfile"
-    whole.mkdir()
-    (corpus / "Wavfile" / "amy_1_01.wav").rename(whole / "amy_1.wav")
-    with pytest.raises(InputError, match=r"amy_1\.wav: not a clip of MIR-1K.*Wavfile"):
-        mir1k(whole)
+    undivided = corpus / "UndividedWavfile"
+    undivided.mkdir()
+    (corpus / "Wavfile" / "amy_1_01.wav").rename(undivided / "amy_1.wav")
+    with pytest.raises(InputError, match=r"amy_1\.wav: is not a clip of MIR-1K.*Wavfile"):
+        mir1k(undivided)
 
 
-@pytest.mark.skipif("MIR1K_PATH" not in os.environ, reason="MIR1K_PATH names no MIR-1K")
-def test_the_real_corpus_is_split_as_published() -> None:
+@pytest.mark.skipif("MIR1K_PATH" not in os.environ, reason="MIR1K_PATH is not set")
+def test_real_corpus_has_published_split() -> None:
     tracks = mir1k(Path(os.environ["MIR1K_PATH"]))
     assert Counter(track.subset for track in tracks) == {"train": 171, "valid": 4, "test": 825}

@@ -1,4 +1,4 @@
-"""What a listing and headers tell of a corpus, and what fingerprints tell of its songs."""
+"""Findings from the list of songs, headers and fingerprints of a corpus."""
 
 import re
 from dataclasses import replace
@@ -28,7 +28,7 @@ def texts(findings: list[Finding], severity: str) -> list[str]:
     return [str(finding) for finding in findings if finding.severity == severity]
 
 
-def test_nothing_is_wrong_with_either_layout(stem_corpus: Path, wav_corpus: Path) -> None:
+def test_valid_corpora_have_no_findings(stem_corpus: Path, wav_corpus: Path) -> None:
     for root, lister, name in (
         (stem_corpus, musdb18, "MUSDB18"),
         (wav_corpus, musdb18hq, "MUSDB18-HQ"),
@@ -38,7 +38,9 @@ def test_nothing_is_wrong_with_either_layout(stem_corpus: Path, wav_corpus: Path
         assert listing_findings(root, tracks, ALL, 2, VALIDATION) == []
 
 
-def test_headers(stem_corpus: Path, wav_corpus: Path, songs: dict) -> None:
+def test_headers_state_codec_rate_channels_and_length(
+    stem_corpus: Path, wav_corpus: Path, songs: dict
+) -> None:
     for tracks, codec, lossless in (
         (musdb18(stem_corpus), "aac", False),
         (musdb18hq(wav_corpus), "pcm_s16le", True),
@@ -54,28 +56,26 @@ def test_headers(stem_corpus: Path, wav_corpus: Path, songs: dict) -> None:
             assert header.seconds == pytest.approx(time / SAMPLE_RATE, abs=0.05)
 
 
-def test_what_training_would_refuse(wav_corpus: Path) -> None:
+def test_errors_of_training_are_faults(wav_corpus: Path) -> None:
     tracks = musdb18hq(wav_corpus)
-    found = texts(listing_findings(wav_corpus, tracks, [*ALL, "flute"], 2), "fault")
-    assert sum("missing stem" in text and "'flute'" in text for text in found) == len(tracks)
-    assert sum("no validation songs" in text for text in found) == 1
+    faults = texts(listing_findings(wav_corpus, tracks, [*ALL, "flute"], 2), "fault")
+    assert sum("missing stem" in text and "'flute'" in text for text in faults) == len(tracks)
+    assert sum("no validation songs" in text for text in faults) == 1
 
 
-def test_a_stream_too_few_and_a_foreign_file(tmp_path: Path) -> None:
+def test_missing_streams_channels_and_codec_are_reported(tmp_path: Path) -> None:
     path = tmp_path / "train" / "song.stem.mp4"
     path.parent.mkdir()
     soundfile.write(path, np.zeros((1000, 3)), 8000, format="WAV")
-    found = listing_findings(tmp_path, musdb18(tmp_path), ALL, 2)
-    faults = texts(found, "fault")
+    findings = listing_findings(tmp_path, musdb18(tmp_path), ALL, 2)
+    faults, notes = texts(findings, "fault"), texts(findings, "note")
     assert any("has 1 audio streams, 5 are needed" in text for text in faults)
-    assert any("mixture has 3 channels and cannot be made 2" in text for text in faults)
-    assert any(
-        "codec: coded as pcm_s16le; MUSDB18 has aac" in text for text in texts(found, "note")
-    )
+    assert any("mixture has 3 channels, which cannot be converted to 2" in text for text in faults)
+    assert any("the codec is pcm_s16le, but MUSDB18 has aac" in text for text in notes)
 
 
 def corpus(train: int, names: list[str], test: int) -> list[Track]:
-    """Songs in MUSDB18's layout, of which there are no files."""
+    """Songs in the layout of MUSDB18 without files."""
     subsets: list[tuple[Subset, list[str]]] = [
         ("train", [f"song {number}" for number in range(train)]),
         ("valid", names),
@@ -88,7 +88,7 @@ def corpus(train: int, names: list[str], test: int) -> list[Track]:
     ]
 
 
-def test_official_counts() -> None:
+def test_wrong_counts_of_musdb18_are_reported() -> None:
     import musdb
 
     root = Path("/corpus")
@@ -99,13 +99,12 @@ def test_official_counts() -> None:
     assert not list(wrong_counts(root, corpus(86, official, 50), full))
     (finding,) = wrong_counts(root, corpus(86, official[1:], 49), full)
     assert finding.severity == "fault"
-    assert f"here are 86/13/49; official validation songs that are missing: {official[0]}" in str(
-        finding
-    )
+    missing = f"has 86/13/49; missing official validation songs: {official[0]}"
+    assert missing in str(finding)
     (finding,) = wrong_counts(root, corpus(80, official, 50), preview)
     assert finding.severity == "note"
 
-    # Whoever validates: the songs are all there.
+    # The choice of validation songs does not matter if all songs are present.
     chosen = [replace(track, subset="train") for track in corpus(86, official, 50)[:99]]
     assert not list(wrong_counts(root, [*chosen, *corpus(86, official, 50)[99:]], full))
 
@@ -115,7 +114,7 @@ def test_official_counts() -> None:
     assert (finding.severity, "another corpus" in finding.text) == ("note", True)
 
 
-def test_one_channel_a_stem_and_silence_for_a_missing_one(tmp_path: Path) -> None:
+def test_channels_of_one_file_and_missing_stem_are_examined(tmp_path: Path) -> None:
     left, right = np.random.default_rng(0).uniform(-0.5, 0.5, (2, 16000))
     right *= 0
     path = tmp_path / "clip.wav"
@@ -133,7 +132,7 @@ def test_one_channel_a_stem_and_silence_for_a_missing_one(tmp_path: Path) -> Non
     headers = headers_of([track])
     assert {header.channels for header in headers.values()} == {1}
     listed = listing_findings(tmp_path, [track], list(track.stems), 1, headers=headers)
-    assert "train/clip: missing stem: choir is taken as silence" in texts(listed, "note")
+    assert "train/clip: missing stem: choir has no file; it is silence" in texts(listed, "note")
     (song,) = examine_all([track], headers)
     assert [str(finding) for finding in song.findings] == [
         "train/clip: silent: vocals is silent from end to end"
@@ -141,7 +140,7 @@ def test_one_channel_a_stem_and_silence_for_a_missing_one(tmp_path: Path) -> Non
     assert song.seconds == 1.0
 
 
-def test_a_mixture_may_hold_more_than_the_stems_where_they_are_not_known_to_be_all(
+def test_mismatch_is_a_note_unless_all_stems_are_known(
     tmp_path: Path,
 ) -> None:
     random = np.random.default_rng(0)
@@ -153,18 +152,20 @@ def test_a_mixture_may_hold_more_than_the_stems_where_they_are_not_known_to_be_a
         (song,) = examine_all([track], headers_of([track]), parts)
         assert [finding.severity for finding in song.findings] == [severity]
         assert song.match_db == pytest.approx(-3, abs=0.3)
-    # A stem that is known to be missing is said to be, and nothing else.
+    # With a missing stem, the mixture is not compared.
     (song,) = examine_all([track], headers_of([track]), STEMS)
     assert song.findings == []
 
 
 @pytest.fixture(scope="module")
 def mixtures() -> list[np.ndarray]:
-    """Of four demo songs, 8 s of each."""
+    """The first 8 s of four demo songs."""
     return [sum(synthesise_song(name, seconds=8.0).values()) for name in SONGS[:4]]
 
 
-def test_a_fingerprint_knows_audio_again(mixtures: list[np.ndarray], tmp_path: Path) -> None:
+def test_fingerprint_is_robust_to_coding_gain_and_shift(
+    mixtures: list[np.ndarray], tmp_path: Path
+) -> None:
     prints = [fingerprint(mixture, SAMPLE_RATE) for mixture in mixtures]
     assert max(agreements(prints[0], prints[1:])) < PARTLY / 2
     for mixture, known in zip(mixtures, prints, strict=True):
@@ -175,7 +176,7 @@ def test_a_fingerprint_knows_audio_again(mixtures: list[np.ndarray], tmp_path: P
         assert min(agreements(known, [coded, halved, known])) > SAME
 
 
-def test_silence_is_nothing_like_anything(mixtures: list[np.ndarray]) -> None:
+def test_silence_agrees_with_nothing(mixtures: list[np.ndarray]) -> None:
     song = fingerprint(mixtures[0], SAMPLE_RATE)
     silence = fingerprint(np.zeros_like(mixtures[0]), SAMPLE_RATE)
     assert not silence.any()
@@ -183,7 +184,7 @@ def test_silence_is_nothing_like_anything(mixtures: list[np.ndarray]) -> None:
 
 
 @pytest.mark.parametrize(("subset", "severity"), [("train", "note"), ("test", "fault")])
-def test_the_same_audio_in_two_splits_is_a_fault(
+def test_same_audio_is_a_fault_in_different_splits_only(
     subset: Subset, severity: str, mixtures: list[np.ndarray]
 ) -> None:
     songs = [
@@ -197,15 +198,15 @@ def test_the_same_audio_in_two_splits_is_a_fault(
     (finding,) = duplicates(songs)
     assert finding.severity == severity
     assert re.fullmatch(
-        rf"train/one: duplicate: is the same audio as {subset}/three .*", str(finding)
+        rf"train/one: duplicate: has the same audio as {subset}/three .*", str(finding)
     )
 
 
-def test_an_accompaniment_is_known_under_another_voice() -> None:
-    band, other = (synthesise_song(name, seconds=8.0) for name in SONGS[4:6])
-    first = sum(band.values())
-    vocals = 1.5 * other["vocals"][:, : first.shape[1]]
-    second = first - band["vocals"]
+def test_shared_accompaniment_is_a_note() -> None:
+    song, another_song = (synthesise_song(name, seconds=8.0) for name in SONGS[4:6])
+    first = sum(song.values())
+    vocals = 1.5 * another_song["vocals"][:, : first.shape[1]]
+    second = first - song["vocals"]
     second[:, : vocals.shape[1]] += vocals
     prints = [fingerprint(mixture, SAMPLE_RATE) for mixture in (first, second)]
     (agreement,) = agreements(prints[0], prints[1:])

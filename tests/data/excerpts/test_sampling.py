@@ -1,4 +1,4 @@
-"""The order of an epoch: a permutation that its seed fixes, shared by processes, gone on with."""
+"""The order of an epoch: a seeded permutation that processes share and a resumed run continues."""
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ STEMS = ("drums", "bass", "other", "vocals")
 CHUNK = 400
 
 
-def test_workers_change_nothing(tracks: list[StoredTrack]) -> None:
+def test_batches_do_not_depend_on_workers(tracks: list[StoredTrack]) -> None:
     def epochs(workers: int) -> list[Chunk]:
         chunks = RandomChunks(tracks, STEMS, CHUNK, seed=0, remix=True)
         sampler = EpochSampler(10, seed=0)
@@ -31,14 +31,14 @@ def test_workers_change_nothing(tracks: list[StoredTrack]) -> None:
             batches += list(loader)
         return batches
 
-    alone, helped = epochs(0), epochs(2)
-    assert [batch.keys for batch in alone] == [batch.keys for batch in helped]
-    assert all(torch.equal(a.stems, b.stems) for a, b in zip(alone, helped, strict=True))
-    assert alone[0].stems.shape == (3, 4, 2, CHUNK)
-    assert len({key for batch in alone for key in batch.keys}) == 20
+    expected, batches = epochs(workers=0), epochs(workers=2)
+    assert [batch.keys for batch in batches] == [batch.keys for batch in expected]
+    assert all(torch.equal(a.stems, b.stems) for a, b in zip(batches, expected, strict=True))
+    assert batches[0].stems.shape == (3, 4, 2, CHUNK)
+    assert len({key for batch in batches for key in batch.keys}) == 20
 
 
-def test_an_epoch_is_a_permutation() -> None:
+def test_epoch_is_a_permutation() -> None:
     sampler = EpochSampler(100, seed=0)
     epochs = []
     for epoch in range(3):
@@ -52,17 +52,17 @@ def test_an_epoch_is_a_permutation() -> None:
     assert epochs[0] != epochs[1] != epochs[2] != epochs[0]
 
 
-def test_an_epoch_needs_no_history() -> None:
-    """A run that resumes at epoch 5 draws as one that came there."""
-    resumed, other = EpochSampler(50, seed=0), EpochSampler(50, seed=1)
-    came = EpochSampler(50, seed=0)
+def test_epoch_order_does_not_depend_on_earlier_epochs() -> None:
+    """A run resumed at epoch 5 draws the same keys as an uninterrupted run."""
+    resumed, another_seed = EpochSampler(50, seed=0), EpochSampler(50, seed=1)
+    uninterrupted = EpochSampler(50, seed=0)
     for epoch in range(6):
-        came.set_epoch(epoch)
-        keys = list(came)
+        uninterrupted.set_epoch(epoch)
+        keys = list(uninterrupted)
     resumed.set_epoch(5)
-    other.set_epoch(5)
+    another_seed.set_epoch(5)
     assert list(resumed) == keys
-    assert list(other) != keys
+    assert list(another_seed) != keys
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 3])
@@ -72,35 +72,36 @@ def test_ranks_draw_disjoint_keys_of_one_epoch(ranks: int) -> None:
         sampler.set_epoch(4)
     keys = [list(sampler) for sampler in samplers]
     assert all(len(part) == len(samplers[0]) == 11 // ranks for part in keys)
-    together = [key for part in keys for key in part]
-    assert len(set(together)) == len(together)
-    assert {epoch for epoch, _ in together} == {4}
+    all_keys = [key for part in keys for key in part]
+    assert len(set(all_keys)) == len(all_keys)
+    assert {epoch for epoch, _ in all_keys} == {4}
 
 
-def test_the_first_batches_of_ranks_are_those_of_one_with_larger_batches() -> None:
-    alone = list(EpochSampler(12, 0))
+def test_ranks_together_draw_the_keys_of_one_process() -> None:
+    """Two processes with batches of 3 draw the keys of one process with batches of 6."""
+    one_process = list(EpochSampler(12, 0))
     ranks = [list(EpochSampler(12, 0, rank, 2)) for rank in range(2)]
     for start in range(0, 6, 3):
-        shared = [key for part in ranks for key in part[start : start + 3]]
-        assert set(shared) == set(alone[2 * start : 2 * start + 6])
+        keys = [key for part in ranks for key in part[start : start + 3]]
+        assert set(keys) == set(one_process[2 * start : 2 * start + 6])
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_loader_goes_on_after_the_batches_that_were_taken(
+def test_resumed_loader_continues_after_received_batches(
     tracks: list[StoredTrack], workers: int
 ) -> None:
     def loader() -> ResumableLoader:
         chunks = RandomChunks(tracks, STEMS, CHUNK, seed=0, remix=True)
-        how = {"batch_size": 3, "num_workers": workers, "collate_fn": as_it_is}
-        return ResumableLoader(chunks, EpochSampler(10, 0), **how)
+        options = {"batch_size": 3, "num_workers": workers, "collate_fn": as_it_is}
+        return ResumableLoader(chunks, EpochSampler(10, 0), **options)
 
-    def rest(loader: ResumableLoader) -> list[list[tuple[int, int]]]:
+    def remaining(loader: ResumableLoader) -> list[list[tuple[int, int]]]:
         return [batch.keys for batch in loader]
 
-    whole = loader()
-    whole.epochs.set_epoch(2)
-    expected = rest(whole)
-    assert len(expected) == len(whole) == 4
+    uninterrupted = loader()
+    uninterrupted.epochs.set_epoch(2)
+    expected = remaining(uninterrupted)
+    assert len(expected) == len(uninterrupted) == 4
     for taken in range(1, 4):
         first = loader()
         first.epochs.set_epoch(2)
@@ -110,17 +111,17 @@ def test_a_loader_goes_on_after_the_batches_that_were_taken(
         state = first.state_dict()
         second = loader()
         second.load_state_dict(state)
-        second.epochs.set_epoch(2)  # as Lightning does
-        assert rest(second) == expected[taken:]
+        second.epochs.set_epoch(2)  # Lightning calls this when it resumes
+        assert remaining(second) == expected[taken:]
         assert len(second) == 4
         second.epochs.set_epoch(3)
-        assert len(rest(second)) == 4
-    ended = loader()
-    ended.load_state_dict(whole.state_dict())
-    assert {key[0] for keys in rest(ended) for key in keys} == {3}
+        assert len(remaining(second)) == 4
+    after_epoch = loader()
+    after_epoch.load_state_dict(uninterrupted.state_dict())
+    assert {key[0] for keys in remaining(after_epoch) for key in keys} == {3}
 
 
-def test_a_loader_leaves_the_global_generator_alone(tracks: list[StoredTrack]) -> None:
+def test_loader_does_not_use_the_global_generator(tracks: list[StoredTrack]) -> None:
     chunks = RandomChunks(tracks, STEMS, CHUNK, seed=0, remix=True)
     before = torch.get_rng_state()
     generator = torch.Generator()
@@ -134,16 +135,16 @@ def test_a_loader_leaves_the_global_generator_alone(tracks: list[StoredTrack]) -
 
 @pytest.mark.parametrize("ranks", [1, 2, 3])
 @pytest.mark.parametrize("count", [1, 4, 5, 7])
-def test_ranks_share_all_batches_and_repeat_some_that_count_nothing(
+def test_ranks_share_batches_and_repeated_batches_are_not_counted(
     tracks: list[StoredTrack], count: int, ranks: int
 ) -> None:
     shares = [list(SharedBatches(count, 2, rank, ranks)) for rank in range(ranks)]
     assert len({len(share) for share in shares}) == 1
-    counted = [number for share in shares for batch in share for number in batch if number >= 0]
+    counted = [index for share in shares for batch in share for index in batch if index >= 0]
     assert sorted(counted) == list(range(count))
     chunks = FixedChunks(tracks, STEMS, CHUNK, per_track=2)
     for share in shares:
         for batch in share:
-            found = chunks.__getitems__(batch)
-            assert len(found.keys) == sum(number >= 0 for number in batch)
-            assert len(found.stems) == len(batch)
+            chunk = chunks.__getitems__(batch)
+            assert len(chunk.keys) == sum(index >= 0 for index in batch)
+            assert len(chunk.stems) == len(batch)

@@ -1,4 +1,4 @@
-"""The silence map: blocks that sound, and excerpts that are drawn from where they do."""
+"""The activity map: active blocks, and excerpts that are drawn from active parts of a song."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ BLOCK = block_length(RATE)
 
 
 def singing(seconds: float, sung: list[tuple[float, float]], level: float = 0.1) -> np.ndarray:
-    """Noise in the given stretches of time, silence elsewhere."""
+    """Noise in the intervals `sung` (start and end in seconds), silence elsewhere."""
     samples = np.zeros((2, round(seconds * RATE)), np.float32)
     for start, end in sung:
         piece = samples[:, round(start * RATE) : round(end * RATE)]
@@ -34,39 +34,39 @@ def test_levels_are_mean_squares_of_blocks(time: int) -> None:
     np.testing.assert_allclose(levels, expected, rtol=1e-5)
 
 
-def test_a_stem_that_ends_early_is_silent_from_there_on() -> None:
+def test_short_stem_is_silent_after_its_end() -> None:
     levels = block_levels(singing(1.0, [(0, 1)]), 2 * RATE, RATE)
     assert sounding(levels).tolist() == [True] * 10 + [False] * 10
     assert not sounding(block_levels(np.zeros((2, 0), np.float32), RATE, RATE)).any()
 
 
 @pytest.mark.parametrize(("level_db", "sounds"), [(-30, True), (-55, True), (-62, False)])
-def test_what_is_near_silent_does_not_sound(level_db: float, sounds: bool) -> None:
+def test_near_silent_blocks_are_inactive(level_db: float, sounds: bool) -> None:
     samples = singing(1.0, [(0, 1)], 10 ** (level_db / 20))
     assert (sounding(block_levels(samples, RATE, RATE)) == sounds).all()
 
 
-def test_what_a_microphone_heard_of_the_others_does_not_sound() -> None:
+def test_bleed_is_inactive() -> None:
     samples = singing(2.0, [(0, 1)], 0.3) + singing(2.0, [(1, 2)], 0.3 * 10 ** (-45 / 20))
-    found = sounding(block_levels(samples, 2 * RATE, RATE))
-    assert found.tolist() == [True] * 10 + [False] * 10
+    active = sounding(block_levels(samples, 2 * RATE, RATE))
+    assert active.tolist() == [True] * 10 + [False] * 10
 
 
-def test_excerpts_are_drawn_from_where_half_of_them_sounds() -> None:
+def test_stem_is_active_in_half_of_drawn_excerpts() -> None:
     seconds, chunk = 20.0, 2 * RATE
-    sung = [(5.0, 8.0), (15.0, 15.5)]  # the second is too short for half of an excerpt
+    sung = [(5.0, 8.0), (15.0, 15.5)]  # the second interval is shorter than half an excerpt
     samples = singing(seconds, sung)
     time = samples.shape[1]
     starts = sounding_starts(block_levels(samples, time, RATE), time, chunk, RATE)
     random = np.random.default_rng(0)
     drawn = np.array([draw_start(starts, time, chunk, RATE, random) for _ in range(3000)]) / RATE
-    # From a second before the singing to a second before its end, to a block.
+    # From 1 s before the singing to 1 s before its end, with a tolerance of one block.
     assert 4.0 - 0.1 <= drawn.min() < 4.1
     assert 6.9 < drawn.max() <= 7.0 + 0.1
-    assert np.histogram(drawn, 6, (4, 7))[0].min() > 400, "all of it alike"
+    assert np.histogram(drawn, 6, (4, 7))[0].min() > 400, "starts are not uniform"
 
 
-def test_the_last_excerpt_ends_with_the_song() -> None:
+def test_last_excerpt_ends_with_song() -> None:
     time, chunk = 2 * RATE + 17, RATE
     samples = singing(time / RATE, [(0, time / RATE)])
     starts = sounding_starts(block_levels(samples, time, RATE), time, chunk, RATE)
@@ -76,7 +76,7 @@ def test_the_last_excerpt_ends_with_the_song() -> None:
     assert max(drawn) == time - chunk
 
 
-def test_a_song_shorter_than_an_excerpt_begins_at_its_beginning() -> None:
+def test_excerpt_longer_than_song_starts_at_zero() -> None:
     samples = singing(1.5, [(0, 1.5)])
     levels = block_levels(samples, samples.shape[1], RATE)
     starts = sounding_starts(levels, samples.shape[1], 2 * RATE, RATE)

@@ -1,4 +1,4 @@
-"""A stem that lacks samples is refused by training and is a fault to doctor."""
+"""Training refuses a stem with missing samples, and the doctor reports it as a fault."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -28,7 +28,7 @@ def cut(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "harm", "says"),
+    ("name", "harm", "message"),
     [
         ("vocals.flac", damage, r"4,096 samples\) are missing at"),
         ("vocals.flac", cut, "truncated"),
@@ -38,8 +38,8 @@ def cut(path: Path) -> None:
         ("vocals.ogg", cut, "its last page is missing"),
     ],
 )
-def test_stem_that_lacks_samples_is_refused(
-    name: str, harm: Callable[[Path], None], says: str, tmp_path: Path
+def test_stem_with_missing_samples_is_refused(
+    name: str, harm: Callable[[Path], None], message: str, tmp_path: Path
 ) -> None:
     path = tmp_path / name
     soundfile.write(path, SOUND, RATE)
@@ -49,7 +49,7 @@ def test_stem_that_lacks_samples_is_refused(
     assert examine(track, headers_of([track]), None).findings == []
     decode(track, RATE, 2)
     harm(path)
-    with pytest.raises(InputError, match=rf"{name}: .*({says})"):
+    with pytest.raises(InputError, match=rf"{name}: .*({message})"):
         decode(track, RATE, 2)
     [finding] = examine(track, headers_of([track]), None).findings
     assert (finding.severity, finding.check) == ("fault", "damaged")

@@ -1,4 +1,4 @@
-"""Samples far above full scale are found with place and value, before they are trained on."""
+"""Samples far above full scale are reported with time and value before training uses them."""
 
 from pathlib import Path
 
@@ -31,14 +31,15 @@ def track(folder: Path, vocals: np.ndarray) -> Track:
 
 
 @pytest.mark.parametrize(
-    ("value", "place"), [(1e30, 2000), (-3.4e38, 0), (1e4, 7999), (-101.0, 4000)]
+    ("value", "sample"), [(1e30, 2000), (-3.4e38, 0), (1e4, 7999), (-101.0, 4000)]
 )
-def test_one_loud_sample_has_its_place_and_value(
-    value: float, place: int, tmp_path: Path, cache: Path
+def test_loud_sample_is_reported_with_time_and_value(
+    value: float, sample: int, tmp_path: Path, cache: Path
 ) -> None:
     vocals = noise()
-    vocals[1, place] = value
-    text = f"reaches {np.float32(value):g} at {place / RATE:.2f} s, where full scale is 1: the file"
+    vocals[1, sample] = value
+    time = f"{sample / RATE:.2f} s"
+    text = f"reaches {np.float32(value):g} at {time}, where full scale is 1: the file"
     song = track(tmp_path, vocals)
     [examined] = examine_all([song], headers_of([song]), ["drums", "vocals"])
     [fault] = [finding for finding in examined.findings if finding.severity == "fault"]
@@ -53,27 +54,27 @@ def test_one_loud_sample_has_its_place_and_value(
 
 @pytest.mark.parametrize("bits", [8, 16, 24, 32])
 @pytest.mark.parametrize("level", [0.9, 1.0])
-def test_integers_written_as_floats_are_called_so(
+def test_integers_stored_as_floats_are_recognised(
     bits: int, level: float, tmp_path: Path, cache: Path
 ) -> None:
     full_scale = 2 ** (bits - 1)
     song = track(tmp_path, noise(level * full_scale))
-    said = f"these are integers written as floats; divide them by {full_scale}"
+    message = f"the samples are integers stored as floats; divide them by {full_scale}"
     [examined] = examine_all([song], headers_of([song]), ["drums", "vocals"])
     assert [finding.check for finding in examined.findings] == ["loud"]
-    assert examined.findings[0].text.endswith(said)
-    with pytest.raises(InputError, match=said):
+    assert examined.findings[0].text.endswith(message)
+    with pytest.raises(InputError, match=message):
         Store(cache, RATE, 2).tracks([song])
 
 
 @pytest.mark.parametrize("peak", [0.0, 1.0, 4.0, LOUDEST])
-def test_what_music_reaches_is_let_through(peak: float, tmp_path: Path, cache: Path) -> None:
+def test_levels_of_music_are_accepted(peak: float, tmp_path: Path, cache: Path) -> None:
     assert loud_text(noise(peak), RATE) is None
     [stored] = Store(cache, RATE, 2).tracks([track(tmp_path, noise(peak))])
     np.testing.assert_array_equal(stored.read("vocals"), noise(peak))
 
 
-def test_stored_integers_are_measured_by_their_unit() -> None:
+def test_stored_integers_are_scaled_by_unit() -> None:
     stored = np.array([[0, 100, -20000, 3]], np.int16)
     assert loud_text(stored, 1, unit=100 / 32768) is None
     assert str(loud_text(stored, 1, unit=0.25)).startswith("reaches -5000 at 2.00 s")

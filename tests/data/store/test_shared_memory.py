@@ -1,4 +1,4 @@
-"""Loader workers never need more shared memory than there is."""
+"""The number of loader workers is limited by the free shared memory."""
 
 from collections import namedtuple
 from pathlib import Path
@@ -9,7 +9,7 @@ from stemsplit.data.store import shared_memory
 from stemsplit.data.store.shared_memory import workers_that_fit
 
 Usage = namedtuple("Usage", "total used free")
-BATCH = 68_000_000  # of the default configuration
+BATCH = 68_000_000  # bytes of a batch in the default configuration
 
 
 def with_free(monkeypatch: pytest.MonkeyPatch, free: float) -> None:
@@ -21,8 +21,8 @@ def with_free(monkeypatch: pytest.MonkeyPatch, free: float) -> None:
 @pytest.mark.parametrize(
     ("free", "processes", "fitting"),
     [
-        (64e6, 1, 0),  # a container as it comes: not one batch
-        (400e6, 1, 0),  # not the three batches of one worker, for either loader
+        (64e6, 1, 0),  # a container by default: less than one batch
+        (400e6, 1, 0),  # less than the three batches of one worker for each loader
         (2 * 3 * BATCH, 1, 1),
         (1e9, 1, 3),
         (1e9, 2, 1),
@@ -30,7 +30,7 @@ def with_free(monkeypatch: pytest.MonkeyPatch, free: float) -> None:
         (24e9, 1, 4),
     ],
 )
-def test_as_many_workers_as_there_is_room_for(
+def test_workers_are_limited_by_shared_memory(
     free: float,
     processes: int,
     fitting: int,
@@ -39,16 +39,17 @@ def test_as_many_workers_as_there_is_room_for(
 ) -> None:
     with_free(monkeypatch, free)
     assert workers_that_fit(4, BATCH, processes, "training") == fitting
-    said = capsys.readouterr().err
-    assert bool(said) == (fitting < 4)
-    if said:
+    warning = capsys.readouterr().err
+    assert bool(warning) == (fitting < 4)
+    if warning:
         needed = 2 * 9 * BATCH * processes
-        assert len(said.splitlines()) == 1
-        assert f"has {free / 1e6:.0f} MB free" in said or f"has {free / 1e9:.1f} GB free" in said
-        assert f"4 would need {needed / 1e9:.1f} GB" in said
+        space = f"{free / 1e6:.0f} MB" if free < 1e9 else f"{free / 1e9:.1f} GB"
+        assert len(warning.splitlines()) == 1
+        assert f"has {space} free" in warning
+        assert f"4 workers need {needed / 1e9:.1f} GB" in warning
 
 
-def test_without_workers_or_shared_memory_nothing_is_asked(
+def test_no_limit_without_workers_or_shared_memory(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with_free(monkeypatch, 0)

@@ -1,4 +1,4 @@
-"""The store: musdb's own samples, decoded once, and whatever is damaged decoded anew."""
+"""The store has the samples of musdb; it decodes songs once, and damaged songs again."""
 
 import hashlib
 import json
@@ -52,13 +52,13 @@ def track(stem_tracks: list[Track]) -> Track:
 @pytest.fixture
 def no_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(path: Path, streams: list[int]) -> None:
-        raise AssertionError(f"{path} is decoded once more")
+        raise AssertionError(f"{path} is decoded a second time")
 
     monkeypatch.setattr(audio, "read_streams", refuse)
 
 
 def wav_track(folder: Path, stems: dict[str, np.ndarray], rate: int, subtype: str) -> Track:
-    """A track of WAV files; `stems` holds the mixture too."""
+    """A track of WAV files; `stems` includes the mixture."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, samples in stems.items():
         soundfile.write(folder / f"{name}.wav", samples.T, rate, subtype)
@@ -72,7 +72,9 @@ def stored_tracks(cache: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("layout", ["stem", "wav"])
-def test_equal_to_musdb(layout: str, cache: Path, request: pytest.FixtureRequest) -> None:
+def test_samples_equal_those_of_musdb(
+    layout: str, cache: Path, request: pytest.FixtureRequest
+) -> None:
     root = request.getfixturevalue(f"{layout}_corpus")
     tracks = Store(cache, RATE, 2).tracks(request.getfixturevalue(f"{layout}_tracks"))
     references = musdb.DB(root=str(root), is_wav=layout == "wav").tracks
@@ -85,8 +87,8 @@ def test_equal_to_musdb(layout: str, cache: Path, request: pytest.FixtureRequest
             np.testing.assert_allclose(track.read(name).T, stem, rtol=0, atol=1.001 * STEP)
 
 
-def test_sixteen_bits_are_kept_to_the_last(cache: Path, tmp_path: Path) -> None:
-    """Full scale included, which is where mastered songs are: −32768 is no overshoot."""
+def test_16_bit_samples_are_exact(cache: Path, tmp_path: Path) -> None:
+    """This includes −32768: it is full scale, as in mastered songs, and does not exceed it."""
     samples = np.random.default_rng(0).integers(-32768, 32768, (2, 5000)).astype(np.int16)
     samples[0, :2] = [-32768, 32767]
     track = wav_track(tmp_path / "song", {"mixture": samples, "vocals": samples}, RATE, "PCM_16")
@@ -94,8 +96,8 @@ def test_sixteen_bits_are_kept_to_the_last(cache: Path, tmp_path: Path) -> None:
     np.testing.assert_array_equal(stored.mixture() * 32768, samples)
 
 
-def test_an_overshooting_stream_is_not_clipped(cache: Path, tmp_path: Path) -> None:
-    """AAC of a clipped master decodes to beyond ±1."""
+def test_stream_above_full_scale_is_not_clipped(cache: Path, tmp_path: Path) -> None:
+    """The decoded AAC stream of a clipped master exceeds ±1."""
     square = np.sign(np.sin(2 * np.pi * 100 * np.arange(RATE) / RATE)).astype(np.float32)
     drums, silence = np.stack([square, -square]), np.zeros((2, RATE), np.float32)
     path = tmp_path / "train" / "Loud - Louder.stem.mp4"
@@ -108,9 +110,7 @@ def test_an_overshooting_stream_is_not_clipped(cache: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("subtype", ["FLOAT", "PCM_24"])
-def test_what_sixteen_bits_cannot_hold_is_kept_as_it_is(
-    subtype: str, cache: Path, tmp_path: Path
-) -> None:
+def test_float_and_24_bit_samples_are_exact(subtype: str, cache: Path, tmp_path: Path) -> None:
     peak = 1.5 if subtype == "FLOAT" else 0.9
     samples = np.random.default_rng(0).uniform(-peak, peak, (2, 5000)).astype(np.float32)
     track = wav_track(tmp_path / "song", {"mixture": samples, "vocals": samples}, RATE, subtype)
@@ -119,14 +119,14 @@ def test_what_sixteen_bits_cannot_hold_is_kept_as_it_is(
     np.testing.assert_allclose(stored.read("vocals"), samples, rtol=0, atol=2**-22)
 
 
-def test_a_silent_stem_is_silent(wav_tracks: list[Track], songs: dict, cache: Path) -> None:
+def test_silent_stem_stays_silent(wav_tracks: list[Track], songs: dict, cache: Path) -> None:
     silent = [name for name, stems in songs.items() if not stems["bass"].any()]
     assert len(silent) == 1
     for stored in Store(cache, RATE, 2).tracks(wav_tracks):
         assert stored.read("bass").any() == (f"{stored.subset}/{stored.name}" not in silent)
 
 
-def test_stems_of_other_lengths_take_the_mixtures(cache: Path, tmp_path: Path) -> None:
+def test_stems_are_cut_or_padded_to_the_mixture(cache: Path, tmp_path: Path) -> None:
     samples = np.random.default_rng(0).integers(-9999, 9999, (2, 3000)).astype(np.int16)
     parts = {"mixture": samples[:, :2000], "bass": samples[:, :1500], "vocals": samples}
     [stored] = Store(cache, RATE, 2).tracks([wav_track(tmp_path / "s", parts, RATE, "PCM_16")])
@@ -136,73 +136,74 @@ def test_stems_of_other_lengths_take_the_mixtures(cache: Path, tmp_path: Path) -
     assert not stored.read("bass")[:, 1500:].any()
 
 
-def test_excerpts(wav_tracks: list[Track], cache: Path) -> None:
+def test_excerpt_equals_slice_and_is_padded_with_silence(
+    wav_tracks: list[Track], cache: Path
+) -> None:
     [stored] = Store(cache, RATE, 2).tracks(wav_tracks[:1])
-    whole = stored.read("vocals")
-    np.testing.assert_array_equal(stored.read("vocals", 1000, 500), whole[:, 1000:1500])
+    vocals = stored.read("vocals")
+    np.testing.assert_array_equal(stored.read("vocals", 1000, 500), vocals[:, 1000:1500])
     late = stored.read("vocals", stored.time - 300, 500)
-    np.testing.assert_array_equal(late[:, :300], whole[:, -300:])
+    np.testing.assert_array_equal(late[:, :300], vocals[:, -300:])
     assert late.shape == (2, 500)
     assert not late[:, 300:].any()
     assert not stored.read("vocals", stored.time + 10, 500).any()
 
 
 @pytest.mark.parametrize(("rate", "channels"), [(22050, 2), (48000, 2), (RATE, 1), (16000, 1)])
-def test_another_rate_and_number_of_channels(
+def test_rate_and_channels_are_converted(
     rate: int, channels: int, wav_tracks: list[Track], cache: Path
 ) -> None:
     [stored] = Store(cache, rate, channels).tracks(wav_tracks[:1])
     samples = audio.read(wav_tracks[0].stems["vocals"].path).samples
-    wanted = audio.resample(audio.with_channels(samples, channels), RATE, rate)
+    expected = audio.resample(audio.with_channels(samples, channels), RATE, rate)
     assert stored.sample_rate == rate
-    np.testing.assert_allclose(stored.read("vocals"), wanted, rtol=0, atol=STEP)
+    np.testing.assert_allclose(stored.read("vocals"), expected, rtol=0, atol=STEP)
 
 
-def test_mono_songs_fill_both_channels(cache: Path, tmp_path: Path) -> None:
+def test_mono_song_fills_both_channels(cache: Path, tmp_path: Path) -> None:
     samples = np.random.default_rng(0).integers(-9999, 9999, (1, 3000)).astype(np.int16)
     parts = {"mixture": samples, "vocals": samples}
     [stored] = Store(cache, RATE, 2).tracks([wav_track(tmp_path / "s", parts, RATE, "PCM_16")])
     np.testing.assert_array_equal(stored.mixture() * 32768, np.repeat(samples, 2, 0))
 
 
-def test_stores_of_one_cache_do_not_mix(track: Track, cache: Path) -> None:
-    """Rates, channels, stems and the streams that they are belong to what is stored."""
+def test_key_depends_on_rate_channels_stems_and_streams(track: Track, cache: Path) -> None:
     [first] = Store(cache, 16000, 1).tracks([track])
     [stereo] = Store(cache, 16000, 2).tracks([track])
     [slow] = Store(cache, 8000, 1).tracks([track])
     fewer = Track(track.name, "train", track.mixture, {"vocals": track.stems["vocals"]})
     [vocals] = Store(cache, 16000, 1).tracks([fewer])
-    other = Track(track.name, "train", track.mixture, {"vocals": track.stems["drums"]})
-    [drums] = Store(cache, 16000, 1).tracks([other])
+    drums_as_vocals = Track(track.name, "train", track.mixture, {"vocals": track.stems["drums"]})
+    [drums] = Store(cache, 16000, 1).tracks([drums_as_vocals])
     assert len({stored.key for stored in (first, stereo, slow, vocals, drums)}) == 5
     np.testing.assert_allclose(drums.read("vocals"), first.read("drums"), atol=STEP)
     np.testing.assert_allclose(vocals.read("vocals"), first.read("vocals"), atol=STEP)
     assert stereo.read("vocals").shape == (2, first.time)
 
 
-def moved(track: Track, folder: Path) -> Track:
-    """The same track, its files copied elsewhere."""
+def copied(track: Track, folder: Path) -> Track:
+    """The same track with its files copied to a folder."""
 
-    def move(source: AudioSource) -> AudioSource:
+    def copy(source: AudioSource) -> AudioSource:
         return replace(source, path=Path(shutil.copy(source.path, folder)))
 
     folder.mkdir(exist_ok=True)
-    stems = {name: move(source) for name, source in track.stems.items()}
-    return replace(track, mixture=move(track.mixture), stems=stems)
+    stems = {name: copy(source) for name, source in track.stems.items()}
+    return replace(track, mixture=copy(track.mixture), stems=stems)
 
 
-def test_nothing_is_decoded_twice(
+def test_same_content_is_decoded_once(
     stem_tracks: list[Track], tmp_path: Path, cache: Path, request: pytest.FixtureRequest
 ) -> None:
     first = Store(cache, RATE, 2).tracks(stem_tracks)
     request.getfixturevalue("no_decoding")
     assert Store(cache, RATE, 2).tracks(stem_tracks) == first
-    # What files hold counts, not where they lie.
-    elsewhere = [moved(track, tmp_path / "elsewhere") for track in stem_tracks]
-    assert Store(cache, RATE, 2).tracks(elsewhere) == first
+    # The key depends on the content of the files, not on their paths.
+    copies = [copied(track, tmp_path / "copies") for track in stem_tracks]
+    assert Store(cache, RATE, 2).tracks(copies) == first
 
 
-def test_a_source_changed_in_place_is_decoded_anew(cache: Path, tmp_path: Path) -> None:
+def test_changed_source_is_decoded_again(cache: Path, tmp_path: Path) -> None:
     samples = np.random.default_rng(0).integers(-9999, 9999, (2, 3000)).astype(np.int16)
     for written in (samples, samples[:, ::-1]):
         parts = {"mixture": written, "vocals": written}
@@ -236,7 +237,7 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_what_is_damaged_is_decoded_anew(damage: str, track: Track, cache: Path) -> None:
+def test_damaged_folder_is_decoded_again(damage: str, track: Track, cache: Path) -> None:
     store = Store(cache, 8000, 1)
     [stored] = store.tracks([track])
     samples = np.array(stored.samples)
@@ -247,11 +248,11 @@ def test_what_is_damaged_is_decoded_anew(damage: str, track: Track, cache: Path)
     assert stored_tracks(cache) == [stored.key]
 
 
-def test_what_a_killed_process_leaves_is_not_believed(track: Track, cache: Path) -> None:
+def test_leftovers_of_killed_process_are_not_opened(track: Track, cache: Path) -> None:
     script = (
         "import os, pathlib, pickle, sys\n"
         "from stemsplit.data.store import store\n"
-        "store.json.dumps = lambda facts: os._exit(9)\n"  # between the samples and the facts
+        "store.json.dumps = lambda facts: os._exit(9)\n"  # after the samples, before the facts
         "store.Store(pathlib.Path(sys.argv[1]), 8000, 1).tracks(pickle.load(sys.stdin.buffer))\n"
     )
     killed = subprocess.run([sys.executable, "-c", script, cache], input=pickle.dumps([track]))
@@ -261,26 +262,27 @@ def test_what_a_killed_process_leaves_is_not_believed(track: Track, cache: Path)
     assert stored.read("vocals").any()
 
 
-STEMS_OF_A_FILE = {
+CHANNEL_OF_STEM = {
     "accompaniment": {"channel": 0},
     "vocals": {"channel": 1},
     "both": {},
 }
 
 
-def file_of_two(tmp_path: Path, peak: float = 0.4) -> tuple[np.ndarray, dict[str, AudioSource]]:
-    """Left and right of a 16-bit file, in ±1, and sources of each channel and of both."""
+def stereo_clip(tmp_path: Path, peak: float = 0.4) -> tuple[np.ndarray, dict[str, AudioSource]]:
+    """The samples of a stereo 16-bit file in ±1, and sources of each channel and of both."""
     samples = np.random.default_rng(0).integers(-peak * 32768, peak * 32768, (2, 3000))
     soundfile.write(tmp_path / "clip.wav", samples.T.astype(np.int16), RATE, "PCM_16")
     sources = {
-        stem: AudioSource(tmp_path / "clip.wav", **which) for stem, which in STEMS_OF_A_FILE.items()
+        stem: AudioSource(tmp_path / "clip.wav", **channel)
+        for stem, channel in CHANNEL_OF_STEM.items()
     }
     return (samples / 32768).astype(np.float32), sources
 
 
 @pytest.mark.parametrize("channels", [1, 2])
-def test_a_stem_is_one_channel_of_a_file(channels: int, cache: Path, tmp_path: Path) -> None:
-    samples, sources = file_of_two(tmp_path)
+def test_stem_is_one_channel_of_file(channels: int, cache: Path, tmp_path: Path) -> None:
+    samples, sources = stereo_clip(tmp_path)
     track = Track("clip", "train", sources.pop("both"), dict(sources))
     [stored] = Store(cache, RATE, channels).tracks([track])
     for stem, channel in zip(("accompaniment", "vocals"), samples, strict=True):
@@ -288,14 +290,15 @@ def test_a_stem_is_one_channel_of_a_file(channels: int, cache: Path, tmp_path: P
     mixture = samples if channels == 2 else samples.mean(axis=0, keepdims=True)
     np.testing.assert_allclose(stored.mixture(), mixture, rtol=0, atol=STEP)
     exchanged = dict(zip(track.stems, reversed(track.stems.values()), strict=True))
-    [other] = Store(cache, RATE, channels).tracks([replace(track, stems=exchanged)])
-    np.testing.assert_array_equal(other.read("vocals")[0], samples[0])
+    [stored] = Store(cache, RATE, channels).tracks([replace(track, stems=exchanged)])
+    np.testing.assert_array_equal(stored.read("vocals")[0], samples[0])
 
 
 @pytest.mark.parametrize("peak", [0.4, 0.99])
-def test_without_a_mixture_it_is_the_sum(peak: float, cache: Path, tmp_path: Path) -> None:
-    """To the last bit, beyond full scale too."""
-    samples, sources = file_of_two(tmp_path, peak)
+def test_missing_mixture_is_the_exact_sum_of_stems(
+    peak: float, cache: Path, tmp_path: Path
+) -> None:
+    samples, sources = stereo_clip(tmp_path, peak)
     del sources["both"]
     [stored] = Store(cache, RATE, 1).tracks([Track("clip", "train", None, dict(sources))])
     np.testing.assert_array_equal(stored.mixture(), samples.sum(axis=0, keepdims=True))
@@ -303,8 +306,8 @@ def test_without_a_mixture_it_is_the_sum(peak: float, cache: Path, tmp_path: Pat
     assert stored.samples.dtype == np.int16
 
 
-def test_a_sum_lasts_as_long_as_its_longest_stem(cache: Path, tmp_path: Path) -> None:
-    _, sources = file_of_two(tmp_path)
+def test_sum_is_as_long_as_the_longest_stem(cache: Path, tmp_path: Path) -> None:
+    _, sources = stereo_clip(tmp_path)
     soundfile.write(tmp_path / "long.wav", np.full((5000, 2), 0.25), RATE, "PCM_16")
     stems = {"vocals": sources["both"], "long": AudioSource(tmp_path / "long.wav")}
     [stored] = Store(cache, RATE, 2).tracks([Track("song", "train", None, dict(stems))])
@@ -313,8 +316,8 @@ def test_a_sum_lasts_as_long_as_its_longest_stem(cache: Path, tmp_path: Path) ->
     np.testing.assert_array_equal(stored.mixture()[:, 3000:], 0.25)
 
 
-def test_a_stem_that_is_missing_is_silent(cache: Path, tmp_path: Path) -> None:
-    samples, sources = file_of_two(tmp_path)
+def test_missing_stem_is_silent(cache: Path, tmp_path: Path) -> None:
+    samples, sources = stereo_clip(tmp_path)
     with_drums = Track("song", "train", None, {"drums": sources["both"], "vocals": sources["both"]})
     without = replace(with_drums, stems={"drums": None, "vocals": sources["both"]})
     store = Store(cache, RATE, 2)
@@ -324,14 +327,14 @@ def test_a_stem_that_is_missing_is_silent(cache: Path, tmp_path: Path) -> None:
     np.testing.assert_array_equal(second.mixture(), samples)
 
 
-def test_a_channel_that_a_file_has_not(cache: Path, tmp_path: Path) -> None:
+def test_missing_channel_is_refused(cache: Path, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "mono.wav", np.zeros(3000), RATE)
     voice = AudioSource(tmp_path / "mono.wav", channel=1)
     with pytest.raises(InputError, match=r"mono\.wav: has 1 channel\(s\), 2 are needed"):
         Store(cache, RATE, 1).tracks([Track("mono", "train", None, {"vocals": voice})])
 
 
-def test_a_song_that_cannot_be_read_is_named(track: Track, cache: Path, tmp_path: Path) -> None:
+def test_error_names_unreadable_file(track: Track, cache: Path, tmp_path: Path) -> None:
     absent = tmp_path / "absent.wav"
     with pytest.raises(InputError, match=r"absent\.wav: does not exist"):
         Store(cache, 8000, 1).tracks([Track("song", "train", AudioSource(absent), {})])
@@ -342,7 +345,7 @@ def test_a_song_that_cannot_be_read_is_named(track: Track, cache: Path, tmp_path
     assert all(not name.startswith(".partial-") for name in stored_tracks(cache))
 
 
-def test_a_stored_track_travels_light(track: Track, cache: Path) -> None:
+def test_pickle_of_stored_track_is_small(track: Track, cache: Path) -> None:
     [stored] = Store(cache, 8000, 1).tracks([track])
     vocals = stored.read("vocals")
     pickled = pickle.dumps(stored)
@@ -354,7 +357,7 @@ def test_a_stored_track_travels_light(track: Track, cache: Path) -> None:
 
 @pytest.fixture
 def no_locks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A drive on which files cannot be locked, so that processes do not wait for each other."""
+    """A drive without file locks, so processes do not wait for each other."""
     monkeypatch.setattr(store_module, "one_at_a_time", lambda *_: nullcontext())
 
 
@@ -365,65 +368,65 @@ def in_two_threads(decode: Callable[[], StoredTrack]) -> None:
     np.testing.assert_array_equal(first.read("vocals"), second.read("vocals"))
 
 
-def test_two_threads_decode_at_once(
+def test_two_threads_decode_same_track(
     no_locks: None, track: Track, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    Store(cache, 4000, 1).tracks([track])  # the sources' digests are taken here
+    Store(cache, 4000, 1).tracks([track])  # hashes the sources
     both_have_read = threading.Barrier(2, timeout=20)
     read_streams = audio.read_streams
 
-    def together(*arguments: object) -> list[audio.Audio]:
-        found = read_streams(*arguments)
+    def read_together(*arguments: object) -> list[audio.Audio]:
+        streams = read_streams(*arguments)
         both_have_read.wait()
-        return found
+        return streams
 
-    monkeypatch.setattr(audio, "read_streams", together)
+    monkeypatch.setattr(audio, "read_streams", read_together)
     in_two_threads(lambda: Store(cache, 8000, 1).tracks([track])[0])
 
 
-def test_two_threads_look_at_new_sources_at_once(
+def test_two_threads_hash_same_sources(
     no_locks: None, track: Track, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    both_have_looked = threading.Barrier(2, timeout=20)
+    both_have_hashed = threading.Barrier(2, timeout=20)
     file_digest = store_module.hashlib.file_digest
 
-    def together(*arguments: object) -> object:
-        found = file_digest(*arguments)
+    def hash_together(*arguments: object) -> object:
+        digest = file_digest(*arguments)
         if not (cache / "fingerprints").exists():
-            both_have_looked.wait()
-        return found
+            both_have_hashed.wait()
+        return digest
 
-    monkeypatch.setattr(store_module.hashlib, "file_digest", together)
+    monkeypatch.setattr(store_module.hashlib, "file_digest", hash_together)
     in_two_threads(lambda: Store(cache, 8000, 1).tracks([track])[0])
 
 
-def test_the_slower_one_leaves_the_quicker_ones_work(
+def test_slower_process_keeps_folder_of_faster_process(
     no_locks: None, track: Track, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who has opened a track must find it there whenever a worker process maps it."""
+    """The files of an open track must not change, because worker processes map them later."""
     reading, decoded = threading.Event(), threading.Event()
     read_streams = audio.read_streams
 
-    def slow(*arguments: object) -> list[audio.Audio]:
-        found = read_streams(*arguments)
+    def read_slowly(*arguments: object) -> list[audio.Audio]:
+        streams = read_streams(*arguments)
         reading.set()
         assert decoded.wait(20)
-        return found
+        return streams
 
     with ThreadPoolExecutor(1) as pool:
         with monkeypatch.context() as patched:
-            patched.setattr(audio, "read_streams", slow)
+            patched.setattr(audio, "read_streams", read_slowly)
             slower = pool.submit(Store(cache, 8000, 1).tracks, [track])
             assert reading.wait(20)
-        [quicker] = Store(cache, 8000, 1).tracks([track])
-        before = (quicker.folder / "samples.npy").stat().st_ino
+        [faster] = Store(cache, 8000, 1).tracks([track])
+        before = (faster.folder / "samples.npy").stat().st_ino
         decoded.set()
-        assert slower.result() == [quicker]
-    assert (quicker.folder / "samples.npy").stat().st_ino == before
-    assert stored_tracks(cache) == [quicker.key]
+        assert slower.result() == [faster]
+    assert (faster.folder / "samples.npy").stat().st_ino == before
+    assert stored_tracks(cache) == [faster.key]
 
 
-def test_two_processes_decode_at_once(track: Track, cache: Path) -> None:
+def test_two_processes_decode_same_track(track: Track, cache: Path) -> None:
     script = (
         "import pathlib, pickle, sys\n"
         "from stemsplit.data.store.store import Store\n"
@@ -433,7 +436,7 @@ def test_two_processes_decode_at_once(track: Track, cache: Path) -> None:
     )
 
     def decode(_: int) -> bytes:
-        # Rich's progress bar goes to stdout where there is no terminal: the samples come last.
+        # Without a terminal, Rich writes its progress bar to stdout before the samples.
         command = [sys.executable, "-c", script, cache]
         return subprocess.run(
             command, input=pickle.dumps([track]), stdout=subprocess.PIPE, check=True
@@ -446,7 +449,7 @@ def test_two_processes_decode_at_once(track: Track, cache: Path) -> None:
         assert output.endswith(stored.read("vocals").tobytes())
 
 
-def test_a_corpus_is_known_by_what_it_holds(
+def test_corpus_fingerprint_depends_on_content_only(
     wav_tracks: list[Track], tmp_path: Path, cache: Path
 ) -> None:
     store = Store(cache, 8000, 1)
@@ -454,43 +457,43 @@ def test_a_corpus_is_known_by_what_it_holds(
     fingerprint = corpus_fingerprint(tracks)
     assert corpus_fingerprint(tracks[::-1]) == fingerprint
     assert corpus_fingerprint(tracks[:-1]) != fingerprint
-    copy = moved(wav_tracks[0], tmp_path / "copy")
+    copy = copied(wav_tracks[0], tmp_path / "copy")
     assert corpus_fingerprint(store.tracks([copy, *wav_tracks[1:]])) == fingerprint
     shutil.copy(copy.stems["drums"].path, copy.stems["bass"].path)
     assert corpus_fingerprint(store.tracks([copy, *wav_tracks[1:]])) != fingerprint
 
 
-def test_what_is_lossless_keeps_its_last_bit_beside_what_overshoots(
+def test_lossless_stem_is_exact_beside_mixture_above_full_scale(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     samples = np.random.default_rng(0).integers(-9999, 9999, (2, 3000)).astype(np.int16)
     track = wav_track(tmp_path / "s", {"mixture": samples, "vocals": samples}, RATE, "PCM_16")
-    real = audio.read_streams
+    read_streams = audio.read_streams
 
-    def with_an_overshoot(path: Path, streams: list[int]) -> list[audio.Audio]:
-        found = real(path, streams)
-        if path.stem == "mixture":  # as a lossy one would be
-            loud = 5 * found[0].samples
-            return [found[0]._replace(samples=loud, lossless=False)]
-        return found
+    def read_with_loud_mixture(path: Path, streams: list[int]) -> list[audio.Audio]:
+        decoded = read_streams(path, streams)
+        if path.stem == "mixture":  # imitates a lossy file
+            loud = 5 * decoded[0].samples
+            return [decoded[0]._replace(samples=loud, lossless=False)]
+        return decoded
 
-    monkeypatch.setattr(audio, "read_streams", with_an_overshoot)
+    monkeypatch.setattr(audio, "read_streams", read_with_loud_mixture)
     [stored] = Store(cache, RATE, 2).tracks([track])
     np.testing.assert_array_equal(stored.read("vocals") * 32768, samples)
     assert np.abs(stored.mixture()).max() > 1
 
 
-def test_a_song_with_too_many_channels_is_named(cache: Path, tmp_path: Path) -> None:
+def test_error_names_file_with_too_many_channels(cache: Path, tmp_path: Path) -> None:
     samples = np.zeros((6, 3000), np.int16)
     track = wav_track(tmp_path / "s", {"mixture": samples, "vocals": samples}, RATE, "PCM_16")
     with pytest.raises(InputError, match=r"mixture\.wav: 6 channels cannot be converted to 2"):
         Store(cache, RATE, 2).tracks([track])
 
 
-def test_of_processes_that_start_together_one_decodes(
+def test_one_of_several_threads_decodes(
     wav_tracks: list[Track], cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As those of torchrun do. (Locks of files part threads as they part processes.)"""
+    """The threads stand for the processes of torchrun: file locks work alike for both."""
     decoded: list[str] = []
     read: list[str] = []
     started = threading.Barrier(3)
@@ -511,15 +514,13 @@ def test_of_processes_that_start_together_one_decodes(
     monkeypatch.setattr(store_module, "decode", decode)
     monkeypatch.setattr(store_module.hashlib, "file_digest", digest)
     with ThreadPoolExecutor(3) as pool:
-        found = list(pool.map(start, range(3)))
+        results = list(pool.map(start, range(3)))
     assert sorted(decoded) == sorted(track.name for track in wav_tracks)
     assert len(read) == len(set(read)) == 5 * len(wav_tracks)
-    assert found[0] == found[1] == found[2]
+    assert results[0] == results[1] == results[2]
 
 
-def test_decoded_songs_can_be_read_by_whom_the_umask_lets(
-    wav_tracks: list[Track], cache: Path
-) -> None:
+def test_permissions_of_decoded_songs_follow_umask(wav_tracks: list[Track], cache: Path) -> None:
     os.umask(mask := os.umask(0o022))
     for track in Store(cache, 8000, 1).tracks(wav_tracks):
         assert track.folder.stat().st_mode & 0o777 == 0o777 & ~mask
@@ -527,7 +528,7 @@ def test_decoded_songs_can_be_read_by_whom_the_umask_lets(
             assert file.stat().st_mode & 0o777 == 0o666 & ~mask
 
 
-def test_a_cache_that_may_not_be_written_is_named_before_songs_are_decoded(
+def test_read_only_cache_is_refused_before_decoding(
     wav_tracks: list[Track], cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (cache / "tracks").mkdir(parents=True)
@@ -536,7 +537,7 @@ def test_a_cache_that_may_not_be_written_is_named_before_songs_are_decoded(
         Store(cache, 8000, 1).tracks(wav_tracks)
 
 
-def test_a_store_that_may_only_be_read_needs_no_lock(
+def test_read_only_store_needs_no_lock(
     wav_tracks: list[Track], cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object, **__: object) -> None:

@@ -1,4 +1,4 @@
-"""The store under attack: killed, out of room, its files and its sources changed behind it."""
+"""The store survives killed processes, full disks, and changes of its files and sources."""
 
 import os
 import pickle
@@ -35,8 +35,8 @@ IN_ONE_PROCESS, IN_WORKERS = "inf", "1"
 
 
 @pytest.fixture
-def many(stem_corpus: Path, tmp_path: Path) -> list[Track]:
-    """Sixteen songs, which differ by a byte behind their audio."""
+def sixteen_songs(stem_corpus: Path, tmp_path: Path) -> list[Track]:
+    """Sixteen songs with the same audio; one byte after the audio differs."""
     [source, *_] = sorted((stem_corpus / "train").iterdir())
     (tmp_path / "many" / "train").mkdir(parents=True)
     for song in range(16):
@@ -48,16 +48,16 @@ def many(stem_corpus: Path, tmp_path: Path) -> list[Track]:
 @pytest.mark.parametrize(
     ("songs_done", "where"), [(0, IN_ONE_PROCESS), (7, IN_ONE_PROCESS), (5, IN_WORKERS)]
 )
-def test_a_killed_decoding_goes_on(
-    songs_done: int, where: str, many: list[Track], cache: Path
+def test_killed_decoding_is_continued(
+    songs_done: int, where: str, sixteen_songs: list[Track], cache: Path
 ) -> None:
     script = [sys.executable, "-c", DECODE, str(cache), where]
     process = subprocess.Popen(script, stdin=subprocess.PIPE)
     assert process.stdin is not None
-    process.stdin.write(pickle.dumps(many))
+    process.stdin.write(pickle.dumps(sixteen_songs))
     process.stdin.close()
     folder = cache / "tracks"
-    # The fewest that are wanted, then the next moment in which one is being written.
+    # Wait until enough songs are decoded and another one is being written.
     while process.poll() is None:
         names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
         partial = [name for name in names if name.startswith(".partial-")]
@@ -65,33 +65,33 @@ def test_a_killed_decoding_goes_on(
             break
         time.sleep(0.001)
     process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL, "it was killed, not done"
-    kept = {path for path in folder.iterdir() if not path.name.startswith(".partial-")}
-    assert all(is_whole(path) for path in kept)
-    assert songs_done <= len(kept) < len(many)
-    written = {path: (path / "samples.npy").stat().st_mtime_ns for path in kept}
-    tracks = Store(cache, RATE, 2).tracks(many)
-    assert all((path / "samples.npy").stat().st_mtime_ns == written[path] for path in kept)
-    assert len({track.key for track in tracks}) == len(many)
-    [whole] = Store(cache.with_name("other"), RATE, 2).tracks(many[:1])
+    assert process.wait() == -signal.SIGKILL, "the process ended before it was killed"
+    complete = {path for path in folder.iterdir() if not path.name.startswith(".partial-")}
+    assert all(is_whole(path) for path in complete)
+    assert songs_done <= len(complete) < len(sixteen_songs)
+    written = {path: (path / "samples.npy").stat().st_mtime_ns for path in complete}
+    tracks = Store(cache, RATE, 2).tracks(sixteen_songs)
+    assert all((path / "samples.npy").stat().st_mtime_ns == written[path] for path in complete)
+    assert len({track.key for track in tracks}) == len(sixteen_songs)
+    [expected] = Store(cache.with_name("another cache"), RATE, 2).tracks(sixteen_songs[:1])
     for track in tracks:
-        np.testing.assert_array_equal(track.samples, whole.samples)
+        np.testing.assert_array_equal(track.samples, expected.samples)
 
 
-def test_workers_decode_the_same(
+def test_workers_decode_the_same_samples(
     wav_corpus: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tracks = musdb18hq(wav_corpus)
-    alone = Store(cache, 8000, 1).tracks(tracks)
+    in_one_process = Store(cache, 8000, 1).tracks(tracks)
     monkeypatch.setattr(store_module, "WORKER_PAYS", 1)
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
-    helped = Store(tmp_path / "helped", 8000, 1).tracks(tracks)
-    for one, other in zip(alone, helped, strict=True):
-        np.testing.assert_array_equal(one.samples, other.samples)
-        np.testing.assert_array_equal(one.levels, other.levels)
+    in_workers = Store(tmp_path / "workers", 8000, 1).tracks(tracks)
+    for expected, stored in zip(in_one_process, in_workers, strict=True):
+        np.testing.assert_array_equal(stored.samples, expected.samples)
+        np.testing.assert_array_equal(stored.levels, expected.levels)
 
 
-def test_a_song_that_a_worker_cannot_decode_is_named_and_the_others_stay(
+def test_worker_names_damaged_song_and_keeps_the_rest(
     wav_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = Path(shutil.copytree(wav_corpus, tmp_path / "corpus"))
@@ -114,55 +114,55 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     if os.getuid() != 0 or subprocess.run(mount, capture_output=True).returncode:
         pytest.skip("only root may mount a small file system")
     yield folder
-    stored_module._maps.cache_clear()  # a mapped song keeps its file system busy
+    stored_module._maps.cache_clear()  # a file system with mapped files cannot be unmounted
     subprocess.run(["umount", str(folder)], check=True)
 
 
-def test_what_cannot_fit_is_refused_before_it_starts(
+def test_songs_larger_than_disk_are_refused_before_decoding(
     wav_corpus: Path, small_disk: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tracks = musdb18hq(wav_corpus)
-    message = r"4 MB free, but 4 songs take about \d+ MB decoded: free some space.*data\.cache"
+    message = r"4 MB free, but 4 decoded songs take about \d+ MB; free some space.*data\.cache"
     with pytest.raises(InputError, match=message):
         Store(small_disk, RATE, 2).tracks(tracks)
     assert not list((small_disk / "tracks").iterdir())
-    # At a lower rate it fits, and this is said beforehand.
+    # The songs fit at a lower rate.
     assert len(Store(small_disk, 4000, 1).tracks(tracks)) == 4
-    assert "4 songs take about 1 MB decoded" in capsys.readouterr().err
+    assert "4 decoded songs take about 1 MB" in capsys.readouterr().err
 
 
-def test_a_disk_that_fills_up_meanwhile_is_said_in_one_line(
+def test_full_disk_raises_input_error(
     wav_corpus: Path, small_disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tracks = musdb18hq(wav_corpus)[:1]
     store = Store(small_disk, RATE, 2)
-    taken = small_disk / "taken by others"
+    filler = small_disk / "filler"
 
-    def take_room(*_: object) -> None:
+    def fill_disk(*_: object) -> None:
         (small_disk / "tracks").mkdir(parents=True)
-        taken.write_bytes(bytes(3 * 2**20))
+        filler.write_bytes(bytes(3 * 2**20))
 
     with monkeypatch.context() as patched:
-        patched.setattr(store, "_check_room", take_room)
+        patched.setattr(store, "_check_room", fill_disk)
         with pytest.raises(
-            InputError, match=r"the disk is full; decoded, .* takes 3 MB.*data\.cache"
+            InputError, match=r"the disk is full; .* needs 3 MB; free some space.*data\.cache"
         ):
             store.tracks(tracks)
-    assert not list((small_disk / "tracks").iterdir()), "nothing half-written stays"
-    taken.unlink()
+    assert not list((small_disk / "tracks").iterdir()), "an incomplete folder stays"
+    filler.unlink()
     [stored] = store.tracks(tracks)
     assert is_whole(stored.folder)
 
 
 @pytest.mark.parametrize("layout", ["stem", "wav"])
-def test_the_estimate_is_what_it_takes(
+def test_size_estimate_equals_decoded_size(
     layout: str, cache: Path, request: pytest.FixtureRequest
 ) -> None:
     lister = {"stem": musdb18, "wav": musdb18hq}[layout]
     tracks = lister(request.getfixturevalue(f"{layout}_corpus"))
     store = Store(cache, 22050, 2)
-    expected = store._sizes(tracks)
-    for estimate, stored in zip(expected, store.tracks(tracks), strict=True):
+    estimates = store._sizes(tracks)
+    for estimate, stored in zip(estimates, store.tracks(tracks), strict=True):
         assert stored.samples.nbytes == pytest.approx(estimate, rel=0.02)
 
 
@@ -175,10 +175,8 @@ def noise(folder: Path, seed: int) -> Track:
     return Track("s", "train", AudioSource(folder / "mixture.wav"), vocals)
 
 
-def test_a_source_that_changed_and_says_it_did_not_is_decoded_anew(
-    cache: Path, tmp_path: Path
-) -> None:
-    """As a copy that keeps the times does: same path, same size, same time of modification."""
+def test_changed_source_with_old_times_is_decoded_again(cache: Path, tmp_path: Path) -> None:
+    """Some copy programs keep the modification time; path and size are the same too."""
     store = Store(cache, RATE, 2)
     track = noise(tmp_path / "s", 0)
     times = {path: path.stat() for path in (tmp_path / "s").iterdir()}
@@ -188,12 +186,12 @@ def test_a_source_that_changed_and_says_it_did_not_is_decoded_anew(
         os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
         assert path.stat().st_size == stat.st_size
     [after] = store.tracks([track])
-    [expected] = Store(cache.with_name("other"), RATE, 2).tracks([noise(tmp_path / "s", 1)])
+    [expected] = Store(cache.with_name("another cache"), RATE, 2).tracks([noise(tmp_path / "s", 1)])
     assert before.key != after.key
     np.testing.assert_array_equal(after.samples, expected.samples)
 
 
-def test_a_cache_that_may_only_be_read_serves(
+def test_read_only_cache_can_be_read(
     wav_corpus: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tracks = musdb18hq(wav_corpus)
@@ -205,11 +203,13 @@ def test_a_cache_that_may_only_be_read_serves(
 
 
 @pytest.mark.parametrize("content", [b"", b"cut", b"\xff" * 128])
-def test_damaged_fingerprints_are_taken_anew(content: bytes, wav_corpus: Path, cache: Path) -> None:
+def test_damaged_fingerprints_are_computed_again(
+    content: bytes, wav_corpus: Path, cache: Path
+) -> None:
     tracks = musdb18hq(wav_corpus)
     expected = Store(cache, 8000, 1).tracks(tracks)
-    for memo in (cache / "fingerprints").iterdir():
-        memo.write_bytes(content)
+    for file in (cache / "fingerprints").iterdir():
+        file.write_bytes(content)
     assert Store(cache, 8000, 1).tracks(tracks) == expected
     assert len({track.key for track in expected}) == len(tracks)
 
@@ -222,26 +222,26 @@ def read_only(small_disk: Path) -> Callable[[], None]:
     return remount
 
 
-def test_a_disk_that_may_only_be_read_serves_sources_that_are_new_to_it(
+def test_read_only_disk_serves_copied_sources(
     wav_corpus: Path, small_disk: Path, tmp_path: Path, read_only: Callable[[], None]
 ) -> None:
     store = Store(small_disk, 4000, 1)
     front_end = FrontEnd(4000, window=256, hop=64, mel_bands=16, mfccs=4)
     expected = store.tracks(musdb18hq(wav_corpus))
     read_only()
-    elsewhere = Path(shutil.copytree(wav_corpus, tmp_path / "elsewhere"))
-    tracks = store.tracks(musdb18hq(elsewhere))
+    copy = Path(shutil.copytree(wav_corpus, tmp_path / "copy"))
+    tracks = store.tracks(musdb18hq(copy))
     assert tracks == expected
-    trained = [track for track in tracks if track.subset == "train"]
-    assert cached_statistics(trained, front_end, ["magnitude"], small_disk)
+    training = [track for track in tracks if track.subset == "train"]
+    assert cached_statistics(training, front_end, ["magnitude"], small_disk)
 
 
-def test_sizes_are_read_by_people() -> None:
+def test_size_is_formatted_in_mb_and_gb() -> None:
     assert size(21_300_000_000) == "21.3 GB"
     assert size(4_400_000) == "4 MB"
 
 
-def test_a_cache_that_is_gone_is_made_anew(wav_corpus: Path, cache: Path) -> None:
+def test_deleted_cache_is_created_again(wav_corpus: Path, cache: Path) -> None:
     tracks = musdb18hq(wav_corpus)[:1]
     [before] = Store(cache, 8000, 1).tracks(tracks)
     shutil.rmtree(cache)

@@ -1,4 +1,4 @@
-"""Decoded songs are read where they lie, however many songs and however few open files."""
+"""Decoded songs are memory-mapped within the limit on open files."""
 
 import resource
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from stemsplit.data.store.stored import StoredTrack, open_files
 
 @pytest.fixture
 def few_files(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A process that may open 100 files more than are open now, and no map of before."""
+    """A process that may open 100 more files and has no maps yet."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     used = max(int(entry.name) for entry in Path("/dev/fd").iterdir())
     stored._maps.cache_clear()
@@ -25,7 +25,7 @@ def few_files(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     stored._maps.cache_clear()
 
 
-def test_more_songs_than_files_that_may_be_open(
+def test_more_songs_than_open_files_can_be_read(
     few_files: None, tracks: list[StoredTrack], tmp_path: Path
 ) -> None:
     songs = []
@@ -37,11 +37,11 @@ def test_more_songs_than_files_that_may_be_open(
     for _ in range(2):
         for number, song in enumerate(songs):
             assert song.read("vocals")[0, 0] == number
-    kept = [song.samples for song in songs[:40]]  # what is in use stays mapped
-    assert [int(samples[0, 0, 0]) for samples in kept] == list(range(40))
+    in_use = [song.samples for song in songs[:40]]  # arrays in use stay mapped
+    assert [int(samples[0, 0, 0]) for samples in in_use] == list(range(40))
 
 
-def test_the_soft_limit_is_raised_to_the_hard_one() -> None:
+def test_soft_limit_of_open_files_is_raised() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = (
         4 * stored.MOST_MAPS if hard == resource.RLIM_INFINITY else min(hard, 4 * stored.MOST_MAPS)

@@ -1,4 +1,4 @@
-"""The store looked after: what is damaged is found, what nobody uses goes, the rest stays."""
+"""The command stemsplit.data lists the stored songs, verifies them and removes unused ones."""
 
 import json
 import os
@@ -37,18 +37,18 @@ def run(command: str, cache: Path, *options: str) -> subprocess.CompletedProcess
     return subprocess.run(words, capture_output=True, text=True)
 
 
-def test_what_is_there(store: Store, listed: list[Track], cache: Path) -> None:
+def test_list_shows_songs_by_size(store: Store, listed: list[Track], cache: Path) -> None:
     tracks = store.tracks(listed)
-    found = entries(cache)
-    assert {entry.name for entry in found} == {track.name for track in tracks}
-    assert [entry.size for entry in found] == sorted((e.size for e in found), reverse=True)
-    assert all(entry.path.startswith(str(listed[0].path.parents[2])) for entry in found)
-    shown = run("list", cache)
-    assert shown.returncode == 0
-    assert all(track.name.split()[0] in shown.stdout for track in tracks)
+    songs = entries(cache)
+    assert {song.name for song in songs} == {track.name for track in tracks}
+    assert [song.size for song in songs] == sorted((song.size for song in songs), reverse=True)
+    assert all(song.path.startswith(str(listed[0].path.parents[2])) for song in songs)
+    process = run("list", cache)
+    assert process.returncode == 0
+    assert all(track.name.split()[0] in process.stdout for track in tracks)
 
 
-def test_a_bit_that_flipped_is_found_and_decoded_anew(
+def test_flipped_bit_is_detected_and_song_decoded_again(
     store: Store, listed: list[Track], cache: Path
 ) -> None:
     first, *others = store.tracks(listed)
@@ -67,7 +67,7 @@ def test_a_bit_that_flipped_is_found_and_decoded_anew(
     np.testing.assert_array_equal(again.samples, samples)
 
 
-def test_what_was_not_used_for_long_goes(store: Store, listed: list[Track], cache: Path) -> None:
+def test_clean_removes_unused_songs(store: Store, listed: list[Track], cache: Path) -> None:
     old, *others = store.tracks(listed)
     week_ago = time.time() - 7 * DAY
     os.utime(old.folder / "track.json", (week_ago, week_ago))
@@ -78,7 +78,9 @@ def test_what_was_not_used_for_long_goes(store: Store, listed: list[Track], cach
     assert {folder for folder, _ in clean(cache, 0)} == {track.folder for track in others}
 
 
-def test_using_a_song_counts_as_use(store: Store, listed: list[Track], cache: Path) -> None:
+def test_opening_a_song_resets_its_unused_days(
+    store: Store, listed: list[Track], cache: Path
+) -> None:
     [stored] = store.tracks(listed[:1])
     week_ago = time.time() - 7 * DAY
     os.utime(stored.folder / "track.json", (week_ago, week_ago))
@@ -87,29 +89,29 @@ def test_using_a_song_counts_as_use(store: Store, listed: list[Track], cache: Pa
     assert entries(cache)[0].unused_days < 1
 
 
-def test_what_is_left_over_goes_and_what_is_being_written_stays(cache: Path) -> None:
-    left, written, other_version = (
+def test_clean_removes_old_leftovers_only(cache: Path) -> None:
+    old, new, other_version = (
         cache / "tracks" / name for name in (".partial-old", ".partial-new", "0123456789abcdef")
     )
-    for folder in (left, written, other_version):
+    for folder in (old, new, other_version):
         folder.mkdir(parents=True)
         (folder / "samples.npy").write_bytes(b"half of a so")
     two_days_ago = time.time() - 2 * DAY
-    os.utime(left, (two_days_ago, two_days_ago))
+    os.utime(old, (two_days_ago, two_days_ago))
     removed = dict(clean(cache, None))
-    assert set(removed) == {left, other_version}
-    assert written.is_dir()
+    assert set(removed) == {old, other_version}
+    assert new.is_dir()
 
 
-def test_a_folder_that_is_not_there_is_said(tmp_path: Path) -> None:
+def test_missing_cache_folder_is_one_line_error(tmp_path: Path) -> None:
     for command in ("list", "verify", "clean"):
-        asked = run(command, tmp_path / "nowhere")
-        assert asked.returncode == 1
-        assert "nowhere: there is no such folder" in asked.stderr
-        assert len(asked.stderr.splitlines()) == 1
+        process = run(command, tmp_path / "nowhere")
+        assert process.returncode == 1
+        assert "nowhere: the folder does not exist" in process.stderr
+        assert len(process.stderr.splitlines()) == 1
 
 
-def test_facts_that_are_damaged_and_links_stop_nothing(
+def test_damaged_facts_and_links_are_handled(
     store: Store, listed: list[Track], cache: Path, tmp_path: Path
 ) -> None:
     first, *others = store.tracks(listed)
@@ -123,24 +125,20 @@ def test_facts_that_are_damaged_and_links_stop_nothing(
     assert tmp_path.is_dir()
 
 
-def test_a_silence_map_that_was_overwritten_is_found(
-    store: Store, listed: list[Track], cache: Path
-) -> None:
+def test_overwritten_levels_are_detected(store: Store, listed: list[Track], cache: Path) -> None:
     [stored] = store.tracks(listed[:1])
     np.save(stored.folder / "levels.npy", 0 * stored.levels)
     assert not dict(verify(cache))[stored.folder]
 
 
 @pytest.mark.parametrize("days", ["-3", "nan", "many"])
-def test_days_are_a_number(days: str, cache: Path) -> None:
-    asked = run("clean", cache, "--unused-days", days)
-    assert asked.returncode == 2
-    assert "invalid days value" in asked.stderr
+def test_unused_days_must_be_a_number(days: str, cache: Path) -> None:
+    process = run("clean", cache, "--unused-days", days)
+    assert process.returncode == 2
+    assert "invalid days value" in process.stderr
 
 
-def test_a_clock_that_was_ahead_leaves_nothing_unused_for_less_than_no_time(
-    store: Store, listed: list[Track], cache: Path
-) -> None:
+def test_unused_days_are_not_negative(store: Store, listed: list[Track], cache: Path) -> None:
     [track] = store.tracks(listed[:1])
     ahead = time.time() + 1496 * DAY
     os.utime(track.folder / "track.json", (ahead, ahead))
