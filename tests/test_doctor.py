@@ -101,19 +101,19 @@ FAULTS = [
     ("damaged", "train/no audio", "other.wav: cannot be opened"),
     ("damaged", "train/not finite", "vocals.wav: 1 samples are not finite"),
     ("mixture", "train/other mixture", "at -6.0 dB"),
-    ("duplicate", "train/clean", "is the same audio as test/twin"),
+    ("duplicate", "train/clean", "has the same audio as test/twin"),
 ]
 NOTES = [
-    ("official counts", "", "86/14/50 .* here are 12/1/2: another corpus"),
+    ("official counts", "", "86/14/50 .* has 12/1/2: another corpus"),
     ("silent", "train/quiet", "vocals is silent"),
-    ("near-silent", "train/quiet", "bass is at -[78]\\d dB"),
+    ("near-silent", "train/quiet", "bass has a level of -[78]\\d dB"),
     ("length", "train/ends early", "drums is 1.00 s shorter"),
     ("length", "train/cut", "drums is .* shorter"),
     ("clipping", "train/clips", "vocals clips"),
-    ("mixture", "train/was coded", "at 30.[0-9] dB, as after lossy coding"),
+    ("mixture", "train/was coded", "at 30.[0-9] dB only, as if coded lossily"),
     ("rate or channels", "", "train/other rate: 22050 Hz"),
     ("rate or channels", "train/one mono", "bass has 44100 Hz and 1 channel"),
-    ("codec", "train/one mono", "coded as flac"),
+    ("codec", "train/one mono", "the codec is flac"),
 ]
 
 
@@ -212,7 +212,7 @@ def test_official_songs_are_fit_to_train_on(data: str, tmp_path: Path) -> None:
     [left] = [note for note in report["notes"] if note["check"] == "mixture"]
     assert left["song"] == "test/PR - Oh No"
     assert re.search(r"\(channel 1: -?\d+\.\d dB, channel 2: \d\d\.\d dB\)", left["text"])
-    assert left["text"].endswith("the official song has this too")
+    assert left["text"].endswith("the official files have this too")
     # (So short, songs share some bits of their fingerprints by chance.)
     checks = {note["check"] for note in report["notes"]} - {"duplicate"}
     assert checks == {"erratum", "mixture"}
@@ -250,7 +250,7 @@ def test_supplementary_corpora_are_examined(clean: Path, songs: list[Song], tmp_
     ]
     [fault] = doctor(clean, *given)["faults"]
     assert fault["check"] == "duplicate"
-    assert "is the same audio as train/leak" in fault["text"]
+    assert "has the same audio as train/leak" in fault["text"]
     [fault] = doctor(clean, *given[:2], given[2].replace("/also}", "/nowhere}"))["faults"]
     assert fault["check"] == "data.also"
     assert "nowhere: there is no such folder" in fault["text"]

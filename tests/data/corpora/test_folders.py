@@ -1,4 +1,4 @@
-"""Anyone's songs: stems by the names of their files, and what is not clear is said in one line."""
+"""A folder corpus: file names are stem names; misplaced or ambiguous files are refused."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,7 +41,7 @@ def root(tmp_path: Path) -> Path:
 
 def test_stems_are_named_by_their_files(root: Path) -> None:
     (root / "train" / "Night" / "cover.jpg").write_bytes(b"")
-    (root / "train" / "Night" / "._drums.wav").write_bytes(b"\x00")  # macOS's, on a foreign disk
+    (root / "train" / "Night" / "._drums.wav").write_bytes(b"\x00")  # a resource file of macOS
     (root / "train" / "notes.txt").write_text("mixed by ear")
     tracks = {f"{track.subset}/{track.name}": track for track in folder(root)}
     assert set(tracks) == set(SONGS)
@@ -134,9 +134,9 @@ FAULTS = {
     "train/Night/drums.wav": r"drums\.wav: drums\.flac is the same stem; remove one",
     "train/Night/VOCALS.mp3": r"Vocals\.wav: VOCALS\.mp3 is the same stem; remove one",
     "train/Night/bass.aiff": r"bass\.aiff: convert it to one of \.wav, \.flac",
-    "train/loose.wav": r"loose\.wav: an audio file where songs have folders; move it to .*/loose/",
-    "train/Empty/readme.txt": r"Empty: holds no stem \(STEM\.wav",
-    "train/Alone/mixture.wav": r"Alone: holds no stem",
+    "train/loose.wav": r"loose\.wav: is an audio file, but .* folder; move it to .*/loose/",
+    "train/Empty/readme.txt": r"Empty: the folder has no stem \(STEM\.wav",
+    "train/Alone/mixture.wav": r"Alone: the folder has no stem",
     "test/Night/vocals.wav": r"test/Night: .*train/Night has the same name; rename or remove one",
 }
 
@@ -153,8 +153,8 @@ def test_root_at_wrong_level_is_refused(root: Path) -> None:
     with pytest.raises(InputError, match=r"absent: there is no such folder"):
         folder(root / "absent")
     for wrong in (root.parent, root / "train", root / "train" / "Night"):
-        with pytest.raises(InputError, match=r"has no folder train, valid or test; data\.root"):
+        with pytest.raises(InputError, match=r"has no folder train, valid or test; set data\.root"):
             folder(wrong)
     (root / "train" / "Night" / "test").mkdir()
-    with pytest.raises(InputError, match=r"Night: no songs in test; a folder each"):
+    with pytest.raises(InputError, match=r"Night: no songs in test; add a folder"):
         folder(root / "train" / "Night")
