@@ -1,4 +1,4 @@
-"""A corpus: lists, splits, checks and decodes its songs."""
+"""A corpus: list, split, check and decode its songs."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -26,22 +26,21 @@ from stemsplit.errors import InputError
 class Corpus:
     """The songs of a folder, and the training songs of supplementary corpora.
 
-    Songs are listed when they are first needed, and decoded when they are first read.
+    Songs are listed at the first access and decoded when they are first read.
 
     Args:
         lister: function from the corpus's folder to its tracks (see `stemsplit.data.corpora`).
         root: folder of the corpus.
-        stems: stems of the songs, in the order of an excerpt's array; None for all stems that the
-            songs have.
+        stems: stems of an excerpt's array, in this order; None for all stems of the songs.
         sample_rate: sample rate of the decoded songs in Hz.
         channels: channels of the decoded songs.
         cache: folder of the decoded songs.
         validation_tracks: names of the training songs used for validation; None for the corpus's
             own choice.
-        also: corpora whose training songs are added.
+        also: supplementary corpora; their training songs are added.
 
-    Raises `InputError` without a root. Listing raises it for a missing subset, stem or song, and
-    for a song that is in two subsets.
+    Raises `InputError` if `root` is None. Listing the songs raises it for a missing subset, stem or
+    song, and for a song in two subsets.
     """
 
     def __init__(
@@ -56,7 +55,7 @@ class Corpus:
         also: Sequence[Supplement] = (),
     ) -> None:
         if root is None:
-            raise InputError("data.root is not set: say data.root=/path/to/the/corpus")
+            raise InputError("data.root is not set; set data.root=/path/to/the/corpus")
         self.lister = lister
         self.root = Path(os.path.realpath(Path(root).expanduser()))
         self.declared_stems = None if stems is None else list(map(normal, stems))
@@ -78,20 +77,20 @@ class Corpus:
         """The stems of the songs, in the order of an excerpt's array."""
         if self.declared_stems is not None:
             return self.declared_stems
-        own = [track for track in self._listed if not track.corpus]
+        main = [track for track in self._listed if not track.corpus]
         # A stem that only test songs have is not part of training.
-        return all_stems([track for track in own if track.subset != "test"] or own)
+        return all_stems([track for track in main if track.subset != "test"] or main)
 
     @cached_property
     def songs(self) -> list[Track]:
-        """The songs of all subsets, with their `stems`; not decoded."""
-        self._refuse_shared()
-        trained = [track for track in self._listed if track.subset != "test"]
-        tested = [track for track in self._listed if track.subset == "test"]
-        of_tested = self.stems
+        """The songs of all subsets with their stems, not decoded."""
+        self._check_subsets_differ()
+        training = [track for track in self._listed if track.subset != "test"]
+        test = [track for track in self._listed if track.subset == "test"]
+        test_stems = self.stems
         if self.declared_stems is None:
-            of_tested = sorted({*self.stems, *all_stems(tested)})
-        return with_stems(trained, self.stems) + with_stems(tested, of_tested)
+            test_stems = sorted({*self.stems, *all_stems(test)})
+        return with_stems(training, self.stems) + with_stems(test, test_stems)
 
     @cached_property
     def _listed(self) -> list[Track]:
@@ -100,31 +99,31 @@ class Corpus:
             tracks = with_validation(tracks, self.validation_tracks)
         return [*tracks, *added(tracks, self.also)]
 
-    def _refuse_shared(self) -> None:
-        """Raise `InputError` if two subsets have a song in common, under whatever name."""
+    def _check_subsets_differ(self) -> None:
+        """Raise `InputError` if two subsets contain the same files, under any names."""
         for track, copy in self.store.repeated(self._listed):
             if track.subset != copy.subset:
                 raise InputError(
                     f"{copy.path}: is the same as {track.path}, a {track.subset} song; remove one "
-                    "of them (python -m stemsplit.doctor also finds songs that only sound the same)"
+                    "of them (python -m stemsplit.doctor also finds songs with similar audio)"
                 )
 
     def check_targets(self, targets: Sequence[str]) -> None:
-        """Raise `InputError` for a target that is no stem.
+        """Raise `InputError` if a target is not a stem.
 
-        The same for a mixture without other stems, unless the stems were named.
+        If the setting `stems` is None, also raise it if there are no stems besides the targets.
         """
         check_targets(targets, self.stems)
         if self.declared_stems is None:
             check_rest(self.stems, targets, self.root)
 
     def tracks(self, *subsets: Subset) -> list[StoredTrack]:
-        """The decoded songs of these subsets; raises `InputError` if a subset has none."""
+        """The decoded songs of these subsets. Raises `InputError` if a subset has no songs."""
         tracks = [track for subset in subsets for track in of_subset(self.songs, subset, self.root)]
         return self.store.tracks(tracks)
 
     def contents(self) -> dict[str, str]:
-        """The content hash of every song for training and validation, by ``SUBSET/NAME``."""
+        """The content hash of every training and validation song, by ``SUBSET/NAME``."""
         return {
             song_of(track) + (f" (data.also {track.corpus})" if track.corpus else ""): (
                 self.store.content(track)

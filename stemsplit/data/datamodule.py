@@ -1,4 +1,4 @@
-"""The LightningDataModule: loaders of excerpts of a corpus, and the front end, up to a `Batch`."""
+"""The LightningDataModule: load excerpts of a corpus and make batches for the network."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -24,31 +24,32 @@ from stemsplit.errors import InputError
 from stemsplit.models.shapes import Batch, Stems, Waveform
 from stemsplit.separation.front_end import FrontEnd
 
-SILENT_POWER = 1e-9  # mean square: 16 bits end at -90 dB
+SILENT_POWER = 1e-9  # mean square, -90 dB: about one step of 16-bit samples
 
 
 class StemDataModule(L.LightningDataModule):
-    """Batches of excerpts of a corpus.
+    """Batches of excerpts of a corpus for training and validation.
 
-    The songs of the test subset are never read.
+    Songs of the test subset are never read.
 
     Args:
         corpus: the songs.
         targets: stems to estimate.
-        seed: seed of the drawn excerpts.
-        chunk_seconds: length of an excerpt.
+        seed: seed of the random excerpts.
+        chunk_seconds: length of an excerpt in seconds.
         chunks_per_track: training excerpts per song and epoch.
         validation_chunks: excerpts per validation song; None for the whole song.
         batch_size: excerpts per batch.
-        workers: processes that read ahead.
-        remix: draw each stem of a training mixture from a song of its own.
-        augment: changes to the training excerpts.
-        front_end, views: transform of a batch, and the views to compute: the separator's own.
-        sounding: probability that a target is audible in a training excerpt on purpose (see
+        workers: number of processes that prefetch batches.
+        remix: draw each stem of a training mixture from another song.
+        augment: augmentation of the training excerpts; None for no augmentation.
+        front_end: the separator's front end.
+        views: the views that the network reads.
+        sounding: probability that a training excerpt is drawn such that a target is active (see
             `RandomChunks`).
         downsample: shares of the training set to use (see `Downsample`); None for all of it.
 
-    Raises `InputError` for settings that cannot train.
+    Raises `InputError` for invalid settings.
     """
 
     def __init__(
@@ -71,18 +72,18 @@ class StemDataModule(L.LightningDataModule):
         super().__init__()
         targets = list(map(normal, targets))
         if len(set(targets)) < max(1, len(targets)):
-            raise InputError(f"targets {targets} must name one stem or more, each once")
+            raise InputError(f"targets {targets} must name at least one stem, and none twice")
         corpus.check_targets(targets)
         if front_end is not None and front_end.sample_rate != corpus.sample_rate:
             raise InputError(
-                f"the front end is made for {front_end.sample_rate} Hz and cannot take "
-                f"{corpus.sample_rate} Hz, which sample_rate and data.downsample.rate make"
+                f"the front end has a sample rate of {front_end.sample_rate} Hz, but sample_rate "
+                f"and data.downsample.rate give {corpus.sample_rate} Hz"
             )
         self.chunk = round(float(chunk_seconds) * corpus.sample_rate)
         if front_end is not None and self.chunk < front_end.window:
             raise InputError(
-                f"chunk_seconds {chunk_seconds} are {self.chunk} samples, fewer than the window of "
-                f"{front_end.window}: choose longer chunks or a shorter window"
+                f"chunk_seconds {chunk_seconds} is {self.chunk} samples, less than the window of "
+                f"{front_end.window} samples; choose longer chunks or a shorter window"
             )
         counts = {
             f"chunk_seconds {chunk_seconds}": self.chunk,
@@ -92,11 +93,11 @@ class StemDataModule(L.LightningDataModule):
         }
         for setting, count in counts.items():
             if count is not None and count < 1:
-                raise InputError(f"{setting} leaves nothing to train on: it must be positive")
+                raise InputError(f"{setting} must be positive")
         if workers < 0:
             raise InputError(f"workers {workers} must be 0 or more")
         if not 0 <= sounding <= 1:
-            raise InputError(f"data.sounding {sounding} must be a probability, from 0 to 1")
+            raise InputError(f"data.sounding is {sounding}, but must be from 0 to 1")
         self.corpus = corpus
         self.targets = targets
         self.seed = seed
@@ -114,11 +115,11 @@ class StemDataModule(L.LightningDataModule):
         self._train_loader: ResumableLoader | None = None
 
     def training_tracks(self) -> list[StoredTrack]:
-        """The songs to train on: the train subset, or the downsampled part of it."""
+        """The songs of the train subset, or the downsampled part of them."""
         return self.downsample.songs_of(self.corpus.tracks("train"), self.targets)
 
     def prepare_data(self) -> None:
-        """Decode the songs that are not decoded yet; one process of a node does it.
+        """Decode the songs. Lightning calls this in one process per node.
 
         Raises `InputError` if a target is silent in all training songs.
         """
@@ -143,13 +144,13 @@ class StemDataModule(L.LightningDataModule):
         }
 
     def statistics(self) -> dict[str, tuple[Tensor, Tensor]]:
-        """Mean and scale of every band of every view, over the mixtures of the training songs."""
+        """Mean and scale of every band of every view over the training songs' mixtures."""
         assert self.front_end is not None
         tracks = self.training_tracks()
         return cached_statistics(tracks, self.front_end, self.views, self.corpus.cache)
 
-    # Lightning hands a loader its state only in the middle of an epoch, and tells the sampler the
-    # epoch only after workers were sent ahead; so the loader's state is kept here.
+    # The data module saves and restores the state of the loader, because Lightning restores a
+    # loader only within an epoch and sets the sampler's epoch only after the workers prefetch.
     def state_dict(self) -> dict[str, Any]:
         return {} if self._train_loader is None else {"train": self._train_loader.state_dict()}
 
@@ -157,7 +158,7 @@ class StemDataModule(L.LightningDataModule):
         self._loader_state = state_dict.get("train")
 
     def describe(self, keys: Sequence[Key]) -> list[str]:
-        """Where the excerpts of a training batch come from, one text each."""
+        """Describe the songs and times of training excerpts, one text per key."""
         chunks = self._random_chunks()
         return [chunks.describe(key) for key in keys]
 
@@ -174,7 +175,7 @@ class StemDataModule(L.LightningDataModule):
         )
 
     def _processes(self) -> dict[str, int]:
-        """The rank of this process, and the number of processes."""
+        """The rank of this process and the number of processes."""
         if self.trainer is None:
             return {"rank": 0, "ranks": 1}
         return {"rank": self.trainer.global_rank, "ranks": self.trainer.world_size}
@@ -187,7 +188,7 @@ class StemDataModule(L.LightningDataModule):
             chunks,
             sampler,
             batch_size=self.batch_size,
-            **self._how_to_load("training", self.train_tracks, self.batch_size, chunks.chunk),
+            **self._loader_options("training", self.train_tracks, self.batch_size, chunks.chunk),
         )
         if self._loader_state is not None:
             loader.load_state_dict(self._loader_state)
@@ -198,22 +199,23 @@ class StemDataModule(L.LightningDataModule):
         chunks = FixedChunks(
             self.valid_tracks, self.corpus.stems, self.chunk, self.validation_chunks
         )
-        # Whole songs differ in length, so they come one by one.
+        # Whole songs differ in length, so each song is a batch.
         size = 1 if self.validation_chunks is None else self.batch_size
         batches = SharedBatches(len(chunks), size, **self._processes())
         longest = max(time for _, _, time in chunks.places)
-        how = self._how_to_load("validation", self.valid_tracks, size, longest)
-        return DataLoader(chunks, batch_sampler=batches, **how)
+        options = self._loader_options("validation", self.valid_tracks, size, longest)
+        return DataLoader(chunks, batch_sampler=batches, **options)
 
-    def _how_to_load(
+    def _loader_options(
         self, batches: str, tracks: Sequence[StoredTrack], batch_size: int, time: int
     ) -> dict[str, Any]:
+        """Options of a DataLoader of batches of at most `time` samples."""
         item_bytes = max(track.samples.itemsize for track in tracks)
         batch_bytes = batch_size * len(self.corpus.stems) * self.corpus.channels * time * item_bytes
         ranks = self._processes()["ranks"]
         workers = workers_that_fit(self.workers, batch_bytes, ranks, batches)
         return {
-            "generator": torch.Generator(),  # of workers' seeds: the global one is the networks'
+            "generator": torch.Generator(),  # the global generator is for the networks
             "num_workers": workers,
             "persistent_workers": workers > 0,
             "pin_memory": torch.cuda.is_available(),
@@ -243,16 +245,15 @@ def check_audible(tracks: Sequence[StoredTrack], targets: Sequence[str], root: P
         )
         if loudest < SILENT_POWER:
             raise InputError(
-                f"{root}: {target} is silent in all {len(tracks)} training songs, so there is "
-                "nothing to learn; mend their files, or name other targets"
+                f"{root}: {target} is silent in all {len(tracks)} training songs; correct the "
+                "files or choose other targets"
             )
 
 
 def make_batch(
     front_end: FrontEnd, views: Sequence[str], mixture: Waveform, stems: Stems, keys: list[Key]
 ) -> Batch:
-    """Apply the front end to a batch, in float32 whatever precision the network runs in."""
-
+    """Apply the front end to a batch in float32, independent of the network's precision."""
     with torch.autocast(mixture.device.type, enabled=False):
         spectrum = front_end(mixture)
         return Batch(

@@ -1,4 +1,4 @@
-"""Add the training songs of other corpora to those of a corpus."""
+"""Add the training songs of supplementary corpora to a corpus."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +15,9 @@ class Supplement:
     Attributes:
         lister: function from the corpus's folder to its tracks.
         root: folder of the corpus.
-        weight: training excerpts drawn from it for each excerpt of the main corpus.
+        weight: number of training excerpts from this corpus per excerpt of the main corpus.
+
+    Raises `InputError` for a weight that is not positive and finite.
     """
 
     lister: Callable[[Path], list[Track]]
@@ -26,7 +28,7 @@ class Supplement:
         if not 0 < self.weight < float("inf"):
             raise InputError(
                 f"data.also: weight {self.weight} of {self.root} must be positive; "
-                "to leave the corpus out, remove its entry"
+                "to omit the corpus, remove its entry"
             )
 
     @property
@@ -34,18 +36,20 @@ class Supplement:
         return Path(self.root).expanduser().resolve()
 
     def training_tracks(self) -> list[Track]:
+        """The training tracks of the corpus. Raises `InputError` if there are none."""
         return of_subset(self.lister(self.folder), "train", self.folder)
 
 
 def added(tracks: Sequence[Track], supplements: Sequence[Supplement]) -> list[Track]:
-    """The training tracks of the supplements, numbered from 1 and weighted.
+    """The training tracks of the supplements; `tracks` are those of the main corpus.
 
-    The number of songs in a corpus does not change its share of the excerpts. Raises `InputError`
-    for a song that the main corpus, `tracks`, holds out for validation or test.
+    The tracks have the number of their corpus, from 1 on, and a weight such that the number of
+    songs in a corpus does not affect its share of the excerpts. Raises `InputError` if the main
+    corpus has no training songs, or if a song is a validation or test song of the main corpus.
     """
     training = sum(track.subset == "train" for track in tracks)
     if supplements and not training:
-        raise InputError("data.also adds to the training songs of data.root, which has none")
+        raise InputError("data.also needs training songs in data.root, but there are none")
     held_out = {track.name: track.subset for track in tracks if track.subset != "train"}
     added: list[Track] = []
     for number, supplement in enumerate(supplements, 1):
@@ -53,8 +57,8 @@ def added(tracks: Sequence[Track], supplements: Sequence[Supplement]) -> list[Tr
         for track in songs:
             if track.name in held_out:
                 raise InputError(
-                    f"{track.path}: {track.name!r} is a {held_out[track.name]} song of data.root, "
-                    "so it must not be trained on; take it out of the corpus that data.also adds"
+                    f"{track.path}: {track.name!r} is a {held_out[track.name]} song of data.root "
+                    "and must not be used for training; remove it from the corpus in data.also"
                 )
         weight = supplement.weight * training / len(songs)
         added += [replace(track, weight=weight, corpus=number) for track in songs]

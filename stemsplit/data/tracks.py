@@ -1,6 +1,6 @@
-"""The songs of a corpus, and the files that hold the audio of each stem.
+"""The songs of a corpus and the audio files of their stems.
 
-A new corpus is one more lister in `corpora/`: a function from its root folder to `Track`s.
+A new corpus needs a lister in `corpora/`: a function from its root folder to a list of `Track`s.
 """
 
 import os
@@ -9,11 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from stemsplit.audio.entries import (
-    misnamed,
-    normal,
-    unreadable,
-)
+from stemsplit.audio.entries import misnamed, normal, unreadable
 from stemsplit.errors import InputError
 
 Subset = Literal["train", "valid", "test"]
@@ -21,7 +17,7 @@ Subset = Literal["train", "valid", "test"]
 
 @dataclass(frozen=True)
 class AudioSource:
-    """One audio stream of a file, or with `channel` (0 is the left one) that channel of it."""
+    """An audio stream of a file, or with `channel` (0 is left) one channel of the stream."""
 
     path: Path
     stream: int = 0
@@ -30,11 +26,16 @@ class AudioSource:
 
 @dataclass(frozen=True)
 class Track:
-    """A song; its mixture lies beside its stems, since mixtures are coded by themselves.
+    """A song.
 
-    Without a mixture (None), that is the sum of the stems; a stem that is None is silence. Training
-    excerpts are drawn from a track as often as its weight says, beside those of the others. Where
-    corpora are combined, `corpus` numbers them.
+    Attributes:
+        name: name of the song; unique in the corpus.
+        subset: ``train``, ``valid`` or ``test``.
+        mixture: source of the mixture; None for the sum of the stems. Lossy corpora code the
+            mixture separately, so it can differ from the sum.
+        stems: source of every stem; None for silence.
+        weight: probability of a training excerpt from this song, relative to the other songs.
+        corpus: 0 for the main corpus, from 1 on for supplementary corpora.
     """
 
     name: str
@@ -46,7 +47,7 @@ class Track:
 
     @property
     def path(self) -> Path:
-        """The first of its files, for messages."""
+        """The first file of the song, for messages."""
         sources = (self.mixture, *self.stems.values())
         return next(source.path for source in sources if source is not None)
 
@@ -57,23 +58,27 @@ def song_of(track: Track) -> str:
 
 
 def check_folder(root: Path) -> None:
+    """Raise `InputError` if the folder of a corpus does not exist or cannot be read."""
     if not os.path.lexists(root):
-        raise InputError(f"{root}: there is no such folder; data.root must name the corpus")
+        raise InputError(f"{root}: does not exist; set data.root to the folder of the corpus")
     if (reason := unreadable(root)) is not None:
         raise InputError(reason)
     if not root.is_dir():
-        raise InputError(f"{root}: is no folder; data.root must name the corpus's")
+        raise InputError(f"{root}: is not a folder; set data.root to the folder of the corpus")
 
 
 def with_validation(tracks: Sequence[Track], names: Sequence[str]) -> list[Track]:
-    """The same tracks, with the named ones, and no other, out of training and in validation."""
+    """Use the named songs for validation and all other songs outside the test subset for training.
+
+    Raises `InputError` for a name that is not such a song.
+    """
     names = [normal(name) for name in names]
     songs = {track.name for track in tracks if track.subset != "test"}
     unknown = sorted(set(names) - songs)
     if unknown:
         raise InputError(
             f"data.validation_tracks names {unknown}, which are not training songs; "
-            f"these are: {sorted(songs)}"
+            f"the training songs are {sorted(songs)}"
         )
     return [
         track
@@ -84,14 +89,14 @@ def with_validation(tracks: Sequence[Track], names: Sequence[str]) -> list[Track
 
 
 def of_subset(tracks: Sequence[Track], subset: Subset, root: Path) -> list[Track]:
-    """The tracks of one subset; having none is an error that says what there is."""
+    """The tracks of one subset. Raises `InputError` if there are none."""
     chosen = [track for track in tracks if track.subset == subset]
     if chosen:
         return chosen
     training = sorted(track.name for track in tracks if track.subset == "train")
     ways_out = {
-        "train": "training needs songs in train/ that are not all used for validation",
-        "valid": "name one or more with data.validation_tracks=[…]; the training songs are "
+        "train": "training needs songs in train/ that are not used for validation",
+        "valid": "choose at least one with data.validation_tracks=[…]; the training songs are "
         f"{training[:20]}",
         "test": "scoring needs songs in test/",
     }
@@ -100,27 +105,31 @@ def of_subset(tracks: Sequence[Track], subset: Subset, root: Path) -> list[Track
 
 
 def with_stems(tracks: Sequence[Track], stems: Sequence[str]) -> list[Track]:
-    """The same tracks with these stems only; a track that lacks one is an error."""
+    """The same tracks with these stems only.
+
+    Raises `InputError` if a track lacks one of the stems, or has neither a mixture nor any of them.
+    """
     for track in tracks:
         missing = [stem for stem in stems if stem not in track.stems]
         if missing:
             raise InputError(
                 f"{track.path}: no stem {missing}; it has {sorted(track.stems)}"
                 + "".join(
-                    f"; {file.name} is not read: {stem}.wav is expected"
+                    f"; {file.name} is ignored: the expected name is {stem}.wav"
                     for stem in missing
                     for file in misnamed(track.path.parent, f"{stem}.wav")
                 )
             )
         if track.mixture is None and all(track.stems[stem] is None for stem in stems):
             raise InputError(
-                f"{track.path.parent}: holds none of the stems {list(stems)}, nor a mixture; "
-                "name more of its stems, or remove the song"
+                f"{track.path.parent}: has neither a mixture nor any of the stems {list(stems)}; "
+                "add more stems to the setting stems or remove the song"
             )
     return [replace(track, stems={stem: track.stems[stem] for stem in stems}) for track in tracks]
 
 
 def check_targets(targets: Sequence[str], stems: Sequence[str]) -> None:
+    """Raise `InputError` if a target is not one of the stems."""
     unknown = [target for target in targets if target not in stems]
     if unknown:
         raise InputError(f"targets {unknown} are not among the corpus's stems {list(stems)}")
@@ -130,11 +139,11 @@ def check_rest(stems: Sequence[str], targets: Sequence[str], root: Path) -> None
     """Raise `InputError` if the corpus has no stems besides the targets."""
     if set(stems) <= set(targets):
         raise InputError(
-            f"{root}: has no stems beside the targets {list(stems)}; add files of what else is in "
-            f"the mixture or, where that is all, say stems=[{','.join(stems)}]"
+            f"{root}: has no stems besides the targets {list(stems)}; add files of the other stems "
+            f"or, if the mixtures contain nothing else, set stems=[{','.join(stems)}]"
         )
 
 
 def all_stems(tracks: Sequence[Track]) -> list[str]:
-    """Every stem that any of the tracks has audio of."""
+    """The names of all stems that have audio in at least one track, sorted."""
     return sorted({stem for track in tracks for stem, source in track.stems.items() if source})

@@ -62,9 +62,7 @@ def _read(run: Path) -> list[dict[str, Any]]:
             return records
     except (ValueError, TypeError):
         pass
-    raise InputError(
-        f"{path}: the file is damaged; remove it to resume without comparing the songs"
-    )
+    raise InputError(f"{path}: is damaged; remove it to resume without comparing the songs")
 
 
 def _changes(before: Contents, now: Contents) -> str | None:

@@ -120,7 +120,7 @@ def test_setting_error_is_one_line(command: str, words: str, says: str, folder: 
         (["name=mixture"], "name=mixture: this is the name of a baseline"),
         (["loss._target_=null"], "loss: cannot be used: "),
         (["trainer.devices=9999", "trainer.accelerator=cpu"], "trainer.devices=9999: this mach"),
-        (["chunk_seconds=0.001"], "chunk_seconds 0.001 are 44 samples, fewer than the window"),
+        (["chunk_seconds=0.001"], "chunk_seconds 0.001 is 44 samples, less than the window"),
         (["+optimizer.nonsense=1"], "nonsense"),
         (["+optimizer.betas=[5,5]"], "beta"),
         (["+scheduler.nonsense=1"], "scheduler: "),

@@ -214,7 +214,7 @@ def test_moved_corpus_is_scored_with_data_root(
 ) -> None:
     run = write_run(tmp_path, "run", write_corpus(tmp_path / "corpus"))
     (tmp_path / "corpus").rename(tmp_path / "elsewhere")
-    with pytest.raises(InputError, match=r"corpus: there is no such folder; data\.root must name"):
+    with pytest.raises(InputError, match=r"corpus: does not exist; set data\.root to"):
         scoring(f"checkpoint={run}")
     found = scoring(f"checkpoint={run}", f"data.root={tmp_path / 'elsewhere'}")
     assert [track.name for track in found.tracks] == ["d"]

@@ -106,7 +106,7 @@ def test_only_training_songs_can_validate(name: str, listed: list[Track]) -> Non
 
 @pytest.mark.parametrize("lister", [musdb18, musdb18hq])
 def test_root_without_corpus_is_refused(lister: Lister, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"absent: there is no such folder"):
+    with pytest.raises(InputError, match=r"absent: does not exist"):
         lister(tmp_path / "absent")
     with pytest.raises(InputError, match=f"{re.escape(str(tmp_path))}: has neither a train nor"):
         lister(tmp_path)
@@ -150,7 +150,7 @@ def test_song_without_requested_stems_is_refused(tmp_path: Path) -> None:
     drums = AudioSource(tmp_path / "song" / "drums.wav")
     track = Track("song", "train", None, {"drums": drums, "vocals": None})
     assert with_stems([track], ["drums", "vocals"]) == [track]
-    with pytest.raises(InputError, match=r"song: holds none of the stems \['vocals'\]"):
+    with pytest.raises(InputError, match=r"song: has neither .* stems \['vocals'\]"):
         with_stems([track], ["vocals"])
 
 

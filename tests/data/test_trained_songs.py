@@ -67,7 +67,7 @@ def test_run_of_older_version_is_resumed_with_a_warning(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", ["", "[", "3", '[{"songs": {}}]'])
 def test_damaged_record_raises_input_error(content: str, tmp_path: Path) -> None:
     (tmp_path / "songs.json").write_text(content)
-    with pytest.raises(InputError, match=r"songs\.json: the file is damaged; remove it"):
+    with pytest.raises(InputError, match=r"songs\.json: is damaged; remove it"):
         check_songs(tmp_path, SONGS, allow_change=True)
 
 

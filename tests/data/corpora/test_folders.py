@@ -117,7 +117,7 @@ def test_targets_missing_from_the_songs_are_refused(root: Path, cache: Path) -> 
 
 
 def test_all_stems_as_targets_need_explicit_stems(root: Path, cache: Path) -> None:
-    with pytest.raises(InputError, match=r"say stems=\[drums,lead guitar,vocals\]"):
+    with pytest.raises(InputError, match=r"set stems=\[drums,lead guitar,vocals\]"):
         data_module(root, cache, targets=STEMS).corpus.tracks("train")
     assert data_module(root, cache, targets=STEMS, stems=STEMS).corpus.tracks("train")
 
@@ -150,7 +150,7 @@ def test_misplaced_or_ambiguous_file_is_refused(added: str, root: Path) -> None:
 
 
 def test_root_at_wrong_level_is_refused(root: Path) -> None:
-    with pytest.raises(InputError, match=r"absent: there is no such folder"):
+    with pytest.raises(InputError, match=r"absent: does not exist"):
         folder(root / "absent")
     for wrong in (root.parent, root / "train", root / "train" / "Night"):
         with pytest.raises(InputError, match=r"has no folder train, valid or test; set data\.root"):

@@ -55,7 +55,7 @@ def test_voice_is_the_right_channel(corpus: Path, cache: Path) -> None:
 
 
 def test_root_without_corpus_is_refused(corpus: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"absent: there is no such folder"):
+    with pytest.raises(InputError, match=r"absent: does not exist"):
         mir1k(tmp_path / "absent")
     (tmp_path / "empty").mkdir()
     with pytest.raises(
