@@ -167,12 +167,14 @@ def test_changed_songs_views_or_settings_are_computed_again(
     assert len(counted) == 7
 
 
-@pytest.mark.parametrize("kept", [0, 100])
-def test_damaged_file_is_computed_again(tracks: list[StoredTrack], cache: Path, kept: int) -> None:
+@pytest.mark.parametrize("length", [0, 100])
+def test_damaged_file_is_computed_again(
+    tracks: list[StoredTrack], cache: Path, length: int
+) -> None:
     front_end = FrontEnd(8000, window=256, hop=64, mel_bands=16, mfccs=4)
     first = cached_statistics(tracks, front_end, ["magnitude"], cache)
     [path] = (cache / "statistics").iterdir()
-    path.write_bytes(path.read_bytes()[:kept])
+    path.write_bytes(path.read_bytes()[:length])
     again = cached_statistics(tracks, front_end, ["magnitude"], cache)
     assert all(
         torch.equal(a, b) for a, b in zip(first["magnitude"], again["magnitude"], strict=True)

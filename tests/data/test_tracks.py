@@ -164,11 +164,11 @@ def test_only_requested_stems_are_kept(wav_corpus: Path, tmp_path: Path) -> None
         with_stems(tracks, STEMS)
 
 
-@pytest.mark.parametrize("kept", [0.0, 0.5])
-def test_error_names_damaged_song(kept: float, written: Path, cache: Path) -> None:
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_error_names_damaged_song(share: float, written: Path, cache: Path) -> None:
     song = written / "train" / f"{OTHER}.stem.mp4"
     content = song.read_bytes()
-    song.write_bytes(content[: int(kept * len(content))])
+    song.write_bytes(content[: int(share * len(content))])
     with pytest.raises(InputError, match=re.escape(str(song))):
         Store(cache, 8000, 1).tracks(musdb18(written))
 

@@ -123,16 +123,16 @@ def _forms_differ(tracks: Sequence[Track], headers: Headers, channels: int) -> I
     """Findings on sample rates and channels that differ between songs or within a song."""
     forms: dict[tuple[int, int], list[str]] = {}
     for track in tracks:
-        own = {
+        forms_of_track = {
             stem: (header.sample_rate, header.channels)
             for stem, source in sources(track).items()
             if isinstance(header := headers[source], Header)
         }
-        if not own:
+        if not forms_of_track:
             continue
-        usual = Counter(own.values()).most_common(1)[0][0]
+        usual = Counter(forms_of_track.values()).most_common(1)[0][0]
         forms.setdefault(usual, []).append(song_of(track))
-        for stem, form in own.items():
+        for stem, form in forms_of_track.items():
             if form != usual:
                 text = f"{stem} has {_format(form)}, the other streams have {_format(usual)}"
                 yield Finding("note", "rate or channels", song_of(track), text)

@@ -30,9 +30,9 @@ class Examination:
     """The findings and measurements of a song.
 
     `match_db` is the ratio in dB of the mixture's energy to the energy of its difference from the
-    sum of the stems. It is None if the mixture or a stem is missing, unreadable or silent.
-    `match_db_of_channels` is this ratio for each channel, None for a silent channel. `bits` is the
-    fingerprint.
+    sum of the stems. It is None if the mixture or a stem is missing or unreadable, or if the
+    mixture is silent. `match_db_of_channels` is this ratio for each channel, None for a silent
+    channel. `bits` is the fingerprint.
     """
 
     track: Track
@@ -72,7 +72,10 @@ def examine_all(
 
 
 def examine(track: Track, headers: Headers, parts: Collection[str] | None) -> Examination:
-    """Decode the sources of a track one by one and check them; skip sources without a header."""
+    """Decode the sources of a track one by one and check them; skip sources without a header.
+
+    `parts` are those of `examine_all`.
+    """
     song = Examination(track)
     mixture: audio.Audio | None = None
     total: audio.Audio | None = None
@@ -97,7 +100,7 @@ def examine(track: Track, headers: Headers, parts: Collection[str] | None) -> Ex
         song.seconds = _seconds(mix)
         song.bits = fingerprint(mix.samples, mix.sample_rate)
     if mixture is not None and total is not None and complete:
-        _check_match(song, mixture, total, lossless, must=parts is not None)
+        _check_match(song, mixture, total, lossless, must_match=parts is not None)
     return song
 
 
@@ -187,11 +190,11 @@ def _check_match(
     mixture: audio.Audio,
     total: audio.Audio,
     lossless: bool,
-    must: bool,
+    must_match: bool,
 ) -> None:
     """Compare the mixture with the sum of its stems over the mixture's length.
 
-    `must` tells that the mixture must equal the sum, so a mismatch is a fault, not a note.
+    If `must_match`, a mismatch is a fault, otherwise a note.
     """
     residual = mixture.samples.copy()
     time = min(residual.shape[1], total.samples.shape[1])
@@ -208,7 +211,7 @@ def _check_match(
     if song.match_db < LEAST_MATCH_DB:
         text += _by_channel(song.match_db_of_channels)
         text += ": it contains other or additional stems, or has a time shift or another level"
-        song.find("fault" if must else "note", "mixture", text)
+        song.find("fault" if must_match else "note", "mixture", text)
     elif lossless and song.match_db < LOSSLESS_MATCH_DB:
         text += ", as if coded lossily, although the files are lossless"
         song.find("note", "mixture", text)

@@ -40,8 +40,8 @@ class EpochSampler(Sampler[Key]):
 
     def __iter__(self) -> Iterator[Key]:
         order = np.random.default_rng([self.seed, self.epoch]).permutation(self.positions)
-        mine = order[self.rank :: self.ranks][: len(self)]
-        return iter([(self.epoch, int(position)) for position in mine[self.first :]])
+        positions = order[self.rank :: self.ranks][: len(self)]
+        return iter([(self.epoch, int(position)) for position in positions[self.first :]])
 
 
 class ResumableLoader(DataLoader[Chunk]):

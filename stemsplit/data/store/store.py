@@ -40,7 +40,7 @@ DAY = 24 * 60 * 60  # seconds
 FORMAT = "4"  # part of every key; increase it whenever the stored format changes
 PARTIAL = ".partial-"  # prefix of a folder that is being written or whose writer was killed
 COPIES = 2.5  # peak memory while a track is decoded, in multiples of its float32 samples
-WORKER_PAYS = 2**29  # bytes to decode per worker process; for fewer, its start takes longer
+WORKER_PAYS = 2**29  # decoded bytes per worker process; with fewer, its start costs more time
 DIGEST = re.compile("[0-9a-f]{128}")
 ROOM = 2**20  # bytes of disk space to keep free for other files
 

@@ -100,13 +100,13 @@ def _map(path: Path, written: int) -> np.ndarray:
 def open_files() -> int:
     """Raise this process's limit on open files as far as possible and return it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 4 * MOST_MAPS if hard == resource.RLIM_INFINITY else min(hard, 4 * MOST_MAPS)
+    target = 4 * MOST_MAPS if hard == resource.RLIM_INFINITY else min(hard, 4 * MOST_MAPS)
     if soft == resource.RLIM_INFINITY:
-        return wanted
-    if soft < wanted:
+        return target
+    if soft < target:
         with suppress(OSError, ValueError):  # macOS has a second limit that it does not report
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-            return wanted
+            resource.setrlimit(resource.RLIMIT_NOFILE, (target, hard))
+            return target
     return soft
 
 

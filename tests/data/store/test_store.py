@@ -213,9 +213,9 @@ def test_changed_source_is_decoded_again(cache: Path, tmp_path: Path) -> None:
     assert len(stored_tracks(cache)) == 2
 
 
-def shorten(path: Path, kept: float) -> None:
+def shorten(path: Path, share: float) -> None:
     content = path.read_bytes()
-    path.write_bytes(content[: int(kept * len(content))])
+    path.write_bytes(content[: int(share * len(content))])
 
 
 DAMAGE: dict[str, Callable[[Path], object]] = {

@@ -38,11 +38,11 @@ IN_ONE_PROCESS, IN_WORKERS = "inf", "1"
 def sixteen_songs(stem_corpus: Path, tmp_path: Path) -> list[Track]:
     """Sixteen songs with the same audio; one byte after the audio differs."""
     [source, *_] = sorted((stem_corpus / "train").iterdir())
-    (tmp_path / "many" / "train").mkdir(parents=True)
+    (tmp_path / "corpus" / "train").mkdir(parents=True)
     for song in range(16):
-        copy = tmp_path / "many" / "train" / f"Song {song}.stem.mp4"
+        copy = tmp_path / "corpus" / "train" / f"Song {song}.stem.mp4"
         copy.write_bytes(source.read_bytes() + (8).to_bytes(4, "big") + b"free" + bytes([song]))
-    return musdb18(tmp_path / "many")
+    return musdb18(tmp_path / "corpus")
 
 
 @pytest.mark.parametrize(
