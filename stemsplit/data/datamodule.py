@@ -41,7 +41,7 @@ class StemDataModule(L.LightningDataModule):
         validation_chunks: excerpts per validation song; None for the whole song.
         batch_size: excerpts per batch.
         workers: number of processes that prefetch batches.
-        remix: draw each stem of a training mixture from another song.
+        remix: draw the song and the start of each stem of a training mixture independently.
         augment: augmentation of the training excerpts; None for no augmentation.
         front_end: the separator's front end.
         views: the views that the network reads.
@@ -127,6 +127,7 @@ class StemDataModule(L.LightningDataModule):
         check_audible(self.training_tracks(), self.targets, self.corpus.root)
 
     def setup(self, stage: str) -> None:
+        """Open the training and validation songs."""
         self.train_tracks = self.training_tracks()
         self.valid_tracks = self.corpus.tracks("valid")
 

@@ -41,7 +41,7 @@ class Augment:
 
     Every draw depends only on the seed and the excerpt's key, and each augmentation has a separate
     random stream, so a draw does not depend on the rest of the batch or on other augmentations.
-    With `gain=[1.0, 1.0]` and `swap_channels=False`, the stems do not change.
+    With `gain=[1.0, 1.0]`, `swap_channels=False` and all other defaults, the stems do not change.
 
     Raises `InputError` for values outside their ranges.
     """
