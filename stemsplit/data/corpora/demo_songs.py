@@ -56,7 +56,7 @@ def synthesise_song(
 ) -> dict[str, np.ndarray]:
     """Synthesise the stems of a song, float32 (channel, time) at 44.1 kHz.
 
-    The peak of the stems and of their sum is 0.9. `name` is one of `SONGS`. `seconds` is the
+    The largest peak of the stems and their sum is 0.9. `name` is one of `SONGS`. `seconds` is the
     approximate length (None: 20 to 30 s); the song has a whole number of bars.
     """
     number = SONGS.index(name)

@@ -1,4 +1,4 @@
-"""MUSDB18, MUSDB18-HQ and the previews of 7 s of MUSDB18."""
+"""MUSDB18, MUSDB18-HQ and the 7 s previews of MUSDB18."""
 
 import os
 import shutil
