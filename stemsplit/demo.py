@@ -1,8 +1,8 @@
-"""``make demo``: train, score and separate in minutes, with the commands that a person types.
+"""``make demo``: train, score and separate in a few minutes, with the commands of the README.
 
-Trains a small `mel_blstm` on the synthesised songs, scores it on their test songs beside the
-do-nothing mixture, separates one of them, draws it, and writes the run's report. The published
-network is four times as wide and reads excerpts of six seconds:
+The demo trains a small `mel_blstm` on synthesised songs, scores it on their test songs together
+with the unprocessed mixture, separates one of them, draws spectrograms and writes the report of the
+run. The published network is four times as wide and trains on excerpts of six seconds:
 ``python -m stemsplit.train model=mel_blstm``.
 """
 
@@ -26,7 +26,7 @@ from stemsplit.evaluation.spectrograms import spectrogram_comparison
 from stemsplit.report import page
 
 SMALL = ["model.separator.network.hidden=128", "chunk_seconds=3.0"]
-VOCALS = 4  # the audio stream of a *.stem.mp4 that holds them
+VOCALS = 4  # audio stream of the vocals in a *.stem.mp4 file
 PICTURE_SECONDS = 10
 
 console = Console(highlight=False, soft_wrap=True)
@@ -48,7 +48,7 @@ def main() -> None:
 
 
 def step(module: str, *arguments: str) -> None:
-    """Run one of the README's commands, and show it."""
+    """Print and run a command; exit if it fails."""
     command = ["python", "-m", module, *arguments]
     console.print(f"\n[bold green]$[/bold green] {escape(shlex.join(command))}")
     code = subprocess.run([sys.executable, *command[1:]], check=False).returncode
@@ -57,15 +57,15 @@ def step(module: str, *arguments: str) -> None:
 
 
 def draw(song: Path, estimate: Path, picture: Path, title: str) -> Path:
-    """Mixture, true vocals and separated vocals, from a second before the singing sets in."""
+    """Draw mixture, true vocals and separated vocals, from one second before the first singing."""
     mixture, vocals = audio.read_streams(song, [0, VOCALS])
     onset = int(np.argmax(np.abs(vocals.samples).max(axis=0) > 0.01))
     start = max(0, onset - mixture.sample_rate)
-    place = slice(start, start + PICTURE_SECONDS * mixture.sample_rate)
+    span = slice(start, start + PICTURE_SECONDS * mixture.sample_rate)
     signals = {
-        "mixture": mixture.samples[:, place],
-        "vocals (reference)": vocals.samples[:, place],
-        "vocals (separated)": audio.read(estimate).samples[:, place],
+        "mixture": mixture.samples[:, span],
+        "vocals (reference)": vocals.samples[:, span],
+        "vocals (separated)": audio.read(estimate).samples[:, span],
     }
     spectrogram_comparison(signals, mixture.sample_rate, picture, title)
     return picture

@@ -1,6 +1,7 @@
 """``python -m stemsplit.report RUN…``: write the HTML report of runs or of a sweep.
 
-``python -m stemsplit.report ranking SWEEP``: does a small training set rank as the full one?
+``python -m stemsplit.report ranking SWEEP`` tests whether a small training set ranks settings like
+the full training set.
 """
 
 import argparse
@@ -12,27 +13,28 @@ from pathlib import Path
 from stemsplit.errors import InputError, one_line_errors
 from stemsplit.files import READ_ONLY
 
-SWEEP = "study.journal"  # the file that makes a folder a sweep's
+SWEEP = "study.journal"  # every folder of a sweep contains this file
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    given = list(sys.argv[1:] if arguments is None else arguments)
+    words = list(sys.argv[1:] if arguments is None else arguments)
     with one_line_errors():
-        if asks_for_ranking(given):
-            known = ranking_parser().parse_intermixed_args(given[1:])
-            with extra_needed(known.sweep):
+        if asks_for_ranking(words):
+            options = ranking_parser().parse_intermixed_args(words[1:])
+            with extra_needed(options.sweep):
                 from stemsplit.sweeps.ranking import ranking
 
-            ranking(known.sweep, known.trials, known.overrides)
+            ranking(options.sweep, options.trials, options.overrides)
         else:
-            known = page_parser().parse_args(given)
-            print(page(known.runs, known.output))
+            options = page_parser().parse_args(words)
+            print(page(options.runs, options.output))
 
 
 def asks_for_ranking(words: Sequence[str]) -> bool:
-    """Whether ``ranking`` is the command: not where it is the folder of a run or of a sweep.
+    """Whether the first word is the command ``ranking``, and not a folder with this name.
 
-    Beside such a folder the command still ranks a sweep; ``./ranking`` is always the folder.
+    If there is a run or sweep in a folder ``ranking``, the word is only the command if a further
+    word names a sweep. ``./ranking`` is always the folder.
     """
     if list(words[:1]) != ["ranking"]:
         return False
@@ -43,53 +45,59 @@ def asks_for_ranking(words: Sequence[str]) -> bool:
 def page_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m stemsplit.report",
-        description="Write one self-contained HTML file, and print its path. (Another command: "
-        "`python -m stemsplit.report ranking --help`; a run called so is ./ranking.)",
+        description="Write the report of a run, of several runs or of a sweep as one "
+        "self-contained HTML file, and print its path. For the other command see "
+        "`python -m stemsplit.report ranking --help`; if a run has the name ranking, write "
+        "./ranking.",
     )
     parser.add_argument(
         "runs",
         nargs="+",
         type=Path,
         metavar="RUN",
-        help="a run's folder: RUN/report.html; several: a comparison of them, report.html here; "
-        "a sweep's folder: SWEEP/report.html",
+        help="folder of a run (writes RUN/report.html) or of a sweep (writes SWEEP/report.html); "
+        "several runs are compared (writes report.html in the current folder)",
     )
-    parser.add_argument("--output", type=Path, metavar="FILE", help="another place for it")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="write to FILE instead")
     return parser
 
 
 def ranking_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m stemsplit.report ranking",
-        description="Train some of a sweep's settings on the full training set, in "
-        "SWEEP/full/TRIAL, and correlate their ranks by the figure that the sweep looked for; "
-        "what is there already is taken up.",
+        description="Train some trials of a sweep again on the full training set, in "
+        "SWEEP/full/TRIAL, and correlate the two rankings by the objective of the sweep. "
+        "Finished trainings are reused.",
     )
-    parser.add_argument("sweep", type=Path, metavar="SWEEP", help="the folder of a sweep")
+    parser.add_argument("sweep", type=Path, metavar="SWEEP", help="folder of a sweep")
     parser.add_argument(
         "--trials",
         type=int,
         default=5,
-        help="how many of its settings, evenly from the best to the worst (default: %(default)s)",
+        help="number of trials, evenly spaced from the best to the worst (default: %(default)s)",
     )
     parser.add_argument(
         "overrides",
         nargs="*",
         metavar="SETTING",
-        help="other settings for the full trainings, as epochs=100",
+        help="settings of the full trainings, for example epochs=100",
     )
     return parser
 
 
 def page(folders: Sequence[Path], output: Path | None = None) -> Path:
-    """Write the page of a run, of several, or of a sweep; returns where it lies."""
-    # Only here: matplotlib and torch take seconds, which --help does without.
+    """Write the report of a run, of several runs or of a sweep, and return its path.
+
+    Raises `InputError` if a folder is neither a run nor a sweep, if its files are damaged, or if
+    the report cannot be written.
+    """
+    # Imported here because matplotlib and torch take seconds to import, which --help does not need.
     from stemsplit.reporting.page import comparison_page, run_page, write
     from stemsplit.reporting.run_records import read_run
 
     sweeps = [folder for folder in folders if (folder / SWEEP).is_file()]
     if sweeps and len(folders) > 1:
-        raise InputError(f"{sweeps[0]}: a sweep has a page of its own: report it alone")
+        raise InputError(f"{sweeps[0]}: is a sweep; report each sweep separately")
     if sweeps:
         with extra_needed(sweeps[0]):
             from stemsplit.sweeps.report import page_of
@@ -114,23 +122,27 @@ def page(folders: Sequence[Path], output: Path | None = None) -> Path:
 
 @contextmanager
 def extra_needed(sweep: Path) -> Iterator[None]:
-    """Around imports of Optuna, which is an extra; other pages can do without."""
+    """Turn a failed import of Optuna, which is an extra, into an `InputError`."""
     try:
         yield
     except ModuleNotFoundError as error:
         raise InputError(
-            f"{sweep}: needs {error.name}, of the extra `sweeps`: pip install 'stemsplit[sweeps]'"
+            f"{sweep}: needs {error.name}, which is in the extra `sweeps`: "
+            "pip install 'stemsplit[sweeps]'"
         ) from None
 
 
 def names(folders: Sequence[Path]) -> list[str]:
-    """As much of the folders' paths as tells them apart."""
+    """The shortest ends of the folders' paths that are unique.
+
+    Raises `InputError` if two folders are the same.
+    """
     parts = [folder.resolve().parts for folder in folders]
     for length in range(1, max(map(len, parts)) + 1):
-        found = ["/".join(part[-length:]) for part in parts]
-        if len(set(found)) == len(found):
-            return found
-    raise InputError(f"{folders[0]}: is given twice")
+        ends = ["/".join(part[-length:]) for part in parts]
+        if len(set(ends)) == len(ends):
+            return ends
+    raise InputError("the same run is given twice; name each run once")
 
 
 if __name__ == "__main__":

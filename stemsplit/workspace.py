@@ -1,4 +1,4 @@
-"""``python -m stemsplit.workspace --entity ME``: make the Weights & Biases dashboard.
+"""``python -m stemsplit.workspace --entity ENTITY``: make the Weights & Biases dashboard.
 
 Saves a view of the project with sections for scores, losses, excerpts, layers, speed and sweeps;
 ``--dry-run`` prints its specification and sends nothing. Needs the extra ``dashboard``.
@@ -16,11 +16,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
         prog="python -m stemsplit.workspace",
         description="Save the Weights & Biases view of stemsplit's trainings.",
     )
-    parser.add_argument("--entity", required=True, help="whose project it is")
-    parser.add_argument("--project", default="stemsplit")
-    parser.add_argument("--stems", nargs="+", default=["vocals"], help="targets of the trainings")
-    parser.add_argument("--excerpts", type=int, default=2, help="callbacks.excerpts.count")
-    parser.add_argument("--dry-run", action="store_true", help="print the specification only")
+    parser.add_argument("--entity", required=True, help="W&B user or team that owns the project")
+    parser.add_argument("--project", default="stemsplit", help="W&B project (default: %(default)s)")
+    parser.add_argument(
+        "--stems", nargs="+", default=["vocals"], help="targets of the trainings (default: vocals)"
+    )
+    parser.add_argument(
+        "--excerpts",
+        type=int,
+        default=2,
+        help="number of logged excerpts, callbacks.excerpts.count (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print the specification, and send nothing"
+    )
     with one_line_errors():
         options = parser.parse_args(arguments)
         show(options)
@@ -32,7 +41,7 @@ def show(options: argparse.Namespace) -> None:
         from stemsplit.reporting.workspace_view import specification, workspace
     except ModuleNotFoundError as missing:
         raise InputError(
-            f"{missing.name} is not there: pip install 'stemsplit[dashboard]'"
+            f"{missing.name} is not installed: pip install 'stemsplit[dashboard]'"
         ) from None
     view = workspace(options.entity, options.project, options.stems, options.excerpts)
     if options.dry_run:

@@ -76,7 +76,7 @@ def test_named_systems_are_compared(corpus: Path, tmp_path: Path) -> None:
         copy_of(corpus, tmp_path / name / "estimates", gain)
         for name, gain in (("near", 0.01), ("far", 0.1))
     )
-    with pytest.raises(InputError, match=r"several systems are called estimates: name them"):
+    with pytest.raises(InputError, match=r"several systems are called estimates: give each"):
         evaluated(corpus, tmp_path / "out", f"estimates=[{near},{far}]")
     assert not (tmp_path / "out").exists()
     found = evaluated(corpus, tmp_path / "out", f"estimates={{near: {near}, far: {far}}}")

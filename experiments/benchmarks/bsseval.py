@@ -44,9 +44,9 @@ def material(stems: int, seconds: int, systems: int) -> tuple[Signals, list[Sign
 def by_museval(references: Signals, systems: list[Signals]) -> Scores:
     import museval
 
-    from stemsplit.evaluation.bss_eval.museval_backend import names_of_numpy_1
+    from stemsplit.evaluation.bss_eval.museval_backend import numpy_1_names
 
-    with names_of_numpy_1():
+    with numpy_1_names():
         return list(museval.evaluate(references, systems[0], win=RATE, hop=RATE))
 
 

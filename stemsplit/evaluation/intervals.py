@@ -9,11 +9,13 @@ from jaxtyping import Float
 from scipy.stats import kendalltau, wilcoxon
 
 RESAMPLES = 10_000
-FEW = 6  # songs, below which a bootstrap interval is their range: of two it covers half, not 95 %
+# With fewer songs the bootstrap interval is the range of the songs and covers less than 95 %:
+# with two songs it covers 50 %.
+FEW_SONGS = 6
 
 
 class Interval(NamedTuple):
-    """A median or mean and the ends of its 95 % interval; None where there is nothing to take."""
+    """A median or mean with its 95 % confidence interval; None where it is undefined."""
 
     value: float | None
     low: float | None
@@ -21,10 +23,11 @@ class Interval(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """Of two systems, song by song: the interval of its median, and Wilcoxon's two-sided p.
+    """Paired difference between two systems over songs.
 
-    `songs` and `frames` count those that both have a score of. Fewer than two songs have no
-    interval, and p needs one that differs.
+    `interval` is the median difference with its interval; `p` is the two-sided p-value of the
+    Wilcoxon signed-rank test. `songs` and `frames` count those that both systems have a score for.
+    With fewer than two songs the interval and p are None; p is also None if all differences are 0.
     """
 
     interval: Interval
@@ -33,14 +36,17 @@ class Difference(NamedTuple):
     frames: int
 
     def facts(self) -> dict[str, float | int | None]:
-        """As files of results carry it."""
+        """The difference as result files store it."""
         median, low, high = self.interval
         counts = {"songs": self.songs, "frames": self.frames}
         return {"median": median, "low": low, "high": high, "p": self.p} | counts
 
 
 class RankCorrelation(NamedTuple):
-    """Kendall's tau-b of two rankings, its 95 % interval and p; None where one has only ties."""
+    """Kendall's tau-b of two rankings, its 95 % interval and p-value.
+
+    All are None if all values of one ranking are equal.
+    """
 
     tau: float | None
     low: float | None
@@ -49,9 +55,10 @@ class RankCorrelation(NamedTuple):
 
 
 def median_interval(values: Sequence[float]) -> Interval:
-    """The median over tracks (NaN left out) with its percentile bootstrap interval (Efron 1979).
+    """Median over songs, ignoring NaN, with its percentile bootstrap interval (Efron 1979).
 
-    One track has a median and no interval; of fewer than `FEW` the interval is their range.
+    One song has a median but no interval. With fewer than `FEW_SONGS` songs the interval is the
+    range of the songs.
     """
     present = np.array([value for value in values if not np.isnan(value)])
     if not len(present):
@@ -60,13 +67,16 @@ def median_interval(values: Sequence[float]) -> Interval:
     if len(present) == 1:
         return Interval(median, None, None)
     draws = np.random.default_rng(0).choice(present, (RESAMPLES, len(present)))
-    return Interval(median, *ends(np.median(draws, axis=1)))
+    return Interval(median, *central_range(np.median(draws, axis=1)))
 
 
 def weighted_interval(
     values: Float[np.ndarray, " song"], weights: Float[np.ndarray, " song"]
 ) -> Interval:
-    """A mean over songs weighted by their lengths, with its bootstrap interval."""
+    """Mean over songs, weighted by `weights`, with its percentile bootstrap interval.
+
+    One song has a mean but no interval; without songs all three values are None.
+    """
     if not len(values):
         return Interval(None, None, None)
     mean = float(np.average(values, weights=weights))
@@ -74,66 +84,70 @@ def weighted_interval(
         return Interval(mean, None, None)
     draws = np.random.default_rng(0).integers(len(values), size=(2_000, len(values)))
     means = (values[draws] * weights[draws]).sum(axis=1) / weights[draws].sum(axis=1)
-    return Interval(mean, *ends(means))
+    return Interval(mean, *central_range(means))
 
 
-def ends(draws: Float[np.ndarray, " draw"]) -> tuple[float, float]:
-    """The interval that holds 95 % of the draws.
+def central_range(draws: Float[np.ndarray, " draw"]) -> tuple[float, float]:
+    """The interval that contains 95 % of the draws.
 
-    Both ends are draws. `scipy.stats.bootstrap` interpolates between draws, which fails where one
-    is minus infinity.
+    Both ends are draws. `scipy.stats.bootstrap` interpolates between draws, which fails if
+    one is minus infinity.
     """
     low, high = np.quantile(draws, [0.025, 0.975], method="inverted_cdf")
     return float(low), float(high)
 
 
 def paired_difference(differences: Sequence[float], frames: int) -> Difference:
-    """Of songs' scores by one system less those by another, on so many frames in all.
+    """Summarise the differences between two systems' scores, one difference a song.
 
-    Far narrower than two intervals beside each other: both are hard songs' and easy songs' alike.
+    `frames` is the number of frames that both systems have a score for, over all songs. The
+    interval is narrower than the separate intervals of the two systems, because a hard song is
+    hard for both.
     """
-    differs = len(differences) > 1 and any(differences)
-    p = float(wilcoxon(differences).pvalue) if differs else None
+    testable = len(differences) > 1 and any(differences)
+    p = float(wilcoxon(differences).pvalue) if testable else None
     return Difference(median_interval(differences), p, len(differences), frames)
 
 
-def rank_correlation(values: Sequence[float], others: Sequence[float]) -> RankCorrelation:
-    """Whether the same things rank alike twice: 1 where they do, -1 where the order is reversed.
+def rank_correlation(first: Sequence[float], second: Sequence[float]) -> RankCorrelation:
+    """Kendall's tau-b of two measurements of the same items: 1 for equal ranks, -1 for reversed.
 
     M. G. Kendall, "The treatment of ties in ranking problems", Biometrika 33(3), 1945. The interval
-    holds the taus under which what was found is not among the rarest 2.5 % at either end, if both
-    rankings come from a Gaussian copula (a bootstrap's has no width where few things rank alike).
+    contains every true tau that does not reject the measured tau at 2.5 % on either side, if the
+    measurements follow a Gaussian copula. (A bootstrap interval has no width if a few items rank
+    the same in both measurements.)
     """
-    whole = kendalltau(values, others)
-    if np.isnan(whole.statistic):
+    test = kendalltau(first, second)
+    if np.isnan(test.statistic):
         return RankCorrelation(None, None, None, None)
-    tau = float(whole.statistic)
-    taus, least, most = likely_taus(len(values))
-    near = 1e-9  # tau of the same ranks, computed in another order
-    low = taus[np.argmax(most >= tau - near)]
-    high = taus[::-1][np.argmax(least[::-1] <= tau + near)]
-    return RankCorrelation(tau, float(low), float(high), float(whole.pvalue))
+    tau = float(test.statistic)
+    taus, lowest, highest = sampling_ranges(len(first))
+    tolerance = 1e-9  # rounding errors of tau
+    low = taus[np.argmax(highest >= tau - tolerance)]
+    high = taus[::-1][np.argmax(lowest[::-1] <= tau + tolerance)]
+    return RankCorrelation(tau, float(low), float(high), float(test.pvalue))
 
 
 @cache
-def likely_taus(
+def sampling_ranges(
     count: int,
 ) -> tuple[Float[np.ndarray, " tau"], Float[np.ndarray, " tau"], Float[np.ndarray, " tau"]]:
-    """Taus of a Gaussian copula, and between which 95 % of its samples of `count` things lie.
+    """A grid of true taus, and the central 95 % range of the tau of `count` sampled items for each.
 
-    Of a correlation rho it is 2 / pi * arcsin(rho): W. H. Kruskal, "Ordinal measures of
-    association", JASA 53(284), 1958.
+    The samples come from a Gaussian copula. Its tau is 2 / pi * arcsin(rho) for a correlation rho:
+    W. H. Kruskal, "Ordinal measures of association", JASA 53(284), 1958.
     """
     taus = np.linspace(-1, 1, 201)
     random = np.random.default_rng(0)
-    one, noise = random.standard_normal((2, RESAMPLES // 4, count))
-    one, noise = np.concatenate([one, one]), np.concatenate([noise, -noise])  # -tau as tau
+    signal, noise = random.standard_normal((2, RESAMPLES // 4, count))
+    # With both signs of the noise, the ranges for -tau mirror those for tau.
+    signal, noise = np.concatenate([signal, signal]), np.concatenate([noise, -noise])
     first, second = np.triu_indices(count, 1)
-    order = np.sign(one[:, first] - one[:, second])
-    ends = []
+    order = np.sign(signal[:, first] - signal[:, second])
+    ranges = []
     for rho in np.sin(taus * np.pi / 2):
-        other = rho * one + np.sqrt(max(0.0, 1 - rho**2)) * noise
-        concordant = order * np.sign(other[:, first] - other[:, second])
-        ends.append(np.quantile(concordant.mean(axis=1), [0.025, 0.975]))
-    least, most = np.transpose(ends)
-    return taus, least, most
+        correlated = rho * signal + np.sqrt(max(0.0, 1 - rho**2)) * noise
+        concordant = order * np.sign(correlated[:, first] - correlated[:, second])
+        ranges.append(np.quantile(concordant.mean(axis=1), [0.025, 0.975]))
+    lowest, highest = np.transpose(ranges)
+    return taus, lowest, highest

@@ -1,4 +1,4 @@
-"""Match the channels and length of estimates to their references."""
+"""Match the channels and the length of estimates to the references; handle silent stems."""
 
 from typing import NamedTuple
 
@@ -10,79 +10,84 @@ from stemsplit.errors import InputError
 
 Samples = Float[np.ndarray, "channel time"]
 Song = dict[str, Samples]
-Estimates = dict[str, Float[np.ndarray, "_ _"]]  # channel time, of any number and length
-INAUDIBLE = 1e-7  # 140 dB below full scale
+Estimates = dict[str, Float[np.ndarray, "_ _"]]  # (channel, time): any number of either
+INAUDIBLE = 1e-7  # amplitude, 140 dB below full scale
 
 
-def sounding(references: Song) -> tuple[Song, dict[str, int]]:
-    """The references that BSS Eval can score, and notes on the others.
+def scorable(references: Song) -> tuple[Song, dict[str, int]]:
+    """The references that BSS Eval can score, and notes on the stems that it cannot.
 
-    museval refuses a song in which a stem is silent from end to end, or has channels that sum to
-    zero throughout (antiphase), which it takes for silence; here only that stem is left out.
+    museval refuses a song if one stem is silent throughout, or if its channels sum to zero
+    throughout (antiphase). Here only that stem has no scores.
     """
-    found = {stem: samples for stem, samples in references.items() if audible(samples)}
+    audible = {stem: samples for stem, samples in references.items() if is_audible(samples)}
     notes = {
-        f"{stem}: the reference {silence(samples)}; not scored": 0
+        f"{stem}: the reference {describe_silence(samples)}; not scored": 0
         for stem, samples in references.items()
-        if stem not in found
+        if stem not in audible
     }
-    return found, notes
+    return audible, notes
 
 
-class Fitted(NamedTuple):
-    """The estimates of one system at the references' length.
+class FittedEstimates(NamedTuple):
+    """The estimates of one system, with the shapes of the references.
 
-    `scored` has noise 140 dB below full scale in place of what is `silent`; `given` is without it.
+    In `scored`, noise at 140 dB below full scale replaces the `silent` stems; `unchanged` keeps
+    the silence.
     """
 
     scored: Song
-    given: Song
+    unchanged: Song
     silent: set[str]
-    notes: dict[str, int]  # and to how many samples, where not to all
+    notes: dict[str, int]  # the number of samples that were changed; 0 for all samples
 
 
-def fitted(references: Song, estimates: Estimates) -> Fitted:
-    """Estimates of the references' length, and notes on what was changed.
+def fit_estimates(references: Song, estimates: Estimates) -> FittedEstimates:
+    """Give estimates the shapes of the references, and note every change.
 
-    A longer one is cut, a shorter one is filled with silence, as museval does it; one channel is
-    given to all of the reference's, several are mixed down to its one. In place of one
-    that is silent from end to end, or cancels, stands faint noise: all references stay in play, and
-    its SDR is 0 dB. Raises `InputError` where a sample is not a finite number.
+    As in museval, a longer estimate is cut and a shorter one is padded with silence. A mono
+    estimate is copied to all channels of the reference; several channels are mixed down for a mono
+    reference. Faint noise replaces an estimate that is silent throughout, or whose channels cancel:
+    so the other stems can be scored, and the SDR of this one is 0 dB.
+
+    Raises `InputError` if an estimate contains NaN or infinity.
     """
-    found = Fitted({}, {}, set(), {})
+    fitted = FittedEstimates({}, {}, set(), {})
     for stem, reference in references.items():
         estimate = estimates[stem]
         bad = np.count_nonzero(~np.isfinite(estimate))
         if bad:
             raise InputError(
-                f"the estimate of {stem} has {bad} samples that are not finite numbers: no score "
-                "of it would mean anything"
+                f"the estimate of {stem} has {bad} samples that are NaN or infinite: it cannot be "
+                "scored"
             )
         channels, time = reference.shape
         if len(estimate) != channels:
-            done = "mono: given to all channels" if len(estimate) == 1 else "mixed down to mono"
-            found.notes[f"{stem}: the estimate is {done}"] = 0
+            change = "mono: copied to all channels" if len(estimate) == 1 else "mixed down to mono"
+            fitted.notes[f"{stem}: the estimate is {change}"] = 0
             estimate = with_channels(estimate, channels)
-        if longer := estimate.shape[1] - time:
-            done = "longer than the reference: cut" if longer > 0 else "shorter: silence is added"
-            found.notes[f"{stem}: the estimate is {done}"] = abs(longer)
+        if surplus := estimate.shape[1] - time:
+            change = "longer than the reference: cut"
+            if surplus < 0:
+                change = "shorter than the reference: padded with silence"
+            fitted.notes[f"{stem}: the estimate is {change}"] = abs(surplus)
         estimate = estimate[:, :time]
-        if longer < 0:
-            estimate = np.pad(estimate, ((0, 0), (0, -longer)))
-        found.given[stem] = found.scored[stem] = estimate
-        if not audible(estimate):
-            found.silent.add(stem)
-            note = "its SDR and ISR are those of faint noise, it has no other scores"
-            found.notes[f"{stem}: the estimate {silence(estimate)}; {note}"] = 0
+        if surplus < 0:
+            estimate = np.pad(estimate, ((0, 0), (0, -surplus)))
+        fitted.unchanged[stem] = fitted.scored[stem] = estimate
+        if not is_audible(estimate):
+            fitted.silent.add(stem)
+            note = "only SDR and ISR are scored, with faint noise in its place"
+            fitted.notes[f"{stem}: the estimate {describe_silence(estimate)}; {note}"] = 0
             noise = np.random.default_rng(0).standard_normal(estimate.shape)
-            found.scored[stem] = (INAUDIBLE * noise).astype(np.float32)
-    return found
+            fitted.scored[stem] = (INAUDIBLE * noise).astype(np.float32)
+    return fitted
 
 
-def audible(samples: Float[np.ndarray, "channel _"]) -> bool:
-    """Whether museval takes it for more than silence: channels that cancel are silent to it."""
+def is_audible(samples: Float[np.ndarray, "channel _"]) -> bool:
+    """Whether museval hears the samples: it sums the channels, so antiphase counts as silence."""
     return bool(np.any(samples.sum(axis=0)))
 
 
-def silence(samples: Float[np.ndarray, "channel _"]) -> str:
+def describe_silence(samples: Float[np.ndarray, "channel _"]) -> str:
     return "has channels that cancel" if samples.any() else "is silent"

@@ -1,8 +1,8 @@
-"""Ideal masks: upper bounds, computed from the true stems.
+"""Ideal masks: upper bounds of separation, computed from the true stems.
 
 Each mask is computed from the spectra of the true stems and applied to the spectrum of the mixture.
-The names are those of the SiSEC campaigns: ideal ratio masks of magnitudes (IRM1) and of powers
-(IRM2), the ideal binary mask of magnitudes (IBM1), the multichannel Wiener filter (MWF). See F.-R.
+The names follow the SiSEC campaigns: ideal ratio masks of magnitudes (IRM1) and of powers (IRM2),
+the ideal binary mask of magnitudes (IBM1) and the multichannel Wiener filter (MWF). See F.-R.
 Stöter, A. Liutkus, N. Ito, "The 2018 Signal Separation Evaluation Campaign", LVA/ICA 2018.
 """
 
@@ -21,21 +21,24 @@ Oracle = Callable[[StemSpectra, Spectrum], StemSpectra]
 
 
 def ratio_mask(power: float) -> Oracle:
-    """Each stem's magnitude to a power over the sum of all: 1 is the IRM, 2 is Wiener's gain."""
+    """Ratio of a stem's magnitude to the sum over all stems, each raised to `power`.
+
+    A power of 1 is the ideal ratio mask; a power of 2 is the gain of the Wiener filter.
+    """
 
     def apply(stems: StemSpectra, mixture: Spectrum) -> StemSpectra:
-        return _shares(stems.abs() ** power) * mixture[:, None]
+        return _ratios(stems.abs() ** power) * mixture[:, None]
 
     return apply
 
 
 def binary_mask(stems: StemSpectra, mixture: Spectrum) -> StemSpectra:
-    """A bin belongs to a stem that has more than half of the magnitudes there."""
-    return (_shares(stems.abs()) > 0.5) * mixture[:, None]
+    """Give a bin to the stem that has more than half of the summed magnitudes, if any does."""
+    return (_ratios(stems.abs()) > 0.5) * mixture[:, None]
 
 
 def multichannel_wiener(stems: StemSpectra, mixture: Spectrum) -> StemSpectra:
-    """The multichannel Wiener filter of the true powers and spatial covariances."""
+    """Apply the multichannel Wiener filter with the true powers and spatial covariances."""
     return wiener(stems, mixture, iterations=1)
 
 
@@ -47,14 +50,17 @@ ORACLES: dict[str, Oracle] = {
 }
 
 
-def _shares(magnitudes: StemMagnitudes) -> StemMagnitudes:
+def _ratios(magnitudes: StemMagnitudes) -> StemMagnitudes:
     total = magnitudes.sum(dim=1, keepdim=True)
-    # Where all is silent, nobody has it.
+    # A bin in which all stems are silent has a ratio of 0 for every stem.
     return magnitudes / total.clamp(min=torch.finfo(total.dtype).tiny)
 
 
 def scaled_transform(window: int, hop: int, sample_rate: int, other_rate: int) -> dict[str, int]:
-    """Window and hop of the same duration at another sample rate, as near as whole samples come."""
+    """Window and hop in samples, with the same durations at `other_rate` up to rounding.
+
+    The ratio of window to hop stays the same.
+    """
     if sample_rate == other_rate:
         return {"window": window, "hop": hop}
     other_hop = max(1, round(hop * other_rate / sample_rate))
@@ -63,15 +69,15 @@ def scaled_transform(window: int, hop: int, sample_rate: int, other_rate: int) -
 
 @torch.inference_mode()
 def separate(oracle: Oracle, front_end: FrontEnd, stems: Stems, mixture: Waveform) -> Stems:
-    """The stems that an oracle gives of a mixture, with the length of the true ones.
+    """Separate a mixture with an ideal mask; the estimates have the shape of the true stems.
 
-    In chunks that are cross-faded, as a separator does it, so that long songs take no more memory.
+    As in a separator, chunks are cross-faded, so the memory does not grow with the song's length.
     """
     chunk = round(CHUNK_SECONDS * front_end.sample_rate)
     overlap = round(OVERLAP_SECONDS * front_end.sample_rate)
     estimates = torch.zeros_like(stems)
     for start, weight in crossfades(mixture.shape[-1], chunk, overlap):
-        place = slice(start, start + len(weight))
-        spectra = oracle(front_end(stems[..., place]), front_end(mixture[..., place]))
-        estimates[..., place] += front_end.inverse(spectra, len(weight)) * weight
+        span = slice(start, start + len(weight))
+        spectra = oracle(front_end(stems[..., span]), front_end(mixture[..., span]))
+        estimates[..., span] += front_end.inverse(spectra, len(weight)) * weight
     return estimates

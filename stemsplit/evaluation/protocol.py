@@ -1,4 +1,4 @@
-"""The protocol of a score; scores of different protocols are never compared."""
+"""The protocol of a score: corpus, stems, measure. Only scores of one protocol are comparable."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -7,20 +7,20 @@ from typing import Any
 from stemsplit.errors import InputError
 
 ACCOMPANIMENT = "accompaniment"
-RESIDUAL = "residual"  # of other targets than vocals alone
+RESIDUAL = "residual"  # the rest of the mixture, if vocals are not the only target
 FOUR_STEMS = {"drums", "bass", "other", "vocals"}
 VERSION = "BSS Eval v4"
 BACKENDS = ("stemsplit", "museval")
-FRAME_SECONDS = 1.0  # of windows and of hops, as in the field's published scores
+FRAME_SECONDS = 1.0  # window and hop, as in published scores
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """Corpus, split, which stems are scored together, and how.
+    """Corpus, split, the stems that are scored together, and the measure.
 
-    museval leaves out a frame in which any of the stems is silent, so the scores of vocals beside
-    an accompaniment and those of vocals beside three other stems are not of the same frames: the
-    scenario belongs to every score.
+    museval skips a frame if any stem is silent in it. So vocals scored with an accompaniment and
+    vocals scored with three other stems are scored on different frames, and a score is only
+    defined together with its scenario. Raises `InputError` for an unknown backend.
     """
 
     corpus: str
@@ -28,17 +28,19 @@ class Protocol:
     stems: tuple[str, ...]
     sample_rate: int
     channels: int
-    backend: str = BACKENDS[0]  # whose implementation of the same scores
+    backend: str = BACKENDS[0]  # the implementation; both compute the same scores
     version: str = VERSION
     frame_seconds: float = FRAME_SECONDS
 
     def __post_init__(self) -> None:
         if self.backend not in BACKENDS:
-            raise InputError(f"evaluation.backend={self.backend} is none of {BACKENDS}")
+            raise InputError(
+                f"unknown evaluation.backend={self.backend}; choose {' or '.join(BACKENDS)}"
+            )
 
     @property
     def scenario(self) -> str:
-        """``vocals and accompaniment``, ``four stems``, or the names of whatever is scored."""
+        """``vocals and accompaniment``, ``four stems``, or the names of the stems."""
         if set(self.stems) == {"vocals", ACCOMPANIMENT}:
             return "vocals and accompaniment"
         return "four stems" if set(self.stems) == FOUR_STEMS else " + ".join(self.stems)
@@ -51,27 +53,27 @@ class Protocol:
         )
 
     def facts(self) -> dict[str, Any]:
-        """Plain values, as every file of scores carries them."""
+        """The protocol as files of scores store it."""
         return {"tag": str(self), "scenario": self.scenario, **asdict(self)}
 
 
 def residual_of(wanted: Sequence[str]) -> str | None:
-    """The stem that stands for the rest of the mixture: it comes last, and is called so."""
+    """The last stem if its name is ``accompaniment`` or ``residual``: the rest of the mixture."""
     return wanted[-1] if wanted and wanted[-1] in (ACCOMPANIMENT, RESIDUAL) else None
 
 
-def for_scenario(found: Sequence[str], wanted: Sequence[str]) -> dict[str, list[str]]:
-    """Which of the stems `found`, whose sum is the mixture, add up to each wanted stem.
+def for_scenario(available: Sequence[str], wanted: Sequence[str]) -> dict[str, list[str]]:
+    """For each wanted stem, the available stems that sum to it.
 
-    The residual is the sum of all that is not wanted otherwise. A corpus may have a stem of the
-    same name (an accompaniment beside a crowd), which is then one part of it. Raises `InputError`
-    where a wanted stem cannot be had.
+    The available stems sum to the mixture. The residual is the sum of all stems that are not
+    wanted. A corpus may have a stem with the name of the residual (an accompaniment next to a
+    crowd); it is then one part of the residual. Raises `InputError` if a wanted stem has no parts.
     """
     residual = residual_of(wanted)
     parts = {}
     for stem in wanted:
-        rest = [] if stem != residual else [part for part in found if part not in wanted]
-        parts[stem] = [part for part in found if part == stem or part in rest]
+        rest = [] if stem != residual else [part for part in available if part not in wanted]
+        parts[stem] = [part for part in available if part == stem or part in rest]
         if not parts[stem]:
-            raise InputError(f"no {stem} among the stems {list(found)}: it cannot be scored")
+            raise InputError(f"no {stem} among the stems {list(available)}: it cannot be scored")
     return parts

@@ -20,10 +20,10 @@ from stemsplit.evaluation.systems import System, references_of
 from stemsplit.files import file_name
 from stemsplit.machine.allocator import keep_freed_memory
 
-FORMAT = "3"  # Part of every identity: change it when scores change.
-WORKER_PAYS = 60.0  # seconds of songs that take a process longer than being started
-IDLE_SECONDS = 10  # after which a process without work ends, as when the evaluation was killed
-MEMORY = 1.5e9  # bytes of estimates that a process holds at a time, each some three times
+FORMAT = "3"  # part of every cache key; change it when scores change
+WORKER_PAYS = 60.0  # seconds of music for which a worker process is worth its start-up time
+IDLE_SECONDS = 10  # idle workers end after this time, also if the evaluation was killed
+MEMORY = 1.5e9  # bytes of estimates in a process at a time; each is held about three times
 
 
 def evaluate(
@@ -35,64 +35,73 @@ def evaluate(
     device: str = "cpu",
     spectral: bool = False,
 ) -> dict[str, list[SongScores]]:
-    """Score every system on every track; return the scores by the name of the system.
+    """Score every system on every track; return the scores of each system by its name.
 
-    Each song goes through a process of its own with one thread (`workers` at a time, None: one a
-    core), which separates and scores it; with an accelerator, one song after the other is separated
-    and scored there. Files lie in ``FOLDER/SCENARIO-CORPUS/SYSTEM/SUBSET/TRACK.json``: what lies in
-    one of these was scored together on the same songs, as `museval.EvalStore.add_eval_dir` must
-    have it. They are taken up again where system, track and protocol are the same; those of a
-    system that has changed since are removed. Several processes (see `stemsplit.processes`) share
-    the tracks. For `spectral` see `whole_song`.
+    On a CPU, `workers` processes (None: one per core) with one thread each separate and score one
+    song at a time. On an accelerator, the songs are separated and scored one after the other.
+    Several processes of `stemsplit.processes` share the tracks.
+
+    Scores are written to ``FOLDER/SCENARIO-CORPUS/SYSTEM/SUBSET/TRACK.json``. All files in one
+    SCENARIO-CORPUS folder belong to the same songs and stems, as `museval.EvalStore.add_eval_dir`
+    requires. A file is reused if system, track and protocol are unchanged; outdated files are
+    removed.
+
+    For `spectral` see `whole_song`. Raises `InputError`, before anything is scored, for unusable
+    or repeated names and for estimates that are missing or do not fit; later, for estimates that
+    contain NaN or infinity.
     """
     names = [system.name for system in systems]
     check_names(names)
-    for system in systems:  # before hours are spent
+    for system in systems:  # all checks come before the scoring, which may take hours
         for track in tracks:
             system.check(track, protocol.stems, protocol.channels)
-    by = "" if protocol.backend == BACKENDS[0] else f"-{protocol.backend}"
-    place = folder / file_name("-".join(protocol.stems), f"-{corpus_fingerprint(tracks)[:8]}{by}")
+    backend = "" if protocol.backend == BACKENDS[0] else f"-{protocol.backend}"
+    suffix = f"-{corpus_fingerprint(tracks)[:8]}{backend}"
+    scenario_folder = folder / file_name("-".join(protocol.stems), suffix)
     work = [
-        SongScoring(list(systems), track, protocol, place, device, spectral)
+        SongScoring(list(systems), track, protocol, scenario_folder, device, spectral)
         for track in processes.share(tracks)
     ]
     seconds = sum(song.prepare() for song in work)
     cores = workers or max(1, (os.cpu_count() or 1) // processes.count())
     jobs = 1 if device != "cpu" else max(1, min(cores, len(work), int(seconds / WORKER_PAYS)))
-    found: list[dict[str, SongScores]] = []
+    songs: list[dict[str, SongScores]] = []
     quiet = processes.rank() > 0
     with Progress(disable=quiet) as progress, parallel_config("loky", inner_max_num_threads=1):
         bar = progress.add_task("scoring songs", total=len(work))
         pool = Parallel(n_jobs=jobs, return_as="generator", idle_worker_timeout=IDLE_SECONDS)
         try:
             for scores in pool(delayed(song.scores)() for song in work):
-                found.append(scores)
+                songs.append(scores)
                 progress.advance(bar)
         finally:
             if jobs > 1:
                 get_reusable_executor().shutdown()
-    everywhere = processes.gather(found)
-    return {name: [song[name] for song in everywhere] for name in names}
+    all_songs = processes.gather(songs)
+    return {name: [song[name] for song in all_songs] for name in names}
 
 
 def check_names(names: Sequence[str]) -> None:
-    """Raise `InputError` for names that cannot be rows of a table and folders."""
-    if twice := sorted({name for name in names if names.count(name) > 1}):
+    """Raise `InputError` for names that are not unique or cannot be names of folders."""
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
         raise InputError(
-            f"several systems are called {', '.join(twice)}: name them, "
-            "checkpoint={NAME: RUN} or estimates={NAME: DIR}"
+            f"several systems are called {', '.join(repeated)}: give each its own name, "
+            "with checkpoint={NAME: RUN} or estimates={NAME: DIR}"
         )
     for name in names:
         if name in ("", ".", "..") or "/" in name or "\\" in name or not name.isprintable():
             raise InputError(
-                f"a system cannot be called {name!r}: the folder of its scores has its name; "
-                "choose a name without slashes and line breaks"
+                f"a system cannot be called {name!r}, because the folder of its scores has its "
+                "name: choose a name without slashes and line breaks"
             )
 
 
 @dataclass
 class SongScoring:
-    """The scoring of one song. An identity is a cache key of a system's scores of the song."""
+    """Score all systems on one song, or read their scores from an earlier evaluation.
+
+    `identities` are cache keys by system: the scores in a file are valid if the key is the same.
+    """
 
     systems: list[System]
     track: StoredTrack
@@ -103,7 +112,7 @@ class SongScoring:
     identities: dict[str, str] = field(default_factory=dict)
 
     def prepare(self) -> float:
-        """Remove outdated scores; return the song's seconds if there is work left, else 0."""
+        """Remove outdated files; return the song's length in seconds, or 0 if all is scored."""
         for system in self.systems:
             parts = [FORMAT, str(self.protocol), str(self.spectral), self.track.key]
             parts += [*self.protocol.stems, system.name, system.identity(self.track)]
@@ -111,7 +120,7 @@ class SongScoring:
                 "\n".join(parts).encode("utf-8", "surrogateescape"), digest_size=16
             )
             self.identities[system.name] = digest.hexdigest()
-        missing = [system for system in self.systems if self.there(system) is None]
+        missing = [system for system in self.systems if self.read(system) is None]
         for system in missing:
             self.path(system).unlink(missing_ok=True)
         return self.track.time / self.track.sample_rate if missing else 0.0
@@ -120,22 +129,23 @@ class SongScoring:
         folder = self.folder / file_name(system.name) / self.track.subset
         return folder / file_name(self.track.name, ".json")
 
-    def there(self, system: System) -> SongScores | None:
-        """Read the scores of an earlier evaluation."""
+    def read(self, system: System) -> SongScores | None:
+        """Read the scores of an earlier evaluation; None if there are no valid ones."""
         identity = self.identities[system.name]
         return score_files.read(self.path(system), identity, self.protocol.stems)
 
     def scores(self) -> dict[str, SongScores]:
-        """The scores by system, read from files or computed and written."""
+        """Scores by system: read from files, or computed and written to files."""
         keep_freed_memory()
-        found = {system.name: self.there(system) for system in self.systems}
-        missing = [system for system in self.systems if found[system.name] is None]
+        scores = {system.name: self.read(system) for system in self.systems}
+        missing = [system for system in self.systems if scores[system.name] is None]
         references = references_of(self.track, self.protocol.stems) if missing else {}
-        # All at once share most of the work, but estimates of a long song fill the memory.
-        several = max(1, int(MEMORY / max(1, 3 * sum(x.nbytes for x in references.values()))))
-        for first in range(0, len(missing), several):
-            some = missing[first : first + several]
-            estimates = {system.name: system.separate(self.track, references) for system in some}
+        # Systems that are scored together share most of the work, but their estimates of a long
+        # song may not fit into memory together.
+        batch_size = max(1, int(MEMORY / max(1, 3 * sum(x.nbytes for x in references.values()))))
+        for first in range(0, len(missing), batch_size):
+            batch = missing[first : first + batch_size]
+            estimates = {system.name: system.separate(self.track, references) for system in batch}
             new = score(
                 self.track.name,
                 references,
@@ -145,9 +155,10 @@ class SongScoring:
                 self.device,
                 self.spectral,
             )
-            for system in some:
+            for system in batch:
                 identity = self.identities[system.name]
                 score_files.write(self.path(system), new[system.name], self.protocol, identity)
-                # Read again, so that an evaluation that was broken off has the same figures.
-                found[system.name] = self.there(system)
-        return {name: scores for name, scores in found.items() if scores is not None}
+                # Files hold rounded scores. Reading them back makes a resumed evaluation return
+                # the same scores as an uninterrupted one.
+                scores[system.name] = self.read(system)
+        return {name: song for name, song in scores.items() if song is not None}

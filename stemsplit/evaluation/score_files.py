@@ -1,4 +1,4 @@
-"""Read and write scores in museval's JSON layout."""
+"""Read and write the scores of a song in museval's JSON layout."""
 
 import json
 from collections.abc import Sequence
@@ -12,8 +12,8 @@ from stemsplit.files import replacing
 
 
 def write(path: Path, scores: SongScores, protocol: Protocol, identity: str) -> None:
-    """Frames are museval's, to five decimals; all else lies under ``stemsplit``."""
-    import museval  # its import asks for the program ffmpeg
+    """Write scores. museval's layout holds frames with five decimals; ``stemsplit`` the rest."""
+    import museval  # only here, because its import fails without the program ffmpeg
 
     store = museval.TrackStore(scores.track, protocol.frame_seconds, protocol.frame_seconds)
     for stem, values in scores.frames.items():
@@ -25,10 +25,7 @@ def write(path: Path, scores: SongScores, protocol: Protocol, identity: str) -> 
 
 
 def read(path: Path, identity: str, stems: Sequence[str]) -> SongScores | None:
-    """What was written there of these stems; None where nothing was, or scores of something else.
-
-    A damaged file counts as none: its scores are found anew.
-    """
+    """Read scores with this cache key; None if the file is absent, damaged or lacks a metric."""
     if not path.is_file():
         return None
     try:
@@ -58,6 +55,6 @@ def read(path: Path, identity: str, stems: Sequence[str]) -> SongScores | None:
             dict(facts["dropped"]),
             dict(facts["notes"]),
         )
-    # No JSON, or not ours.
+    # The file is not JSON, or has another layout.
     except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
         return None

@@ -13,7 +13,7 @@ from stemsplit.errors import InputError
 from stemsplit.evaluation.bss_eval.bss_eval import bss_eval_systems
 from stemsplit.evaluation.bss_eval.frames import dropped
 from stemsplit.evaluation.bss_eval.museval_backend import museval_scores
-from stemsplit.evaluation.matching import Estimates, Samples, Song, fitted, sounding
+from stemsplit.evaluation.matching import Estimates, Samples, Song, fit_estimates, scorable
 from stemsplit.evaluation.protocol import Protocol
 from stemsplit.evaluation.song_metrics import whole_song
 
@@ -25,12 +25,15 @@ Frames = dict[str, dict[str, list[float]]]  # by stem and metric, in dB
 
 @dataclass(frozen=True)
 class SongScores:
-    """`frames` by stem and metric, `whole` by stem and figure; `dropped` counts frames by reason.
+    """Scores of one system on one song.
 
-    A frame in which a stem is silent is NaN for all stems, and may have several reasons; one with
-    an infinite score is left out of the median of that score, and counted as well. `notes` say what
-    was done to estimates or references so that they could be scored, and to how many samples where
-    that is not all of them.
+    frames: BSS Eval in dB by stem and metric, one value per frame. A frame in which any stem is
+        silent is NaN for all stems.
+    whole: metrics of the whole song by stem and name; see `song_metrics`.
+    dropped: number of unscored frames by reason. A frame may have several reasons. A frame with an
+        infinite score counts too, since the median of that score leaves it out.
+    notes: changes to references and estimates before scoring, and how many samples they affect;
+        0 means all samples.
     """
 
     track: str
@@ -45,7 +48,7 @@ class SongScores:
         return len(next(iter(self.frames.values()))["SDR"])
 
     def frames_scored(self, stem: str, metric: str) -> int:
-        """Those that have a finite score."""
+        """Number of frames with a finite score."""
         return int(np.isfinite(self.frames.get(stem, {}).get(metric, [])).sum())
 
 
@@ -58,33 +61,33 @@ def score(
     device: str = "cpu",
     spectral: bool = False,
 ) -> dict[str, SongScores]:
-    """All scores of several systems' estimates of a song; arrays are `(channel, time)`.
+    """Score several systems' estimates of one song; arrays are `(channel, time)`.
 
-    See `matching` for what is done about silence and lengths. Raises `InputError` where an estimate
-    has samples that are not finite numbers.
+    `matching` describes how silence and differing lengths are handled; `whole_song` describes
+    `spectral`. Raises `InputError` if an estimate contains NaN or infinity.
     """
     window = round(protocol.frame_seconds * protocol.sample_rate)
     count = max(1, mixture.shape[1] // window)
-    scored, unscored = sounding(references)
-    fitting = {}
+    scored, unscored = scorable(references)
+    fitted = {}
     for name, estimates in systems.items():
         try:
-            fitting[name] = fitted(scored, estimates)
+            fitted[name] = fit_estimates(scored, estimates)
         except InputError as error:
             raise InputError(f"{name}, {track}: {error}") from None
     seconds = mixture.shape[1] / protocol.sample_rate
     no_frames: Frames = {stem: {metric: [NAN] * count for metric in METRICS} for stem in references}
-    no_figures: dict[str, dict[str, float]] = {stem: {} for stem in references}
+    no_metrics: dict[str, dict[str, float]] = {stem: {} for stem in references}
     if not scored:
-        nothing = SongScores(track, seconds, no_frames, no_figures, {}, unscored)
-        return dict.fromkeys(systems, nothing)
+        no_scores = SongScores(track, seconds, no_frames, no_metrics, {}, unscored)
+        return dict.fromkeys(systems, no_scores)
     stacked = stack(scored, device)
-    estimates_of = {name: stack(fit.scored, device) for name, fit in fitting.items()}
+    estimates_of = {name: stack(fit.scored, device) for name, fit in fitted.items()}
     backend = museval_scores if protocol.backend == "museval" else bss_eval_systems
     results = backend(stacked, list(estimates_of.values()), window, window)
-    wholes = whole_song(scored, [fit.given for fit in fitting.values()], mixture, spectral)
+    metrics_of = whole_song(scored, [fit.unchanged for fit in fitted.values()], mixture, spectral)
     songs = {}
-    for (name, fit), result, whole in zip(fitting.items(), results, wholes, strict=True):
+    for (name, fit), result, song_metrics in zip(fitted.items(), results, metrics_of, strict=True):
         frames = no_frames | {
             stem: {metric: getattr(result, metric.lower())[row].tolist() for metric in METRICS}
             for row, stem in enumerate(scored)
@@ -92,14 +95,14 @@ def score(
         for stem in fit.silent:
             frames[stem] |= {metric: [NAN] * count for metric in ("SIR", "SAR")}
         reasons: Counter[str] = Counter()
-        for frame in dropped(stacked, estimates_of[name], window, window):
-            reasons.update({f"{list(scored)[why.stem]}: {why}" for why in frame})
+        for silences in dropped(stacked, estimates_of[name], window, window):
+            reasons.update({f"{list(scored)[silence.stem]}: {silence}" for silence in silences})
         for stem, values in frames.items():
             for metric in METRICS:
                 if infinite := int(np.isinf(values[metric]).sum()):
                     reasons[f"{stem}: {metric} is infinite"] = infinite
         songs[name] = SongScores(
-            track, seconds, frames, no_figures | whole, dict(reasons), unscored | fit.notes
+            track, seconds, frames, no_metrics | song_metrics, dict(reasons), unscored | fit.notes
         )
     return songs
 
@@ -109,6 +112,6 @@ def stack(song: Song, device: str) -> Float[Tensor, "stem time channel"]:
 
 
 def median_of_frames(values: Sequence[float]) -> float:
-    """NaN where no frame has a value; as in museval's EvalStore, an infinite one counts as none."""
+    """Median of the finite values, as in museval's EvalStore; NaN if there are none."""
     present = [value for value in values if np.isfinite(value)]
     return float(np.median(present)) if present else NAN

@@ -1,8 +1,8 @@
-"""Metrics of a whole song, one value a stem.
+"""Metrics of a whole song, one value per stem.
 
-All arrays are `(channel, time)`. A silent reference or estimate has NaN, since no score of it would
-mean anything. (The SDR of the challenges is defined for a silent estimate: 0 dB.) A perfect
-estimate has infinity; an estimate that holds nothing of its reference has minus infinity.
+All arrays are `(channel, time)`. The metrics are NaN if the reference or the estimate is silent,
+except that `challenge_sdr` of a silent estimate is 0 dB. A perfect estimate has an SI-SDR of
+infinity; an estimate that is orthogonal to its reference has minus infinity.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -22,7 +22,7 @@ SONG_METRICS: dict[str, SongMetric] = {}  # by the name in result.json: see `son
 SPECTRAL = "STFT distance"
 MONO_FIGURES = ("NSDR", "SIR (v3)", "SAR (v3)")
 BLOCK = 2**20  # samples
-CHALLENGE_FLOOR = 1e-7  # the challenges' own, which keeps a silent stem's ratio finite
+CHALLENGE_FLOOR = 1e-7  # the challenges add it to both energies, so that the ratio is finite
 
 
 def song_metric(name: str) -> Callable[[SongMetric], SongMetric]:
@@ -40,13 +40,13 @@ def si_sdr(reference: Samples, estimate: Samples) -> float:
     """Scale-invariant SDR in dB, one scale for all channels.
 
     J. Le Roux et al., "SDR – half-baked or well done?", ICASSP 2019. A scaled copy of the reference
-    has infinity, an estimate that is orthogonal to it minus infinity.
+    has infinity; an estimate that is orthogonal to the reference has minus infinity.
     """
     if not reference.any() or not estimate.any():
         return float("nan")
     cross, energy = (
-        sum(float(np.vdot(x, y)) for x, y in blocks(reference, other))
-        for other in (estimate, reference)
+        sum(float(np.vdot(x, y)) for x, y in blocks(reference, signal))
+        for signal in (estimate, reference)
     )
     if cross == 0:
         return -float("inf")
@@ -59,7 +59,7 @@ def si_sdr(reference: Samples, estimate: Samples) -> float:
 def challenge_sdr(reference: Samples, estimate: Samples) -> float:
     """The SDR of the Music Demixing Challenge 2021 and the Sound Demixing Challenge 2023, in dB.
 
-    Energy of the reference over that of the error, of the whole song and all channels:
+    The energy of the reference over the energy of the error, summed over the song and all channels:
     Y. Mitsufuji et al., "Music Demixing Challenge 2021" (Frontiers in Signal Processing 1, 2022).
     """
     if not reference.any():
@@ -70,15 +70,16 @@ def challenge_sdr(reference: Samples, estimate: Samples) -> float:
 
 
 def blocks(*signals: Samples) -> Iterator[list[Float64[np.ndarray, "channel _"]]]:
-    """Stretches of them in double precision, of which there is not room for whole songs."""
+    """Consecutive blocks of all signals in double precision; whole songs would take much memory."""
     for start in range(0, signals[0].shape[1], BLOCK):
         yield [x[:, start : start + BLOCK].astype(np.float64) for x in signals]
 
 
 def stft_distance(reference: Samples, estimate: Samples) -> float:
-    """auraloss's multi-resolution STFT distance (spectral convergence and log magnitudes; ≥ 0).
+    """Multi-resolution STFT distance by auraloss: spectral convergence and log magnitudes.
 
-    R. Yamamoto et al., "Parallel WaveGAN", ICASSP 2020. The lower, the nearer.
+    R. Yamamoto et al., "Parallel WaveGAN", ICASSP 2020. At least 0, which equal signals have; NaN
+    if the song is shorter than the longest transform.
     """
     silent = not reference.any() or not estimate.any()
     if silent or reference.shape[1] < LONGEST_TRANSFORM:
@@ -95,12 +96,12 @@ LONGEST_TRANSFORM = max(loss.fft_size for loss in DISTANCE.stft_losses)
 
 
 def normalised_sdr(references: Song, systems: Sequence[Song], mixture: Samples) -> list[Figures]:
-    """NSDR, SIR and SAR of mono stems by BSS Eval v3, as singing-voice papers on MIR-1K have them.
+    """NSDR, SIR and SAR of mono stems by BSS Eval v3, in dB, as reported on MIR-1K.
 
-    NSDR is the SDR of the estimate less that of the mixture: C.-L. Hsu and J.-S. R. Jang, IEEE
-    TASLP 18(2), 2010. Averages over clips weighted by their lengths are GNSDR, GSIR and GSAR.
-    (mir_eval refuses a clip for one silent estimate; here only that estimate has NaN.) A stem whose
-    mixture has no finite SDR has no NSDR: there is nothing to gain over a perfect mixture.
+    NSDR is the SDR of the estimate minus the SDR of the mixture: C.-L. Hsu and J.-S. R. Jang, IEEE
+    TASLP 18(2), 2010. Their averages over clips, weighted by length, are GNSDR, GSIR and GSAR.
+    mir_eval refuses a clip with a silent estimate; here only that estimate has NaN. NSDR is also
+    NaN if the SDR of the mixture is not finite, as for a mixture that equals the stem.
     """
     unseparated = dict.fromkeys(references, mixture)
     filled = [
@@ -111,7 +112,7 @@ def normalised_sdr(references: Song, systems: Sequence[Song], mixture: Samples) 
         np.stack([song[stem][0] for stem in references])
         for song in (references, unseparated, *filled)
     ]
-    base, *found = bss_eval_sources_systems(stacked[0], stacked[1:])
+    base, *by_system = bss_eval_sources_systems(stacked[0], stacked[1:])
     return [
         {
             stem: dict.fromkeys(MONO_FIGURES, float("nan"))
@@ -131,20 +132,21 @@ def normalised_sdr(references: Song, systems: Sequence[Song], mixture: Samples) 
             )
             for row, stem in enumerate(references)
         }
-        for estimates, scores in zip(systems, found, strict=True)
+        for estimates, scores in zip(systems, by_system, strict=True)
     ]
 
 
 def whole_song(
     references: Song, systems: Sequence[Song], mixture: Samples, spectral: bool = False
 ) -> list[Figures]:
-    """All of these for each system, by stem; those of mono sources where the song is mono.
+    """All metrics of this module for each system, by stem and name.
 
-    With `spectral` the STFT distance too, which takes several times as long as all else together,
-    and memory of some 80 times the song's samples.
+    A mono song also has NSDR, SIR and SAR of BSS Eval v3. With `spectral`, every stem also has the
+    STFT distance. It takes several times as long as the other metrics together, and about 80 times
+    the memory of the song's samples.
     """
     metrics = SONG_METRICS | ({SPECTRAL: stft_distance} if spectral else {})
-    found: list[Figures] = [
+    by_system: list[Figures] = [
         {
             stem: {name: metric(reference, estimates[stem]) for name, metric in metrics.items()}
             for stem, reference in references.items()
@@ -152,7 +154,8 @@ def whole_song(
         for estimates in systems
     ]
     if len(mixture) == 1:
-        for figures, mono in zip(found, normalised_sdr(references, systems, mixture), strict=True):
+        mono_by_system = normalised_sdr(references, systems, mixture)
+        for figures, mono in zip(by_system, mono_by_system, strict=True):
             for stem in references:
                 figures[stem] |= mono[stem]
-    return found
+    return by_system

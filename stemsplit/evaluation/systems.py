@@ -25,13 +25,17 @@ from stemsplit.separation.separator import Separator
 
 @runtime_checkable
 class System(Interface):
-    """One row of a table."""
+    """Anything that can be scored: one row of a table of scores."""
 
     name: str
 
     def check(self, track: StoredTrack, wanted: Sequence[str], channels: int) -> None:
-        """Raise `InputError` for what can be told of a song's estimates before they are made."""
-        return  # nothing, where it can always be made
+        """Raise `InputError` if estimates of the wanted stems are missing or do not fit.
+
+        `channels` is the number of channels of the references. Called for all songs before any is
+        scored, so it must be fast.
+        """
+        return  # systems that can separate every song need no check
 
     def identity(self, track: StoredTrack) -> str:
         """Cache key: two songs with the same key have the same estimates."""
@@ -41,7 +45,7 @@ class System(Interface):
 
 
 class Mixture(System):
-    """The do-nothing system: the mixture, as it is, is the estimate of every stem."""
+    """The do-nothing baseline: the unchanged mixture is the estimate of every stem."""
 
     name = "mixture"
 
@@ -53,7 +57,7 @@ class Mixture(System):
 
 
 class Oracle(System):
-    """An ideal mask of a front end's Fourier transform."""
+    """An ideal mask on the Fourier transform of a front end; `name` is a key of `ORACLES`."""
 
     def __init__(self, name: str, front_end: FrontEnd) -> None:
         self.name = name
@@ -70,7 +74,10 @@ class Oracle(System):
 
 
 class Resampled(System):
-    """The true stems, there and back through a separator's lower rate: the most it can reach."""
+    """The true stems, resampled to a sample rate in Hz and back.
+
+    This is the upper bound of a separator with that sample rate.
+    """
 
     def __init__(self, sample_rate: int) -> None:
         self.name = f"true stems at {sample_rate} Hz"
@@ -89,16 +96,16 @@ class Resampled(System):
 
 @lru_cache(maxsize=32)
 def loaded(checkpoint: Path, digest: str, device: str) -> Separator:
-    """The separator of a checkpoint with this content, loaded once in a process.
+    """Load the separator of a checkpoint, once per process.
 
-    A training that goes on replaces its checkpoints, so the path alone does not name the weights.
-    Raises `InputError` if the file's content has changed since.
+    `digest` is part of the cache key because a running training replaces its checkpoints. Raises
+    `InputError` if the file no longer has this digest.
     """
     separator = load(checkpoint, device=device)
     if digest_of_file(checkpoint) != digest:
         raise InputError(
-            f"{checkpoint}: has changed since the scoring began; score a copy of it, or score it "
-            "again when its training has ended"
+            f"{checkpoint}: has changed since the scoring began; score a copy, or score it again "
+            "when its training has ended"
         )
     return separator
 
@@ -109,7 +116,7 @@ def digest_of_file(path: Path) -> str:
 
 
 class Trained(System):
-    """A checkpoint's separator; with `wiener_iterations` other ones than its own."""
+    """The separator of a checkpoint; `wiener_iterations` overrides its own number if not None."""
 
     def __init__(
         self,
@@ -146,7 +153,10 @@ class Trained(System):
 
 
 class Folder(System):
-    """Anyone's estimates as museval has them: ``ROOT/SUBSET/TRACK/STEM.wav``, or ROOT/TRACK/…."""
+    """Estimates in museval's layout, ``ROOT/SUBSET/TRACK/STEM.wav`` or ``ROOT/TRACK/STEM.wav``.
+
+    Raises `InputError` if the folder does not exist.
+    """
 
     def __init__(self, root: Path, name: str | None = None) -> None:
         self.root = root.expanduser().resolve()
@@ -155,16 +165,16 @@ class Folder(System):
             raise InputError(f"{root}: there is no such folder of estimates")
 
     def files(self, track: StoredTrack) -> dict[str, Path]:
-        """The file of each stem; raises `InputError` where there are none."""
-        places = (self.root / track.subset / track.name, self.root / track.name)
-        for place in places:
-            files = {file.stem: file for file in sorted(place.glob("[!.]*.wav"))}
+        """The file of each stem; raises `InputError` if the song has no files."""
+        folders = (self.root / track.subset / track.name, self.root / track.name)
+        for folder in folders:
+            files = {file.stem: file for file in sorted(folder.glob("[!.]*.wav"))}
             files.pop("mixture", None)
             if files:
                 return files
         raise InputError(
-            f"{places[0]}: no wav files; estimates belong into SUBSET/TRACK/STEM.wav below "
-            f"{self.root}, one folder for every {track.subset} song"
+            f"{folders[0]}: no wav files; estimates must be {self.root}/SUBSET/TRACK/STEM.wav, "
+            f"with one folder for every {track.subset} song"
         )
 
     def identity(self, track: StoredTrack) -> str:
@@ -175,34 +185,34 @@ class Folder(System):
         return digest.hexdigest()
 
     def check(self, track: StoredTrack, wanted: Sequence[str], channels: int) -> None:
-        """Raise `InputError` for what names and headers of a song's files tell is wrong."""
+        """Raise `InputError` if files are missing or their headers do not fit the references."""
         for stem, files in self.parts(track, wanted).items():
             seconds = {}
             for file in files:
                 headers = read_headers(file)
                 if not headers:
-                    raise InputError(f"{file}: holds no audio")
+                    raise InputError(f"{file}: contains no audio")
                 header = headers[0]
                 if header.sample_rate != track.sample_rate:
                     raise InputError(
-                        f"{file}: has {header.sample_rate} Hz, the references {track.sample_rate} "
-                        "Hz; resample the estimates, or score at their rate with "
-                        f"sample_rate={header.sample_rate}"
+                        f"{file}: has {header.sample_rate} Hz, but the references have "
+                        f"{track.sample_rate} Hz; resample the estimates, or score at their rate "
+                        f"with sample_rate={header.sample_rate}"
                     )
                 if header.channels != channels and 1 not in (header.channels, channels):
                     raise InputError(
-                        f"{file}: has {header.channels} channels, the references {channels}: "
-                        "mix it down first"
+                        f"{file}: has {header.channels} channels, but the references have "
+                        f"{channels}; mix it down first"
                     )
                 seconds[file.name] = header.seconds
             if len(set(seconds.values())) > 1:
                 raise InputError(
-                    f"{self.root}, {track.name}: what is summed to the {stem} differs in length "
+                    f"{self.root}, {track.name}: the files that sum to {stem} differ in length "
                     f"(seconds: {seconds})"
                 )
 
     def parts(self, track: StoredTrack, wanted: Sequence[str]) -> dict[str, list[Path]]:
-        """The files whose sum is each wanted stem; raises `InputError` where one is missing."""
+        """The files that sum to each wanted stem; raises `InputError` if one is missing."""
         files = self.files(track)
         residual = residual_of(wanted)
         parts = {stem: [stem] for stem in wanted}
@@ -219,10 +229,11 @@ class Folder(System):
     def _residual_parts(
         self, track: StoredTrack, wanted: Sequence[str], residual: str
     ) -> list[str]:
-        """The file of the residual itself, or those of the corpus's stems that add up to it.
+        """Names of the files that sum to the residual: its own file, or all of its parts.
 
-        Where the corpus has a stem of the residual's name beside others, a file of that name is
-        the residual only if none of these others has a file.
+        The corpus may have a stem with the name of the residual and further stems that belong to
+        the residual (an accompaniment and a crowd). A file of that name is then the whole residual
+        only if none of the further stems has a file.
         """
         files = self.files(track)
         parts = [stem for stem in track.stems if stem == residual or stem not in wanted]
@@ -230,18 +241,18 @@ class Folder(System):
             residual not in parts or not any(part in files for part in parts if part != residual)
         ):
             return [residual]
-        where = f"{self.root}, {track.name}: no {residual}.wav"
+        problem = f"{self.root}, {track.name}: there is no {residual}.wav"
         if residual in files:
-            where = f"{self.root}, {track.name}: {residual}.wav is not all of the {residual}"
+            problem = f"{self.root}, {track.name}: {residual}.wav is only a part of the {residual}"
         if missing := [part for part in parts if part not in files]:
             raise InputError(
-                f"{where}, and of the stems that it is the sum of {', '.join(missing)} missing"
+                f"{problem}, and these parts of the {residual} are missing: {', '.join(missing)}"
             )
         if strays := [part for part in files if part not in (*wanted, *parts)]:
             raise InputError(
-                f"{where}, and beside the corpus's stems ({', '.join(track.stems)}), of which it "
-                f"is the sum, there is {', '.join(strays)}: write {residual}.wav, or take it out "
-                "of the folder"
+                f"{problem}, and these files are no stems of the corpus "
+                f"({', '.join(track.stems)}): {', '.join(strays)}; write {residual}.wav, or remove "
+                "these files"
             )
         return parts
 
@@ -253,7 +264,7 @@ class Folder(System):
 
 
 def summed(stems: Estimates, wanted: Sequence[str]) -> Estimates:
-    """The wanted stems, of which the residual is the sum of all others."""
+    """The wanted stems; the residual is the sum of all stems that are not wanted."""
     return {
         stem: stems[parts[0]]
         if len(parts) == 1
@@ -263,5 +274,5 @@ def summed(stems: Estimates, wanted: Sequence[str]) -> Estimates:
 
 
 def references_of(track: StoredTrack, wanted: Sequence[str]) -> Song:
-    """The true stems; the residual is the sum of all that are not wanted otherwise."""
+    """The true stems as `(channel, time)`; the residual is the sum of all stems not wanted."""
     return summed({stem: track.read(stem) for stem in track.stems}, wanted)

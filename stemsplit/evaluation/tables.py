@@ -1,4 +1,4 @@
-"""Summarise the scores of songs: medians with intervals, paired differences, spread over seeds."""
+"""Summarise scores: medians over songs, intervals, paired differences, spread over trainings."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -20,21 +20,21 @@ GAIN = "SDR gain"  # over the mixture
 
 
 class Score(NamedTuple):
-    """One figure of a table, its 95 % interval, and the numbers of frames and songs behind it.
+    """One cell of a table: a score with its 95 % interval and the number of songs and frames.
 
-    `statistic` is ``median`` (of songs, and before that of their frames) or ``mean`` (weighted by
-    the songs' lengths). None where there is nothing to take it of.
+    `statistic` is ``median`` (over frames, then over songs) or ``mean`` (over songs, weighted by
+    length). `value` is None if no song has the score.
     """
 
     value: float | None
     low: float | None
     high: float | None
     statistic: str
-    songs: int  # that have it
-    frames: int | None  # that have it; None for figures of whole songs
+    songs: int  # with this score
+    frames: int | None  # with this score; None for metrics of whole songs
 
     def facts(self) -> dict[str, Any]:
-        """The figure as a result file stores it."""
+        """The score as result files store it."""
         interval = {self.statistic: self.value, "low": self.low, "high": self.high}
         frames = {} if self.frames is None else {"frames": self.frames}
         return interval | {"songs": self.songs} | frames
@@ -42,12 +42,13 @@ class Score(NamedTuple):
 
 @dataclass(frozen=True)
 class Row:
-    """One system. `scores` by stem and metric; `songs` and `frames` that there are.
+    """Scores of one system by stem and metric, and the total number of songs and frames.
 
-    BSS Eval's are medians of frames, then of songs, and so is the gain of SDR over the mixture,
-    taken on the frames that both have; whole songs' figures are medians of songs; the global ones
-    of mono corpora (GNSDR, GSIR, GSAR) are means weighted by the songs' lengths. Minus infinity
-    counts among the figures of whole songs; infinity and NaN do not.
+    BSS Eval scores are medians over frames, then over songs. So is the SDR gain over the mixture,
+    on the frames in which both have an SDR. Metrics of whole songs are medians over songs; the
+    global ones of mono corpora (GNSDR, GSIR, GSAR) are means weighted by length. They include
+    minus infinity, but not infinity and NaN. For `dropped` and `notes` see `SongScores`; here they
+    count frames and songs.
     """
 
     scores: dict[str, dict[str, Score]]
@@ -58,10 +59,10 @@ class Row:
 
 
 class Spread(NamedTuple):
-    """Statistics over several trainings of one model."""
+    """Mean and sample standard deviation of a score over several trainings of one model."""
 
     mean: float
-    deviation: float | None  # of a sample; None where a training has minus infinity
+    deviation: float | None  # None if a training has minus infinity
     trainings: int
 
 
@@ -71,7 +72,7 @@ Spreads = Mapping[str, Mapping[str, Mapping[str, Spread]]]  # by model, stem and
 
 
 def rows_of(songs: Mapping[str, Sequence[SongScores]], mixture: str) -> Rows:
-    """One row a system; gains are relative to the system named `mixture`."""
+    """One row per system; gains are relative to the system with the name `mixture`."""
     return {name: row_of(scores, songs[mixture]) for name, scores in songs.items()}
 
 
@@ -81,24 +82,24 @@ def row_of(songs: Sequence[SongScores], mixture: Sequence[SongScores]) -> Row:
     scores = {
         stem: {metric: _of_frames(songs, stem, metric) for metric in METRICS}
         | {GAIN: _gain(gains[stem]["SDR"])}
-        | _whole(songs, stem)
+        | _of_songs(songs, stem)
         for stem in stems
     }
     dropped: Counter[str] = Counter()
     notes: Counter[str] = Counter()
-    most: dict[str, int] = {}
+    most_samples: dict[str, int] = {}
     for song in songs:
         dropped.update(song.dropped)
         notes.update(song.notes.keys())
         for note, samples in song.notes.items():
-            most[note] = max(samples, most.get(note, 0))
+            most_samples[note] = max(samples, most_samples.get(note, 0))
     frames = sum(song.frame_count for song in songs)
-    return Row(scores, len(songs), frames, dict(dropped), _with_amounts(notes, most))
+    return Row(scores, len(songs), frames, dict(dropped), _with_samples(notes, most_samples))
 
 
-def _with_amounts(notes: Mapping[str, int], most: Mapping[str, int]) -> dict[str, int]:
+def _with_samples(notes: Mapping[str, int], most_samples: Mapping[str, int]) -> dict[str, int]:
     return {
-        f"{note} (at most {most[note]} samples)" if most[note] else note: songs
+        f"{note} (at most {most_samples[note]} samples)" if most_samples[note] else note: songs
         for note, songs in notes.items()
     }
 
@@ -109,39 +110,40 @@ def _of_frames(songs: Sequence[SongScores], stem: str, metric: str) -> Score:
     return Score(*median_interval(medians), "median", int(np.isfinite(medians).sum()), frames)
 
 
-def _gain(found: Difference) -> Score:
-    return Score(*found.interval, "median", found.songs, found.frames)
+def _gain(difference: Difference) -> Score:
+    return Score(*difference.interval, "median", difference.songs, difference.frames)
 
 
-def _whole(songs: Sequence[SongScores], stem: str) -> dict[str, Score]:
-    figures = list(dict.fromkeys(name for song in songs for name in song.whole.get(stem, {})))
-    found = {}
-    for figure in figures:
-        values = np.array([song.whole.get(stem, {}).get(figure, np.nan) for song in songs])
-        # Minus infinity is the worst score; a perfect estimate has no finite one and is left out.
+def _of_songs(songs: Sequence[SongScores], stem: str) -> dict[str, Score]:
+    metrics = list(dict.fromkeys(name for song in songs for name in song.whole.get(stem, {})))
+    scores = {}
+    for metric in metrics:
+        values = np.array([song.whole.get(stem, {}).get(metric, np.nan) for song in songs])
+        # Minus infinity counts as the worst score. Infinity, of a perfect estimate, is left out,
+        # as museval does it for frames.
         present = values < np.inf
         count = int(present.sum())
-        if figure in WEIGHTED:
+        if metric in WEIGHTED:
             seconds = np.array([song.seconds for song in songs])
             mean = weighted_interval(values[present], seconds[present])
-            found[WEIGHTED[figure]] = Score(*mean, "mean", count, None)
+            scores[WEIGHTED[metric]] = Score(*mean, "mean", count, None)
         else:
             median = median_interval(values[present].tolist())
-            found[figure] = Score(*median, "median", count, None)
-    return found
+            scores[metric] = Score(*median, "median", count, None)
+    return scores
 
 
 def compare(
-    songs: Sequence[SongScores], others: Sequence[SongScores]
+    songs: Sequence[SongScores], baseline: Sequence[SongScores]
 ) -> dict[str, dict[str, Difference]]:
-    """The difference of two systems, by stem and metric, on the frames that both have.
+    """Differences between a system and a baseline, by stem and metric.
 
-    Of each song the median over those frames of either; then, over the songs that both have, of
-    the differences.
+    The difference of a song is between the two medians over the frames that both systems have
+    scores for. The result is the median of these differences over songs, with its interval.
     """
-    by_name = {song.track: song for song in others}
+    by_name = {song.track: song for song in baseline}
     pairs = [(song, by_name[song.track]) for song in songs if song.track in by_name]
-    stems = [stem for stem in songs[0].frames if all(stem in other.frames for _, other in pairs)]
+    stems = [stem for stem in songs[0].frames if all(stem in song.frames for _, song in pairs)]
     return {
         stem: {metric: _difference(pairs, stem, metric) for metric in METRICS} for stem in stems
     }
@@ -152,8 +154,8 @@ def _difference(
 ) -> Difference:
     differences = []
     frames = 0
-    for song, other in pairs:
-        values = np.array([song.frames[stem][metric], other.frames[stem][metric]])
+    for song, baseline in pairs:
+        values = np.array([song.frames[stem][metric], baseline.frames[stem][metric]])
         common = values[:, np.isfinite(values).all(axis=0)]
         frames += common.shape[1]
         if common.size:
@@ -162,14 +164,17 @@ def _difference(
 
 
 def spread(rows: Sequence[Row]) -> dict[str, dict[str, Spread]]:
-    """Mean and standard deviation over trainings of one model, by stem and metric."""
-    found: dict[str, dict[str, Spread]] = {}
+    """Mean and standard deviation over trainings of one model, by stem and metric.
+
+    `rows` has one row per training. A score that fewer than two trainings have is left out.
+    """
+    spreads: dict[str, dict[str, Spread]] = {}
     for stem, metrics in rows[0].scores.items():
-        found[stem] = {}
+        spreads[stem] = {}
         for metric in metrics:
             values = [v for row in rows if (v := row.scores[stem][metric].value) is not None]
             if len(values) > 1:
                 mean = float(np.mean(values))
                 deviation = float(np.std(values, ddof=1)) if np.isfinite(mean) else None
-                found[stem][metric] = Spread(mean, deviation, len(values))
-    return found
+                spreads[stem][metric] = Spread(mean, deviation, len(values))
+    return spreads

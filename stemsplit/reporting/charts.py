@@ -10,8 +10,8 @@ from markupsafe import Markup, escape
 from matplotlib.ticker import Locator, LogLocator, MaxNLocator
 
 WIDTH, HEIGHT = 380, 210  # of the drawing; the page scales it
-LEFT, RIGHT, TOP, BOTTOM = 52, 8, 8, 36
-COLOURS = 7  # of the page: --series-1 to --series-7
+LEFT, RIGHT, TOP, BOTTOM = 52, 8, 8, 36  # margins around the plot
+COLOURS = 7  # in the page's style sheet: --series-1 to --series-7
 
 Point = tuple[float, float]
 
@@ -23,34 +23,36 @@ class Series(NamedTuple):
 
 @dataclass(frozen=True)
 class Chart:
-    """A drawing, and what its legend and the tooltip of its pointer need."""
+    """A chart as SVG, with the data for its legend and for the read-out under the pointer."""
 
     title: str
     unit: str
     svg: Markup
-    labels: list[tuple[str, int]]  # a label and the number of its colour
-    data: str  # JSON: the series and their places in the drawing
-    summary: str  # in words
+    labels: list[tuple[str, int]]  # label and colour number of each series
+    data: str  # JSON: the points of each series, and the range and position of the x axis
+    summary: str  # first and last value of each series, for screen readers
 
 
 def line_chart(
     title: str, unit: str, series: Iterable[Series], log: bool = False, x: str = "step"
 ) -> Chart | None:
-    """Curves over `x`; None if no series has a point. With `log` the axis is logarithmic.
+    """Draw series as curves over `x`; return None if there is no point to draw.
 
-    The number of a series determines its colour, so a series without points keeps its colour free.
+    NaN and infinity are left out. With `log`, the vertical axis is logarithmic, and values of 0 or
+    less are left out. The colour of a series depends on its position only, so it stays the same if
+    other series have no points.
     """
     drawn = []
     labels = []
-    for place, (label, points) in enumerate(series):
-        shown = [(a, b) for a, b in points if math.isfinite(b) and (b > 0 or not log)]
-        if shown:
-            drawn.append(Series(label, shown))
-            labels.append((label, place % COLOURS + 1))
+    for position, (label, points) in enumerate(series):
+        drawable = [(a, b) for a, b in points if math.isfinite(b) and (b > 0 or not log)]
+        if drawable:
+            drawn.append(Series(label, drawable))
+            labels.append((label, position % COLOURS + 1))
     if not drawn:
         return None
-    xs = [a for one in drawn for a, _ in one.points]
-    ys = [b for one in drawn for _, b in one.points]
+    xs = [a for curve in drawn for a, _ in curve.points]
+    ys = [b for curve in drawn for _, b in curve.points]
     across = Axis.around(xs, False, LEFT, WIDTH - RIGHT)
     up = Axis.around(ys, log, HEIGHT - BOTTOM, TOP)
     parts = []
@@ -65,21 +67,21 @@ def line_chart(
         parts.append(f"{label}{number(value)}</text>")
     middle = (LEFT + WIDTH - RIGHT) / 2
     parts.append(f'<text x="{middle}" y="{HEIGHT - 3}" text-anchor="middle">{escape(x)}</text>')
-    for one, (_, colour) in zip(drawn, labels, strict=True):
-        path = " ".join(f"{across.place(a)},{up.place(b)}" for a, b in one.points)
+    for curve, (_, colour) in zip(drawn, labels, strict=True):
+        path = " ".join(f"{across.place(a)},{up.place(b)}" for a, b in curve.points)
         style = f"--colour: var(--series-{colour})"
-        if len(one.points) > 1:
+        if len(curve.points) > 1:
             parts.append(f'<polyline class="curve" style="{style}" points="{path}"/>')
-        if len(one.points) <= 24:
+        if len(curve.points) <= 24:
             parts += [
                 f'<circle class="dot" style="{style}" cx="{across.place(a)}" '
                 f'cy="{up.place(b)}" r="2.5"/>'
-                for a, b in one.points
+                for a, b in curve.points
             ]
     parts.append(f'<line class="cursor" y1="{TOP}" y2="{HEIGHT - BOTTOM}" x1="0" x2="0"/>')
     summary = "; ".join(
-        f"{one.label}: from {number(one.points[0][1])} to {number(one.points[-1][1])}"
-        for one in drawn
+        f"{curve.label}: from {number(curve.points[0][1])} to {number(curve.points[-1][1])}"
+        for curve in drawn
     )
     svg = Markup(
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}: '
@@ -89,15 +91,15 @@ def line_chart(
         "x": [across.low, across.high, LEFT, WIDTH - RIGHT],
         "name": x,
         "series": [
-            {"label": one.label, "points": [[a, float(f"{b:.4g}")] for a, b in one.points]}
-            for one in drawn
+            {"label": curve.label, "points": [[a, float(f"{b:.4g}")] for a, b in curve.points]}
+            for curve in drawn
         ],
     }
     return Chart(title, unit, svg, labels, json.dumps(data), summary)
 
 
 class Axis(NamedTuple):
-    """Maps values to places in the drawing."""
+    """Map values from `low` to `high` to positions from `start` to `end`, linear or logarithmic."""
 
     low: float
     high: float
@@ -107,6 +109,7 @@ class Axis(NamedTuple):
 
     @classmethod
     def around(cls, values: Sequence[float], log: bool, start: float, end: float) -> "Axis":
+        """An axis for the range of `values`; constant values lie in its middle."""
         low, high = min(values), max(values)
         if log:
             # At least a factor of four, so that a constant is a line in the middle.
@@ -131,12 +134,12 @@ class Axis(NamedTuple):
         else:
             locator = MaxNLocator(5, steps=[1, 2, 5, 10])
         first, last = sorted((self.start, self.end))
-        values = locator.tick_values(self.low, self.high)  # which may go beyond the axis
+        values = locator.tick_values(self.low, self.high)  # may extend beyond the axis
         return [float(value) for value in values if first <= self.place(value) <= last]
 
 
 def number(value: float | None) -> str:
-    """A number with up to four significant digits; a dash for None, NaN and infinity."""
+    """Format with up to four significant digits; a dash for None, NaN and infinity."""
     if value is None or not math.isfinite(value):
         return "–"
     if value == 0:

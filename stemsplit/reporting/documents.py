@@ -1,4 +1,4 @@
-"""Read JSON files that stemsplit wrote; report damaged ones by name."""
+"""Read and validate the JSON files that a report needs."""
 
 import json
 from pathlib import Path
@@ -7,8 +7,11 @@ from typing import Any, TypeAlias
 from stemsplit.errors import InputError
 
 Shape: TypeAlias = object
-"""A type; a value; a list of such; a mapping with these names, or any (`...`); one of several."""
-ABSENT = object()  # what a name may be that older files do without
+"""What a value must be: a type, a constant, a list of one shape, a mapping, or one of a tuple.
+
+The key `...` of a mapping stands for any number of keys.
+"""
+ABSENT = object()  # in a tuple of shapes: the key may be absent, as in files of older versions
 
 NUMBER: Shape = (float, int, None, "-inf")
 SCORE = {"median": NUMBER, "low": NUMBER, "high": NUMBER}
@@ -19,7 +22,7 @@ RESULT: dict[str, Shape] = {
     "frames": (ABSENT, {...: {"dropped": COUNTS, "notes": COUNTS}}),
     "differences": (ABSENT, {...: {...: {"SDR": {**SCORE, "p": NUMBER, "songs": int}}}}),
     "spreads": (ABSENT, {...: {...: {...: {"mean": NUMBER, "deviation": NUMBER}}}}),
-    "protocol": (ABSENT, str, {"tag": str}),  # before several scenarios: a sentence
+    "protocol": (ABSENT, str, {"tag": str}),  # a sentence in files of older versions
     "trained_on": (ABSENT, dict),
     "versions": (ABSENT, dict),
 }
@@ -48,29 +51,30 @@ RANKING: dict[str, Shape] = {
 
 
 def read_json(path: Path, shape: dict[str, Shape]) -> dict[str, Any]:
-    """A mapping; raises `InputError` where it is not what `shape` says."""
+    """Read a mapping; raises `InputError` if the file is damaged or does not have the shape."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: is damaged ({error})") from None
     if not isinstance(content, dict):
-        raise InputError(f"{path}: is damaged: it holds no mapping")
+        raise InputError(f"{path}: is damaged: it is not a mapping")
     for name, inner in shape.items():
         if not fits(content.get(name, ABSENT), inner):
-            raise InputError(f"{path}: is damaged: `{name}` is missing, or not what it should be")
+            raise InputError(f"{path}: is damaged: `{name}` is missing or malformed")
     return content
 
 
-def fits(found: Any, shape: Shape) -> bool:
+def fits(value: Any, shape: Shape) -> bool:
+    """Whether a value read from JSON has the shape."""
     if isinstance(shape, tuple):
-        return any(fits(found, one) for one in shape)
+        return any(fits(value, alternative) for alternative in shape)
     if isinstance(shape, list):
-        return isinstance(found, list) and all(fits(one, shape[0]) for one in found)
+        return isinstance(value, list) and all(fits(item, shape[0]) for item in value)
     if isinstance(shape, dict):
-        return isinstance(found, dict) and all(
-            all(fits(one, inner) for one in found.values())
+        return isinstance(value, dict) and all(
+            all(fits(item, inner) for item in value.values())
             if name is ...
-            else fits(found.get(name, ABSENT), inner)
+            else fits(value.get(name, ABSENT), inner)
             for name, inner in shape.items()
         )
-    return isinstance(found, shape) if isinstance(shape, type) else found == shape
+    return isinstance(value, shape) if isinstance(shape, type) else value == shape

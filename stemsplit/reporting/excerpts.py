@@ -9,103 +9,110 @@ from stemsplit.errors import InputError
 from stemsplit.reporting.embedding import embedded
 from stemsplit.reporting.run_records import RunRecord
 
-SOUNDS = 8  # estimates of an excerpt that a page holds; 150 to 300 kB each
-BESIDE = 6  # … of several runs, each of which is in sight
+MAX_ESTIMATES = 8  # estimates of an excerpt in the report of a run; 150 to 300 kB each
+MAX_RUNS = 6  # runs in a comparison of excerpts
 
 
-class Take(NamedTuple):
-    """An estimate of an excerpt; `label` says of which epoch or run."""
+class Estimate(NamedTuple):
+    """An estimate of a stem of an excerpt; `label` names its epoch or run."""
 
     label: str
-    sdr: float | None
-    gain: float | None
-    audio: str
+    sdr: float | None  # dB
+    gain: float | None  # dB over the mixture
+    audio: str  # a data URI, as `picture`
     picture: str
 
 
 @dataclass(frozen=True)
-class Heard:
-    """A stem of an excerpt, as it was and as it was found."""
+class StemExcerpt:
+    """A stem of an excerpt with its estimates; `mixture` and `reference` are data URIs."""
 
     title: str
     mixture: str
     reference: str
-    takes: list[Take]
-    left_out: str  # a sentence, or nothing
+    estimates: list[Estimate]
+    left_out: str  # a sentence about further estimates, or ""
 
 
-def excerpts(record: RunRecord) -> list[Heard]:
-    """Of every excerpt and stem some epochs, from the first to the last."""
-    several = max(2, SOUNDS // max(1, len(record.targets)))
-    found = []
-    for place, excerpt in _stems_of(record):
-        stem, of_stem = place
-        estimates = of_stem["estimates"]
-        last = len(estimates) - 1
-        count = min(several, len(estimates))
-        kept = sorted({round(last * i / max(1, count - 1)) for i in range(count)}, reverse=True)
-        takes = [_take(record, estimates[i], f"epoch {estimates[i]['epoch']}") for i in kept]
-        more = len(estimates) - len(takes)
-        left_out = f"{more} other epochs lie in the run's folder." if more else ""
-        found.append(_heard(record, excerpt, stem, takes, left_out))
-    return found
+def excerpts(record: RunRecord) -> list[StemExcerpt]:
+    """All excerpts and stems of a run, with estimates of evenly spaced epochs, the last first."""
+    limit = max(2, MAX_ESTIMATES // max(1, len(record.targets)))
+    stem_excerpts = []
+    for excerpt, stem in _stems_of(record):
+        logged = excerpt["stems"][stem]["estimates"]
+        last = len(logged) - 1
+        count = min(limit, len(logged))
+        chosen = sorted({round(last * i / max(1, count - 1)) for i in range(count)}, reverse=True)
+        estimates = [_estimate(record, logged[i], f"epoch {logged[i]['epoch']}") for i in chosen]
+        hidden = len(logged) - len(estimates)
+        left_out = f"The run's folder has {hidden} more epochs." if hidden else ""
+        stem_excerpts.append(_stem_excerpt(record, excerpt, stem, estimates, left_out))
+    return stem_excerpts
 
 
-def side_by_side(records: Sequence[RunRecord]) -> list[Heard]:
-    """Of the excerpts that several runs share, each run's last estimate."""
-    shared: dict[tuple[Any, ...], list[tuple[RunRecord, str, dict[str, Any]]]] = {}
+def side_by_side(records: Sequence[RunRecord]) -> list[StemExcerpt]:
+    """All excerpts that at least two runs share, with the last estimate of each run."""
+    shared: dict[tuple[Any, ...], list[tuple[RunRecord, dict[str, Any]]]] = {}
     for record in records:
-        for (stem, _), excerpt in _stems_of(record):
+        for excerpt, stem in _stems_of(record):
             key = (excerpt["track"], excerpt["start_seconds"], excerpt["seconds"], stem)
-            shared.setdefault(key, []).append((record, stem, excerpt))
-    found = []
-    for several in shared.values():
-        if len(several) < 2:
+            shared.setdefault(key, []).append((record, excerpt))
+    stem_excerpts = []
+    for (*_, stem), runs in shared.items():
+        if len(runs) < 2:
             continue
-        takes = []
-        for record, stem, excerpt in several[:BESIDE]:
+        estimates = []
+        for record, excerpt in runs[:MAX_RUNS]:
             last = excerpt["stems"][stem]["estimates"][-1]
-            takes.append(_take(record, last, f"{record.name}, epoch {last['epoch']}"))
-        left_out = ", ".join(record.name for record, _, _ in several[BESIDE:])
-        record, stem, excerpt = several[0]
-        sentence = f"Left out for their size: {left_out}." if left_out else ""
-        found.append(_heard(record, excerpt, stem, takes, sentence))
-    return found
+            estimates.append(_estimate(record, last, f"{record.name}, epoch {last['epoch']}"))
+        names = ", ".join(record.name for record, _ in runs[MAX_RUNS:])
+        left_out = f"Not shown, to limit the size of this page: {names}." if names else ""
+        record, excerpt = runs[0]
+        stem_excerpts.append(_stem_excerpt(record, excerpt, stem, estimates, left_out))
+    return stem_excerpts
 
 
-def _stems_of(record: RunRecord) -> list[tuple[tuple[str, dict[str, Any]], dict[str, Any]]]:
+def _stems_of(record: RunRecord) -> list[tuple[dict[str, Any], str]]:
+    """All pairs of an excerpt and one of its stems that have an estimate."""
     return [
-        ((stem, of_stem), excerpt)
+        (excerpt, stem)
         for excerpt in record.excerpts
-        for stem, of_stem in excerpt["stems"].items()
-        if of_stem["estimates"]
+        for stem, logged in excerpt["stems"].items()
+        if logged["estimates"]
     ]
 
 
-def _take(record: RunRecord, estimate: Mapping[str, Any], label: str) -> Take:
-    sdr, before = estimate["sdr"], estimate["sdr_mixture"]
-    gain = None if sdr is None or before is None else sdr - before
-    sound, picture = (embedded(_inside(record, estimate[kind])) for kind in ("audio", "picture"))
-    return Take(label, sdr, gain, sound, picture)
+def _estimate(record: RunRecord, logged: Mapping[str, Any], label: str) -> Estimate:
+    sdr, of_mixture = logged["sdr"], logged["sdr_mixture"]
+    gain = None if sdr is None or of_mixture is None else sdr - of_mixture
+    audio, picture = (embedded(_file_of(record, logged[kind])) for kind in ("audio", "picture"))
+    return Estimate(label, sdr, gain, audio, picture)
 
 
-def _heard(
-    record: RunRecord, excerpt: Mapping[str, Any], stem: str, takes: list[Take], left_out: str
-) -> Heard:
+def _stem_excerpt(
+    record: RunRecord,
+    excerpt: Mapping[str, Any],
+    stem: str,
+    estimates: list[Estimate],
+    left_out: str,
+) -> StemExcerpt:
     start, end = excerpt["start_seconds"], excerpt["start_seconds"] + excerpt["seconds"]
-    return Heard(
+    return StemExcerpt(
         f"{stem}: {excerpt['track']}, {start:.1f}–{end:.1f} s",
-        embedded(_inside(record, excerpt["mixture"])),
-        embedded(_inside(record, excerpt["stems"][stem]["reference"])),
-        takes,
+        embedded(_file_of(record, excerpt["mixture"])),
+        embedded(_file_of(record, excerpt["stems"][stem]["reference"])),
+        estimates,
         left_out,
     )
 
 
-def _inside(record: RunRecord, name: str) -> Path:
-    """A file that the run's index names; of no other folder than its own."""
+def _file_of(record: RunRecord, name: str) -> Path:
+    """The path of a file that ``excerpts/index.json`` names; raises `InputError` if it is outside.
+
+    Without this check, a manipulated index could embed any file of the machine in a report.
+    """
     folder = (record.folder / "excerpts").resolve()
     path = (folder / name).resolve()
     if not path.is_relative_to(folder) or not path.is_file():
-        raise InputError(f"{folder / 'index.json'}: there is no {name} beside it")
+        raise InputError(f"{folder / 'index.json'}: there is no file {name} in this folder")
     return path

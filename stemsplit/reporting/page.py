@@ -1,4 +1,4 @@
-"""The HTML report of a run, several runs or a sweep, as one file that loads nothing."""
+"""Render the HTML report of a run, of several runs or of a sweep as one self-contained file."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -14,13 +14,21 @@ from stemsplit.reporting.curves import curves, overlaid
 from stemsplit.reporting.embedding import embedded, strips
 from stemsplit.reporting.excerpts import excerpts, side_by_side
 from stemsplit.reporting.run_records import RunRecord, differing
-from stemsplit.reporting.summaries import SHOWN, best_scored, environment, facts, qualities, table
+from stemsplit.reporting.summaries import (
+    SHOWN,
+    environment,
+    facts,
+    headline_result,
+    headlines,
+    table,
+)
 
 
 def run_page(record: RunRecord) -> str:
+    """The HTML page of one run."""
     layers = {
-        what: strips(record.layers(kind, end))
-        for what, kind, end in (
+        title: strips(record.layers(kind, suffix))
+        for title, kind, suffix in (
             ("Weights", "weight", ""),
             ("Gradients of the weights", "gradient", ""),
             ("Activations", "activation", "/out"),
@@ -28,29 +36,32 @@ def run_page(record: RunRecord) -> str:
     }
     return _render(
         title=f"{record.model} – {record.name}",
-        headline=record.model,
+        heading=record.model,
         records=[record],
         facts=facts(record),
-        qualities=qualities(record, best_scored(record)),
+        headlines=headlines(record, headline_result(record)),
         charts=curves(record),
         excerpts=excerpts(record),
-        layers={what: found for what, found in layers.items() if found},
+        layers={title: rows for title, rows in layers.items() if rows},
         tables={label: table(result) for label, result in record.results.items()},
         environment=environment(record),
     )
 
 
 def comparison_page(records: Sequence[RunRecord]) -> str:
-    # Scores on test songs only if every run has them.
-    labels = [best_scored(record) for record in records]
+    """The HTML page of several runs side by side.
+
+    Its headlines are test scores only if all runs have test scores.
+    """
+    labels = [headline_result(record) for record in records]
     if "validation" in labels:
         labels = ["validation"] * len(labels)
     return _render(
         title=f"{len(records)} trainings: {', '.join(record.name for record in records)}",
-        headline=f"{len(records)} trainings",
+        heading=f"{len(records)} trainings",
         records=records,
         compared=[
-            (record, facts(record), qualities(record, label))
+            (record, facts(record), headlines(record, label))
             for record, label in zip(records, labels, strict=True)
         ],
         charts=overlaid(records),
@@ -66,7 +77,7 @@ def comparison_page(records: Sequence[RunRecord]) -> str:
 
 def sweep_page(
     name: str,
-    known: Mapping[str, str],
+    sweep_facts: Mapping[str, str],
     records: Sequence[RunRecord],
     trials: Sequence[Mapping[str, Any]],
     heat_map: Path,
@@ -74,15 +85,20 @@ def sweep_page(
     importance: Mapping[str, float],
     ranking: Mapping[str, Any] | None,
 ) -> str:
-    """`known` are facts of the sweep; a trial has a number, settings, a value and a state.
+    """The HTML page of a sweep.
 
-    `best` is the text of best.yaml. `records` are the runs of the trials whose curves are drawn, in
-    the order of their colours.
+    sweep_facts: names and values below the heading.
+    records: the trials whose curves are drawn, in the order of their colours.
+    trials: `number`, `settings`, `value` (dB), `state` and `best` of each trial.
+    heat_map: a PNG, which may not exist.
+    best: the text of ``best.yaml``.
+    importance: share of each setting, from 0 to 1.
+    ranking: the content of ``ranking.json``.
     """
     return _render(
         title=f"Sweep {name}",
-        headline=f"Sweep {name}",
-        facts=known,
+        heading=f"Sweep {name}",
+        facts=sweep_facts,
         records=records,
         trials=trials,
         swept=list(dict.fromkeys(setting for trial in trials for setting in trial["settings"])),
@@ -95,31 +111,32 @@ def sweep_page(
 
 
 def write(path: Path, page: str) -> None:
+    """Write a page atomically."""
     with replacing(path) as partial:
-        # The name of a folder need not be UTF-8.
+        # The name of a folder may contain bytes that are not UTF-8.
         partial.write_text(page, encoding="utf-8", errors="backslashreplace")
 
 
 def _render(**content: Any) -> str:
     environment = Environment(
         loader=PackageLoader("stemsplit.reporting", "."),
-        autoescape=True,  # names of songs and settings may hold HTML
+        autoescape=True,  # names of songs and settings may contain markup
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters |= {"number": number, "decibels": decibels, "interval": interval}
-    nothing = dict.fromkeys(
-        ("facts", "qualities", "compared", "settings", "excerpts", "layers", "tables"), ()
+    empty = dict.fromkeys(
+        ("facts", "headlines", "compared", "settings", "excerpts", "layers", "tables"), ()
     ) | dict.fromkeys(("trials", "swept", "importance", "environment"), ())
     absent = dict.fromkeys(("heat_map", "best", "ranking"))
     written = f"{datetime.now():%Y-%m-%d %H:%M}"
     template = environment.get_template("page.html")
-    return template.render(**(nothing | absent | {"written": written, "SHOWN": SHOWN} | content))
+    return template.render(**(empty | absent | {"written": written, "SHOWN": SHOWN} | content))
 
 
 def decibels(value: float | str | None) -> str:
-    """Two decimals; a dash for a missing value. In JSON minus infinity is the text "-inf"."""
+    """Format with two decimals; a dash for None, NaN and infinity. JSON stores "-inf" as text."""
     if value == "-inf":
         return "−∞"
     if value is None or not math.isfinite(float(value)):
@@ -128,6 +145,7 @@ def decibels(value: float | str | None) -> str:
 
 
 def interval(score: Mapping[str, Any]) -> str:
+    """Format the interval of a score as ``[low, high]``; "" if it has none."""
     ends = [score.get(name) for name in ("low", "high")]
     if not all(end == "-inf" or (end is not None and math.isfinite(end)) for end in ends):
         return ""

@@ -1,4 +1,4 @@
-"""``result.json``: the scores of a run, its training data, and the protocol."""
+"""Write ``result.json``: the scores of a run, its training data and the protocol."""
 
 import json
 import math
@@ -19,19 +19,20 @@ from stemsplit.files import replacing
 
 PACKAGES = ("stemsplit", "torch", "torchaudio", "lightning", "hydra-core", "musdb", "museval")
 TEST_SCORED = "test_scored"
-KEPT = (TEST_SCORED,)  # what a file of results keeps when new ones take their place
+KEPT = (TEST_SCORED,)  # keys that stay when new results replace old ones
 
 
 def check_result(path: Path, protocol: Protocol, fingerprint: str) -> None:
-    """Raise `InputError` where there are results of another protocol or other songs."""
-    before = _read(path)
-    if "scores" not in before:  # nothing, or no more than how often a run was scored
+    """Raise `InputError` if a file has results of another protocol or of other songs."""
+    previous = _read(path)
+    if "scores" not in previous:  # no file, or one with nothing but the count of test scorings
         return
-    found = before.get("protocol", {}).get("tag"), before.get("fingerprint", fingerprint)
-    if found != (str(protocol), fingerprint):
+    tag = previous.get("protocol", {}).get("tag")
+    songs = previous.get("fingerprint", fingerprint)
+    if (tag, songs) != (str(protocol), fingerprint):
         raise InputError(
-            f"{path}: holds scores of {found[0]} (corpus {found[1][:8]}), which are not to be "
-            f"mixed with those of {protocol} (corpus {fingerprint[:8]}): say output=ANOTHER_FOLDER"
+            f"{path}: holds scores of {tag} (corpus {songs[:8]}), which cannot be compared with "
+            f"scores of {protocol} (corpus {fingerprint[:8]}): say output=ANOTHER_FOLDER"
         )
 
 
@@ -43,9 +44,9 @@ def write_result(
     spreads: Spreads | None = None,
     **facts: Any,
 ) -> None:
-    """`facts` (model, corpus, seed, …), what the code was, the scores and how they were taken.
+    """Write `facts` (model, corpus, seed, …), versions of code and packages, protocol and scores.
 
-    How often the test songs were scored stays as it was counted.
+    An existing file is replaced, except for its count of test scorings.
     """
     result = {
         **facts,
@@ -67,42 +68,42 @@ def write_result(
         },
         "differences": {
             pair: {
-                stem: {metric: found.facts() for metric, found in metrics.items()}
+                stem: {metric: difference.facts() for metric, difference in metrics.items()}
                 for stem, metrics in stems.items()
             }
             for pair, stems in (differences or {}).items()
         },
         "spreads": {
             model: {
-                stem: {metric: found._asdict() for metric, found in metrics.items()}
+                stem: {metric: spread._asdict() for metric, spread in metrics.items()}
                 for stem, metrics in stems.items()
             }
             for model, stems in (spreads or {}).items()
         },
     }
-    _update(path, lambda before: result | {key: before[key] for key in KEPT if key in before})
+    _update(path, lambda previous: result | {key: previous[key] for key in KEPT if key in previous})
 
 
 def count_test_scoring(run: Path, corpus: str) -> int:
-    """Count in RUN/result.json that the run was scored on a corpus's test songs; how often by now.
+    """Increment and return the number of test scorings of a run on a corpus, in RUN/result.json.
 
     Scoring the test set repeatedly selects models on it, so readers should know the count.
     """
 
-    def counted(before: dict[str, Any]) -> dict[str, Any]:
-        counts = before.get(TEST_SCORED, {})
-        return before | {TEST_SCORED: counts | {corpus: counts.get(corpus, 0) + 1}}
+    def counted(previous: dict[str, Any]) -> dict[str, Any]:
+        counts = previous.get(TEST_SCORED, {})
+        return previous | {TEST_SCORED: counts | {corpus: counts.get(corpus, 0) + 1}}
 
     return int(_update(run / "result.json", counted)[TEST_SCORED][corpus])
 
 
 def counted_as(corpus: str, root: Path) -> str:
-    """A corpus by its name; one of anyone's own songs by its folder."""
+    """Key of a corpus for counting: its name, or for ``data=folder`` the folder of the songs."""
     return str(root) if corpus == "folder" else corpus
 
 
 def _update(path: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> dict[str, Any]:
-    """Exchange a file's content for what `change` makes of it; one process at a time."""
+    """Replace a file's content by `change` of it, under a lock; return the new content."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_name(f".{path.name}.lock")):
         result = change(_read(path))
@@ -113,7 +114,7 @@ def _update(path: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> d
 
 
 def standard(content: Any) -> Any:
-    """The same in standard JSON, which has no infinity and no NaN: as "inf", "-inf" and null."""
+    """Replace infinities and NaN, which JSON does not have, by "inf", "-inf" and None."""
     if isinstance(content, dict):
         return {name: standard(value) for name, value in content.items()}
     if isinstance(content, list | tuple):
@@ -124,7 +125,7 @@ def standard(content: Any) -> Any:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """What is there. A damaged file is put aside: the results of a training are not lost for it."""
+    """Read a file, {} if there is none. A damaged file is renamed, so that results can be saved."""
     if not path.is_file():
         return {}
     try:
@@ -133,14 +134,14 @@ def _read(path: Path) -> dict[str, Any]:
         content = None
     if isinstance(content, dict):
         return content
-    aside = path.with_name(f"{path.name}.damaged")
-    path.replace(aside)
-    print(f"{path}: was damaged, and lies as {aside.name} now", file=sys.stderr)
+    renamed = path.with_name(f"{path.name}.damaged")
+    path.replace(renamed)
+    print(f"{path}: is damaged; it was renamed to {renamed.name}", file=sys.stderr)
     return {}
 
 
 def commit() -> str | None:
-    """The commit of the checkout that runs, with a plus where it was changed; None in a wheel."""
+    """Hash of the checked-out commit, with a plus if files are changed; None in a wheel."""
     folder = Path(__file__).resolve().parent
 
     def git(*words: str) -> str:

@@ -1,4 +1,4 @@
-"""Read the files in a run's folder for a report."""
+"""Read the files of a run's folder for a report."""
 
 import csv
 from collections.abc import Mapping
@@ -12,13 +12,18 @@ from stemsplit.errors import InputError
 from stemsplit.reporting.documents import EXCERPTS, RESULT, read_json
 
 Points = list[tuple[float, float]]
-# Settings that say where a run lies and not what it is.
+# Settings that name places and do not affect the training.
 PLACES = {"run_dir", "resume", "folder", "dirpath", "default_root_dir", "cache", "group"}
 
 
 @dataclass(frozen=True)
 class RunRecord:
-    """`results` by what was scored, as ``result.json`` has them; `metrics` by name, over steps."""
+    """What a run's folder contains.
+
+    metrics: points (step, value) by name, from ``metrics.csv``.
+    results: the content of each ``result.json``, by "validation", "test" or folder name.
+    excerpts: the entries of ``excerpts/index.json``.
+    """
 
     folder: Path
     name: str
@@ -38,31 +43,35 @@ class RunRecord:
         targets = self.config.get("targets") or ["vocals"]
         return [targets] if isinstance(targets, str) else targets
 
-    def layers(self, kind: str, end: str = "") -> dict[str, Points]:
-        """Sizes by layer, of ``norm/KIND/LAYER`` + `end`."""
-        start = f"norm/{kind}/"
+    def layers(self, kind: str, suffix: str = "") -> dict[str, Points]:
+        """Root mean squares by layer, from the metrics ``norm/KIND/LAYER`` with this suffix."""
+        prefix = f"norm/{kind}/"
         return {
-            name.removeprefix(start).removesuffix(end): points
+            name.removeprefix(prefix).removesuffix(suffix): points
             for name, points in self.metrics.items()
-            if name.startswith(start)
-            and (name.endswith(end) if end else not name.endswith(("/in", "/out")))
+            if name.startswith(prefix)
+            and (name.endswith(suffix) if suffix else not name.endswith(("/in", "/out")))
         }
 
 
 def read_run(folder: Path, name: str | None = None) -> RunRecord:
-    """Raises `InputError` for a folder that is not a run's, or a file that is damaged."""
-    place = folder / "config.yaml"
-    if not place.is_file():
-        raise InputError(f"{folder}: not a run's folder, it holds no config.yaml")
+    """Read a run; `name` defaults to the name of the folder.
+
+    Raises `InputError` if the folder has no ``config.yaml``, or a file is damaged.
+    """
+    config_path = folder / "config.yaml"
+    if not config_path.is_file():
+        raise InputError(f"{folder}: is not the folder of a run, it has no config.yaml")
     try:
-        text = place.read_text(encoding="utf-8")
+        text = config_path.read_text(encoding="utf-8")
         config = yaml.safe_load(text)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{place}: is damaged ({str(error).splitlines()[0]})") from None
+        raise InputError(f"{config_path}: is damaged ({str(error).splitlines()[0]})") from None
     if not isinstance(config, dict):
-        raise InputError(f"{place}: is damaged: it holds no settings")
+        raise InputError(f"{config_path}: is damaged: it contains no settings")
     if not isinstance(config.get("targets"), list | str | None):
-        raise InputError(f"{place}: is damaged: targets={config['targets']} names no stems")
+        targets = config["targets"]
+        raise InputError(f"{config_path}: is damaged: targets={targets} is not a list of stems")
     metrics, epochs = read_metrics(folder / "metrics.csv")
     results = {}
     for label, path in {
@@ -70,7 +79,7 @@ def read_run(folder: Path, name: str | None = None) -> RunRecord:
         "test": folder / "test/result.json",
         **{path.parent.name: path for path in sorted(folder.glob("evaluations/*/result.json"))},
     }.items():
-        # A file may hold no more than how often it was scored.
+        # A file without scores contains only the count of test scorings.
         if path.is_file() and "scores" in read_json(path, {}):
             results[label] = read_json(path, RESULT)
     name = name or folder.resolve().name
@@ -80,7 +89,10 @@ def read_run(folder: Path, name: str | None = None) -> RunRecord:
 
 
 def read_metrics(path: Path) -> tuple[dict[str, Points], int]:
-    """Every metric over its steps, and how many epochs were trained; nothing without a file."""
+    """Points (step, value) of every metric, and the number of trained epochs; empty without a file.
+
+    Raises `InputError` if the file is damaged.
+    """
     metrics: dict[str, Points] = {}
     epochs = 0
     if not path.is_file():
@@ -105,22 +117,23 @@ def read_metrics(path: Path) -> tuple[dict[str, Points], int]:
 
 
 def differing(records: list[RunRecord]) -> dict[str, list[str]]:
-    """The settings in which runs differ, and what each has there."""
-    flat = [flattened(record.config) for record in records]
-    names = dict.fromkeys(name for one in flat for name in one)
+    """The settings in which runs differ, with the value of each run."""
+    configs = [flattened(record.config) for record in records]
+    names = dict.fromkeys(name for config in configs for name in config)
     return {
         name: values
         for name in names
         if not PLACES & set(name.split("."))
-        and len(set(values := [one.get(name, "–") for one in flat])) > 1
+        and len(set(values := [config.get(name, "–") for config in configs])) > 1
     }
 
 
-def flattened(config: Mapping[str, Any], inside: str = "") -> dict[str, str]:
-    found: dict[str, str] = {}
+def flattened(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Nested settings by their dotted names, as text."""
+    settings: dict[str, str] = {}
     for key, value in config.items():
         if isinstance(value, Mapping):
-            found |= flattened(value, f"{inside}{key}.")
+            settings |= flattened(value, f"{prefix}{key}.")
         else:
-            found[f"{inside}{key}"] = str(value)
-    return found
+            settings[f"{prefix}{key}"] = str(value)
+    return settings

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from stemsplit.evaluation.intervals import FEW, Interval
+from stemsplit.evaluation.intervals import FEW_SONGS, Interval
 from stemsplit.evaluation.protocol import Protocol
 from stemsplit.evaluation.scores import METRICS
 from stemsplit.evaluation.tables import GAIN, Differences, Rows, Score, Spreads
@@ -14,7 +14,10 @@ from stemsplit.reporting.score_tables import counts, left_out, number
 
 
 def write_csv(path: Path, rows: Rows, protocol: Protocol) -> None:
-    """A line a system, stem and metric; the protocol, and what was left out and why, on each."""
+    """Write one line per system, stem and metric.
+
+    Every line repeats the protocol, and the unscored frames of the system with their reasons.
+    """
     columns = ("system", "stem", "metric", "statistic", "value", "low", "high")
     numbers = ("songs", "songs_of", "frames", "frames_of", "left_out", "protocol")
     _write_csv(
@@ -44,28 +47,30 @@ def write_csv(path: Path, rows: Rows, protocol: Protocol) -> None:
 
 
 def write_differences_csv(path: Path, differences: Differences, protocol: Protocol) -> None:
+    """Write one line per pair of systems, stem and metric."""
     columns = ("systems", "stem", "metric", "median", "low", "high", "p", "songs", "frames")
     _write_csv(
         path,
         (*columns, "protocol"),
         (
-            (pair, stem, metric, *found.interval, found.p, found.songs, found.frames, protocol)
+            (pair, stem, metric, *paired.interval, paired.p, paired.songs, paired.frames, protocol)
             for pair, stems in differences.items()
             for stem, metrics in stems.items()
-            for metric, found in metrics.items()
+            for metric, paired in metrics.items()
         ),
     )
 
 
 def write_spreads_csv(path: Path, spreads: Spreads, protocol: Protocol) -> None:
+    """Write one line per model, stem and metric."""
     _write_csv(
         path,
         ("model", "stem", "metric", "mean", "deviation", "trainings", "protocol"),
         (
-            (model, stem, metric, *found, protocol)
+            (model, stem, metric, *spread, protocol)
             for model, stems in spreads.items()
             for stem, metrics in stems.items()
-            for metric, found in metrics.items()
+            for metric, spread in metrics.items()
         ),
     )
 
@@ -83,10 +88,12 @@ def _write_csv(path: Path, columns: Sequence[str], lines: Iterator[Sequence[Any]
 def write_latex(
     path: Path, rows: Rows, differences: Differences, spreads: Spreads, protocol: Protocol
 ) -> None:
-    """Booktabs tables: BSS Eval's medians with their intervals, then differences and spreads."""
-    lines = [f"% {protocol}; dB, median of frames, then of songs [95 % interval]"]
-    lines += [
-        f"% of fewer than {FEW} songs an interval is their range, in brackets: a score's songs"
+    """Write tables for the LaTeX package booktabs: medians of BSS Eval, differences, spreads."""
+    lines = [
+        f"% {protocol}",
+        "% dB: median over frames, then over songs [95 % interval]",
+        f"% With fewer than {FEW_SONGS} songs, the interval is the range of the songs.",
+        "% (n): the score exists for n songs only.",
     ]
     lines += [f"% {name}: {text}" for name, row in rows.items() for text in left_out(row)]
     lines += _latex_table(
@@ -105,7 +112,7 @@ def write_latex(
         ],
     )
     if differences:
-        lines += ["", "% paired differences of SDR, dB: median over songs [95 % interval]"]
+        lines += ["", "% paired differences of SDR in dB: median over songs [95 % interval]"]
         lines += _latex_table(
             ["systems", "stem", "difference", "$p$", "frames", "songs"],
             [
@@ -113,19 +120,19 @@ def write_latex(
                     [
                         _latex(pair),
                         _latex(stem),
-                        _latex_cell(found.interval),
-                        "--" if found.p is None else f"{found.p:.2g}",
-                        str(found.frames),
-                        str(found.songs),
+                        _latex_cell(paired.interval),
+                        "--" if paired.p is None else f"{paired.p:.2g}",
+                        str(paired.frames),
+                        str(paired.songs),
                     ]
                     for stem, metrics in stems.items()
-                    for found in [metrics["SDR"]]
+                    for paired in [metrics["SDR"]]
                 ]
                 for pair, stems in differences.items()
             ],
         )
     if spreads:
-        lines += ["", "% several trainings: mean and standard deviation, dB"]
+        lines += ["", "% mean and standard deviation over several trainings, in dB"]
         lines += _latex_table(
             ["model", "stem", *METRICS],
             [
@@ -134,8 +141,8 @@ def write_latex(
                         _latex(model),
                         _latex(stem),
                         *(
-                            rf"{found.mean:.2f} $\pm$ {found.deviation:.2f}" if found else "--"
-                            for found in map(metrics.get, METRICS)
+                            rf"{spread.mean:.2f} $\pm$ {spread.deviation:.2f}" if spread else "--"
+                            for spread in map(metrics.get, METRICS)
                         ),
                     ]
                     for stem, metrics in stems.items()
@@ -149,7 +156,7 @@ def write_latex(
 
 
 def _latex_table(columns: Sequence[str], sections: Sequence[Sequence[Sequence[str]]]) -> list[str]:
-    """Two columns of words, others of numbers; a rule before every section."""
+    """A table with two columns of text, then columns of numbers; a rule above each section."""
     lines = [
         r"\begin{tabular}{ll" + "r" * (len(columns) - 2) + "}",
         r"\toprule",
@@ -160,13 +167,14 @@ def _latex_table(columns: Sequence[str], sections: Sequence[Sequence[Sequence[st
     return [*lines, r"\bottomrule", r"\end{tabular}"]
 
 
-def _latex_cell(found: Interval | Score, beside: Score | None = None) -> str:
-    shown = number(found, beside).replace("–", "--")
-    if found.low is None:
-        return shown
-    return f"{shown} [{found.low:.1f}, {found.high:.1f}]"
+def _latex_cell(score: Interval | Score, sdr: Score | None = None) -> str:
+    text = number(score, sdr).replace("–", "--")
+    if score.low is None:
+        return text
+    return f"{text} [{score.low:.1f}, {score.high:.1f}]"
 
 
 def _latex(text: str) -> str:
-    named = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-    return "".join(named.get(c, f"\\{c}" if c in "&%$#_{}" else c) for c in text)
+    """Escape LaTeX's special characters."""
+    commands = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    return "".join(commands.get(c, f"\\{c}" if c in "&%$#_{}" else c) for c in text)

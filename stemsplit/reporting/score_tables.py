@@ -6,19 +6,20 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from stemsplit.evaluation.intervals import FEW, Interval
+from stemsplit.evaluation.intervals import FEW_SONGS, Interval
 from stemsplit.evaluation.protocol import Protocol
 from stemsplit.evaluation.scores import METRICS
-from stemsplit.evaluation.tables import GAIN, Differences, Row, Rows, Score, Spreads
+from stemsplit.evaluation.song_metrics import SPECTRAL
+from stemsplit.evaluation.tables import GAIN, WEIGHTED, Differences, Row, Rows, Score, Spreads
 from stemsplit.terminal.tables import print_table
 
 
 def print_scores(rows: Rows, protocol: Protocol, title: str) -> None:
-    """A section a system, a row a stem; medians in dB over their 95 % intervals."""
+    """Print a table with a section per system and a row per stem."""
     table = Table(
         title=Text(f"{title}\n{protocol}"),
-        caption="dB: median of frames, then of songs [95 % interval] (songs, where fewer); "
-        "under a stem: frames and songs that have an SDR",
+        caption="dB: median over frames, then over songs [95 % interval]; (n): the score exists "
+        "for n songs only. Below a stem: frames and songs with an SDR.",
     )
     table.add_column()
     for column in METRICS:
@@ -34,72 +35,76 @@ def print_scores(rows: Rows, protocol: Protocol, title: str) -> None:
         table.add_section()
     console = Console()
     print_table(table, console)
-    few = min((row.songs for row in rows.values()), default=FEW)
-    if few < FEW:
-        console.print(f"intervals are of fewer than {FEW} songs: no more than their range")
+    if min((row.songs for row in rows.values()), default=FEW_SONGS) < FEW_SONGS:
+        console.print(f"fewer than {FEW_SONGS} songs: each interval is the range of the songs")
     for name, row in rows.items():
-        if remarks := list(left_out(row)):
-            console.print(Text(f"{name}: {'; '.join(remarks)}"), soft_wrap=True)
+        if notes := list(left_out(row)):
+            console.print(Text(f"{name}: {'; '.join(notes)}"), soft_wrap=True)
 
 
 def counts(row: Row, score: Score) -> tuple[str, str]:
-    """Frames and songs that have a score, of those that there are."""
+    """Number of frames and songs with a score, and in total."""
     return f"{score.frames}/{row.frames}", f"{score.songs}/{row.songs}"
 
 
 def left_out(row: Row) -> Iterator[str]:
-    """Why frames have no score, and what was done so that others have one."""
+    """Why frames were not scored, and how estimates were changed before scoring."""
     for text, count in row.dropped.items():
-        yield f"{text}: {count} frame{'s' * (count > 1)}"
+        yield f"{count} frame{'s' * (count > 1)} left out ({text})"
     for text, count in row.notes.items():
         yield text if row.songs == 1 else f"{text} ({count} song{'s' * (count > 1)})"
 
 
 def print_whole_songs(rows: Rows) -> None:
-    """The gain of SDR over the mixture, and figures of whole songs, in dB but for the distance."""
-    found = [metrics for row in rows.values() for metrics in row.scores.values()]
-    figures = [
+    """Print the SDR gain over the mixture and the metrics of whole songs."""
+    all_metrics = [metrics for row in rows.values() for metrics in row.scores.values()]
+    columns = [
         name
-        for name in dict.fromkeys(name for metrics in found for name in metrics)
+        for name in dict.fromkeys(name for metrics in all_metrics for name in metrics)
         if name not in METRICS
     ]
-    table = Table(
-        title="SDR above the mixture's, and figures of whole songs",
-        caption="medians of songs; GNSDR, GSIR, GSAR: means weighted by length",
-    )
+    caption = "dB: median over songs"
+    if any(name in columns for name in WEIGHTED.values()):
+        caption += f"; {', '.join(WEIGHTED.values())}: mean over songs, weighted by length"
+    if SPECTRAL in columns:
+        caption += f"; the {SPECTRAL} has no unit"
+    table = Table(title="SDR gain over the mixture, and metrics of whole songs", caption=caption)
     table.add_column()
-    for figure in figures:
-        table.add_column(figure, justify="right")
+    for column in columns:
+        table.add_column(column, justify="right")
     for name, row in rows.items():
         table.add_row(Text(name, style="bold"))
         for stem, scores in row.scores.items():
             gain = cell(scores[GAIN], scores["SDR"])
-            others = [
-                number(scores.get(figure), scores["SDR"]) for figure in figures if figure != GAIN
+            numbers = [
+                number(scores.get(column), scores["SDR"]) for column in columns if column != GAIN
             ]
-            table.add_row(Text(f"  {stem}"), gain, *others)
+            table.add_row(Text(f"  {stem}"), gain, *numbers)
         table.add_section()
     print_table(table)
 
 
 def print_differences(differences: Differences) -> None:
-    """Of systems on the frames that both have, song by song."""
+    """Print the paired differences of SDR between systems."""
     table = Table(
-        title="paired differences of SDR, dB", caption="median over songs [95 % interval]; Wilcoxon"
+        title="paired differences of SDR in dB",
+        caption="median over songs [95 % interval], on the frames that both systems have scores "
+        "for; p: Wilcoxon signed-rank test",
     )
     for column in ("", "stem", "difference", "p", "frames", "songs"):
         table.add_column(column, justify="left" if column in ("", "stem") else "right")
     for pair, stems in differences.items():
         for stem, metrics in stems.items():
-            found = metrics["SDR"]
-            p = "–" if found.p is None else f"{found.p:.2g}"
-            numbers = (str(found.frames), str(found.songs))
-            table.add_row(Text(pair), Text(stem), cell(found.interval), p, *numbers)
+            difference = metrics["SDR"]
+            p = "–" if difference.p is None else f"{difference.p:.2g}"
+            numbers = (str(difference.frames), str(difference.songs))
+            table.add_row(Text(pair), Text(stem), cell(difference.interval), p, *numbers)
     print_table(table)
 
 
 def print_spreads(spreads: Spreads) -> None:
-    table = Table(title="several trainings: mean ± standard deviation, dB")
+    """Print mean and standard deviation over several trainings of a model."""
+    table = Table(title="mean ± standard deviation over several trainings, in dB")
     for column in ("", "stem", *METRICS, "trainings"):
         table.add_column(column, justify="left" if column in ("", "stem") else "right")
     for model, stems in spreads.items():
@@ -113,18 +118,18 @@ def print_spreads(spreads: Spreads) -> None:
     print_table(table)
 
 
-def cell(found: Interval | Score, beside: Score | None = None) -> str:
-    """A figure over its interval; see `number`."""
-    if found.low is None:
-        return number(found, beside)
-    return f"{number(found, beside)}\n[dim]\\[{found.low:.1f}, {found.high:.1f}][/dim]"
+def cell(score: Interval | Score, sdr: Score | None = None) -> str:
+    """A number as `number` formats it, above its interval."""
+    if score.low is None:
+        return number(score, sdr)
+    return f"{number(score, sdr)}\n[dim]\\[{score.low:.1f}, {score.high:.1f}][/dim]"
 
 
-def number(found: Interval | Score | None, beside: Score | None = None) -> str:
-    """Two decimals; in brackets the songs, where they are others than those of a score beside."""
-    if found is None or found.value is None:
+def number(score: Interval | Score | None, sdr: Score | None = None) -> str:
+    """Format with two decimals, and the number of songs if it differs from that of `sdr`."""
+    if score is None or score.value is None:
         return "–"
-    text = f"{found.value + 0.0:.2f}"
-    if isinstance(found, Score) and beside is not None and found.songs != beside.songs:
-        text += f" ({found.songs})"
+    text = f"{score.value + 0.0:.2f}"
+    if isinstance(score, Score) and sdr is not None and score.songs != sdr.songs:
+        text += f" ({score.songs})"
     return text

@@ -1,4 +1,4 @@
-"""What the HTML report says of a run: its facts, its scores and its tables."""
+"""Summarise a run for the HTML report: facts, headline scores and tables."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -13,8 +13,8 @@ SHOWN = (*METRICS, GAIN)
 SUBSETS = {"valid": "validation", "test": "test"}
 
 
-class Quality(NamedTuple):
-    """The scores of a stem in a headline."""
+class Headline(NamedTuple):
+    """SDR of a stem and its gain over the mixture, with intervals as in ``result.json``."""
 
     stem: str
     sdr: dict[str, Any]
@@ -22,19 +22,19 @@ class Quality(NamedTuple):
 
 
 def facts(record: RunRecord) -> dict[str, str]:
-    """The facts of a run, by name."""
+    """Names and values below the heading of a run's page."""
     result = record.results.get("validation", {})
     trained = result.get("trained_on", {})
     return {
         "model": record.model,
         "corpus": str(result.get("corpus", record.config.get("corpus", "–"))),
         "fingerprint": str(trained.get("fingerprint", "–"))[:8],
-        "songs": str(trained.get("songs", "–")),
+        "training songs": str(trained.get("songs", "–")),
         "epochs": str(record.epochs),
         "steps": str(result.get("steps", "–")),
         "seed": str(result.get("seed", record.config.get("seed", "–"))),
         "commit": str(result.get("commit") or "–")[:9],
-        "written": f"{datetime.fromtimestamp(_last_change(record.folder)):%Y-%m-%d %H:%M}",
+        "last change": f"{datetime.fromtimestamp(_last_change(record.folder)):%Y-%m-%d %H:%M}",
     }
 
 
@@ -43,36 +43,35 @@ def _last_change(folder: Path) -> float:
     return max(file.stat().st_mtime for file in files if file.is_file())
 
 
-def best_scored(record: RunRecord) -> str:
-    """The result for the headline: that of the test songs if there is one, else validation."""
-    on_test = [label for label, one in record.results.items() if one.get("subset") == "test"]
-    return on_test[0] if on_test else "validation"
+def headline_result(record: RunRecord) -> str:
+    """Label of the result in the headline: test songs if they were scored, else validation."""
+    labels = [label for label, result in record.results.items() if result.get("subset") == "test"]
+    return labels[0] if labels else "validation"
 
 
-def qualities(record: RunRecord, label: str) -> list[Quality]:
-    """The scores of the targets in one of the run's results."""
+def headlines(record: RunRecord, label: str) -> list[Headline]:
+    """Headlines of all targets, from the result with this label."""
     result = record.results.get(label, {})
     scores = result.get("scores", {})
     row = scores.get(record.model, {})
-    base = scores.get("mixture", {})
-    found = []
+    mixture = scores.get("mixture", {})
+    of_targets = []
     for stem in record.targets:
         if sdr := row.get(stem, {}).get("SDR"):
             gain = row[stem].get(GAIN)
-            if gain is None:  # older results have no gain song by song
-                other = base.get(stem, {}).get("SDR", {}).get("median")
-                both = sdr["median"] is not None and other is not None
-                gain = {"median": sdr["median"] - other if both else None}
-            found.append(
-                Quality(stem, sdr | {"subset": SUBSETS.get(str(result.get("subset")), label)}, gain)
-            )
-    return found
+            if gain is None:  # a result of an older version, without paired gains
+                of_mixture = mixture.get(stem, {}).get("SDR", {}).get("median")
+                defined = sdr["median"] is not None and of_mixture is not None
+                gain = {"median": sdr["median"] - of_mixture if defined else None}
+            subset = SUBSETS.get(str(result.get("subset")), label)
+            of_targets.append(Headline(stem, sdr | {"subset": subset}, gain))
+    return of_targets
 
 
 def table(result: Mapping[str, Any]) -> dict[str, Any]:
-    """A result as the page shows it: scores of BSS Eval first, then those of whole songs."""
+    """The parts of a result that a page shows; `song_metrics` names those of whole songs."""
     protocol = result.get("protocol", "")
-    others = dict.fromkeys(
+    song_metrics = dict.fromkeys(
         metric
         for stems in result["scores"].values()
         for metrics in stems.values()
@@ -83,14 +82,15 @@ def table(result: Mapping[str, Any]) -> dict[str, Any]:
         "result": result,
         "protocol": protocol if isinstance(protocol, str) else protocol["tag"],
         "frames": result.get("frames", {}),
-        "others": list(others),
+        "song_metrics": list(song_metrics),
         "differences": result.get("differences", {}),
         "spreads": result.get("spreads", {}),
     }
 
 
 def environment(record: RunRecord) -> dict[str, str]:
+    """Commit and package versions of the run's first result."""
     for result in record.results.values():
         commit = {"commit": str(result.get("commit") or "–")}
-        return commit | {name: str(found) for name, found in result.get("versions", {}).items()}
+        return commit | {name: str(text) for name, text in result.get("versions", {}).items()}
     return {}

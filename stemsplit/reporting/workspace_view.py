@@ -12,32 +12,32 @@ import wandb_workspaces.workspaces as ws
 
 STEP = "trainer/global_step"
 LAYERS = {"weight": "weights", "gradient": "gradients", "activation": "activations"}
-# What the sweeps of conf/sweep vary.
-SWEPT = {"optimizer.lr": True, "optimizer.weight_decay": True, "scheduler.factor": False}  # log?
+# The settings that the sweeps in conf/sweep vary, and whether their axis is logarithmic.
+SWEPT = {"optimizer.lr": True, "optimizer.weight_decay": True, "scheduler.factor": False}
 WIDE = wr.Layout(w=24, h=10)
 
 
 def workspace(
     entity: str, project: str, stems: Sequence[str] = ("vocals",), excerpts: int = 2
 ) -> ws.Workspace:
-    """The view of trainings that estimate `stems` and show so many excerpts."""
+    """The view for trainings with these target stems and this number of logged excerpts."""
     sections: dict[str, list[Any]] = {
         "Scores": scores(stems),
         "Losses": [
             line("Loss", ["train/loss", "validation/loss"]),
             line("Learning rate", ["lr"], log_y=True),
         ],
-        "Excerpts": [heard(number, stems) for number in range(excerpts)]
-        + [seen(number, stems) for number in range(excerpts)],
+        "Excerpts": [audio(number, stems) for number in range(excerpts)]
+        + [spectrograms(number, stems) for number in range(excerpts)],
         "Layers": [
             wr.LinePlot(
-                title=f"Root mean square of {what}",
+                title=f"Root mean square of {title}",
                 x=STEP,
                 metric_regex=f"^norm/{kind}/.*",
                 log_y=True,
                 max_runs_to_show=1,
             )
-            for kind, what in LAYERS.items()
+            for kind, title in LAYERS.items()
         ],
         "Speed": [
             line(
@@ -58,12 +58,15 @@ def workspace(
 
 
 def scores(stems: Sequence[str]) -> list[Any]:
-    """While it trains, on excerpts; and at its end, BSS Eval of whole songs."""
+    """Panels of scores: on excerpts during training, and BSS Eval of whole songs at its end."""
     return [
-        line("SDR on the validation excerpts (dB)", [f"validation/sdr/{stem}" for stem in stems]),
-        line("Gain over the mixture (dB)", [f"validation/gain/{stem}" for stem in stems]),
+        line("SDR on validation excerpts (dB)", [f"validation/sdr/{stem}" for stem in stems]),
+        line(
+            "SDR gain over the mixture on validation excerpts (dB)",
+            [f"validation/gain/{stem}" for stem in stems],
+        ),
         *(
-            bars(f"{metric} on the {songs} songs (dB)", f"score/{subset}/{{}}/{metric}", stems)
+            bars(f"{metric} on {songs} songs (dB)", f"score/{subset}/{{}}/{metric}", stems)
             for songs, subset in (("validation", "valid"), ("test", "test"))
             for metric in ("SDR", "SDR gain")
         ),
@@ -86,12 +89,12 @@ def bars(title: str, metric: str, stems: Sequence[str]) -> Any:
     return wr.BarPlot(title=title, metrics=[metric.format(stem) for stem in stems])
 
 
-def heard(number: int, stems: Sequence[str]) -> Any:
+def audio(number: int, stems: Sequence[str]) -> Any:
     names = ["mixture", *(f"{s}/{kind}" for s in stems for kind in ("reference", "estimate"))]
     return media(f"Excerpt {number}: mixture, reference, estimate", number, names)
 
 
-def seen(number: int, stems: Sequence[str]) -> Any:
+def spectrograms(number: int, stems: Sequence[str]) -> Any:
     names = [f"{stem}/spectrograms" for stem in stems]
     return media(f"Excerpt {number}: spectrograms", number, names)
 
@@ -107,7 +110,7 @@ def media(title: str, number: int, names: Sequence[str]) -> Any:
 
 
 def sweep(objective: str) -> list[Any]:
-    """What is tuned against what it brings; for runs grouped by a sweep's name."""
+    """Panels of the tuned settings and the objective, for the runs of a sweep."""
     columns = [
         wr.ParallelCoordinatesPlotColumn(metric=wr.Config(setting), log=log)
         for setting, log in SWEPT.items()
@@ -118,7 +121,7 @@ def sweep(objective: str) -> list[Any]:
         wr.ParameterImportancePlot(with_respect_to=objective),
         *(
             wr.ScatterPlot(
-                title=f"{setting} and SDR (dB)",
+                title=f"SDR (dB) by {setting}",
                 x=wr.Config(setting),
                 y=wr.SummaryMetric(objective),
                 log_x=log,

@@ -1,4 +1,4 @@
-"""Estimates that lack samples are not scored."""
+"""Truncated files of estimates."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from stemsplit.errors import InputError
 from stemsplit.evaluation.systems import Folder
 
 
-def test_truncated_estimate_is_refused(tmp_path: Path) -> None:
+def test_truncated_estimate_raises(tmp_path: Path) -> None:
     sound = np.random.default_rng(0).uniform(-0.5, 0.5, (1000, 2)).astype(np.float32)
     path = tmp_path / "test" / "song" / "vocals.wav"
     path.parent.mkdir(parents=True)

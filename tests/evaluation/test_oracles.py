@@ -1,4 +1,4 @@
-"""Ideal masks: what they must reach, keep and never do."""
+"""Ideal masks."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ FRONT_END = FrontEnd(RATE, 512, 128, mel_bands=16, mfccs=4)
 
 
 def stems(seconds: float = 3.0, channels: int = 2) -> Tensor:
-    """A low tone that comes and goes on the left, and noise on the right."""
+    """A pulsed low tone, louder on the left, and noise, louder on the right."""
     time = torch.arange(int(seconds * RATE)) / RATE
     pan = torch.tensor([[1.0], [0.3]])[:channels]
     tone = 0.3 * torch.sin(2 * torch.pi * 200 * time) * (time % 1 < 0.6) * pan
@@ -29,44 +29,42 @@ def sdr(reference: Tensor, estimate: Tensor) -> float:
 
 @pytest.mark.parametrize("name", ORACLES)
 @pytest.mark.parametrize("channels", [1, 2])
-def test_an_oracle_is_far_above_the_mixture(name: str, channels: int) -> None:
+def test_oracle_scores_far_above_mixture(name: str, channels: int) -> None:
     true = stems(channels=channels)
-    before = true.clone()
+    copy = true.clone()
     mixture = true.sum(dim=1)
-    found = separate(ORACLES[name], FRONT_END, true, mixture)
-    assert found.shape == true.shape
-    assert torch.equal(true, before)
+    estimates = separate(ORACLES[name], FRONT_END, true, mixture)
+    assert estimates.shape == true.shape
+    assert torch.equal(true, copy)
     for stem in range(2):
-        assert sdr(true[0, stem], found[0, stem]) > sdr(true[0, stem], mixture[0]) + 6
+        assert sdr(true[0, stem], estimates[0, stem]) > sdr(true[0, stem], mixture[0]) + 6
 
 
 @pytest.mark.parametrize("name", ["IRM1", "IRM2", "MWF"])
-def test_shares_sum_to_the_mixture(name: str) -> None:
+def test_oracle_estimates_sum_to_mixture(name: str) -> None:
     true = stems()
     mixture = true.sum(dim=1)
-    found = separate(ORACLES[name], FRONT_END, true, mixture)
-    # (The Wiener filter leaves a little to the noise of its model.)
-    torch.testing.assert_close(found.sum(dim=1), mixture, rtol=0, atol=1e-3)
+    estimates = separate(ORACLES[name], FRONT_END, true, mixture)
+    # The Wiener filter assigns a little of the mixture to the noise of its model.
+    torch.testing.assert_close(estimates.sum(dim=1), mixture, rtol=0, atol=1e-3)
 
 
 @pytest.mark.parametrize("name", ORACLES)
-def test_silence_stays_silence(name: str) -> None:
+def test_silent_stem_stays_silent(name: str) -> None:
     true = stems()
     true[:, 0] = 0
-    found = separate(ORACLES[name], FRONT_END, true, true.sum(dim=1))
-    assert found.isfinite().all()
-    assert found[:, 0].abs().max() < 1e-3
-    nothing = separate(ORACLES[name], FRONT_END, 0 * true, 0 * true.sum(dim=1))
-    assert not nothing.any()
+    estimates = separate(ORACLES[name], FRONT_END, true, true.sum(dim=1))
+    assert estimates.isfinite().all()
+    assert estimates[:, 0].abs().max() < 1e-3
+    silent = separate(ORACLES[name], FRONT_END, 0 * true, 0 * true.sum(dim=1))
+    assert not silent.any()
 
 
 @pytest.mark.parametrize("name", ["IRM1", "IRM2", "IBM1"])
-def test_a_long_song_is_what_it_would_be_at_once(
-    name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_chunked_separation_equals_whole_song(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     true = stems(5.0)
-    whole = separate(ORACLES[name], FRONT_END, true, true.sum(dim=1))
+    at_once = separate(ORACLES[name], FRONT_END, true, true.sum(dim=1))
     monkeypatch.setattr(oracles, "CHUNK_SECONDS", 128 * 90 / RATE)
     monkeypatch.setattr(oracles, "OVERLAP_SECONDS", 128 * 20 / RATE)
     chunked = separate(ORACLES[name], FRONT_END, true, true.sum(dim=1))
-    assert np.abs(whole - chunked).mean() < 1e-3
+    assert np.abs(at_once - chunked).mean() < 1e-3

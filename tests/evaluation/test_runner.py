@@ -1,4 +1,4 @@
-"""Evaluations: of every system by the same measure, gone on with, and shared by processes."""
+"""Evaluations: scores of all kinds of systems, resuming, worker processes, errors."""
 
 import json
 import os
@@ -41,12 +41,12 @@ SETTINGS = {"sample_rate": RATE, "window": 256, "hop": 64, "mel_bands": 16, "mfc
 
 @pytest.fixture
 def tracks(tmp_path: Path) -> list[StoredTrack]:
-    """Three mono songs of three stems, 3 s long; the last is without vocals."""
+    """Three mono songs of 3 s with three stems; the vocals of the last song are silent."""
     tracks = []
     for number in range(3):
         random = np.random.default_rng(number)
         stems = 0.1 * random.standard_normal((3, 1, 3 * RATE)).astype(np.float32)
-        # The stems differ, so that leaving one out of the reference would show.
+        # The stems have different levels, so a stem missing from a sum changes the scores.
         stems *= np.array([0.0 if number == 2 else 1.0, 0.5, 2.0], np.float32)[:, None, None]
         folder = tmp_path / "store" / f"song{number}"
         folder.mkdir(parents=True)
@@ -66,7 +66,7 @@ def checkpoint(tmp_path: Path) -> Path:
 def write_estimates(
     root: Path, tracks: list[StoredTrack], change: Callable[[np.ndarray], np.ndarray]
 ) -> Path:
-    """A folder as museval has it, of the true stems changed."""
+    """Write the true stems, altered by `change`, in museval's layout."""
     for track in tracks:
         for stem, samples in references_of(track, PROTOCOL.stems).items():
             path = root / "test" / track.name / f"{stem}.wav"
@@ -92,21 +92,21 @@ def systems(tmp_path: Path, tracks: list[StoredTrack], checkpoint: Path) -> list
     ]
 
 
-def test_every_system_is_scored_by_the_same_measure(
+def test_tables_equal_museval_for_every_system(
     tmp_path: Path, tracks: list[StoredTrack], checkpoint: Path
 ) -> None:
-    given = systems(tmp_path, tracks, checkpoint)
+    all_systems = systems(tmp_path, tracks, checkpoint)
     folder = tmp_path / "museval"
-    found = evaluate(given, tracks, PROTOCOL, folder)
-    assert list(found) == [system.name for system in given]
-    rows = rows_of(found, "mixture")
-    [place] = folder.iterdir()
-    assert place.name.startswith(f"vocals-{OTHER}-")
+    scores = evaluate(all_systems, tracks, PROTOCOL, folder)
+    assert list(scores) == [system.name for system in all_systems]
+    rows = rows_of(scores, "mixture")
+    [scenario_folder] = folder.iterdir()
+    assert scenario_folder.name.startswith(f"vocals-{OTHER}-")
     for name, row in rows.items():
         assert (row.songs, row.frames) == (3, 9)
         assert set(row.scores) == {"vocals", OTHER}
         store = museval.EvalStore()
-        store.add_eval_dir(place / name)
+        store.add_eval_dir(scenario_folder / name)
         medians = store.agg_frames_tracks_scores()
         for stem, metrics in row.scores.items():
             for metric in METRICS:
@@ -117,15 +117,15 @@ def test_every_system_is_scored_by_the_same_measure(
     assert all(sdr[name] > sdr["mixture"] + 3 for name in ORACLES)
     assert rows["mixture"].scores["vocals"]["GNSDR"].value == pytest.approx(0, abs=1e-9)
     assert rows["mixture"].notes == {"vocals: the reference is silent; not scored": 1}
-    record = json.loads((place / "a tool/test/song 0.json").read_text())["stemsplit"]
+    record = json.loads((scenario_folder / "a tool/test/song 0.json").read_text())["stemsplit"]
     assert record["protocol"]["scenario"] == "vocals and accompaniment"
     assert record["protocol"]["tag"].startswith("corpus test, vocals and accompaniment, BSS Eval")
 
 
-def test_an_evaluation_goes_on_where_it_was_broken_off(
+def test_interrupted_evaluation_resumes(
     tmp_path: Path, tracks: list[StoredTrack], checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given = systems(tmp_path, tracks, checkpoint)
+    all_systems = systems(tmp_path, tracks, checkpoint)
     folder = tmp_path / "museval"
     scored: list[tuple[str, tuple[str, ...]]] = []
     real = runner.score
@@ -139,36 +139,36 @@ def test_an_evaluation_goes_on_where_it_was_broken_off(
     monkeypatch.setattr(runner, "score", score)
     stops_at = "song 2"
     with pytest.raises(KeyboardInterrupt):
-        evaluate(given[:2], tracks, PROTOCOL, folder)
+        evaluate(all_systems[:2], tracks, PROTOCOL, folder)
     stops_at = ""
     scored.clear()
-    first = evaluate(given[:2], tracks, PROTOCOL, folder)
+    first = evaluate(all_systems[:2], tracks, PROTOCOL, folder)
     assert scored == [("song 2", ("mixture", "IRM1"))]
     scored.clear()
-    again = evaluate(given[:2], tracks, PROTOCOL, folder)
+    again = evaluate(all_systems[:2], tracks, PROTOCOL, folder)
     assert not scored
     np.testing.assert_equal(again, first)
     # A damaged file is scored anew.
     [path] = folder.glob("*/mixture/test/song 1.json")
     path.write_text(path.read_text()[:100])
-    np.testing.assert_equal(evaluate(given[:2], tracks, PROTOCOL, folder), first)
+    np.testing.assert_equal(evaluate(all_systems[:2], tracks, PROTOCOL, folder), first)
     assert scored == [("song 1", ("mixture",))]
-    # Another protocol, and other estimates of one song, are other scores.
+    # Another protocol is scored anew, and so is a song whose estimates have changed.
     scored.clear()
-    evaluate(given[:1], tracks, replace(PROTOCOL, corpus="another"), folder)
+    evaluate(all_systems[:1], tracks, replace(PROTOCOL, corpus="another"), folder)
     assert len(scored) == 3
-    tool = given[-1:]
-    evaluate(tool, tracks, PROTOCOL, folder)
+    folder_system = all_systems[-1:]
+    evaluate(folder_system, tracks, PROTOCOL, folder)
     scored.clear()
-    write_estimates(tmp_path / "a tool", tracks[1:2], lambda samples: 0.5 * samples)
-    evaluate(tool, tracks, PROTOCOL, folder)
-    assert scored == [("song 1", ("a tool",))]
+    write_estimates(tmp_path / "a folder_system", tracks[1:2], lambda samples: 0.5 * samples)
+    evaluate(folder_system, tracks, PROTOCOL, folder)
+    assert scored == [("song 1", ("a folder_system",))]
 
 
-def test_scores_of_other_songs_stems_and_states_never_lie_together(
+def test_each_folder_holds_scores_of_one_scenario_only(
     tmp_path: Path, tracks: list[StoredTrack], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """museval's store takes every file of a folder."""
+    """museval's EvalStore reads every file of a folder."""
     folder = tmp_path / "museval"
     two = evaluate([Mixture()], tracks, PROTOCOL, folder)["mixture"]
     three = replace(PROTOCOL, stems=("vocals", "bass", "drums"))
@@ -184,7 +184,7 @@ def test_scores_of_other_songs_stems_and_states_never_lie_together(
     assert sizes == [1, 3, 3]
     assert [song.track for song in two] == [track.name for track in tracks]
 
-    # Of a system that has changed, no file of its former state is left, even if it stops at once.
+    # All outdated files of a changed system are removed, even if the scoring stops at once.
     class Changed(Mixture):
         def identity(self, track: StoredTrack) -> str:
             return "changed"
@@ -195,113 +195,113 @@ def test_scores_of_other_songs_stems_and_states_never_lie_together(
     monkeypatch.setattr(runner, "score", stop)
     with pytest.raises(KeyboardInterrupt):
         evaluate([Changed()], tracks, PROTOCOL, folder)
-    left = [len(list(place.rglob("*.json"))) for place in places]
-    assert sorted(left) == [0, 1, 3]
+    sizes = sorted(len(list(place.rglob("*.json"))) for place in places)
+    assert sizes == [0, 1, 3]
 
 
-def test_worker_processes_find_the_same(
+def test_worker_processes_give_same_scores(
     tmp_path: Path, tracks: list[StoredTrack], checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given = systems(tmp_path, tracks, checkpoint)
-    alone = evaluate(given, tracks, PROTOCOL, tmp_path / "alone")
+    all_systems = systems(tmp_path, tracks, checkpoint)
+    serial = evaluate(all_systems, tracks, PROTOCOL, tmp_path / "serial")
     monkeypatch.setattr(runner, "WORKER_PAYS", 1.0)
-    helped = evaluate(given, tracks, PROTOCOL, tmp_path / "helped", workers=2)
-    for name, songs in alone.items():
-        for one, other in zip(songs, helped[name], strict=True):
-            for stem, metrics in one.frames.items():
+    parallel = evaluate(all_systems, tracks, PROTOCOL, tmp_path / "parallel", workers=2)
+    for name, songs in serial.items():
+        for song, same_song in zip(songs, parallel[name], strict=True):
+            for stem, metrics in song.frames.items():
                 for metric, values in metrics.items():
-                    np.testing.assert_allclose(other.frames[stem][metric], values, atol=1e-3)
+                    np.testing.assert_allclose(same_song.frames[stem][metric], values, atol=1e-3)
 
 
-def test_estimates_that_are_not_there_are_named(tmp_path: Path, tracks: list[StoredTrack]) -> None:
+def test_missing_or_unfit_estimates_raise_before_scoring(
+    tmp_path: Path, tracks: list[StoredTrack]
+) -> None:
     root = write_estimates(tmp_path / "a tool", tracks[:2], noisy)
     with pytest.raises(InputError, match=r"test/song 2: no wav files.*SUBSET/TRACK/STEM\.wav"):
         evaluate([Folder(root)], tracks, PROTOCOL, tmp_path / "museval")
-    assert not (tmp_path / "museval").exists()  # said before anything was scored
+    assert not (tmp_path / "museval").exists()  # nothing was scored before the error
     with pytest.raises(InputError, match="nowhere: there is no such folder"):
         Folder(tmp_path / "nowhere")
     (root / "test/song 1/accompaniment.wav").unlink()
     with pytest.raises(
         InputError,
-        match=r"a tool, song 1: no accompaniment\.wav, .* bass, drums missing",
+        match=r"a tool, song 1: there is no accompaniment\.wav, .* missing: bass, drums",
     ):
         evaluate([Folder(root)], tracks[:2], PROTOCOL, tmp_path / "museval")
     for part in ("bass", "drums", "guitar1"):
         soundfile.write(root / f"test/song 1/{part}.wav", np.zeros(9), RATE)
-    with pytest.raises(InputError, match=r"beside the corpus's stems .* there is guitar1"):
+    with pytest.raises(InputError, match=r"no stems of the corpus .*: guitar1; write"):
         evaluate([Folder(root)], tracks[:2], PROTOCOL, tmp_path / "museval")
     (root / "test/song 1/guitar1.wav").unlink()
     soundfile.write(root / "test/song 1/drums.wav", np.zeros(8), RATE)
-    with pytest.raises(InputError, match="what is summed to the accompaniment differs in length"):
+    with pytest.raises(InputError, match="the files that sum to accompaniment differ in length"):
         evaluate([Folder(root)], tracks[:2], PROTOCOL, tmp_path / "museval")
     soundfile.write(root / "test/song 0/vocals.wav", np.zeros(9), 8000)
-    with pytest.raises(InputError, match=r"vocals\.wav: has 8000 Hz, the references 4000 Hz"):
+    with pytest.raises(
+        InputError, match=r"vocals\.wav: has 8000 Hz, but the references have 4000 Hz"
+    ):
         evaluate([Folder(root)], tracks[:1], PROTOCOL, tmp_path / "museval")
 
 
-def test_an_accompaniment_is_the_sum_of_all_of_the_corpuss_other_stems(
-    tmp_path: Path, tracks: list[StoredTrack]
-) -> None:
+def test_accompaniment_is_sum_of_other_stems(tmp_path: Path, tracks: list[StoredTrack]) -> None:
     root = write_estimates(tmp_path / "a tool", tracks, noisy)
     expected = evaluate([Folder(root)], tracks[:1], PROTOCOL, tmp_path / "museval")
-    whole = root / "test/song 0/accompaniment.wav"
-    samples, _ = soundfile.read(whole, dtype="float32")
-    whole.unlink()
+    accompaniment = root / "test/song 0/accompaniment.wav"
+    samples, _ = soundfile.read(accompaniment, dtype="float32")
+    accompaniment.unlink()
     for part, share in (("bass", 0.25), ("drums", 0.75)):
-        soundfile.write(whole.with_name(f"{part}.wav"), share * samples, RATE, "FLOAT")
-    found = evaluate([Folder(root)], tracks[:1], PROTOCOL, tmp_path / "museval")
+        soundfile.write(accompaniment.with_name(f"{part}.wav"), share * samples, RATE, "FLOAT")
+    scores = evaluate([Folder(root)], tracks[:1], PROTOCOL, tmp_path / "museval")
     for metric in METRICS:
-        values = (song["a tool"][0].frames[OTHER][metric] for song in (found, expected))
+        values = (song["a tool"][0].frames[OTHER][metric] for song in (scores, expected))
         np.testing.assert_allclose(*values, atol=1e-4)
 
 
-def test_a_checkpoint_that_a_training_replaced_is_loaded_again(
-    tracks: list[StoredTrack], checkpoint: Path
-) -> None:
-    """As where one process trains, scores, resumes and scores again."""
+def test_replaced_checkpoint_is_loaded_again(tracks: list[StoredTrack], checkpoint: Path) -> None:
+    """One process may train, score, resume the training and score again."""
     before = Trained("mlp", checkpoint)
     song = references_of(tracks[0], PROTOCOL.stems)
     first = before.separate(tracks[0], song)["vocals"]
-    other = before.separator
+    separator = before.separator
     with torch.no_grad():
-        for weights in other.network.parameters():
+        for weights in separator.network.parameters():
             weights.add_(0.1)
-    save(other, checkpoint)
+    save(separator, checkpoint)
     after = Trained("mlp", checkpoint)
     assert after.identity(tracks[0]) != before.identity(tracks[0])
     assert not np.array_equal(after.separate(tracks[0], song)["vocals"], first)
-    # One that is replaced between its naming and its first use is not scored under a wrong name.
-    for weights in other.network.parameters():
+    # A checkpoint that is replaced after its digest was taken is not scored under the old digest.
+    for weights in separator.network.parameters():
         weights.data.add_(0.1)
     late = Trained("mlp", checkpoint)
     loaded.cache_clear()
-    save(other, checkpoint)
+    save(separator, checkpoint)
     with pytest.raises(InputError, match=r"mlp\.ckpt: has changed since the scoring began"):
         late.separate(tracks[0], song)
 
 
-def test_a_checkpoint_that_lacks_a_stem_is_named(
+def test_checkpoint_without_wanted_stem_raises(
     tmp_path: Path, tracks: list[StoredTrack], checkpoint: Path
 ) -> None:
-    four = replace(PROTOCOL, stems=("vocals", "bass", "drums"))
+    three = replace(PROTOCOL, stems=("vocals", "bass", "drums"))
     with pytest.raises(InputError, match=r"mlp, .*mlp\.ckpt: no bass among"):
-        evaluate([Mixture(), Trained("mlp", checkpoint)], tracks, four, tmp_path / "museval")
+        evaluate([Mixture(), Trained("mlp", checkpoint)], tracks, three, tmp_path / "museval")
     assert not (tmp_path / "museval").exists()
 
 
-def test_several_batches_of_systems_have_the_scores_of_one(
+def test_batches_of_systems_give_same_scores(
     tmp_path: Path, tracks: list[StoredTrack], checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given = systems(tmp_path, tracks, checkpoint)
-    together = evaluate(given, tracks[:1], PROTOCOL, tmp_path / "together")
+    all_systems = systems(tmp_path, tracks, checkpoint)
+    one_batch = evaluate(all_systems, tracks[:1], PROTOCOL, tmp_path / "one batch")
     monkeypatch.setattr(runner, "MEMORY", 1.0)
-    apart = evaluate(given, tracks[:1], PROTOCOL, tmp_path / "apart")
-    for name, [song] in together.items():
+    batches = evaluate(all_systems, tracks[:1], PROTOCOL, tmp_path / "batches")
+    for name, [song] in one_batch.items():
         for stem, metrics in song.frames.items():
-            np.testing.assert_allclose(apart[name][0].frames[stem]["SDR"], metrics["SDR"])
+            np.testing.assert_allclose(batches[name][0].frames[stem]["SDR"], metrics["SDR"])
 
 
-def test_estimates_with_numbers_that_are_none_are_named(
+def test_nan_in_estimate_raises_with_system_and_song(
     tmp_path: Path, tracks: list[StoredTrack]
 ) -> None:
     class Broken(Mixture):
@@ -314,61 +314,62 @@ def test_estimates_with_numbers_that_are_none_are_named(
         evaluate([Broken()], tracks, PROTOCOL, tmp_path / "museval")
 
 
-def test_another_backend_is_refused() -> None:
-    with pytest.raises(InputError, match=r"backend=nonsense is none of \('stemsplit', 'museval'\)"):
+def test_unknown_backend_raises() -> None:
+    expected = r"unknown evaluation\.backend=nonsense; choose stemsplit or museval"
+    with pytest.raises(InputError, match=expected):
         replace(PROTOCOL, backend="nonsense")
 
 
 @pytest.mark.parametrize("name", ["x" * 252, "日本" * 42 + "x", "caf\udce9 " * 60])
-def test_a_song_with_the_longest_name_is_scored(
+def test_songs_with_longest_names_are_scored(
     name: str, tmp_path: Path, tracks: list[StoredTrack]
 ) -> None:
-    """Two of them that differ at the end, and museval reads their files."""
+    """Songs whose names differ only at the end have separate files, which museval reads."""
     longest = [
         replace(track, name=f"{name}{end}") for track, end in zip(tracks, "ab", strict=False)
     ]
     folder = tmp_path / "museval"
-    found = evaluate([Mixture()], longest, PROTOCOL, folder)
-    assert [song.track for song in found["mixture"]] == [track.name for track in longest]
+    scores = evaluate([Mixture()], longest, PROTOCOL, folder)
+    assert [song.track for song in scores["mixture"]] == [track.name for track in longest]
     files = list(folder.glob("*/mixture/test/*.json"))
     assert len(files) == 2
     assert all(len(os.fsencode(file.name)) <= 255 for file in files)
-    np.testing.assert_equal(evaluate([Mixture()], longest, PROTOCOL, folder), found)
+    np.testing.assert_equal(evaluate([Mixture()], longest, PROTOCOL, folder), scores)
     store = museval.EvalStore()
     store.add_eval_dir(files[0].parents[1])
     assert set(store.df["track"]) == {file.stem for file in files}
 
 
-def test_systems_need_names_of_their_own(tmp_path: Path, tracks: list[StoredTrack]) -> None:
-    with pytest.raises(InputError, match=r"several systems are called mixture: name them, .*NAME"):
+def test_repeated_system_name_raises(tmp_path: Path, tracks: list[StoredTrack]) -> None:
+    with pytest.raises(InputError, match=r"several systems are called mixture: give each .*NAME"):
         evaluate([Mixture(), Mixture()], tracks, PROTOCOL, tmp_path / "museval")
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "../../x"])
-def test_a_system_is_not_called_like_another_folder(
+def test_system_name_must_be_folder_name(
     name: str, tmp_path: Path, tracks: list[StoredTrack]
 ) -> None:
     with pytest.raises(InputError, match="a system cannot be called"):
         evaluate([Folder(tmp_path, name)], tracks, PROTOCOL, tmp_path / "museval")
 
 
-def test_estimates_are_read_once_to_know_them_again(
+def test_identity_is_computed_once_per_song(
     tmp_path: Path, tracks: list[StoredTrack], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     system = Folder(write_estimates(tmp_path / "a tool", tracks, noisy))
-    asked: list[str] = []
+    calls: list[str] = []
     real = Folder.identity
 
     def identity(self: Folder, track: StoredTrack) -> str:
-        asked.append(track.name)
+        calls.append(track.name)
         return real(self, track)
 
     monkeypatch.setattr(Folder, "identity", identity)
     evaluate([system, Mixture()], tracks, PROTOCOL, tmp_path / "museval")
-    assert asked == [track.name for track in tracks]
+    assert calls == [track.name for track in tracks]
 
 
-def test_musevals_own_scores_lie_apart(tmp_path: Path, tracks: list[StoredTrack]) -> None:
+def test_museval_backend_has_its_own_folder(tmp_path: Path, tracks: list[StoredTrack]) -> None:
     by_museval = replace(PROTOCOL, backend="museval")
     assert "by museval" not in str(PROTOCOL)
     assert "BSS Eval v4 by museval" in str(by_museval)
@@ -377,7 +378,7 @@ def test_musevals_own_scores_lie_apart(tmp_path: Path, tracks: list[StoredTrack]
     assert len(list((tmp_path / "museval").iterdir())) == 2
 
 
-def test_what_a_scenario_is_made_of() -> None:
+def test_for_scenario_sums_stems() -> None:
     assert for_scenario(["drums", "bass", "vocals"], ["vocals", OTHER]) == {
         "vocals": ["vocals"],
         OTHER: ["drums", "bass"],
@@ -395,35 +396,36 @@ def test_what_a_scenario_is_made_of() -> None:
         for_scenario(["vocals", "drums"], ["bass"])
 
 
-def test_the_residual_is_all_that_the_targets_leave(
+def test_residual_is_mixture_minus_targets(
     tmp_path: Path, tracks: list[StoredTrack], checkpoint: Path
 ) -> None:
-    """Though a stem of the corpus is called accompaniment: the crowd belongs to it as well."""
+    """The residual `accompaniment` includes the crowd of a corpus with a stem of that name."""
     crowd = replace(tracks[0], stems=("vocals", OTHER, "crowd"))
     rest = crowd.read(OTHER) + crowd.read("crowd")
-    found = references_of(crowd, ("vocals", OTHER))
-    np.testing.assert_array_equal(found[OTHER], rest)
-    # Training estimates it as the mixture less the targets.
-    np.testing.assert_allclose(found[OTHER], crowd.mixture() - crowd.read("vocals"), atol=1e-6)
-    separated = Trained("mlp", checkpoint).separate(crowd, found)
+    references = references_of(crowd, ("vocals", OTHER))
+    np.testing.assert_array_equal(references[OTHER], rest)
+    # The training target of the residual is the mixture minus the other targets.
+    expected = crowd.mixture() - crowd.read("vocals")
+    np.testing.assert_allclose(references[OTHER], expected, atol=1e-6)
+    separated = Trained("mlp", checkpoint).separate(crowd, references)
     np.testing.assert_allclose(separated["vocals"] + separated[OTHER], crowd.mixture(), atol=1e-5)
-    # Where the accompaniment is a target, it is itself.
-    asked = references_of(crowd, ("vocals", OTHER, "residual"))
-    np.testing.assert_array_equal(asked[OTHER], crowd.read(OTHER))
-    np.testing.assert_array_equal(asked["residual"], crowd.read("crowd"))
+    # As a target, the accompaniment is the corpus's stem alone.
+    references = references_of(crowd, ("vocals", OTHER, "residual"))
+    np.testing.assert_array_equal(references[OTHER], crowd.read(OTHER))
+    np.testing.assert_array_equal(references["residual"], crowd.read("crowd"))
 
 
 @pytest.mark.parametrize(
     ("files", "parts"),
     [
-        (("vocals", OTHER), [OTHER]),  # as `separate` writes it
+        (("vocals", OTHER), [OTHER]),  # the files that `separate` writes
         (("vocals", OTHER, "crowd", "choir"), [OTHER, "crowd", "choir"]),
-        (("vocals", OTHER, "crowd"), "not all of the accompaniment, .* choir missing"),
-        (("vocals", "crowd", "choir"), "no accompaniment.wav, .* accompaniment missing"),
+        (("vocals", OTHER, "crowd"), "only a part of the accompaniment, .* missing: choir"),
+        (("vocals", "crowd", "choir"), "there is no accompaniment.wav, .* missing: accompaniment"),
         ((OTHER, "crowd", "choir"), "no vocals among"),
     ],
 )
-def test_estimates_of_a_corpus_with_an_accompaniment(
+def test_residual_files_of_corpus_with_accompaniment(
     files: tuple[str, ...], parts: list[str] | str, tmp_path: Path, tracks: list[StoredTrack]
 ) -> None:
     track = replace(tracks[0], stems=("vocals", OTHER, "crowd", "choir"))
@@ -435,8 +437,8 @@ def test_estimates_of_a_corpus_with_an_accompaniment(
         with pytest.raises(InputError, match=parts):
             folder.parts(track, ("vocals", OTHER))
     else:
-        found = folder.parts(track, ("vocals", OTHER))
-        assert [file.stem for file in found[OTHER]] == parts
+        scores = folder.parts(track, ("vocals", OTHER))
+        assert [file.stem for file in scores[OTHER]] == parts
 
 
 @pytest.mark.parametrize(
@@ -447,6 +449,6 @@ def test_estimates_of_a_corpus_with_an_accompaniment(
         (("piano", "residual"), "piano + residual"),
     ],
 )
-def test_a_scenario_has_a_name(stems: tuple[str, ...], scenario: str) -> None:
+def test_scenario_name(stems: tuple[str, ...], scenario: str) -> None:
     assert replace(PROTOCOL, stems=stems).scenario == scenario
     assert scenario in str(replace(PROTOCOL, stems=stems))

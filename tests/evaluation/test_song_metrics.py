@@ -1,4 +1,4 @@
-"""Figures of whole songs, by their definitions and their reference implementations."""
+"""Metrics of whole songs equal their definitions and reference implementations."""
 
 import mir_eval
 import numpy as np
@@ -27,44 +27,44 @@ def pair(channels: int = 2, seconds: float = 2, seed: int = 0) -> tuple[np.ndarr
     return reference.astype(np.float32), (reference + error).astype(np.float32)
 
 
-def test_si_sdr_is_of_the_projection_and_takes_no_note_of_scale() -> None:
+def test_si_sdr_equals_definition_and_ignores_scale() -> None:
     reference, estimate = pair()
     r, e = (x.astype(np.float64).ravel() for x in (reference, estimate))
     target = r * (r @ e) / (r @ r)
     expected = 10 * np.log10(target @ target / ((e - target) @ (e - target)))
     assert si_sdr(reference, estimate) == pytest.approx(expected, abs=1e-6)
     assert si_sdr(reference, 0.1 * estimate) == pytest.approx(expected, abs=1e-3)
-    theirs = scale_invariant_signal_distortion_ratio(*(torch.from_numpy(x) for x in (e, r)))
-    assert si_sdr(reference, estimate) == pytest.approx(float(theirs), abs=1e-9)
+    torchmetrics = scale_invariant_signal_distortion_ratio(*(torch.from_numpy(x) for x in (e, r)))
+    assert si_sdr(reference, estimate) == pytest.approx(float(torchmetrics), abs=1e-9)
     assert si_sdr(reference, 2 * reference) > 200
 
 
-def test_si_sdr_of_an_estimate_without_its_reference_is_minus_infinity() -> None:
-    """As the limit has it: the less of the reference there is, the lower."""
+def test_si_sdr_of_orthogonal_estimate_is_minus_infinity() -> None:
+    """Minus infinity is the limit: SI-SDR falls with the share of the reference."""
     reference = np.array([[0.5, -0.25, 0.0, 0.0]], np.float32)
-    other = np.array([[0.0, 0.0, 0.5, 0.5]], np.float32)
-    assert si_sdr(reference, other) == -np.inf
-    assert si_sdr(reference, other + 1e-6 * reference) < si_sdr(reference, other + 0.1 * reference)
+    error = np.array([[0.0, 0.0, 0.5, 0.5]], np.float32)
+    assert si_sdr(reference, error) == -np.inf
+    assert si_sdr(reference, error + 1e-6 * reference) < si_sdr(reference, error + 0.1 * reference)
     assert si_sdr(reference, np.float32(-0.5) * reference) == np.inf
 
 
-def test_a_stem_without_its_reference_has_the_worst_nsdr() -> None:
+def test_nsdr_of_orthogonal_estimate_is_minus_infinity() -> None:
     time = np.zeros((1, 4 * RATE), np.float32)
     references = {"vocals": time.copy(), "drums": time.copy()}
     noise = np.random.default_rng(0).standard_normal((3, RATE)).astype(np.float32)
     references["vocals"][0, :RATE], references["drums"][0, 2 * RATE : 3 * RATE] = noise[:2]
     mixture = references["vocals"] + references["drums"]
     swapped = {"vocals": references["drums"], "drums": references["vocals"]}
-    [found] = normalised_sdr(references, [swapped], mixture)
-    assert found["vocals"]["NSDR"] == -np.inf
+    [scores] = normalised_sdr(references, [swapped], mixture)
+    assert scores["vocals"]["NSDR"] == -np.inf
 
 
-def test_there_is_no_gain_over_a_perfect_mixture(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its SDR is infinite but for rounding."""
-    perfect = BssEvalSources(*np.array([[np.inf]] * 3))
-    found = BssEvalSources(*np.array([[10.0]] * 3))
+def test_nsdr_is_nan_for_perfect_mixture(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rounding errors make the computed SDR finite, so the test replaces BSS Eval."""
+    mixture = BssEvalSources(*np.array([[np.inf]] * 3))
+    estimate = BssEvalSources(*np.array([[10.0]] * 3))
     monkeypatch.setattr(
-        "stemsplit.evaluation.song_metrics.bss_eval_sources_systems", lambda *_: [perfect, found]
+        "stemsplit.evaluation.song_metrics.bss_eval_sources_systems", lambda *_: [mixture, estimate]
     )
     song = {"vocals": pair(channels=1)[0]}
     [figures] = normalised_sdr(song, [song], song["vocals"])
@@ -72,15 +72,15 @@ def test_there_is_no_gain_over_a_perfect_mixture(monkeypatch: pytest.MonkeyPatch
     assert figures["vocals"]["SIR (v3)"] == 10
 
 
-def test_a_long_song_goes_through_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_block_size_does_not_change_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
     reference, estimate = pair()
-    whole = si_sdr(reference, estimate), challenge_sdr(reference, estimate)
+    one_block = si_sdr(reference, estimate), challenge_sdr(reference, estimate)
     monkeypatch.setattr("stemsplit.evaluation.song_metrics.BLOCK", 1001)
     blocks = si_sdr(reference, estimate), challenge_sdr(reference, estimate)
-    assert blocks == pytest.approx(whole, abs=1e-9)
+    assert blocks == pytest.approx(one_block, abs=1e-9)
 
 
-def test_the_challenges_sdr_is_of_all_samples() -> None:
+def test_challenge_sdr_equals_definition() -> None:
     reference, estimate = pair()
     expected = 10 * np.log10(np.sum(reference**2.0) / np.sum((reference - estimate) ** 2.0))
     assert challenge_sdr(reference, estimate) == pytest.approx(expected, abs=1e-4)
@@ -88,51 +88,52 @@ def test_the_challenges_sdr_is_of_all_samples() -> None:
     assert np.isfinite(challenge_sdr(reference, reference))
 
 
-def test_the_distance_grows_with_the_error() -> None:
+def test_stft_distance_grows_with_error() -> None:
     reference, estimate = pair()
     far = reference + 10 * (estimate - reference)
-    none, near, far = (stft_distance(reference, x) for x in (reference, estimate, far))
-    assert none == pytest.approx(0, abs=1e-6)
-    assert none < near < far
+    zero, near, far = (stft_distance(reference, x) for x in (reference, estimate, far))
+    assert zero == pytest.approx(0, abs=1e-6)
+    assert zero < near < far
 
 
 @pytest.mark.parametrize("figure", [si_sdr, challenge_sdr, stft_distance])
-def test_silence_has_no_score(figure: object) -> None:
+def test_silent_reference_has_no_score(figure: object) -> None:
     reference, estimate = pair()
     assert np.isnan(figure(0 * reference, estimate))
 
 
 @pytest.mark.parametrize("figure", [si_sdr, stft_distance])
-def test_a_silent_estimate_has_no_score(figure: object) -> None:
+def test_silent_estimate_has_no_score(figure: object) -> None:
     reference, estimate = pair()
     assert np.isnan(figure(reference, 0 * estimate))
 
 
-def test_what_is_too_short_for_a_transform_has_no_distance() -> None:
+def test_short_song_has_no_stft_distance() -> None:
     assert np.isnan(stft_distance(*pair(seconds=0.1)))
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")
-def test_nsdr_is_the_gain_of_mir_evals_sdr() -> None:
+def test_nsdr_equals_gain_of_mir_eval_sdr() -> None:
     vocals, noisy = pair(1, seed=1)
     other, noisy_other = pair(1, seed=2)
     references = {"vocals": vocals, "accompaniment": other}
     estimates = {"vocals": noisy + 0.3 * other, "accompaniment": noisy_other}
     mixture = vocals + other
-    [found, none] = whole_song(references, [estimates, dict.fromkeys(references, mixture)], mixture)
+    baseline = dict.fromkeys(references, mixture)
+    [scores, of_mixture] = whole_song(references, [estimates, baseline], mixture)
 
     def sdr(song: dict[str, np.ndarray]) -> np.ndarray:
         stacks = [np.stack([part[stem][0] for stem in references]) for part in (references, song)]
         return mir_eval.separation.bss_eval_sources(*stacks, compute_permutation=False)
 
-    gains = sdr(estimates)[0] - sdr(dict.fromkeys(references, mixture))[0]
+    gains = sdr(estimates)[0] - sdr(baseline)[0]
     for stem, gain, sar in zip(references, gains, sdr(estimates)[2], strict=True):
-        assert found[stem]["NSDR"] == pytest.approx(gain, abs=1e-5)
-        assert found[stem]["SAR (v3)"] == pytest.approx(sar, abs=1e-5)
-        assert none[stem]["NSDR"] == pytest.approx(0, abs=1e-9)
+        assert scores[stem]["NSDR"] == pytest.approx(gain, abs=1e-5)
+        assert scores[stem]["SAR (v3)"] == pytest.approx(sar, abs=1e-5)
+        assert of_mixture[stem]["NSDR"] == pytest.approx(0, abs=1e-9)
 
 
-def test_a_silent_estimate_has_no_nsdr_and_leaves_the_others_theirs() -> None:
+def test_silent_estimate_has_no_nsdr_and_changes_no_other_stem() -> None:
     vocals, noisy = pair(1, seed=1)
     other, noisy_other = pair(1, seed=2)
     references = {"vocals": vocals, "accompaniment": other}
@@ -141,12 +142,12 @@ def test_a_silent_estimate_has_no_nsdr_and_leaves_the_others_theirs() -> None:
     with_both, without = whole_song(references, [estimates, silent], vocals + other)
     assert np.isnan([without["vocals"][name] for name in MONO_FIGURES]).all()
     for name in MONO_FIGURES:
-        found, expected = without["accompaniment"][name], with_both["accompaniment"][name]
-        assert found == pytest.approx(expected, abs=1e-6)
+        scores, expected = without["accompaniment"][name], with_both["accompaniment"][name]
+        assert scores == pytest.approx(expected, abs=1e-6)
 
 
-def test_stereo_has_no_figures_of_mono_sources() -> None:
+def test_stereo_song_has_no_mono_metrics() -> None:
     reference, estimate = pair(2)
     for spectral, more in ((False, set()), (True, {"STFT distance"})):
-        [found] = whole_song({"vocals": reference}, [{"vocals": estimate}], reference, spectral)
-        assert set(found["vocals"]) == set(SONG_METRICS) | more
+        [scores] = whole_song({"vocals": reference}, [{"vocals": estimate}], reference, spectral)
+        assert set(scores["vocals"]) == set(SONG_METRICS) | more

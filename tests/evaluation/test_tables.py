@@ -1,4 +1,4 @@
-"""Songs drawn together: medians, what was left out, differences and spreads."""
+"""Tables of scores: medians, counts, notes, differences, spreads, and their files."""
 
 import csv
 from dataclasses import replace
@@ -35,7 +35,7 @@ def song(
     nsdr: float | None = None,
     **facts: object,
 ) -> SongScores:
-    """With the same scores for both stems and all metrics."""
+    """A song with the same frames for both stems and all metrics."""
     frames = {stem: dict.fromkeys(METRICS, values) for stem in PROTOCOL.stems}
     figures = {"SI-SDR": values[0]} | ({} if nsdr is None else {"NSDR": nsdr})
     whole = dict.fromkeys(PROTOCOL.stems, figures)
@@ -45,23 +45,31 @@ def song(
 SONGS = [
     song(0, [1, 2, NAN, 9], dropped={"vocals: reference is silent": 1}),
     song(1, [4, 4, 4, np.inf]),
-    song(2, [NAN] * 4, notes={"guitar1: the estimate is shorter: silence is added": 12}),
-    song(3, [6, 7, 8, 9], notes={"guitar1: the estimate is shorter: silence is added": 7}),
+    song(
+        2,
+        [NAN] * 4,
+        notes={"guitar1: the estimate is shorter than the reference: padded with silence": 12},
+    ),
+    song(
+        3,
+        [6, 7, 8, 9],
+        notes={"guitar1: the estimate is shorter than the reference: padded with silence": 7},
+    ),
 ]
 
 
-def test_minus_infinity_of_a_whole_song_counts_and_infinity_does_not() -> None:
+def test_song_metric_of_minus_infinity_counts_but_infinity_does_not() -> None:
     songs = [
-        replace(one, whole={"vocals": {"SI-SDR": value}, "accompaniment": {}})
-        for one, value in zip(SONGS[:3], (-np.inf, 5.0, np.inf), strict=True)
+        replace(each, whole={"vocals": {"SI-SDR": value}, "accompaniment": {}})
+        for each, value in zip(SONGS[:3], (-np.inf, 5.0, np.inf), strict=True)
     ]
     score = row_of(songs, songs).scores["vocals"]["SI-SDR"]
     assert (score.value, score.low, score.high, score.songs) == (-np.inf, -np.inf, 5.0, 2)
-    rows = [row_of(some, some) for some in (songs[:1], songs[1:2])]
+    rows = [row_of(group, group) for group in (songs[:1], songs[1:2])]
     assert spread(rows)["vocals"]["SI-SDR"] == (-np.inf, None, 2)
 
 
-def test_a_row_is_the_median_of_songs_medians() -> None:
+def test_row_is_median_of_song_medians() -> None:
     row = row_of(SONGS, SONGS)
     sdr = row.scores["vocals"]["SDR"]
     assert sdr.value == 4  # of 2, 4 and 7.5
@@ -69,11 +77,11 @@ def test_a_row_is_the_median_of_songs_medians() -> None:
     assert (sdr.songs, sdr.frames) == (3, 10)
     assert row.scores["vocals"]["SI-SDR"].songs == 3
     assert row.dropped == {"vocals: reference is silent": 1}
-    note = "guitar1: the estimate is shorter: silence is added (at most 12 samples)"
-    assert row.notes == {note: 2}
+    note = "guitar1: the estimate is shorter than the reference: padded with silence"
+    assert row.notes == {f"{note} (at most 12 samples)": 2}
 
 
-def test_counts_are_those_of_each_score() -> None:
+def test_counts_differ_by_score() -> None:
     frames = {
         "vocals": {metric: [NAN, NAN, NAN] for metric in METRICS},
         "accompaniment": {
@@ -83,12 +91,12 @@ def test_counts_are_those_of_each_score() -> None:
     only_accompaniment = SongScores("song 1", 3.0, frames, {stem: {} for stem in PROTOCOL.stems})
     both = song(0, [1.0, 2.0, 3.0])
     row = row_of([both, only_accompaniment], [both, only_accompaniment])
-    found = {
+    result = {
         (stem, metric): (row.scores[stem][metric].songs, row.scores[stem][metric].frames)
         for stem in PROTOCOL.stems
         for metric in ("SDR", "SAR")
     }
-    assert found == {
+    assert result == {
         ("vocals", "SDR"): (1, 3),
         ("vocals", "SAR"): (1, 3),
         ("accompaniment", "SDR"): (2, 5),
@@ -96,8 +104,10 @@ def test_counts_are_those_of_each_score() -> None:
     }
 
 
-def test_scores_of_fewer_songs_say_so(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    """As where an estimate is silent: it has an SDR, and no SIR."""
+def test_tables_show_counts_of_scores_with_fewer_songs(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """A silent estimate has an SDR but no SIR."""
     songs = [song(number, [1.0, 2.0]) for number in range(3)]
     frames = {stem: dict(metrics) for stem, metrics in songs[0].frames.items()}
     frames["vocals"]["SIR"] = [NAN, NAN]
@@ -108,33 +118,33 @@ def test_scores_of_fewer_songs_say_so(capsys: pytest.CaptureFixture[str], tmp_pa
     shown = capsys.readouterr().out
     assert shown.count("1.50 (2)") == 1  # SIR
     assert shown.count("1.00 (2)") == 2  # SI-SDR of both stems
-    assert "of fewer than 6 songs: no more than their range" in shown
+    assert "fewer than 6 songs: each interval is the range of the songs" in shown
     write_latex(tmp_path / "scores.tex", rows, {}, {}, PROTOCOL)
     assert (tmp_path / "scores.tex").read_text().count("1.50 (2) [1.5, 1.5]") == 1
 
 
-def test_global_figures_are_weighted_by_length() -> None:
+def test_global_metrics_are_weighted_by_length() -> None:
     songs = [song(0, [1], 1.0, nsdr=2.0), song(1, [1], 3.0, nsdr=6.0), song(2, [1], 9.0, nsdr=NAN)]
-    found = row_of(songs, songs).scores["vocals"]
-    assert found["GNSDR"].value == pytest.approx(5.0)
-    assert (found["GNSDR"].statistic, found["GNSDR"].songs) == ("mean", 2)
-    assert found["GNSDR"].facts().keys() == {"mean", "low", "high", "songs"}
-    assert found["GNSDR"].low == pytest.approx(2.0)
-    assert found["GNSDR"].high == pytest.approx(6.0)
-    assert "NSDR" not in found
+    result = row_of(songs, songs).scores["vocals"]
+    assert result["GNSDR"].value == pytest.approx(5.0)
+    assert (result["GNSDR"].statistic, result["GNSDR"].songs) == ("mean", 2)
+    assert result["GNSDR"].facts().keys() == {"mean", "low", "high", "songs"}
+    assert result["GNSDR"].low == pytest.approx(2.0)
+    assert result["GNSDR"].high == pytest.approx(6.0)
+    assert "NSDR" not in result
     assert weighted_interval(np.zeros(0), np.zeros(0)) == (None, None, None)
 
 
-def test_systems_are_compared_on_the_frames_that_both_have() -> None:
+def test_difference_uses_frames_that_both_systems_have() -> None:
     ours = [song(0, [5, NAN, 7, 9]), song(1, [3, 3, 3]), song(2, [8])]
     theirs = [song(0, [1, 100, 2, NAN]), song(1, [2, 2, 2])]
-    found = compare(ours, theirs)["vocals"]["SDR"]
-    assert (found.songs, found.frames) == (2, 5)
+    result = compare(ours, theirs)["vocals"]["SDR"]
+    assert (result.songs, result.frames) == (2, 5)
     # Frames 0 and 2 of the first song: 6 against 1.5.
-    assert found.interval.value == pytest.approx((4.5 + 1.0) / 2)
+    assert result.interval.value == pytest.approx((4.5 + 1.0) / 2)
 
 
-def test_a_difference_has_an_interval_and_a_test() -> None:
+def test_paired_difference_has_interval_and_p_value() -> None:
     random = np.random.default_rng(0)
     better = paired_difference((0.5 + 0.2 * random.standard_normal(50)).tolist(), 50)
     assert better.interval.low > 0.4
@@ -146,17 +156,17 @@ def test_a_difference_has_an_interval_and_a_test() -> None:
     assert paired_difference([], 0).facts()["median"] is None
 
 
-def test_several_trainings_of_a_model() -> None:
+def test_spread_over_trainings() -> None:
     rows = [row_of([song(0, [value])], [song(0, [0.0])]) for value in (1.0, 2.0, 6.0)]
-    found = spread(rows)["vocals"]["SDR"]
-    assert (found.mean, found.trainings) == (3.0, 3)
-    assert found.deviation == pytest.approx(np.std([1, 2, 6], ddof=1))
+    result = spread(rows)["vocals"]["SDR"]
+    assert (result.mean, result.trainings) == (3.0, 3)
+    assert result.deviation == pytest.approx(np.std([1, 2, 6], ddof=1))
     assert spread(rows[:1])["vocals"] == {}
 
 
-def test_the_gain_is_song_by_song_on_the_frames_that_both_have() -> None:
+def test_sdr_gain_is_paired_by_song_and_frame() -> None:
     mixture = [song(0, [1.0, 2.0, 3.0]), song(1, [-4.0]), song(2, [np.inf])]
-    # Another song has no score of the system, another none of the mixture.
+    # The third song has no finite SDR of the mixture.
     rows = rows_of(
         {"mixture": mixture, "it": [song(0, [NAN, 8.0, 5.0]), song(1, [6.0]), song(2, [7.0])]},
         "mixture",
@@ -168,7 +178,7 @@ def test_the_gain_is_song_by_song_on_the_frames_that_both_have() -> None:
     assert rows["mixture"].scores["vocals"][GAIN].value == 0
 
 
-def test_tables_can_be_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_tables_in_all_formats(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = rows_of({"mixture": SONGS, "a_model": SONGS[:2], "nothing": SONGS[2:3]}, "mixture")
     differences = {"b - a": compare(SONGS, SONGS[:2])}
     spreads = {"a_model": spread([rows["mixture"], rows["a_model"]])}
@@ -179,7 +189,7 @@ def test_tables_can_be_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     shown = capsys.readouterr().out
     assert "corpus test, vocals and accompaniment" in shown
     assert "10/16" in shown
-    left_out = "vocals: reference is silent: 1 frame; guitar1: the estimate is shorter"
+    left_out = "1 frame left out (vocals: reference is silent); guitar1: the estimate is shorter"
     assert f"mixture: {left_out}" in shown
     write_csv(tmp_path / "scores.csv", rows, PROTOCOL)
     [line] = [
@@ -203,7 +213,7 @@ def test_tables_can_be_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     text = (tmp_path / "scores.tex").read_text()
     assert r"a\_model & vocals & 3.00 [2.0, 4.0]" in text
     assert "nothing & vocals & -- & --" in text
-    assert "% mixture: vocals: reference is silent: 1 frame" in text
+    assert "% mixture: 1 frame left out (vocals: reference is silent)" in text
     assert "b - a & vocals & 0.00" in text
     assert r"$\pm$" in text
     assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == 3

@@ -33,7 +33,7 @@ def test_numbers_are_short() -> None:
     assert number(None) == number(float("nan")) == "–"
 
 
-def test_curves_leave_out_what_cannot_be_drawn() -> None:
+def test_charts_leave_out_undrawable_points() -> None:
     assert line_chart("title", "dB", [Series("a", [(0, np.nan)])]) is None
     chart = line_chart(
         "t", "", [Series("a", []), Series("b", [(0, 1.0), (1, -1.0), (2, 4.0)])], log=True

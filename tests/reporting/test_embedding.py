@@ -9,7 +9,7 @@ from PIL import Image
 from stemsplit.reporting.embedding import strips
 
 
-def test_a_layer_that_is_shut_is_not_shown_as_one_that_is_not_finite() -> None:
+def test_zero_layer_and_nonfinite_layer_have_different_colours() -> None:
     def first_colour(value: float) -> tuple[int, ...]:
         [strip, _] = strips({"a": [(0, value)], "b": [(0, 1.0), (1, 2.0)]})
         picture = base64.b64decode(strip.picture.partition(",")[2])
@@ -20,7 +20,7 @@ def test_a_layer_that_is_shut_is_not_shown_as_one_that_is_not_finite() -> None:
     assert first_colour(np.inf) == (255, 0, 0)
 
 
-def test_a_layer_without_a_figure_to_show_is_left_out() -> None:
+def test_layers_without_finite_positive_value_are_left_out() -> None:
     assert [strip.layer for strip in strips({"a": [(0, 1.0), (1, np.inf)], "b": [(0, 0.0)]})] == [
         "a",
         "b",

@@ -1,4 +1,4 @@
-"""Reports: what is in a page, and that a browser shows it without a network."""
+"""HTML reports: their content, errors of damaged files, and how a browser shows them."""
 
 import html
 import json
@@ -42,8 +42,8 @@ def song(track: str, sdr: float) -> SongScores:
     return SongScores(track, 3.0, frames, {"vocals": {"SI-SDR": sdr}, "accompaniment": {}}, dropped)
 
 
-def a_run(folder: Path, lr: float = 1e-3, track: str = EVIL, media: bool = True) -> Path:
-    """What a training of three epochs leaves."""
+def write_run(folder: Path, lr: float = 1e-3, track: str = EVIL, media: bool = True) -> Path:
+    """Write the files of a run with three epochs."""
     folder.mkdir(parents=True)
     config = {"name": "mlp", "corpus": "demo", "targets": ["vocals"], "run_dir": str(folder)}
     config["optimizer"] = {"lr": lr, "_target_": EVIL}
@@ -68,11 +68,11 @@ def a_run(folder: Path, lr: float = 1e-3, track: str = EVIL, media: bool = True)
         folder / "result.json", rows, PROTOCOL, differences, spreads, **facts, trained_on=trained_on
     )
     if media:
-        excerpts_of(folder, track)
+        write_excerpts(folder, track)
     return folder
 
 
-def excerpts_of(folder: Path, track: str) -> None:
+def write_excerpts(folder: Path, track: str) -> None:
     random = np.random.default_rng(0)
     mixture, reference = 0.1 * random.standard_normal((2, 1, 2 * RATE)).astype(np.float32)
     estimates = []
@@ -103,38 +103,38 @@ def excerpts_of(folder: Path, track: str) -> None:
     (folder / "excerpts/index.json").write_text(json.dumps({"excerpts": [listed]}))
 
 
-def test_a_runs_page_holds_it_all_and_nothing_from_elsewhere(
+def test_run_page_is_complete_and_self_contained(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = a_run(tmp_path / "run")
+    run = write_run(tmp_path / "run")
     main([str(run)])
     assert capsys.readouterr().out.strip() == str(run / "report.html")
     text = (run / "report.html").read_text()
-    # Names are text, and nothing is fetched.
+    # Names appear as text, and the page loads nothing.
     assert EVIL not in text
     assert "&lt;script&gt;alert" in text
     assert not re.findall(r"(?:src|href)=\"(?!data:|#)", text)
     assert "http" not in re.sub(r"http-equiv", "", text)
-    # SDR with its interval, and the gain over the mixture.
+    # The headline: SDR with its interval, and the gain over the mixture.
     assert "3.50 dB" in text
     assert "[2.5, 4.5]" in text
     assert "+7.50 dB over the mixture" in text
-    assert "vocals: reference is silent: 2 frames" in text
+    assert "2 frames left out (vocals: reference is silent)" in text
     assert "Paired differences" in text
     assert "4.00 ± " not in text  # the mean of 3.5 and -4
     assert "−0.25 ± 5.30" in text
     for heading in ("Curves", "Excerpts of validation songs", "Scores", "Layers", "Settings"):
         assert f">{heading}" in text
-    # Of twelve epochs eight, the first and the last among them.
+    # Eight of twelve epochs are shown, including the first and the last.
     assert text.count('class="take"') == 8
     assert ">epoch 11<" in text.replace(": ", ":")
     assert ">epoch 0: 0.00 dB<" in text
-    assert "4 other epochs lie in the run" in text
+    assert "folder has 4 more epochs." in text
     assert "0123456" in text
 
 
-def test_a_run_of_former_days_or_one_that_has_just_begun_has_a_page(tmp_path: Path) -> None:
-    run = a_run(tmp_path / "run", media=False)
+def test_old_run_and_run_without_results_have_a_page(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", media=False)
     result = json.loads((run / "result.json").read_text())
     for metrics in (m for stems in result["scores"].values() for m in stems.values()):
         del metrics["SDR gain"]
@@ -153,8 +153,8 @@ def test_a_run_of_former_days_or_one_that_has_just_begun_has_a_page(tmp_path: Pa
     assert "config.yaml" in page([run]).read_text()
 
 
-def test_several_runs_are_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    runs = [a_run(tmp_path / place / "run", lr) for place, lr in (("a", 1e-3), ("b", 1e-4))]
+def test_comparison_page_of_two_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = [write_run(tmp_path / place / "run", lr) for place, lr in (("a", 1e-3), ("b", 1e-4))]
     monkeypatch.chdir(tmp_path)
     path = page(runs)
     assert path == Path("report.html")
@@ -164,34 +164,34 @@ def test_several_runs_are_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert text.count("optimizer.lr") == 1
     assert text.count('class="take"') == 2
     assert '<div class="beside">' in text
-    assert "select class" not in text  # each is in sight
+    assert "select class" not in text  # all estimates are visible
     records = [read_run(run) for run in runs]
     assert differing(records) == {"optimizer.lr": ["0.001", "0.0001"]}
-    with pytest.raises(InputError, match="is given twice"):
+    with pytest.raises(InputError, match="the same run is given twice"):
         page([runs[0], runs[0]])
 
 
-def test_of_many_runs_a_page_says_whose_excerpts_it_leaves_out(
+def test_comparison_page_names_runs_without_excerpts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    first = a_run(tmp_path / "0")
+    first = write_run(tmp_path / "0")
     runs = [first, *(Path(shutil.copytree(first, tmp_path / str(i))) for i in range(1, 8))]
     text = page(runs).read_text()
     assert text.count('class="take"') == 6
-    assert "Left out for their size: 6, 7." in text
+    assert "Not shown, to limit the size of this page: 6, 7." in text
 
 
-def test_what_is_no_run_or_is_damaged_is_named(
+def test_damaged_run_files_raise_with_path(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit):
         main([str(tmp_path / "nowhere")])
-    assert "nowhere: not a run's folder, it holds no config.yaml" in capsys.readouterr().err
-    for place, (file, content, says) in enumerate(
+    assert "nowhere: is not the folder of a run, it has no config.yaml" in capsys.readouterr().err
+    for case, (file, content, message) in enumerate(
         (
             ("config.yaml", "a: [", "config.yaml: is damaged"),
-            ("config.yaml", "3", "config.yaml: is damaged: it holds no settings"),
+            ("config.yaml", "3", "config.yaml: is damaged: it contains no settings"),
             ("config.yaml", "targets: 3", "config.yaml: is damaged: targets=3"),
             ("metrics.csv", "step,epoch,lr\n1,0,x\n", "metrics.csv: line 2 is damaged"),
             ("metrics.csv", "a,b\n1,0\n", "metrics.csv: line 2 is damaged"),
@@ -206,16 +206,16 @@ def test_what_is_no_run_or_is_damaged_is_named(
             ("metrics.csv", b"step,epoch,lr\n1,0,\xfc\n", "metrics.csv: is damaged"),
         )
     ):
-        run = a_run(tmp_path / str(place), media=False)
+        run = write_run(tmp_path / str(case), media=False)
         (run / file).parent.mkdir(exist_ok=True)
         (run / file).write_bytes(content if isinstance(content, bytes) else content.encode())
-        with pytest.raises(InputError, match=re.escape(says)):
+        with pytest.raises(InputError, match=re.escape(message)):
             page([run])
         assert not (run / "report.html").exists()
 
 
-def test_a_page_takes_no_file_from_outside_its_run(tmp_path: Path) -> None:
-    run = a_run(tmp_path / "run")
+def test_page_embeds_only_files_of_its_run(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run")
     index = run / "excerpts/index.json"
     secret = tmp_path / "secret.mp3"
     secret.write_bytes(b"secret")
@@ -223,20 +223,20 @@ def test_a_page_takes_no_file_from_outside_its_run(tmp_path: Path) -> None:
         changed = json.loads(index.read_text())
         changed["excerpts"][0]["mixture"] = wrong
         index.write_text(json.dumps(changed))
-        with pytest.raises(InputError, match="there is no"):
+        with pytest.raises(InputError, match="there is no file"):
             page([run])
     (run / "excerpts/0/mixture.wav").write_bytes(b"RIFF")
     changed["excerpts"][0]["mixture"] = "0/mixture.wav"
     index.write_text(json.dumps(changed))
-    with pytest.raises(InputError, match=r"mixture.wav: a page holds .png and .mp3"):
+    with pytest.raises(InputError, match=r"mixture.wav: a report can embed .png and .mp3 files"):
         page([run])
 
 
-def test_a_figure_that_is_no_number_is_a_dash(tmp_path: Path) -> None:
-    run = a_run(tmp_path / "run")
+def test_nan_is_shown_as_dash(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run")
     result = json.loads((run / "result.json").read_text())
-    nothing = {"median": float("nan"), "low": float("nan"), "high": float("inf")}
-    result["scores"]["mlp"]["vocals"]["SDR"] |= nothing
+    undefined = {"median": float("nan"), "low": float("nan"), "high": float("inf")}
+    result["scores"]["mlp"]["vocals"]["SDR"] |= undefined
     (run / "result.json").write_text(json.dumps(result))
     index = json.loads((run / "excerpts/index.json").read_text())
     index["excerpts"][0]["stems"]["vocals"]["estimates"][0]["sdr"] = float("nan")
@@ -247,9 +247,9 @@ def test_a_figure_that_is_no_number_is_a_dash(tmp_path: Path) -> None:
     assert "nan" not in re.sub(r"base64,[^\"]*", "", text)
 
 
-def test_a_loss_below_zero_has_a_curve(tmp_path: Path) -> None:
-    """As −SI-SDR, of which no logarithm can be drawn."""
-    run = a_run(tmp_path / "run", media=False)
+def test_negative_loss_has_a_curve(tmp_path: Path) -> None:
+    """Negative SI-SDR, for example, does not fit a logarithmic axis."""
+    run = write_run(tmp_path / "run", media=False)
     (run / "metrics.csv").write_text("step,epoch,train/loss\n3,0,2.0\n7,1,-10.0\n")
     [chart] = curves(read_run(run))
     assert chart.title == "Loss"
@@ -258,8 +258,8 @@ def test_a_loss_below_zero_has_a_curve(tmp_path: Path) -> None:
     assert json.loads(chart.data)["series"][1]["points"] == [[3, 2.0], [7, -10.0]]
 
 
-def a_sweep(folder: Path) -> Path:
-    """Of three trials two ended and one was pruned."""
+def write_sweep(folder: Path) -> Path:
+    """Write a sweep with three trials: two are complete, one is pruned."""
     folder.mkdir()
     study = create_study(folder)
     for place, (lr, sdr) in enumerate(((1e-3, 2.0), (1e-2, 3.5), (1e-1, float("nan")))):
@@ -270,12 +270,12 @@ def a_sweep(folder: Path) -> Path:
             study.tell(trial, state=TrialState.PRUNED)
         else:
             study.tell(trial, sdr)
-        a_run(folder / str(place), lr, media=False)
+        write_run(folder / str(place), lr, media=False)
     return folder
 
 
-def test_a_sweeps_page_counts_its_trials(tmp_path: Path) -> None:
-    sweep = a_sweep(tmp_path / "sweep")
+def test_sweep_page_counts_trials(tmp_path: Path) -> None:
+    sweep = write_sweep(tmp_path / "sweep")
     kendall = {"tau": 0.5, "low": None, "high": None, "p": 0.0004}
     ranking = {"kendall": kendall, "trials": [{"trial": 1, "downsampled": 3.5, "full": 4.25}]}
     (sweep / "ranking.json").write_text(json.dumps(ranking))
@@ -284,60 +284,60 @@ def test_a_sweeps_page_counts_its_trials(tmp_path: Path) -> None:
     assert "<dt>complete</dt><dd>2</dd>" in text
     assert "<dt>pruned</dt><dd>1</dd>" in text
     assert "<dt>best</dt><dd>3.50 dB (trial 1)</dd>" in text
-    assert "Of the 2 best of 3 trials." in text  # the other one has no figure
+    assert "The 2 best of 3 trials." in text  # the pruned trial has no SDR
     assert "p 4e−4" in text
     assert "4.25" in text
 
 
-def test_a_sweep_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    for content, says in ((b"", "holds no sweep"), (b"{nonsense\n{}\n", "is damaged")):
-        folder = tmp_path / says
+def test_damaged_sweep_files_raise_with_path(tmp_path: Path) -> None:
+    for content, message in ((b"", "holds no sweep"), (b"{nonsense\n{}\n", "is damaged")):
+        folder = tmp_path / message
         folder.mkdir()
         (folder / "study.journal").write_bytes(content)
-        with pytest.raises(InputError, match=f"study.journal: {says}"):
+        with pytest.raises(InputError, match=f"study.journal: {message}"):
             page([folder])
-    sweep = a_sweep(tmp_path / "sweep")
+    sweep = write_sweep(tmp_path / "sweep")
     (sweep / "ranking.json").write_text("{}")
     with pytest.raises(InputError, match="is damaged: `kendall`"):
         page([sweep])
 
 
-def test_a_sweeps_page_without_optuna_names_the_extra(
+def test_sweep_page_without_optuna_names_extra(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sweep = a_sweep(tmp_path / "sweep")
+    sweep = write_sweep(tmp_path / "sweep")
     monkeypatch.setitem(sys.modules, "optuna", None)
     monkeypatch.delitem(sys.modules, "stemsplit.sweeps.report", raising=False)
-    with pytest.raises(InputError, match=r"needs optuna, of the extra `sweeps`"):
+    with pytest.raises(InputError, match=r"needs optuna, which is in the extra `sweeps`"):
         page([sweep])
 
 
 PROBE = """<script>
-window.found = {errors: [], blocked: []};
-addEventListener("error", (e) => found.errors.push(String(e.message || e.target)), true);
-addEventListener("securitypolicyviolation", (e) => found.blocked.push(e.blockedURI));
+window.measured = {errors: [], blocked: []};
+addEventListener("error", (e) => measured.errors.push(String(e.message || e.target)), true);
+addEventListener("securitypolicyviolation", (e) => measured.blocked.push(e.blockedURI));
 for (const kind of ["error", "warn"])
-  console[kind] = (...words) => found.errors.push(words.join(" "));
+  console[kind] = (...words) => measured.errors.push(words.join(" "));
 addEventListener("load", () => setTimeout(() => {
-  found.images = [...document.images].map((image) => image.naturalWidth);
-  found.sounds = [...document.querySelectorAll("audio")].map((sound) => sound.duration);
-  found.width = document.documentElement.scrollWidth;
-  found.window = innerWidth;
-  found.background = getComputedStyle(document.body).backgroundColor;
-  found.shown = [...document.querySelectorAll(".take")].filter((take) => !take.hidden).length;
+  measured.images = [...document.images].map((image) => image.naturalWidth);
+  measured.sounds = [...document.querySelectorAll("audio")].map((sound) => sound.duration);
+  measured.width = document.documentElement.scrollWidth;
+  measured.window = innerWidth;
+  measured.background = getComputedStyle(document.body).backgroundColor;
+  measured.shown = [...document.querySelectorAll(".take")].filter((take) => !take.hidden).length;
   const choice = document.querySelector("select.takes");
   if (choice) {
     choice.value = choice.options[choice.options.length - 1].value;
     choice.dispatchEvent(new Event("change"));
-    found.chosen = document.querySelector(".take:not([hidden]) .name").textContent;
+    measured.chosen = document.querySelector(".take:not([hidden]) .name").textContent;
   }
   const chart = document.querySelector(".chart");
   chart.dispatchEvent(new KeyboardEvent("keydown", {key: "ArrowLeft"}));
-  found.readout = chart.querySelector(".readout").textContent;
-  parent.postMessage(JSON.stringify(found), "*");
+  measured.readout = chart.querySelector(".readout").textContent;
+  parent.postMessage(JSON.stringify(measured), "*");
 }, 2500));
 </script>"""
-# A window of a browser is no narrower than 500 pixels, a frame in it is.
+# The window of a browser is at least 500 pixels wide, but a frame in it can be narrower.
 FRAME = """<iframe src="probed.html" style="width: {width}px; height: 900px; border: 0"></iframe>
 <pre></pre>
 <script>
@@ -345,11 +345,11 @@ addEventListener("message", (e) => {{ document.querySelector("pre").textContent 
 </script>"""
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium here")
+@pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
 @pytest.mark.parametrize("dark", [False, True])
 @pytest.mark.parametrize("width", [375, 1280])
-def test_a_browser_shows_it(dark: bool, width: int, tmp_path: Path) -> None:
-    text = page([a_run(tmp_path / "run")]).read_text()
+def test_page_in_browser(dark: bool, width: int, tmp_path: Path) -> None:
+    text = page([write_run(tmp_path / "run")]).read_text()
     (tmp_path / "probed.html").write_text(text.replace("<head>", f"<head>{PROBE}", 1))
     frame = tmp_path / "frame.html"
     frame.write_text(FRAME.format(width=width))
@@ -364,16 +364,18 @@ def test_a_browser_shows_it(dark: bool, width: int, tmp_path: Path) -> None:
     )
     match = re.search("<pre>(.+)</pre>", ended.stdout)
     assert match, ended.stdout[-2000:] + ended.stderr[-2000:]
-    found = json.loads(html.unescape(match[1]))
-    assert found["errors"] == []
-    assert found["blocked"] == []
-    assert len(found["images"]) == 8 + 2  # spectrograms, and a strip for each layer
-    assert all(width > 0 for width in found["images"])
-    assert len(found["sounds"]) == 8 + 2
-    assert all(1.5 < seconds < 2.5 for seconds in found["sounds"])
-    assert found["width"] <= found["window"] == width
-    assert found["shown"] == 1
-    assert found["chosen"].startswith("estimate, epoch 0: SDR 0.00 dB")
-    assert found["readout"].startswith("step 7: ")
-    rgb = [int(part) for part in re.findall(r"\d+", found["background"])][:3]
+    measured = json.loads(html.unescape(match[1]))
+    assert measured["errors"] == []
+    assert measured["blocked"] == []
+    assert (
+        len(measured["images"]) == 8 + 2
+    )  # eight spectrograms, and a strip for each of two layers
+    assert all(width > 0 for width in measured["images"])
+    assert len(measured["sounds"]) == 8 + 2
+    assert all(1.5 < seconds < 2.5 for seconds in measured["sounds"])
+    assert measured["width"] <= measured["window"] == width
+    assert measured["shown"] == 1
+    assert measured["chosen"].startswith("estimate, epoch 0: SDR 0.00 dB")
+    assert measured["readout"].startswith("step 7: ")
+    rgb = [int(part) for part in re.findall(r"\d+", measured["background"])][:3]
     assert (max(rgb) < 60) if dark else (min(rgb) > 200)

@@ -1,4 +1,4 @@
-"""result.json: what came out, and how often the test songs were looked at."""
+"""result.json: scores, standard JSON, and the count of test scorings."""
 
 import json
 import math
@@ -24,20 +24,20 @@ def test_every_scoring_of_test_songs_is_counted(tmp_path: Path) -> None:
     assert result["model"] == "m"
 
 
-def test_new_results_keep_the_count(tmp_path: Path) -> None:
-    count_test_scoring(tmp_path, "musdb18")  # of a run that was killed before it had results
+def test_new_results_keep_count_of_test_scorings(tmp_path: Path) -> None:
+    count_test_scoring(tmp_path, "musdb18")  # of a run that was killed before it wrote results
     write_result(tmp_path / "result.json", {}, PROTOCOL, model="resumed", test_scored={})
     result = json.loads((tmp_path / "result.json").read_text())
     assert (result["model"], result["test_scored"]) == ("resumed", {"musdb18": 1})
 
 
-def test_none_is_lost_when_several_count(tmp_path: Path) -> None:
+def test_concurrent_counts_are_not_lost(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         counts = list(pool.map(lambda _: count_test_scoring(tmp_path, "musdb18"), range(50)))
     assert sorted(counts) == list(range(1, 51))
 
 
-def test_a_result_is_standard_json_and_keeps_minus_infinity(tmp_path: Path) -> None:
+def test_result_is_standard_json_and_keeps_minus_infinity(tmp_path: Path) -> None:
     worst = Score(-math.inf, -math.inf, 2.0, "median", 2, None)
     row = Row(
         {"vocals": {"SI-SDR": worst, "SDR": Score(None, None, None, "median", 0, 0)}}, 2, 8, {}, {}
@@ -59,13 +59,13 @@ def test_a_result_is_standard_json_and_keeps_minus_infinity(tmp_path: Path) -> N
     assert interval(figures["SI-SDR"]) == "[−∞, 2.0]"
 
 
-def test_a_damaged_file_is_put_aside(tmp_path: Path) -> None:
+def test_damaged_result_file_is_renamed(tmp_path: Path) -> None:
     (tmp_path / "result.json").write_text('{"test_scored": {"mus')
     write_result(tmp_path / "result.json", {}, PROTOCOL, model="m", test_scored={})
     assert json.loads((tmp_path / "result.json").read_text())["model"] == "m"
     assert (tmp_path / "result.json.damaged").is_file()
 
 
-def test_ones_own_songs_are_counted_by_their_folder() -> None:
+def test_own_songs_are_counted_by_folder() -> None:
     assert counted_as("musdb18", Path("/music")) == "musdb18"
     assert counted_as("folder", Path("/music")) == "/music"

@@ -1,1 +1,1 @@
-"""BSS Eval, versions 4 and 3, exact and fast."""
+"""BSS Eval, versions 4 and 3: exact and fast."""

@@ -2,11 +2,11 @@
 
 An estimate is decomposed into true + spatial + interference + artefacts. The reference is the true
 part. The projection of the estimate onto the reference, by filters of 512 taps, is true + spatial.
-The projection onto all references is true + spatial + interference. The rest is artefacts. The
+The projection onto all references is true + spatial + interference. The remainder is artefacts. The
 scores are ratios of the energies of these parts.
 
 - A. Liutkus, F.-R. Stöter, N. Ito, "The 2018 Signal Separation Evaluation Campaign", LVA/ICA 2018:
-  version 4, whose filters are those of a whole song and whose scores are taken in windows.
+  version 4, which computes the filters once per song and the scores in windows.
 - E. Vincent, R. Gribonval, C. Févotte, "Performance measurement in blind audio source separation",
   IEEE TASLP 14(4), 2006: version 3.
 """
@@ -21,7 +21,7 @@ from jaxtyping import Complex128, Float, Float64
 from scipy.fft import next_fast_len
 from torch import Tensor
 
-from stemsplit.evaluation.bss_eval.frames import Signals, frames, heard, matched
+from stemsplit.evaluation.bss_eval.frames import Signals, audible_frames, checked_pair, frames
 from stemsplit.evaluation.bss_eval.projection import (
     TAPS,
     AllEstimates,
@@ -33,9 +33,10 @@ from stemsplit.evaluation.bss_eval.projection import (
     stretches,
 )
 
-# What museval adds to the references' energies, so that a silent channel does no harm.
+# museval adds this to the energies of the references, so that a silent channel does not make the
+# equations singular.
 RIDGE = float(np.finfo(float).eps)
-WINDOWS = 4  # that are taken apart at a time
+WINDOWS = 4  # number of windows that are decomposed at a time
 
 Spectra = Complex128[Tensor, "freq frame part signal"]
 Responses = Complex128[Tensor, "freq reference both"]
@@ -43,7 +44,7 @@ Sources = Float[Tensor, "_ _"] | Float[np.ndarray, "_ _"]  # stem time
 
 
 class BssEval(NamedTuple):
-    """In dB; NaN in frames that have no scores."""
+    """Scores in dB; NaN in frames without scores."""
 
     sdr: Float64[np.ndarray, "stem frame"]
     isr: Float64[np.ndarray, "stem frame"]
@@ -52,7 +53,7 @@ class BssEval(NamedTuple):
 
 
 class BssEvalSources(NamedTuple):
-    """In dB; NaN for all stems where one is silent."""
+    """Scores in dB; NaN for all stems if one is silent."""
 
     sdr: Float64[np.ndarray, " stem"]
     sir: Float64[np.ndarray, " stem"]
@@ -60,22 +61,24 @@ class BssEvalSources(NamedTuple):
 
 
 class Parts(NamedTuple):
-    """Spectra of estimates taken apart."""
+    """Spectra of the parts of estimates; the axis `part` has the order of the comments."""
 
-    added: Spectra  # to the reference: the spatial part, and interference
-    sums: Spectra  # of the reference and the former, and of it and both; then artefacts
+    added: Spectra  # spatial, interference
+    sums: Spectra  # true + spatial, true + spatial + interference, artefacts
 
 
 def bss_eval(references: Signals, estimates: Signals, window: int, hop: int) -> BssEval:
-    """Version 4, as `museval.evaluate` has it: a score per stem and window.
+    """Scores of BSS Eval v4 per stem and window, equal to those of `museval.evaluate`.
 
-    `window` and `hop` are in samples. The device is that of the tensors given, in double precision.
-    A frame in which any reference or estimate is silent is NaN for all stems, and so, as museval
-    has it, is one in which a stem's channels sum to zero: see `dropped`. Where museval refuses a
-    song because a stem is silent from end to end, all frames are NaN. Rounding aside, an estimate
-    that is its reference has an infinite SDR, and a stem that is alone an infinite SIR.
+    References and estimates are `(stem, time, channel)`; `window` and `hop` are in samples. The
+    computation runs on the device of the tensors, in double precision.
 
-    Raises `InputError` where shapes differ or a sample is not a finite number.
+    A frame is NaN for all stems if any reference or estimate is silent in it. As in museval, a stem
+    is also silent if its channels sum to zero; see `dropped`. If a stem is silent throughout, all
+    frames are NaN, where museval raises. Up to rounding, an estimate that equals its reference has
+    an infinite SDR, and a single stem has an infinite SIR.
+
+    Raises `InputError` if the shapes differ, or a signal contains NaN or infinity.
     """
     return bss_eval_systems(references, [estimates], window, hop)[0]
 
@@ -83,24 +86,25 @@ def bss_eval(references: Signals, estimates: Signals, window: int, hop: int) -> 
 def bss_eval_systems(
     references: Signals, systems: Sequence[Signals], window: int, hop: int
 ) -> list[BssEval]:
-    """The same for the estimates of several systems at once, which share most of the work."""
-    pairs = [matched(references, estimates) for estimates in systems]
+    """Compute `bss_eval` for several systems at once, which share most of the work."""
+    pairs = [checked_pair(references, estimates) for estimates in systems]
     references = pairs[0][0]
     estimates = torch.cat([estimates for _, estimates in pairs])
     spans = frames(references.shape[1], window, hop)
-    audible = heard(estimates, window, hop).unflatten(0, (len(systems), len(references))).all(dim=1)
-    audible &= heard(references, window, hop).all(dim=0)
+    audible = audible_frames(estimates, window, hop)
+    audible = audible.unflatten(0, (len(systems), len(references))).all(dim=1)
+    audible &= audible_frames(references, window, hop).all(dim=0)
     scores = references.new_full((4, len(estimates), len(spans)), torch.nan, dtype=torch.float64)
     if audible.any():
         responses = responses_of(references, estimates, RIDGE, spans[0].stop)
 
-        def part(numbers: Tensor) -> Tensor:
-            some = [spans[number] for number in numbers]
-            return scores_of(references, estimates, some, responses)
+        def scores_of_batch(batch: Tensor) -> Tensor:
+            batch_spans = [spans[frame] for frame in batch]
+            return scores_of(references, estimates, batch_spans, responses)
 
-        parts = audible.any(dim=0).nonzero()[:, 0].split(WINDOWS)
-        found = list(on_threads(part, parts, references.device))
-        scores[..., torch.cat(parts)] = torch.cat(found, dim=-1)
+        batches = audible.any(dim=0).nonzero()[:, 0].split(WINDOWS)
+        results = list(on_threads(scores_of_batch, batches, references.device))
+        scores[..., torch.cat(batches)] = torch.cat(results, dim=-1)
     by_system = scores.unflatten(1, (len(systems), len(references)))
     by_system = by_system.masked_fill(~audible[:, None], torch.nan).cpu().numpy()
     return [BssEval(*by_system[:, system]) for system in range(len(systems))]
@@ -109,7 +113,7 @@ def bss_eval_systems(
 def scores_of(
     references: References, estimates: AllEstimates, spans: list[slice], responses: Responses
 ) -> Float64[Tensor, "score estimate frame"]:
-    """SDR, ISR, SIR and SAR."""
+    """SDR, ISR, SIR and SAR in dB of the windows at `spans`."""
     channels = references.shape[2]
     length = 2 * (len(responses) - 1)
     reference, estimate = (stretches(x, spans, length) for x in (references, estimates))
@@ -128,15 +132,16 @@ def scores_of(
         (filtered, interference),
         (projected, artefacts),
     )
-    return torch.stack([decibels(part, other, channels) for part, other in ratios])
+    return torch.stack([decibels(energy, error, channels) for energy, error in ratios])
 
 
 def bss_eval_sources(references: Sources, estimates: Sources) -> BssEvalSources:
-    """Version 3, as `mir_eval.separation.bss_eval_sources` has it without permutations.
+    """Scores of BSS Eval v3 per stem, equal to `mir_eval.separation.bss_eval_sources`.
 
-    A score per stem, of mono sources: what filters can make of a reference counts as the reference.
-    Where mir_eval refuses a silent signal, all scores are NaN. Device, precision and errors are
-    those of `bss_eval`; the memory is that of the whole signals' transforms.
+    References and estimates are mono, `(stem, time)`, and in the same order: there is no search for
+    a permutation. A filtered reference counts as the reference. If a signal is silent, all scores
+    are NaN, where mir_eval raises. Device, precision and errors are as in `bss_eval`; the memory
+    grows with the length of the signals.
     """
     return bss_eval_sources_systems(references, [estimates])[0]
 
@@ -144,8 +149,8 @@ def bss_eval_sources(references: Sources, estimates: Sources) -> BssEvalSources:
 def bss_eval_sources_systems(
     references: Sources, systems: Sequence[Sources]
 ) -> list[BssEvalSources]:
-    """The same for the estimates of several systems at once, which share most of the work."""
-    pairs = [matched(references[..., None], estimates[..., None]) for estimates in systems]
+    """Compute `bss_eval_sources` for several systems at once, which share most of the work."""
+    pairs = [checked_pair(references[..., None], estimates[..., None]) for estimates in systems]
     sources = pairs[0][0]
     estimates = torch.cat([estimates for _, estimates in pairs])
     stems, time, _ = sources.shape
@@ -171,24 +176,25 @@ def bss_eval_sources_systems(
 def responses_of(
     references: References, estimates: AllEstimates, ridge: float, window: int
 ) -> Responses:
-    """The filters that make spatial parts, then those that make interference, by frequency.
+    """Frequency responses of the filters from the references to the spatial parts and interference.
 
-    The estimates are those of one system after the other. The frequencies are those of a transform
-    that holds a window and the tail that a filter adds: energies are the same there as in time.
+    The axis `both` has the spatial parts of all estimates, then their interference. `estimates`
+    holds one system after the other. The transform is long enough for a window and the tail of a
+    filter, so energies in frequency equal energies in time.
     """
     channels = references.shape[2]
-    found = correlations(references, estimates)
-    count, total = found.shape[:2]
-    joint = projection_filters(references, found, ridge)
+    lags = correlations(references, estimates)
+    count, total = lags.shape[:2]
+    joint = projection_filters(references, lags, ridge)
     own = torch.zeros_like(joint)
     for first in range(0, count, channels):
         stem = list(range(first, first + channels))
-        its = [start + channel for start in range(count, total, count) for channel in stem]
+        columns = [start + channel for start in range(count, total, count) for channel in stem]
         reference = references[first // channels :][:1]
-        filters = projection_filters(reference, found[stem][:, stem + its], ridge, refine=True)
-        own[first : first + channels, [column - count for column in its]] = filters
+        filters = projection_filters(reference, lags[stem][:, stem + columns], ridge, refine=True)
+        own[first : first + channels, [column - count for column in columns]] = filters
     interference = joint - own
-    # What is left of the filtered reference is spatial.
+    # The spatial part is the filtered reference minus the reference.
     own.unflatten(1, (-1, count)).diagonal(dim1=0, dim2=2)[:, 0] -= 1
     half = next_fast_len(-(-(window + TAPS - 1) // 2), real=True)
     responses = torch.fft.rfft(torch.cat((own, interference), dim=1), 2 * half)
@@ -200,18 +206,19 @@ def decompose(
     estimate: Stretches,
     responses: Responses,
 ) -> Iterator[Parts]:
-    """Take the estimates of some windows apart, a band of frequencies after the other."""
+    """Decompose the estimates of some windows, one band of frequencies after the other."""
     spectra = [torch.fft.rfft(x, norm="ortho") for x in (reference, estimate)]
     for spectrum in spectra:
-        spectrum[..., [0, -1]] *= 0.5**0.5  # all others stand for a negative frequency as well
-    # Few enough that they stay in a core's cache. Accelerators want long operations.
-    few = 2**15 if reference.device.type == "cpu" else 2**24
-    band_size = max(1, few // reference[..., 0].numel())
+        # All other frequencies count twice, since they stand for a negative frequency as well.
+        spectrum[..., [0, -1]] *= 0.5**0.5
+    # On a CPU, a band fits into the cache of a core. Accelerators are faster with long operations.
+    band_elements = 2**15 if reference.device.type == "cpu" else 2**24
+    band_size = max(1, band_elements // reference[..., 0].numel())
     for start in range(0, len(responses), band_size):
         band = slice(start, start + band_size)
-        true, whole = (x[..., band].permute(2, 0, 1).contiguous() for x in spectra)
+        true, estimated = (x[..., band].permute(2, 0, 1).contiguous() for x in spectra)
         added = torch.bmm(true, responses[band]).unflatten(2, (2, -1))
-        sums = whole.new_empty((*whole.shape[:2], 3, whole.shape[2]))
+        sums = estimated.new_empty((*estimated.shape[:2], 3, estimated.shape[2]))
         spatial, interference = added.unbind(2)
         filtered, projected, artefacts = sums.unbind(2)
         by_system = (-1, true.shape[2])
@@ -221,7 +228,7 @@ def decompose(
             out=filtered.unflatten(2, by_system),
         )
         torch.add(filtered, interference, out=projected)
-        torch.sub(whole, projected, out=artefacts)
+        torch.sub(estimated, projected, out=artefacts)
         yield Parts(added, sums)
 
 
@@ -231,9 +238,9 @@ def energies(spectra: Spectra) -> Float64[Tensor, "part frame signal"]:
 
 def decibels(
     energies: Float64[Tensor, "frame signal"],
-    others: Float64[Tensor, "frame signal"],
+    errors: Float64[Tensor, "frame signal"],
     channels: int,
 ) -> Float64[Tensor, "stem frame"]:
-    """Of energies over others, each summed over a stem's channels; infinite over nothing."""
-    part, other = (x.unflatten(1, (-1, channels)).sum(-1).T for x in (energies, others))
-    return torch.where(other == 0, torch.inf, 10 * torch.log10(part / other))
+    """Energy over error in dB, both summed over a stem's channels; infinity if the error is 0."""
+    energy, error = (x.unflatten(1, (-1, channels)).sum(-1).T for x in (energies, errors))
+    return torch.where(error == 0, torch.inf, 10 * torch.log10(energy / error))

@@ -11,14 +11,15 @@ from torch import Tensor
 
 from stemsplit.errors import InputError
 
-# (stem, time, channel); whether two of them fit, `matched` says with the numbers.
+# (stem, time, channel). `checked_pair` compares the shapes, with a better error message.
 Signals = Float[Tensor, "_ _ _"] | Float[np.ndarray, "_ _ _"]
 
 
 class Silence(NamedTuple):
-    """What keeps a frame from being scored: a stem's reference or estimate is silent in it.
+    """Why a frame has no score: the reference or estimate of a stem is silent in it.
 
-    Or its channels sum to zero (`cancels`: antiphase), which museval takes for silence as well.
+    `cancels` is true if the channels are not silent but sum to zero (antiphase); museval treats
+    this as silence.
     """
 
     signal: str  # "reference" or "estimate"
@@ -30,43 +31,49 @@ class Silence(NamedTuple):
 
 
 def dropped(references: Signals, estimates: Signals, window: int, hop: int) -> list[list[Silence]]:
-    """For each frame, why `bss_eval` has no scores of it; an empty list where it has.
+    """For each frame, the reasons why `bss_eval` does not score it; empty for a scored frame.
 
     ``Counter(silence for frame in dropped(…) for silence in frame)`` counts the reasons. Raises
     `InputError` as `bss_eval` does.
     """
-    pair = matched(references, estimates)
+    pair = checked_pair(references, estimates)
     spans = frames(pair[0].shape[1], window, hop)
     reasons: list[list[Silence]] = [[] for _ in spans]
     for signal, stems in zip(("reference", "estimate"), pair, strict=True):
-        for stem, frame in (~heard(stems, window, hop)).nonzero().tolist():
+        for stem, frame in (~audible_frames(stems, window, hop)).nonzero().tolist():
             cancels = bool(stems[stem, spans[frame]].any())
             reasons[frame].append(Silence(signal, stem, cancels))
     return reasons
 
 
 def frames(time: int, window: int, hop: int) -> list[slice]:
-    """Windows that lie in a song as a whole; a song shorter than one is a frame of its own."""
+    """All windows that lie completely inside a song; a shorter song is a single frame.
+
+    Lengths are in samples. Raises `InputError` if window or hop is not an integer of at least 1.
+    """
     if not all(isinstance(length, Integral) and length >= 1 for length in (window, hop)):
-        raise InputError(f"window ({window}) and hop ({hop}) must be whole samples, at least one")
+        raise InputError(f"window ({window}) and hop ({hop}) must be integers of at least 1 sample")
     if window >= time:
         return [slice(0, time)]
     return [slice(start, start + window) for start in range(0, time - window + 1, hop)]
 
 
-def heard(
+def audible_frames(
     stems: Float[Tensor, "stem time channel"], window: int, hop: int
 ) -> Bool[Tensor, "stem frame"]:
-    """Where museval hears a stem: some sample of the frame is not zero, summed over channels."""
+    """Whether museval hears a stem: the sum of its channels is not zero throughout the frame."""
     window = min(window, stems.shape[1])
     downmixes = (reduce(torch.add, stem.unbind(-1)) for stem in stems)
     return torch.stack([downmix.unfold(0, window, hop).any(dim=1) for downmix in downmixes])
 
 
-def matched(
+def checked_pair(
     references: Signals, estimates: Signals
 ) -> tuple[Float[Tensor, "stem time channel"], Float[Tensor, "stem time channel"]]:
-    """Both as tensors; `InputError` where their shapes differ or a sample is not finite."""
+    """Both signals as tensors.
+
+    Raises `InputError` if the shapes differ or are empty, or if a signal contains NaN or infinity.
+    """
     pair = tensor(references), tensor(estimates)
     shapes = [tuple(stems.shape) for stems in pair]
     if shapes[0] != shapes[1] or 0 in shapes[0]:
@@ -81,13 +88,13 @@ def matched(
                 first = int(finite.int().argmin())
                 raise InputError(
                     f"the {signal} of stem {number} has {int((~finite).sum())} samples that are "
-                    f"not finite numbers, the first at {first}: a score of it would mean nothing"
+                    f"NaN or infinite, the first at {first}: it cannot be scored"
                 )
     return pair
 
 
 def tensor(stems: Signals) -> Float[Tensor, "stem time channel"]:
-    """Without its history of gradients; an array is copied where its strides are not torch's."""
+    """Convert to a tensor without gradients; an array with negative strides is copied."""
     if isinstance(stems, Tensor):
         return stems.detach()
     return torch.from_numpy(np.ascontiguousarray(stems))

@@ -1,4 +1,4 @@
-"""Scores computed by museval itself, for comparison."""
+"""Scores computed by museval, for comparison."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,21 +12,21 @@ from stemsplit.evaluation.bss_eval.bss_eval import BssEval
 def museval_scores(
     references: Tensor, systems: Sequence[Tensor], window: int, hop: int
 ) -> list[BssEval]:
-    """What `museval.evaluate` finds; arguments and result are those of `bss_eval_systems`."""
-    import museval  # its import asks for the program ffmpeg
+    """Scores of `museval.evaluate`, with the arguments and results of `bss_eval_systems`."""
+    import museval  # only here, because its import fails without the program ffmpeg
 
-    found = []
-    with names_of_numpy_1():
+    scores = []
+    with numpy_1_names():
         for estimates in systems:
             true, estimated = (list(stems.cpu().numpy()) for stems in (references, estimates))
             sdr, isr, sir, sar = museval.evaluate(true, estimated, win=window, hop=hop)
-            found.append(BssEval(sdr, isr, sir, sar))
-    return found
+            scores.append(BssEval(sdr, isr, sir, sar))
+    return scores
 
 
 @contextmanager
-def names_of_numpy_1() -> Iterator[None]:
-    """museval 0.4.1 names an exception by a path that NumPy 2 no longer has."""
+def numpy_1_names() -> Iterator[None]:
+    """Provide `numpy.linalg.linalg`, which museval 0.4.1 uses and NumPy 2 removed."""
     if hasattr(np.linalg, "linalg"):
         yield
         return
