@@ -1,4 +1,4 @@
-"""Charts have round ticks and short numbers, and leave out what cannot be drawn."""
+"""Charts of the HTML report: ticks, numbers, and points that cannot be drawn."""
 
 import json
 

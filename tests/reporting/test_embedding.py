@@ -1,4 +1,4 @@
-"""Pictures inside the report show what they should."""
+"""Strips of layers in the HTML report."""
 
 import base64
 import io
@@ -20,7 +20,7 @@ def test_zero_layer_and_nonfinite_layer_have_different_colours() -> None:
     assert first_colour(np.inf) == (255, 0, 0)
 
 
-def test_layers_without_finite_positive_value_are_left_out() -> None:
+def test_layers_need_one_positive_value_for_strips() -> None:
     assert [strip.layer for strip in strips({"a": [(0, 1.0), (1, np.inf)], "b": [(0, 0.0)]})] == [
         "a",
         "b",
