@@ -232,7 +232,7 @@ def test_page_embeds_only_files_of_its_run(tmp_path: Path) -> None:
         page([run])
 
 
-def test_nan_is_shown_as_dash(tmp_path: Path) -> None:
+def test_undefined_score_is_shown_as_dash(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run")
     result = json.loads((run / "result.json").read_text())
     undefined = {"median": float("nan"), "low": float("nan"), "high": float("inf")}
