@@ -54,11 +54,11 @@ def main() -> None:
     with one_line_errors():
         arguments = prepared("doctor", arguments).arguments
     with argv(arguments):
-        composed()
+        run()
 
 
 @hydra.main(config_path=CONF, config_name="doctor")
-def composed(config: DictConfig) -> None:
+def run(config: DictConfig) -> None:
     with one_line_errors():
         check_settings(config, "doctor")
         with redirect_stdout(sys.stderr):  # stdout is the report's alone

@@ -32,9 +32,9 @@ from stemsplit.command_line.scored import (
 from stemsplit.command_line.scoring import (
     baselines,
     corpus_settings,
-    names_of,
     oracle_transform,
     scored_stems,
+    setting_names,
 )
 from stemsplit.configuration import CONF
 from stemsplit.data.store.stored import corpus_fingerprint
@@ -71,12 +71,12 @@ def main() -> None:
     with one_line_errors():
         arguments = prepared("evaluate", sys.argv[1:]).arguments
     with argv(arguments):
-        composed()
+        run()
 
 
 @hydra.main(config_path=CONF, config_name="evaluate")
-def composed(config: DictConfig) -> None:
-    with one_line_errors(), processes.joined():
+def run(config: DictConfig) -> None:
+    with one_line_errors(), processes.process_group():
         evaluate_systems(config, HydraConfig.get().overrides.task)
 
 
@@ -85,7 +85,7 @@ def evaluate_systems(config: DictConfig, words: Sequence[str] = ()) -> None:
 
     `words` are the settings on the command line: they replace those of the scored runs.
     """
-    names = names_of(words)
+    names = setting_names(words)
     check(config, "evaluate")
     checkpoints = [checkpoint(path, name) for name, path in named_paths(config.checkpoint)]
     folders = [Folder(path, name) for name, path in named_paths(config.estimates)]

@@ -18,7 +18,7 @@ Item = TypeVar("Item")
 
 
 @contextmanager
-def joined() -> Iterator[None]:
+def process_group() -> Iterator[None]:
     """Form a process group of the processes started by torchrun; do nothing in a single process."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or in_process_group():
         yield

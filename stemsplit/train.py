@@ -65,13 +65,13 @@ def main() -> None:
                 with one_line_errors():
                     make_writable_folder(folder, advice(folder))
             with argv(arguments):
-                composed()
+                run()
     except SIGTERMException:  # otherwise the exit code would be 0
         sys.exit(128 + signal.SIGTERM)
 
 
 @hydra.main(config_path=CONF, config_name="train")
-def composed(config: DictConfig) -> None:
+def run(config: DictConfig) -> None:
     quieten()
     if HydraConfig.get().mode == RunMode.MULTIRUN:
         check(config, "train")

@@ -32,7 +32,7 @@ EVALUATION = (
 MAPPINGS = ("checkpoint", "estimates", "data.lister", "hydra")  # settings with keys of any name
 
 
-def names_of(words: Sequence[str]) -> list[str]:
+def setting_names(words: Sequence[str]) -> list[str]:
     """The names of the settings on a command line.
 
     Raises `InputError` for a setting that has no effect on an evaluation.

@@ -24,7 +24,7 @@ def separate_songs(songs: Sequence[Path], output: Path, load: Callable[[], Separ
     `load` loads the separator. A song that fails prints an error on stderr and does not stop the
     other songs. If any song failed, the program exits with code 1.
     """
-    with processes.joined():
+    with processes.process_group():
         folders, errors = output_folders(songs, output)
         failed = list(errors)
         if processes.rank() == 0:

@@ -11,7 +11,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from stemsplit import configuration
-from stemsplit.command_line.scoring import CORPUS, EVALUATION, names_of
+from stemsplit.command_line.scoring import CORPUS, EVALUATION, setting_names
 from stemsplit.configuration import CONF, register_resolvers
 from stemsplit.data.store.stored import StoredTrack
 from stemsplit.errors import InputError
@@ -200,13 +200,16 @@ def test_setting_without_effect_is_refused_by_name() -> None:
     assert {"epochs", "seed", "data.batch_size", "data.downsample.songs"} <= set(refused)
     for name in refused:
         with pytest.raises(InputError, match=f"{name}=1: {name} changes no score"):
-            names_of([f"{name}=1"])
+            setting_names([f"{name}=1"])
     for word in ("+data.foo=1", "++foo=1", "+model=mlp", "+evaluation.foo=1", "data.downsample={}"):
         with pytest.raises(InputError, match="changes no score"):
-            names_of([word])
+            setting_names([word])
     with pytest.raises(InputError, match="needs all of its settings"):
-        names_of(["~evaluation"])
-    assert names_of(["hydra.verbose=true", "+checkpoint.a=b"]) == ["hydra.verbose", "checkpoint.a"]
+        setting_names(["~evaluation"])
+    assert setting_names(["hydra.verbose=true", "+checkpoint.a=b"]) == [
+        "hydra.verbose",
+        "checkpoint.a",
+    ]
 
 
 def test_moved_corpus_is_scored_with_data_root(

@@ -1,6 +1,6 @@
 """Sixteen synthesised songs in the layout of MUSDB18, to try all commands without a download.
 
-Each song depends only on its name and a seed. A score is composed, four instruments play it, and
+Each song depends only on its name and a seed. A song is composed, four instruments play it, and
 the mixture and the stems are coded as in MUSDB18: five AAC streams in an MP4 file.
 """
 
@@ -14,8 +14,8 @@ import av
 import numpy as np
 
 from stemsplit.data.corpora.synthesis.accompaniment import bass, chords
+from stemsplit.data.corpora.synthesis.composition import compose
 from stemsplit.data.corpora.synthesis.drums import drums
-from stemsplit.data.corpora.synthesis.score import compose
 from stemsplit.data.corpora.synthesis.singing import RANGES, draw_voice, sing
 from stemsplit.data.corpora.synthesis.sound import SAMPLE_RATE, Signal, edges, highpass
 from stemsplit.files import check_writable, replacing
@@ -66,13 +66,13 @@ def synthesise_song(
         for child in np.random.SeedSequence(entropy=seed, spawn_key=(number,)).spawn(6)
     )
     voice = draw_voice(list(RANGES)[number % len(RANGES)], composer)
-    score = compose(composer, voice.lowest_pitch, seconds)
+    composition = compose(composer, voice.lowest_pitch, seconds)
     return _mix(
         {
-            "drums": drums(score, players[0]),
-            "bass": bass(score, players[1]),
-            "other": chords(score, players[2]),
-            "vocals": sing(score.melody, score.seconds, voice, players[3]),
+            "drums": drums(composition, players[0]),
+            "bass": bass(composition, players[1]),
+            "other": chords(composition, players[2]),
+            "vocals": sing(composition.melody, composition.seconds, voice, players[3]),
         },
         engineer,
     )

@@ -19,7 +19,7 @@ from stemsplit.data.corpora.demo_songs import (
     write_demo_corpus,
     write_song,
 )
-from stemsplit.data.corpora.synthesis.score import Note
+from stemsplit.data.corpora.synthesis.composition import Note
 from stemsplit.data.corpora.synthesis.singing import RANGES, draw_voice, sing
 from stemsplit.data.corpora.synthesis.sound import SAMPLE_RATE, hertz
 

@@ -6,7 +6,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from stemsplit.data.corpora.synthesis.score import BEATS, Score
+from stemsplit.data.corpora.synthesis.composition import BEATS, Composition
 from stemsplit.data.corpora.synthesis.sound import (
     Signal,
     decay,
@@ -97,69 +97,77 @@ def note(timbre: Timbre, pitch: float, seconds: float) -> Signal:
     return np.broadcast_to(sound.mean(axis=1), (2, length))
 
 
-def bass(score: Score, generator: np.random.Generator) -> Signal:
+def bass(composition: Composition, generator: np.random.Generator) -> Signal:
     """A bass line in eighths on the roots of the chords, from E1 upwards."""
     timbre = BASSES[generator.integers(len(BASSES))]
     line = BASS_LINES[generator.integers(len(BASS_LINES))]
-    track = np.zeros((2, samples(score.seconds)), np.float32)
-    for bar, chord in enumerate(score.chords):
+    track = np.zeros((2, samples(composition.seconds)), np.float32)
+    for bar, chord in enumerate(composition.chords):
         root = 28.0 + (chord[0] - 28) % 12
         pitches = {"r": root, "f": root + 7, "o": root + 12}
-        for kind, beat, beats in _strokes(_sustain_last_bar(line, bar, score)):
-            sound = note(timbre, pitches[kind], 0.92 * beats * score.beat_seconds)
-            place(track, sound * generator.uniform(0.8, 1.0), score.at(bar, beat))
+        for kind, beat, beats in _strokes(_sustain_last_bar(line, bar, composition)):
+            sound = note(timbre, pitches[kind], 0.92 * beats * composition.beat_seconds)
+            place(track, sound * generator.uniform(0.8, 1.0), composition.at(bar, beat))
     return in_room(track, generator, 0.15, 0.08)
 
 
-def chords(score: Score, generator: np.random.Generator) -> Signal:
+def chords(composition: Composition, generator: np.random.Generator) -> Signal:
     """Sustained chords, combined with struck chords or an arpeggio, in a wide room."""
-    track = np.zeros((2, samples(score.seconds)), np.float32)
+    track = np.zeros((2, samples(composition.seconds)), np.float32)
     sustained = SUSTAINED[generator.integers(len(SUSTAINED))]
     struck = STRUCK[generator.integers(len(STRUCK))]
     centre = float(generator.uniform(59.0, 65.0))
-    _sustain(track, score, sustained, centre)
+    _sustain(track, composition, sustained, centre)
     if generator.random() < 0.5:
-        _arpeggiate(track, score, struck, centre + 7.0, generator)
+        _arpeggiate(track, composition, struck, centre + 7.0, generator)
     else:
-        _strum(track, score, struck, centre + 3.0, generator)
+        _strum(track, composition, struck, centre + 3.0, generator)
     return in_room(track, generator, 0.7, 0.25)
 
 
-def _sustain(track: Signal, score: Score, timbre: Timbre, centre: float) -> None:
-    for bar, chord in enumerate(score.chords):
+def _sustain(track: Signal, composition: Composition, timbre: Timbre, centre: float) -> None:
+    for bar, chord in enumerate(composition.chords):
         for pitch in _voicing(chord, centre):
-            seconds = score.beat_seconds * BEATS
-            place(track, 0.3 * note(timbre, pitch, seconds), score.at(bar))
+            seconds = composition.beat_seconds * BEATS
+            place(track, 0.3 * note(timbre, pitch, seconds), composition.at(bar))
 
 
 def _strum(
-    track: Signal, score: Score, timbre: Timbre, centre: float, generator: np.random.Generator
+    track: Signal,
+    composition: Composition,
+    timbre: Timbre,
+    centre: float,
+    generator: np.random.Generator,
 ) -> None:
     strum = STRUMS[generator.integers(len(STRUMS))]
     spread_seconds = generator.uniform(0.002, 0.018)
     side = generator.choice([-0.4, 0.4])
-    for bar, chord in enumerate(score.chords):
-        for _, beat, beats in _strokes(_sustain_last_bar(strum, bar, score)):
+    for bar, chord in enumerate(composition.chords):
+        for _, beat, beats in _strokes(_sustain_last_bar(strum, bar, composition)):
             force = generator.uniform(0.35, 0.5)
             for string, pitch in enumerate(_voicing(chord, centre)):
-                sound = note(timbre, pitch, beats * score.beat_seconds)
+                sound = note(timbre, pitch, beats * composition.beat_seconds)
                 sound = force * _balance(sound, side + 0.1 * string)
-                place(track, sound, score.at(bar, beat) + string * spread_seconds)
+                place(track, sound, composition.at(bar, beat) + string * spread_seconds)
 
 
 def _arpeggiate(
-    track: Signal, score: Score, timbre: Timbre, centre: float, generator: np.random.Generator
+    track: Signal,
+    composition: Composition,
+    timbre: Timbre,
+    centre: float,
+    generator: np.random.Generator,
 ) -> None:
-    steps_per_beat = int(generator.choice([2, 2, 4] if score.beats_per_minute < 110 else [2]))
+    steps_per_beat = int(generator.choice([2, 2, 4] if composition.beats_per_minute < 110 else [2]))
     downwards = generator.random() < 0.3
-    for bar, chord in enumerate(score.chords[:-1]):
+    for bar, chord in enumerate(composition.chords[:-1]):
         rungs = _voicing(chord, centre)
         rungs = [*rungs, rungs[0] + 12]
         order = rungs[::-1] if downwards else [*rungs, *rungs[-2:0:-1]]
         for step in range(BEATS * steps_per_beat):
-            sound = note(timbre, order[step % len(order)], 1.5 * score.beat_seconds)
+            sound = note(timbre, order[step % len(order)], 1.5 * composition.beat_seconds)
             sound = generator.uniform(0.4, 0.55) * _balance(sound, 0.6 if step % 2 else -0.6)
-            place(track, sound, score.at(bar, step / steps_per_beat))
+            place(track, sound, composition.at(bar, step / steps_per_beat))
 
 
 def _voicing(chord: tuple[int, ...], centre: float) -> list[float]:
@@ -174,9 +182,9 @@ def _balance(sound: Signal, position: float) -> Signal:
     return sound * gains.astype(np.float32)
 
 
-def _sustain_last_bar(line: str, bar: int, score: Score) -> str:
+def _sustain_last_bar(line: str, bar: int, composition: Composition) -> str:
     """The line, or in the last bar its first stroke only, sustained over the whole bar."""
-    return line if bar < score.bars - 1 else line[0].replace(".", "x") + "." * (len(line) - 1)
+    return line if bar < composition.bars - 1 else line[0].replace(".", "x") + "." * (len(line) - 1)
 
 
 def _strokes(line: str) -> list[tuple[str, float, float]]:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import convolve1d
 
-from stemsplit.data.corpora.synthesis.score import Note
+from stemsplit.data.corpora.synthesis.composition import Note
 from stemsplit.data.corpora.synthesis.sound import SAMPLE_RATE
 
 WINDOW, HOP = 1024, 256  # samples; frames are centred on multiples of the hop

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stemsplit.data.corpora.synthesis.score import BEATS, Score
+from stemsplit.data.corpora.synthesis.composition import BEATS, Composition
 from stemsplit.data.corpora.synthesis.sound import (
     Signal,
     decay,
@@ -55,7 +55,7 @@ class Kit:
     swing: float  # delay of every second sixteenth, in sixteenths
 
 
-def drums(score: Score, generator: np.random.Generator) -> Signal:
+def drums(composition: Composition, generator: np.random.Generator) -> Signal:
     """The drums of a song, in stereo."""
     groove = GROOVES[generator.integers(len(GROOVES))]
     kit = Kit(
@@ -66,11 +66,11 @@ def drums(score: Score, generator: np.random.Generator) -> Signal:
         hat_hz=generator.uniform(6000.0, 8500.0),
         swing=generator.choice([0.0, 0.0, 0.15, 0.3]),
     )
-    track = np.zeros((2, samples(score.seconds)), np.float32)
-    for bar in range(score.bars - 1):
-        for step, (kick, snare, hat) in enumerate(_bar(groove, bar, score.bars, generator)):
+    track = np.zeros((2, samples(composition.seconds)), np.float32)
+    for bar in range(composition.bars - 1):
+        for step, (kick, snare, hat) in enumerate(_bar(groove, bar, composition.bars, generator)):
             delay = kit.swing * (step % 2) + generator.uniform(0.0, 0.03)  # imprecise timing
-            start = score.at(bar, (step + delay) * BEATS / STEPS)
+            start = composition.at(bar, (step + delay) * BEATS / STEPS)
             accent = generator.uniform(0.85, 1.0)
             if kick in LOUDNESS:
                 place(track, _kick(kit, generator) * accent, start)
@@ -81,8 +81,8 @@ def drums(score: Score, generator: np.random.Generator) -> Signal:
             if hat in LOUDNESS:
                 place(track, _hat(kit, hat == "o", generator) * LOUDNESS[hat] * accent, start)
         if bar % 4 == 0:
-            place(track, _crash(generator), score.at(bar))
-    last = score.at(score.bars - 1)
+            place(track, _crash(generator), composition.at(bar))
+    last = composition.at(composition.bars - 1)
     place(track, _kick(kit, generator), last)
     place(track, _crash(generator), last)
     # Soft limiting, as on a drum bus: otherwise the peaks of the drums limit the song's level.

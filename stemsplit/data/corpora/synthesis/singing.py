@@ -20,7 +20,7 @@ from stemsplit.data.corpora.synthesis.articulation import (
     frames_between,
     smooth,
 )
-from stemsplit.data.corpora.synthesis.score import Note
+from stemsplit.data.corpora.synthesis.composition import Note
 from stemsplit.data.corpora.synthesis.sound import (
     SAMPLE_RATE,
     TABLE,

@@ -61,7 +61,7 @@ class Scale:
 
 
 @dataclass(frozen=True)
-class Score:
+class Composition:
     """The tempo, chords and melody of a song."""
 
     beats_per_minute: float
@@ -85,7 +85,9 @@ class Score:
         return LEAD_IN_SECONDS + (bar * BEATS + beat) * self.beat_seconds
 
 
-def compose(generator: np.random.Generator, lowest_pitch: int, seconds: float | None) -> Score:
+def compose(
+    generator: np.random.Generator, lowest_pitch: int, seconds: float | None
+) -> Composition:
     """Compose a song of about `seconds` seconds (None: 20 to 30).
 
     The melody lies within the 14 semitones above `lowest_pitch`, a MIDI pitch.
@@ -99,8 +101,10 @@ def compose(generator: np.random.Generator, lowest_pitch: int, seconds: float | 
     sevenths = generator.random() < 0.4
     degrees = [(root, root + 2, root + 4, root + 6)[: 4 if sevenths else 3] for root in roots]
     chords = tuple(tuple(scale.pitch(degree) for degree in chord) for chord in degrees)
-    silent = Score(beats_per_minute, chords, ())
-    return Score(beats_per_minute, chords, _melody(generator, silent, scale, roots, lowest_pitch))
+    silent = Composition(beats_per_minute, chords, ())
+    return Composition(
+        beats_per_minute, chords, _melody(generator, silent, scale, roots, lowest_pitch)
+    )
 
 
 def _bars(generator: np.random.Generator, bar_seconds: float, seconds: float | None) -> int:
@@ -112,7 +116,11 @@ def _bars(generator: np.random.Generator, bar_seconds: float, seconds: float | N
 
 
 def _melody(
-    generator: np.random.Generator, score: Score, scale: Scale, roots: list[int], lowest_pitch: int
+    generator: np.random.Generator,
+    composition: Composition,
+    scale: Scale,
+    roots: list[int],
+    lowest_pitch: int,
 ) -> tuple[Note, ...]:
     """A melody of two recurring phrases, adapted to the chord on each strong beat."""
     rhythms = [PHRASES[choice] for choice in generator.choice(len(PHRASES), 2, replace=False)]
@@ -122,9 +130,9 @@ def _melody(
         for degree in range(-28, 28)
         if lowest_pitch <= scale.pitch(degree) <= lowest_pitch + 14
     ]
-    instrumental_bars = 2 if score.bars >= 8 else 0
+    instrumental_bars = 2 if composition.bars >= 8 else 0
     notes = []
-    for pair, first_bar in enumerate(range(instrumental_bars, score.bars - 1, 2)):
+    for pair, first_bar in enumerate(range(instrumental_bars, composition.bars - 1, 2)):
         phrase = FORM[pair % len(FORM)]
         degree, beat = ladder[len(ladder) // 2], 0.0
         for length, step in zip(rhythms[phrase], steps[phrase], strict=True):
@@ -134,8 +142,10 @@ def _melody(
                     root = roots[first_bar + int(beat // BEATS)]
                     in_chord = [rung for rung in ladder if (rung - root) % 7 in (0, 2, 4)]
                     degree = _nearest(in_chord, degree)
-                start = score.at(first_bar, beat)
-                notes.append(Note(start, length * score.beat_seconds, float(scale.pitch(degree))))
+                start = composition.at(first_bar, beat)
+                notes.append(
+                    Note(start, length * composition.beat_seconds, float(scale.pitch(degree)))
+                )
             beat += abs(length)
     return tuple(notes)
 
