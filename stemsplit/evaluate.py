@@ -40,9 +40,9 @@ from stemsplit.configuration import CONF
 from stemsplit.data.store.stored import corpus_fingerprint
 from stemsplit.errors import InputError, one_line_errors
 from stemsplit.evaluation.protocol import Protocol
+from stemsplit.evaluation.rows import compare, rows_of
 from stemsplit.evaluation.runner import evaluate
 from stemsplit.evaluation.systems import Folder, Mixture, System
-from stemsplit.evaluation.tables import compare, rows_of
 from stemsplit.files import make_writable_folder, where_writable
 from stemsplit.reporting.results import (
     check_result,
@@ -188,7 +188,7 @@ def output_folder(
     above = (folder, *folder.absolute().parents)
     try:
         make_writable_folder(next(place for place in above if place.exists()))
-    except InputError as error:  # before hours are spent
+    except InputError as error:  # found before songs are scored
         raise InputError(f"{error}, output=FOLDER") from None
     return folder
 

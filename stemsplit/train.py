@@ -30,9 +30,9 @@ from stemsplit.data.trained_songs import changed_at, check_songs, remember_songs
 from stemsplit.errors import InputError, one_line_errors, settings_at_fault
 from stemsplit.evaluation.oracles import ORACLES
 from stemsplit.evaluation.protocol import Protocol
+from stemsplit.evaluation.rows import rows_of
 from stemsplit.evaluation.runner import check_names, evaluate
 from stemsplit.evaluation.systems import Mixture, System, Trained
-from stemsplit.evaluation.tables import rows_of
 from stemsplit.files import exit_at_sigterm, make_writable_folder, removed_if_empty
 from stemsplit.machine.allocator import keep_freed_memory
 from stemsplit.reporting.results import count_test_scoring, counted_as, write_result
@@ -169,7 +169,7 @@ def made(group: DictConfig, name: str) -> dict[str, Any]:
 
 
 def check_data(config: DictConfig, data: StemDataModule, subsets: list[Subset]) -> None:
-    """Decode the songs, and check them before hours are spent."""
+    """Decode the songs and check them, before the training starts."""
     corpus = data.corpus
     data.prepare_data()
     corpus.tracks(*subsets)

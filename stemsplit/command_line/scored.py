@@ -7,8 +7,8 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from stemsplit import configuration
 from stemsplit.errors import InputError
+from stemsplit.evaluation.rows import Row, Rows, Spread, spread
 from stemsplit.evaluation.systems import Trained
-from stemsplit.evaluation.tables import Row, Rows, Spread, spread
 from stemsplit.reporting.run_records import PLACES, flattened
 from stemsplit.separation.checkpoint import checkpoint_of
 

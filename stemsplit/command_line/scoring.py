@@ -94,7 +94,7 @@ def with_settings(run: DictConfig, config: DictConfig, names: Collection[str]) -
     if "data.root" in names and not Path(str(run.data.root)).expanduser().is_dir():
         # Checked here, since some listers write or download songs to a missing folder.
         raise InputError(
-            f"data.root={run.data.root}: there is no such folder; it must name the {run.corpus} "
+            f"data.root={run.data.root}: does not exist; it must name the {run.corpus} "
             "songs to score"
         )
     move_cache(run, config.data.cache, names)

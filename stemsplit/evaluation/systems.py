@@ -162,7 +162,7 @@ class Folder(System):
         self.root = root.expanduser().resolve()
         self.name = self.root.name if name is None else name
         if not self.root.is_dir():
-            raise InputError(f"{root}: there is no such folder of estimates")
+            raise InputError(f"{root}: the folder of estimates does not exist")
 
     def files(self, track: StoredTrack) -> dict[str, Path]:
         """The file of each stem; raises `InputError` if the song has no files."""

@@ -14,7 +14,7 @@ from filelock import FileLock
 
 from stemsplit.errors import InputError
 from stemsplit.evaluation.protocol import Protocol
-from stemsplit.evaluation.tables import Differences, Rows, Spreads
+from stemsplit.evaluation.rows import Differences, Rows, Spreads
 from stemsplit.files import replacing
 
 PACKAGES = ("stemsplit", "torch", "torchaudio", "lightning", "hydra-core", "musdb", "museval")

@@ -7,8 +7,8 @@ from typing import Any
 
 from stemsplit.evaluation.intervals import FEW_SONGS, Interval
 from stemsplit.evaluation.protocol import Protocol
+from stemsplit.evaluation.rows import GAIN, Differences, Rows, Score, Spreads
 from stemsplit.evaluation.scores import METRICS
-from stemsplit.evaluation.tables import GAIN, Differences, Rows, Score, Spreads
 from stemsplit.files import replacing
 from stemsplit.reporting.score_tables import counts, left_out, number
 

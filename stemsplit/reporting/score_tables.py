@@ -8,9 +8,9 @@ from rich.text import Text
 
 from stemsplit.evaluation.intervals import FEW_SONGS, Interval
 from stemsplit.evaluation.protocol import Protocol
+from stemsplit.evaluation.rows import GAIN, WEIGHTED, Differences, Row, Rows, Score, Spreads
 from stemsplit.evaluation.scores import METRICS
 from stemsplit.evaluation.song_metrics import SPECTRAL
-from stemsplit.evaluation.tables import GAIN, WEIGHTED, Differences, Row, Rows, Score, Spreads
 from stemsplit.terminal.tables import print_table
 
 

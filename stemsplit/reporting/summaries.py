@@ -5,8 +5,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from stemsplit.evaluation.rows import GAIN
 from stemsplit.evaluation.scores import METRICS
-from stemsplit.evaluation.tables import GAIN
 from stemsplit.reporting.run_records import RunRecord
 
 SHOWN = (*METRICS, GAIN)

@@ -11,7 +11,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from stemsplit.errors import InputError
 from stemsplit.settings.defaults import kinds_of
 from stemsplit.settings.kinds import Kind
-from stemsplit.settings.tables import GROUPS
+from stemsplit.settings.ranges import GROUPS
 
 SWEEPER = [f"hydra.sweeper.{name}" for name in GROUPS["hydra.sweeper"]]
 # Keys that tell Hydra which object to instantiate; `configuration.may_make` checks the objects.

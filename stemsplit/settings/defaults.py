@@ -1,4 +1,4 @@
-"""The type of every setting in conf/: declared in `tables`, or inferred from the default."""
+"""The type of every setting in conf/: declared in `ranges`, or inferred from the default."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -10,14 +10,14 @@ from omegaconf import DictConfig, OmegaConf
 
 from stemsplit.settings.help import CONF, defaults_of
 from stemsplit.settings.kinds import ANYTHING, FLAG, INTEGER, NUMBER, TEXT, Kind, list_of, optional
-from stemsplit.settings.tables import COMMANDS
+from stemsplit.settings.ranges import COMMANDS
 
 
 @cache
 def kinds_of(command: str) -> Mapping[str, Kind]:
     """The kind of every setting of a command, by its name on the command line.
 
-    Settings that `tables` does not declare have the type of their defaults in conf/.
+    Settings that `ranges` does not declare have the type of their defaults in conf/.
     """
     declared = COMMANDS[command]
     values: dict[str, list[Any]] = {}

@@ -221,7 +221,7 @@ def test_moved_corpus_is_scored_with_data_root(
         scoring(f"checkpoint={run}")
     found = scoring(f"checkpoint={run}", f"data.root={tmp_path / 'elsewhere'}")
     assert [track.name for track in found.tracks] == ["d"]
-    with pytest.raises(InputError, match=r"data.root=/does/not/exist: there is no such folder"):
+    with pytest.raises(InputError, match=r"data.root=/does/not/exist: does not exist"):
         scoring(f"checkpoint={run}", "data.root=/does/not/exist")
 
 

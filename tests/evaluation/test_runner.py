@@ -17,6 +17,7 @@ from stemsplit.errors import InputError
 from stemsplit.evaluation import runner
 from stemsplit.evaluation.oracles import ORACLES
 from stemsplit.evaluation.protocol import Protocol, for_scenario
+from stemsplit.evaluation.rows import rows_of
 from stemsplit.evaluation.runner import evaluate
 from stemsplit.evaluation.scores import METRICS
 from stemsplit.evaluation.systems import (
@@ -29,7 +30,6 @@ from stemsplit.evaluation.systems import (
     loaded,
     references_of,
 )
-from stemsplit.evaluation.tables import rows_of
 from stemsplit.separation.checkpoint import build, save
 from stemsplit.separation.front_end import FrontEnd
 
@@ -220,7 +220,7 @@ def test_missing_or_unfit_estimates_raise_before_scoring(
     with pytest.raises(InputError, match=r"test/song 2: no wav files.*SUBSET/TRACK/STEM\.wav"):
         evaluate([Folder(root)], tracks, PROTOCOL, tmp_path / "museval")
     assert not (tmp_path / "museval").exists()  # nothing was scored before the error
-    with pytest.raises(InputError, match="nowhere: there is no such folder"):
+    with pytest.raises(InputError, match="nowhere: the folder of estimates does not exist"):
         Folder(tmp_path / "nowhere")
     (root / "test/song 1/accompaniment.wav").unlink()
     with pytest.raises(

@@ -12,11 +12,11 @@ import pytest
 from stemsplit.errors import InputError
 from stemsplit.evaluation.matching import Song
 from stemsplit.evaluation.protocol import Protocol
+from stemsplit.evaluation.rows import row_of
 from stemsplit.evaluation.score_files import read, write
 from stemsplit.evaluation.scores import METRICS, Frames, SongScores
 from stemsplit.evaluation.scores import score as score_systems
 from stemsplit.evaluation.song_metrics import SONG_METRICS
-from stemsplit.evaluation.tables import row_of
 
 RATE = 2000
 OTHER = "accompaniment"

@@ -17,9 +17,9 @@ from optuna.trial import TrialState
 from stemsplit.audio.writing import write_mp3
 from stemsplit.errors import InputError
 from stemsplit.evaluation.protocol import Protocol
+from stemsplit.evaluation.rows import compare, rows_of, spread
 from stemsplit.evaluation.scores import METRICS, SongScores
 from stemsplit.evaluation.spectrograms import spectrogram_comparison
-from stemsplit.evaluation.tables import compare, rows_of, spread
 from stemsplit.report import main, page
 from stemsplit.reporting.curves import curves, overlaid
 from stemsplit.reporting.results import write_result

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from stemsplit.evaluation.protocol import Protocol
-from stemsplit.evaluation.tables import Row, Score
+from stemsplit.evaluation.rows import Row, Score
 from stemsplit.reporting.documents import RESULT, read_json
 from stemsplit.reporting.page import decibels, interval
 from stemsplit.reporting.results import count_test_scoring, counted_as, write_result

@@ -13,7 +13,7 @@ from stemsplit.configuration import CONF
 from stemsplit.errors import InputError
 from stemsplit.settings.check import check, check_value, settings_of
 from stemsplit.settings.defaults import defaults, kind_of, kinds_of
-from stemsplit.settings.tables import COMMANDS
+from stemsplit.settings.ranges import COMMANDS
 
 configuration.register_resolvers()
 KINDS = kinds_of("train")

@@ -14,7 +14,7 @@ from lightning.pytorch.loggers import Logger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from stemsplit.errors import InputError
-from stemsplit.evaluation.tables import Rows
+from stemsplit.evaluation.rows import Rows
 from stemsplit.files import replacing
 
 SECONDS_TO_START = 15  # timeout for the connection to the server

@@ -5,7 +5,7 @@ A setting that is missing here takes values of the type of its default in conf/:
 
 from collections.abc import Mapping
 
-from stemsplit.settings.corpus_tables import CORPUS, LISTER
+from stemsplit.settings.corpus_ranges import CORPUS, LISTER
 from stemsplit.settings.kinds import (
     COUNT,
     DEVICE,

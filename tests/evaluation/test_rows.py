@@ -9,8 +9,8 @@ import pytest
 
 from stemsplit.evaluation.intervals import paired_difference, weighted_interval
 from stemsplit.evaluation.protocol import Protocol
+from stemsplit.evaluation.rows import GAIN, compare, row_of, rows_of, spread
 from stemsplit.evaluation.scores import METRICS, SongScores
-from stemsplit.evaluation.tables import GAIN, compare, row_of, rows_of, spread
 from stemsplit.reporting.score_exports import (
     write_csv,
     write_differences_csv,
