@@ -5,10 +5,10 @@ import os
 import sys
 from pathlib import Path
 
+from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
 
-from stemsplit.data.store.store import size
 from stemsplit.data.store.upkeep import clean, entries, verify
 from stemsplit.errors import InputError, one_line_errors
 from stemsplit.terminal.tables import print_table
@@ -63,7 +63,7 @@ def show(cache: Path) -> None:
     """Print a table of the decoded songs."""
     songs = entries(cache)
     total = sum(entry.size for entry in songs)
-    table = Table(title=Text(f"{cache}: {len(songs)} songs, {size(total)}"))
+    table = Table(title=Text(f"{cache}: {len(songs)} songs, {decimal(total)}"))
     for column in ("song", "decoded from"):
         table.add_column(column)
     for column in (r"rate \[Hz]", "size", r"unused \[days]"):
@@ -73,7 +73,7 @@ def show(cache: Path) -> None:
             Text(entry.name),
             Text(entry.path),
             str(entry.sample_rate),
-            size(entry.size),
+            decimal(entry.size),
             f"{entry.unused_days:.0f}",
         )
     print_table(table)

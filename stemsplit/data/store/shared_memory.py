@@ -5,7 +5,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from stemsplit.data.store.store import size
+from rich.filesize import decimal
 
 SHARED_MEMORY = Path("/dev/shm")  # torch passes batches between processes here on Linux
 READ_AHEAD = 2  # batches per worker: torch's default prefetch_factor
@@ -28,9 +28,9 @@ def workers_that_fit(workers: int, batch_bytes: int, processes: int, batches: st
     if fitting < workers:
         needed = (READ_AHEAD * workers + 1) * batch_bytes * LOADERS * processes
         print(
-            f"data.workers: {workers} workers need {size(needed)} of shared memory for {batches} "
-            f"batches, but {SHARED_MEMORY} has {size(free)} free; using {fitting} workers. "
-            "Start a container with a larger --shm-size",
+            f"data.workers: {workers} workers need {decimal(needed)} of shared memory for "
+            f"{batches} batches, but {SHARED_MEMORY} has {decimal(free)} free; using {fitting} "
+            "workers. Start a container with a larger --shm-size",
             file=sys.stderr,
         )
     return fitting

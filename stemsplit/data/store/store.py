@@ -1,47 +1,37 @@
 """Decode every track once and store it as arrays that can be memory-mapped.
 
-``CACHE/tracks/KEY/`` holds ``samples.npy`` `(1 + stem, channel, time)`, the block levels
-``levels.npy`` `(stem, block)` (see `activity`) and ``track.json``. The first row of the samples is
-the mixture; it is absent if the mixture is the sum of the stems. KEY is a hash of the content of
-the source files, the sample rate and the number of channels, so a changed file is decoded again. A
-folder is written under a temporary name and then renamed, so an interrupted process never leaves an
-incomplete folder under its final name. `upkeep` lists, verifies and cleans the folders.
+``CACHE/tracks/KEY/`` is the folder of a decoded track (see `track_folders`). KEY is a hash of the
+content of the source files, the sample rate and the number of channels, so a changed file is
+decoded again. `upkeep` lists, verifies and cleans the folders.
 """
 
-import hashlib
 import json
 import os
-import re
 import shutil
 import sys
-import time as clock
-import uuid
-import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 from joblib import Parallel, delayed
 from joblib.externals.loky import get_reusable_executor
+from rich.filesize import decimal
 from rich.progress import Progress
 
-from stemsplit.audio.entries import unreadable
 from stemsplit.data.headers import Header, headers_of, sources
-from stemsplit.data.store.decoding import Decoded, decode
+from stemsplit.data.store.decoding import decode
+from stemsplit.data.store.fingerprints import Fingerprints
 from stemsplit.data.store.loudness import refuse_loud
 from stemsplit.data.store.stored import StoredTrack, digest_of
+from stemsplit.data.store.track_folders import checksum, is_whole, remove_leftovers, write
 from stemsplit.data.tracks import Track
 from stemsplit.errors import DISK_FULL, InputError
-from stemsplit.files import check_writable, one_at_a_time, replacing, where_writable
+from stemsplit.files import check_writable, one_at_a_time
 from stemsplit.machine.allocator import keep_freed_memory
 
-DAY = 24 * 60 * 60  # seconds
 FORMAT = "4"  # part of every key; increase it whenever the stored format changes
-PARTIAL = ".partial-"  # prefix of a folder that is being written or whose writer was killed
 COPIES = 2.5  # peak memory while a track is decoded, in multiples of its float32 samples
 WORKER_PAYS = 2**29  # decoded bytes per worker process; with fewer, its start costs more time
-DIGEST = re.compile("[0-9a-f]{128}")
 ROOM = 2**20  # bytes of disk space to keep free for other files
 
 
@@ -52,6 +42,7 @@ class Store:
         self.cache = cache
         self.sample_rate = sample_rate
         self.channels = channels
+        self.fingerprints = Fingerprints(cache)
 
     def tracks(self, tracks: Sequence[Track]) -> list[StoredTrack]:
         """Open the tracks; decode missing ones in parallel and show a progress bar.
@@ -59,7 +50,9 @@ class Store:
         If several processes call this at once (distributed training, a sweep), one of them decodes
         and the others wait. Raises `InputError` if a file cannot be decoded or the disk is full.
         """
-        self._fingerprint_all(tracks)
+        self.fingerprints.take(
+            source.path for track in tracks for source in sources(track).values()
+        )
         folders = [self.cache / "tracks" / self._key(track) for track in tracks]
         if not all(map(is_whole, folders)):
             with one_at_a_time(self.cache, "decodes songs"):
@@ -71,7 +64,7 @@ class Store:
                 if missing:  # another process may have decoded them during the wait
                     remove_leftovers(self.cache)
                     self._decode_all(missing)
-        return [self._open(*pair) for pair in zip(folders, tracks, strict=True)]
+        return [self._open(folder, track) for folder, track in zip(folders, tracks, strict=True)]
 
     def repeated(self, tracks: Sequence[Track]) -> list[tuple[Track, Track]]:
         """Pairs of tracks from different subsets with the same content.
@@ -111,7 +104,8 @@ class Store:
             bar = progress.add_task("decoding songs", total=len(missing))
             decode_one = self._decode if workers < 2 else self._decode_as_worker
             try:
-                for _ in pool(delayed(decode_one)(*item) for item in missing.items()):
+                jobs = (delayed(decode_one)(folder, track) for folder, track in missing.items())
+                for _ in pool(jobs):
                     progress.advance(bar)
             finally:
                 if workers > 1:  # idle workers would keep their memory
@@ -138,14 +132,15 @@ class Store:
         folder.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(folder).free
         text = (
-            f"{songs} decoded {'song takes' if songs == 1 else 'songs take'} about {size(needed)}"
+            f"{songs} decoded {'song takes' if songs == 1 else 'songs take'} about "
+            f"{decimal(round(needed))}"
         )
         if needed + ROOM > free:
             raise InputError(
-                f"{folder}: the disk has {size(free)} free, but {text}; free some space (python "
+                f"{folder}: the disk has {decimal(free)} free, but {text}; free some space (python "
                 "-m stemsplit.data clean) or choose another folder with data.cache"
             )
-        print(f"{text} in {folder} ({size(free)} free)", file=sys.stderr)
+        print(f"{text} in {folder} ({decimal(free)} free)", file=sys.stderr)
 
     def _decode_as_worker(self, folder: Path, track: Track) -> None:
         keep_freed_memory()  # the next song needs as much memory
@@ -164,36 +159,17 @@ class Store:
             "shape": decoded.samples.shape,
             "crc32": checksum(decoded.samples, decoded.levels),
         }
-        # Not tempfile.mkdtemp: its folders are private, and the store may be shared.
-        partial = folder.with_name(f"{PARTIAL}{uuid.uuid4().hex}")
-        partial.mkdir()
         try:
-            self._write(partial, decoded, facts)
-            if not is_whole(folder):  # another process may have written it meanwhile
-                shutil.rmtree(folder, ignore_errors=True)
-                partial.rename(folder)
+            write(folder, decoded, facts)
         except OSError as error:
             if error.errno in DISK_FULL:
                 raise InputError(
                     f"{folder.parent}: the disk is full; {track.name!r} needs "
-                    f"{size(decoded.samples.nbytes)}; free some space or choose another folder "
+                    f"{decimal(decoded.samples.nbytes)}; free some space or choose another folder "
                     "with data.cache"
                 ) from None
             if not is_whole(folder):
                 raise
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
-
-    @staticmethod
-    def _write(partial: Path, decoded: Decoded, facts: dict[str, object]) -> None:
-        for name, array in (("samples.npy", decoded.samples), ("levels.npy", decoded.levels)):
-            with (partial / name).open("wb") as file:
-                # Not np.save: its error does not tell whether the disk is full.
-                header = np.lib.format.header_data_from_array_1_0(array)
-                np.lib.format.write_array_header_1_0(file, header)
-                file.write(array.data)
-                os.fsync(file.fileno())
-        (partial / "track.json").write_text(json.dumps(facts))
 
     def _open(self, folder: Path, track: Track) -> StoredTrack:
         facts_file = folder / "track.json"
@@ -225,86 +201,7 @@ class Store:
         for stem, source in [("mixture", track.mixture), *track.stems.items()]:
             parts.append(stem)
             if source is not None:
-                parts += [self._fingerprint(source.path), str(source.stream)]
+                parts += [self.fingerprints.of(source.path), str(source.stream)]
                 if source.channel is not None:
                     parts.append(f"channel {source.channel}")
         return parts
-
-    def _fingerprint_all(self, tracks: Sequence[Track]) -> None:
-        """Hash all files without a stored fingerprint, in parallel."""
-        paths = sorted({source.path for track in tracks for source in sources(track).values()})
-        with ThreadPoolExecutor() as pool:
-            if all(pool.map(self._stored_fingerprint, paths)):
-                return
-            with one_at_a_time(self.cache, "reads songs"):
-                list(pool.map(self._fingerprint, paths))
-
-    def _fingerprint(self, path: Path) -> str:
-        """Hash of a file's content; it is computed again only after the file changes."""
-        if (stored := self._stored_fingerprint(path)) is not None:
-            return stored
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "blake2b").hexdigest()
-        with where_writable(), replacing(self._fingerprint_file(path)) as partial:
-            partial.write_text(digest)
-        return digest
-
-    def _stored_fingerprint(self, path: Path) -> str | None:
-        """The stored hash of a file, or None if the file has changed since it was hashed."""
-        if (reason := unreadable(path)) is not None:
-            raise InputError(reason)
-        file = self._fingerprint_file(path)
-        digest = file.read_text(errors="replace") if file.is_file() else ""
-        return digest if DIGEST.fullmatch(digest) else None
-
-    def _fingerprint_file(self, path: Path) -> Path:
-        """The file that stores the hash of the file `path`.
-
-        Its name depends on the modification time and on the status change time (ctime): a program
-        can set the former to an earlier time, but not the latter.
-        """
-        stat = path.stat()
-        times = f"{stat.st_mtime_ns}\n{stat.st_ctime_ns}"
-        identity = f"{path.resolve()}\n{stat.st_ino}\n{stat.st_size}\n{times}"
-        return self.cache / "fingerprints" / digest_of(os.fsencode(identity))
-
-
-def checksum(samples: np.ndarray, levels: np.ndarray) -> int:
-    """CRC-32 of the samples and the levels."""
-    return zlib.crc32(levels.data, zlib.crc32(samples.data))
-
-
-def is_whole(folder: Path) -> bool:
-    """Whether the folder holds a decoded track whose arrays have the declared shapes."""
-    try:
-        facts = json.loads((folder / "track.json").read_text())
-        samples = np.load(folder / "samples.npy", mmap_mode="r", allow_pickle=False)
-        levels = np.load(folder / "levels.npy", allow_pickle=False)
-        return (
-            samples.shape == tuple(facts["shape"])
-            and levels.ndim == 2
-            and len(samples) - len(levels) in (0, 1)
-            and facts["scale"] >= 1
-        )
-    except (OSError, ValueError, KeyError, TypeError, EOFError):
-        return False
-
-
-def remove_leftovers(cache: Path) -> list[Path]:
-    """Remove the incomplete folders of killed processes and return their paths.
-
-    Only folders older than a day are removed: a running process may still write a newer one.
-    """
-    leftovers = [
-        partial
-        for partial in (cache / "tracks").glob(f"{PARTIAL}*")
-        if clock.time() - partial.stat().st_mtime > DAY
-    ]
-    for partial in leftovers:
-        shutil.rmtree(partial, ignore_errors=True)
-    return leftovers
-
-
-def size(count: float) -> str:
-    """Format a number of bytes, as in "1.5 GB" or "12 MB"."""
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"

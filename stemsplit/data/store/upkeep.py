@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from stemsplit.data.store.store import DAY, FORMAT, PARTIAL, checksum, is_whole, remove_leftovers
+from stemsplit.data.store.store import FORMAT
+from stemsplit.data.store.track_folders import DAY, PARTIAL, checksum, is_whole, remove_leftovers
 from stemsplit.errors import InputError
 
 

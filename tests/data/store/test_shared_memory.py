@@ -43,7 +43,7 @@ def test_workers_are_limited_by_shared_memory(
     assert bool(warning) == (fitting < 4)
     if warning:
         needed = 2 * 9 * BATCH * processes
-        space = f"{free / 1e6:.0f} MB" if free < 1e9 else f"{free / 1e9:.1f} GB"
+        space = f"{free / 1e6:.1f} MB" if free < 1e9 else f"{free / 1e9:.1f} GB"
         assert len(warning.splitlines()) == 1
         assert f"has {space} free" in warning
         assert f"4 workers need {needed / 1e9:.1f} GB" in warning

@@ -23,6 +23,7 @@ import soundfile
 from stemsplit import audio
 from stemsplit.data.corpora.demo_songs import write_song
 from stemsplit.data.corpora.musdb import musdb18, musdb18hq
+from stemsplit.data.store import fingerprints
 from stemsplit.data.store import store as store_module
 from stemsplit.data.store.decoding import Decoded
 from stemsplit.data.store.store import Store
@@ -358,7 +359,8 @@ def test_pickle_of_stored_track_is_small(track: Track, cache: Path) -> None:
 @pytest.fixture
 def no_locks(monkeypatch: pytest.MonkeyPatch) -> None:
     """A drive without file locks, so processes do not wait for each other."""
-    monkeypatch.setattr(store_module, "one_at_a_time", lambda *_: nullcontext())
+    for module in (store_module, fingerprints):
+        monkeypatch.setattr(module, "one_at_a_time", lambda *_: nullcontext())
 
 
 def in_two_threads(decode: Callable[[], StoredTrack]) -> None:
@@ -388,7 +390,7 @@ def test_two_threads_hash_same_sources(
     no_locks: None, track: Track, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     both_have_hashed = threading.Barrier(2, timeout=20)
-    file_digest = store_module.hashlib.file_digest
+    file_digest = hashlib.file_digest
 
     def hash_together(*arguments: object) -> object:
         digest = file_digest(*arguments)
@@ -396,7 +398,7 @@ def test_two_threads_hash_same_sources(
             both_have_hashed.wait()
         return digest
 
-    monkeypatch.setattr(store_module.hashlib, "file_digest", hash_together)
+    monkeypatch.setattr(hashlib, "file_digest", hash_together)
     in_two_threads(lambda: Store(cache, 8000, 1).tracks([track])[0])
 
 
@@ -512,7 +514,7 @@ def test_one_of_several_threads_decodes(
 
     original, file_digest = store_module.decode, hashlib.file_digest
     monkeypatch.setattr(store_module, "decode", decode)
-    monkeypatch.setattr(store_module.hashlib, "file_digest", digest)
+    monkeypatch.setattr(hashlib, "file_digest", digest)
     with ThreadPoolExecutor(3) as pool:
         results = list(pool.map(start, range(3)))
     assert sorted(decoded) == sorted(track.name for track in wav_tracks)

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from stemsplit.data.corpora.musdb import musdb18hq
-from stemsplit.data.store.store import DAY, Store
+from stemsplit.data.store.store import Store
+from stemsplit.data.store.track_folders import DAY
 from stemsplit.data.store.upkeep import clean, entries, verify
 from stemsplit.data.tracks import Track
 
