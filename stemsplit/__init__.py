@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["load"]
 
-# Before other imports: torch, numba and matplotlib read these variables when they are imported.
+# Set environment variables before other imports: torch, numba and matplotlib read them at import.
 use_temporary_caches_without_home()
 
 

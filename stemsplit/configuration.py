@@ -1,4 +1,4 @@
-"""Hydra's configuration: resolvers, what it may instantiate, and the configuration of a run."""
+"""Hydra's configuration: resolvers, instantiation of allowed classes, saved configurations."""
 
 import importlib
 import inspect
@@ -25,8 +25,8 @@ from stemsplit.settings.moved import renamed
 from stemsplit.training.losses import Value
 from stemsplit.training.precision import default_precision
 
-# A configuration may come from an untrusted run folder, so `may_make` limits what it can create to
-# classes of these modules, and to functions there that return such a class, songs or a loss.
+# A configuration may come from an untrusted run folder, so `may_make` allows only `LIBRARIES`,
+# classes of these modules, and functions there that return such a class, tracks or a loss.
 MODULES = (
     "stemsplit.data.augment.",
     "stemsplit.data.corpora.",
@@ -128,7 +128,7 @@ def register_resolvers() -> None:
     OmegaConf.register_resolver("environment", environment, replace=True)
     OmegaConf.register_resolver("first", first, replace=True)
     OmegaConf.register_resolver("residual", residual, replace=True)
-    # As in ${scaled:${window},${data.downsample.rate}}.
+    # Used as ${scaled:${window},${data.downsample.rate}}.
     OmegaConf.register_resolver("scaled", scaled, replace=True)
     OmegaConf.register_resolver("on_gpu", on_gpu, replace=True)
     OmegaConf.register_resolver("loader_workers", loader_workers, replace=True)
@@ -233,7 +233,7 @@ def move_cache(config: DictConfig, cache: str, overridden: Collection[str]) -> N
 
     `overridden` names the settings of the command line. `cache` comes from the command line, from
     STEMSPLIT_CACHE or from the default; if it is only the default, the run keeps its own cache
-    folder where that exists. A corpus inside the old cache folder (the demo songs) moves along.
+    folder if that folder exists. A corpus inside the old cache folder (the demo songs) moves along.
     """
     old_cache = Path(config.data.cache).expanduser().resolve()
     is_chosen = "data.cache" in overridden or bool(os.environ.get("STEMSPLIT_CACHE"))

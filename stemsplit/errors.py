@@ -45,7 +45,7 @@ def settings_at_fault(group: str = "") -> Iterator[None]:
 
 @contextmanager
 def one_line_errors(interrupted: Callable[[], str] = lambda: "interrupted") -> Iterator[None]:
-    """End a command with one line instead of a traceback.
+    """End a failed command with one line instead of a traceback.
 
     An `InputError`, a full disk and an unusable file end the command with exit code 1. Ctrl-C ends
     it with exit code 130 and prints the text that `interrupted` returns. Printing inside the block

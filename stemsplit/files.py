@@ -23,7 +23,7 @@ PROBE = b"\0" * 2**20  # bytes that test whether the disk is full
 
 @contextmanager
 def where_writable() -> Iterator[None]:
-    """Ignore write errors in read-only folders. Use it for files that only save time."""
+    """Ignore write errors in read-only folders. Use it for files that are not essential."""
     try:
         yield
     except OSError as error:
@@ -67,8 +67,9 @@ def replacing(path: Path) -> Iterator[Path]:
 def replacing_together() -> Iterator[Callable[[Path], Path]]:
     """Write several files; rename all of them when the block succeeds.
 
-    Yields a function from a path to the temporary path to write to. The temporary file is in the
-    same folder, but its name is random: a name based on the original could be too long.
+    Yields a function that maps a path to the temporary path that the caller writes. The temporary
+    file is in the same folder, but has a random name: a name based on the original could be too
+    long.
     """
     partials: dict[Path, Path] = {}
 
@@ -157,9 +158,9 @@ def _raise_if_full(partial: Path, cause: Exception) -> None:
 def one_at_a_time(folder: Path, activity: str) -> Iterator[None]:
     """Lock a folder: only one process at a time runs the block; the others wait.
 
-    A waiting process prints the `activity` of the running one, as in "decodes songs". The lock of a
-    killed process is released. In a read-only folder, or without support for locks, no process
-    waits.
+    A waiting process prints the `activity` of the running process, such as "decodes songs". The
+    lock of a killed process is released. In a read-only folder, or without support for locks, no
+    process waits.
     """
     lock = FileLock(folder / ".lock")
     with suppress(OSError, NotImplementedError):

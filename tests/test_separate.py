@@ -141,7 +141,8 @@ def test_second_song_with_the_same_name_fails(
     assert files_in("out") == stems_of("a", "b")
     error, _ = capsys.readouterr().err.splitlines()
     assert (
-        error == "error: other/a.wav: its stems would go to out/a, like those of a.wav; rename one"
+        error == "error: other/a.wav: its stems would go to out/a, like those of a.wav; "
+        "rename one song"
     )
 
 

@@ -7,7 +7,7 @@ from jaxtyping import Float32
 from stemsplit.audio.forms import Audio, Samples
 from stemsplit.errors import InputError
 
-# Layouts of files that name none: the order of channels is that of WAV and FLAC.
+# Layouts that are assumed if a file does not name its channels, in the order of WAV and FLAC.
 USUAL_LAYOUTS = {
     1: "mono",
     2: "stereo",
@@ -45,14 +45,14 @@ def downmix(audio: Audio, channels: int) -> tuple[Audio, str]:
     -6 dB. The low-frequency channel is left out. The level is not normalised, so the sum may exceed
     ±1; floating-point samples do not clip.
 
-    Raises `InputError` if the file does not name its channels and no layout is usual for them.
+    Raises `InputError` if the file does not name its channels and their number has no usual layout.
     """
     layout = named_layout(audio.layout, len(audio.samples))
     mixed = _remix(audio.samples, layout, USUAL_LAYOUTS[channels])
-    named = layout if layout == audio.layout else f"not named, assumed to be {layout}"
+    layout_text = layout if layout == audio.layout else f"not named, assumed to be {layout}"
     note = (
-        f"its {len(audio.samples)} channels ({named}) are mixed down to {USUAL_LAYOUTS[channels]} "
-        "with the coefficients of ITU-R BS.775"
+        f"its {len(audio.samples)} channels ({layout_text}) are mixed down to "
+        f"{USUAL_LAYOUTS[channels]} with the coefficients of ITU-R BS.775"
     )
     return audio._replace(samples=mixed, layout=USUAL_LAYOUTS[channels]), note
 

@@ -13,9 +13,9 @@ MOST_PLACES = 3  # number of gaps whose positions are listed
 def damage_of(
     path: Path, container: av.container.InputContainer, timeline: Timeline, ends_early: bool
 ) -> tuple[list[str], list[str]]:
-    """Describe every loss and every oddity in one line.
+    """Return losses and oddities of a stream, one line each.
 
-    Oddities lose no audio, but files of a corpus must not have them.
+    A loss is missing or converted audio. An oddity loses no audio, but a corpus must not have it.
     """
     losses: list[str] = []
     oddities: list[str] = []
@@ -40,7 +40,7 @@ def damage_of(
         losses.append(f"it changes from {first} to {', '.join(later)}: it is converted to {first}")
     if timeline.joints:
         end = timeline.joints[0]
-        losses.append(f"several files are joined in it; the first ends at {end:.2f} s")
+        losses.append(f"it consists of several joined files; the first ends at {end:.2f} s")
     if timeline.ends_in_padding:
         oddities.append("a tag or padding follows its last frame")
     return losses, oddities

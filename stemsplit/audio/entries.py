@@ -9,8 +9,8 @@ from typing import TypeVar
 
 from stemsplit.errors import InputError
 
-# Formats that the corpus of folders accepts, and suffixes of other audio files. Files with any
-# other suffix are ignored.
+# Suffixes of audio files that data=folder accepts, and of other audio files. Files with any other
+# suffix are ignored.
 FORMATS = (".wav", ".flac", ".mp3", ".ogg", ".m4a")
 # fmt: off
 OTHER_AUDIO = (
@@ -58,7 +58,7 @@ def unreadable(path: Path) -> str | None:
         way_out = "repair the link, mount its target, or remove it"
         if isinstance(error, FileNotFoundError):
             return f"{path}: is a link to {os.path.realpath(path)}, which does not exist; {way_out}"
-        return f"{path}: is a link to {path.readlink()}, which leads nowhere; {way_out}"
+        return f"{path}: is a link to {path.readlink()}, which cannot be followed; {way_out}"
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
         return f"{path}: is a pipe, a socket or a device, not a file; remove it"
     needed = os.R_OK | (os.X_OK if stat.S_ISDIR(mode) else 0)
@@ -71,7 +71,7 @@ def _not_permitted(path: Path) -> str:
 
 
 def check_links(entries: Sequence[Path]) -> None:
-    """Raise `InputError` for a broken link: a song may be missing."""
+    """Raise `InputError` for a broken link: the song behind it would be missing."""
     for entry in entries:
         if entry.is_symlink() and (reason := unreadable(entry)) is not None:
             raise InputError(reason)
@@ -81,7 +81,7 @@ def subset_folders(root: Path, subsets: Sequence[Name]) -> list[Name]:
     """Return the subsets that have a folder in `root`.
 
     Raises `InputError` for a folder that looks like a subset under another name, such as
-    ``validation``: its songs would be missing without a message.
+    ``validation``. Otherwise its songs would be missing without a message.
     """
     entries = visible(root)
     check_links([entry for entry in entries if entry.name in subsets])
@@ -89,7 +89,7 @@ def subset_folders(root: Path, subsets: Sequence[Name]) -> list[Name]:
     for entry in entries:
         name = ALIASES.get(entry.name.lower(), entry.name.lower())
         if name in subsets and entry.name != name and entry.is_dir():
-            if name in present and (root / name).samefile(entry):  # case is ignored here
+            if name in present and (root / name).samefile(entry):  # the file system ignores case
                 continue
             raise InputError(f"{entry}: its songs are not read; rename the folder to {name}")
     return present

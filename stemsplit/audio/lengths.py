@@ -6,7 +6,7 @@ from typing import BinaryIO, NamedTuple
 
 import av
 
-from stemsplit.audio.pcm_headers import LAYOUTS, declared_pcm_seconds
+from stemsplit.audio.pcm_headers import CHUNK_LAYOUTS, declared_pcm_seconds
 
 # Containers whose headers state the number of samples exactly.
 EXACT_TO_THE_SAMPLE = {"flac", "aiff", "au", "tta", "wv", "ape"}
@@ -18,7 +18,7 @@ STARTS_AT_ZERO = {MP4, MATROSKA}
 LONGEST_DELAY_SECONDS = 0.2  # delay of a decoder's first frame
 LATEST_START_SECONDS = 60.0  # a file that starts later was cut from a longer recording
 OGG_TAIL = 2**18  # bytes; an Ogg page has at most 65,307
-MP3_HEAD = 2**12
+MP3_HEAD = 2**12  # bytes that are searched for the number of frames
 
 
 class Clock(NamedTuple):
@@ -43,7 +43,7 @@ class Clock(NamedTuple):
         return first_stamp if is_late else self.start
 
     def late_seconds(self, start: float) -> float:
-        """Return how many seconds after its file the stream starts."""
+        """Return the time from the start of the file to the start of the stream, in seconds."""
         late = start - self.zero
         return late if late > 2 * self.tick else 0.0  # time stamps may be rounded
 
@@ -54,12 +54,12 @@ def clock_of(container: av.container.InputContainer, stream: av.AudioStream) -> 
     zero = (container.start_time or 0) / av.time_base
     if starts_at_zero and zero < LATEST_START_SECONDS:
         zero = 0.0
-    may_start_late = starts_at_zero or not _is_alone(container)
+    may_start_late = starts_at_zero or not _has_one_stream(container)
     return Clock(zero, (stream.start_time or 0) * tick, tick, may_start_late)
 
 
 def late_seconds(container: av.container.InputContainer, stream: av.AudioStream) -> float:
-    """Return how many seconds after its file a stream starts, according to the header."""
+    """Return the time from the start of a file to that of a stream, according to the header."""
     clock = clock_of(container, stream)
     return clock.late_seconds(clock.start)
 
@@ -67,12 +67,12 @@ def late_seconds(container: av.container.InputContainer, stream: av.AudioStream)
 def declared_seconds(
     path: Path, container: av.container.InputContainer, stream: av.AudioStream
 ) -> float | None:
-    """Return the length of a stream that its file declares; None if unknown or only estimated."""
+    """Return the declared length of a stream; None if it is unknown or only estimated."""
     name = container.format.name
-    if name in LAYOUTS:
+    if name in CHUNK_LAYOUTS:
         is_pcm = stream.codec_context.name.startswith("pcm_")
         return declared_pcm_seconds(path, name) if is_pcm else None
-    if name == MATROSKA and _is_alone(container) and container.duration:
+    if name == MATROSKA and _has_one_stream(container) and container.duration:
         return container.duration / av.time_base - late_seconds(container, stream)
     if stream.duration is None or stream.time_base is None:
         return None
@@ -87,8 +87,8 @@ def slack_seconds(container: av.container.InputContainer) -> float:
     return 2e-3 if container.format.name in STARTS_AT_ZERO else 0.0
 
 
-def _is_alone(container: av.container.InputContainer) -> bool:
-    """Whether the file has only one stream, apart from pictures of the cover."""
+def _has_one_stream(container: av.container.InputContainer) -> bool:
+    """Whether the file has only one stream, apart from cover pictures."""
     pictures = av.stream.Disposition.attached_pic
     return sum(not stream.disposition & pictures for stream in container.streams) == 1
 

@@ -14,8 +14,8 @@ from typing import BinaryIO, NamedTuple
 PIPED_LENGTHS = (range(1), range(0x7FFF0000, 0x80010000), range(0xFFFF0000, 0x100000000))
 
 
-class Layout(NamedTuple):
-    """How a format stores chunks: bytes before the first chunk, header and alignment of a chunk.
+class ChunkLayout(NamedTuple):
+    """Chunks of a format: bytes before the first chunk, header and alignment of each chunk.
 
     `counts_itself` says whether the size of a chunk includes its header.
     """
@@ -26,10 +26,10 @@ class Layout(NamedTuple):
     alignment: int
 
 
-LAYOUTS = {
-    "wav": Layout(12, struct.Struct("<4sI"), False, 2),
-    "w64": Layout(40, struct.Struct("<4s12xQ"), True, 8),
-    "caf": Layout(8, struct.Struct(">4sq"), False, 1),
+CHUNK_LAYOUTS = {
+    "wav": ChunkLayout(12, struct.Struct("<4sI"), False, 2),
+    "w64": ChunkLayout(40, struct.Struct("<4s12xQ"), True, 8),
+    "caf": ChunkLayout(8, struct.Struct(">4sq"), False, 1),
 }
 
 
@@ -38,7 +38,7 @@ def declared_pcm_seconds(path: Path, container: str) -> float | None:
     bytes_per_second = 0.0
     long_size = 0
     with path.open("rb") as file:
-        for name, size in _chunks(file, LAYOUTS[container]):
+        for name, size in _chunks(file, CHUNK_LAYOUTS[container]):
             if name == b"ds64":  # 64-bit lengths of RF64 and BW64
                 long_size = int.from_bytes(file.read(16)[8:], "little")
             elif name == b"fmt ":
@@ -63,7 +63,7 @@ def _data_bytes(container: str, size: int, long_size: int) -> int:
     return size - 4 if container == "caf" and size > 0 else max(size, 0)
 
 
-def _chunks(file: BinaryIO, layout: Layout) -> Iterator[tuple[bytes, int]]:
+def _chunks(file: BinaryIO, layout: ChunkLayout) -> Iterator[tuple[bytes, int]]:
     """Yield name and size of each chunk, with the file positioned at the chunk's content."""
     start = layout.file_head
     head = layout.chunk_head

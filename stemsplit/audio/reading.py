@@ -41,7 +41,7 @@ def read(path: Path, stream: int = 0) -> Audio:
 def read_streams(path: Path, streams: Sequence[int]) -> list[Audio]:
     """Decode several audio streams of a file in one pass.
 
-    Raises `InputError` if the file is missing, is not audio, is truncated or damaged, has fewer
+    Raises `InputError` if the file is missing, is not audio, is truncated or damaged, has too few
     streams, or holds NaN or infinity.
     """
     decoded = _decode_file(path, streams)

@@ -131,7 +131,7 @@ class Timeline:
         return end_stamp <= self.clock.start + self.declared_seconds + 1
 
     def missing_seconds(self) -> float:
-        """Return how many seconds shorter than declared the stream is; 0 within the tolerance."""
+        """Return declared minus decoded length in seconds, or 0 if it is within the tolerance."""
         if self.declared_seconds is None:
             return 0.0
         missing = self.late_seconds + self.declared_seconds - self.seconds

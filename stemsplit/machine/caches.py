@@ -7,7 +7,7 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-# XDG_CACHE_HOME is not enough: not all of wandb, matplotlib and numba (for librosa) follow it.
+# XDG_CACHE_HOME is not enough: wandb, matplotlib or numba (for librosa) may ignore it.
 FOLDERS = {
     "STEMSPLIT_CACHE": "stemsplit",
     "MPLCONFIGDIR": "matplotlib",
@@ -19,7 +19,7 @@ FOLDERS = {
 
 
 def use_temporary_caches_without_home() -> None:
-    """Set the environment variables for the user name and for the cache folders of libraries.
+    """Set environment variables: a missing user name, and cache folders if home is not writable.
 
     In containers and on clusters, the user may have no name or no writable home; torch, numba and
     wandb then fail when they are imported. Variables that are already set keep their values, except
@@ -56,4 +56,4 @@ def private_temporary_folder() -> Path:
     is_own = stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid()
     if is_own and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         return folder
-    return Path(tempfile.mkdtemp(prefix="stemsplit-"))  # another user made or can write to it
+    return Path(tempfile.mkdtemp(prefix="stemsplit-"))  # another user controls the folder

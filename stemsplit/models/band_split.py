@@ -1,4 +1,4 @@
-"""Band-split networks: sequence models along time and along sub-bands that estimate complex masks.
+"""Band-split networks: complex masks from sequence models along time and along sub-bands.
 
 `BandSplit` covers a family of models. With BLSTMs along both axes it is a band-split RNN (Luo and
 Yu, "Music Source Separation with Band-split RNN", 2022). With rotary attention along both axes it
@@ -153,7 +153,7 @@ class BandSplit(nn.Module):
 
     @torch.no_grad()
     def set_statistics(self, statistics: dict[str, tuple[Tensor, Tensor]]) -> None:
-        """Scale each frequency to unit power. No mean is subtracted, so that phases stay."""
+        """Scale each frequency to unit power. No mean is subtracted, so phases are kept."""
         mean, scale = statistics["complex"]
         power = (mean.square() + scale.square()).unflatten(0, (2, -1)).mean(dim=0)
         self.scale.copy_(power.rsqrt())
@@ -162,13 +162,13 @@ class BandSplit(nn.Module):
         parts = views["complex"].unflatten(2, (2, -1)) * self.scale[:, None]
         batch, _, _, _, frame = parts.shape
         spectrum = parts.permute(0, 4, 3, 1, 2).flatten(0, 1).flatten(2)
-        # Under autocast too, the residual additions stay in float32.
+        # The residual additions stay in float32, also under autocast.
         tokens = self.encoder(spectrum).float()
         for along_time, along_bands in zip(self.over_time, self.over_bands, strict=True):
             sequences = along_time(tokens.reshape(-1, frame, tokens.shape[2]))
             tokens = sequences.reshape(tokens.shape).transpose(0, 1)
             tokens = along_bands(tokens).transpose(0, 1)
-        # PyTorch has no complex numbers of bfloat16.
+        # PyTorch has no complex type for bfloat16.
         masks = torch.stack([mask(tokens).float() for mask in self.masks])
         mask = torch.view_as_complex(masks).unflatten(1, (batch, frame))
         return mask.permute(1, 0, 4, 3, 2)

@@ -64,7 +64,7 @@ class Blstm(nn.Module):
         super().__init__()
         if hidden % 2:
             raise InputError(
-                f"hidden {hidden} must be even: each direction of the BLSTM has half of it"
+                f"hidden {hidden} must be even: each direction of the BLSTM gets half of the units"
             )
         self.views = tuple(views)
         self.stems = stems

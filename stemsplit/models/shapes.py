@@ -1,4 +1,4 @@
-"""Names of the axes as type annotations, and the classes of a batch and of an estimate.
+"""Names of the axes as type annotations, and the classes `Batch` and `Estimate`.
 
 An axis has the same name everywhere: ``batch stem channel time`` for waveforms,
 ``freq frame`` for spectra, ``band frame`` for the views that a network reads.
@@ -27,9 +27,9 @@ Mask = (
 class Batch:
     """A batch of mixtures with the stems to estimate and the views that the network reads.
 
-    ``keys`` identifies each excerpt: ``(epoch, position)`` of the chunk in training,
-    ``(track, first sample)`` in validation. An empty list marks a repeated batch that does not
-    count. ``stem_spectra`` are computed when a loss first reads them.
+    ``keys`` identifies each excerpt: ``(epoch, position)`` in training,
+    ``(track, first sample)`` in validation. An empty list marks a repeated batch, which metrics
+    leave out. ``stem_spectra`` are computed when a loss first reads them.
     """
 
     def __init__(
@@ -56,8 +56,8 @@ class Batch:
 class Estimate:
     """The estimated stems as spectra, magnitudes and waveforms, each computed at its first use.
 
-    ``magnitudes`` are the absolute values of the spectra. A mask passes a function that computes
-    them faster than from the complex spectra.
+    ``magnitudes`` are the absolute values of the spectra. With a mask, the argument `magnitudes`
+    computes them without the complex spectra, which is faster.
     """
 
     def __init__(

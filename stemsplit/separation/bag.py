@@ -49,10 +49,11 @@ def residual_of(targets: Sequence[str]) -> str | None:
 def describe(members: Sequence[tuple[Path, Separator]]) -> dict[str, Any]:
     """Return the description of a bag that estimates the targets of all `members`, in their order.
 
-    `members` are pairs of a checkpoint's path and its separator. Of a bag, all networks are used.
-    Wiener filter and chunks have the settings of the first member. Raises `InputError` if two
-    members have the same target, or if their front ends, channels or kinds of output (masks or
-    waveforms) differ.
+    `members` are pairs of a checkpoint's path and its separator. If a member is a bag, all its
+    networks are used. The Wiener filter and the chunks have the settings of the first member.
+
+    Raises `InputError` if two members have the same target, or if their front ends, channels or
+    kinds of output (masks or waveforms) differ.
     """
     first_path, first = members[0]
     expected = _shared_settings(first)
@@ -70,7 +71,7 @@ def describe(members: Sequence[tuple[Path, Separator]]) -> dict[str, Any]:
         for target in member.targets:
             if target in path_of_target:
                 raise InputError(
-                    f"{path}: estimates {target!r}, and so does {path_of_target[target]}; combine "
+                    f"{path_of_target[target]} and {path} both estimate {target!r}; combine "
                     "separators of different stems"
                 )
             path_of_target[target] = path

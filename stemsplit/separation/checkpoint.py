@@ -162,7 +162,7 @@ def _load(path: Path, allow: Sequence[str]) -> Separator:
         if open_unmix.is_state_dict(content):
             content = open_unmix.checkpoint(content, path.name)
         separator = build(**content["separator"], allow=allow)
-        # A training saves more, such as buffers of its loss and metrics.
+        # The checkpoint of a training also holds other values, such as buffers of the metrics.
         prefix = "separator."
         weights = {
             name.removeprefix(prefix): value

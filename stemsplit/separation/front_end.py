@@ -54,7 +54,7 @@ class FrontEnd(nn.Module):
             raise InputError(
                 f"sample rate {sample_rate} must be at least 1, and window {window} at least 3"
             )
-        # With a hop of half a window, the inverse loses the last samples of some lengths.
+        # With a hop of half a window, the inverse loses the last samples for some lengths.
         divisors = [size for size in range(1, window // 3 + 1) if window % size == 0]
         if hop not in divisors:
             raise InputError(

@@ -30,7 +30,7 @@ NAMES = {
 }
 ONLY_IN_FIRST_RELEASE = {"sample_rate", "stft.window", "transform.0.window"}
 NEEDED = ("input_mean", "output_mean", "fc1.weight", "fc3.weight")  # their shapes give the sizes
-SAMPLE_RATE = 44100  # of published networks whose files do not state it
+SAMPLE_RATE = 44100  # Hz; used if a file does not state its sample rate
 
 
 def is_state_dict(content: Mapping[str, Any]) -> bool:

@@ -27,9 +27,10 @@ from stemsplit.separation.wiener import scale_below, wiener
 
 Description = Mapping[str, Any]
 
-# Louder chunks are scaled down to this and their stems up again, because squares and products of
-# louder spectra exceed the range of float32. Samples in ±1 and 16-bit integers stay below it.
-LOUDEST = 2.0**16
+# Chunks with a higher peak are scaled down to this value, and their stems are scaled up again:
+# squares and products of louder spectra exceed the range of float32. Samples in ±1 and 16-bit
+# integers are below this value.
+LOUDEST_SAMPLE = 2.0**16
 
 
 class Network(Protocol):
@@ -159,8 +160,8 @@ class Separator(nn.Module):
         return Estimate(spectra, waveforms, magnitudes)
 
     def forward(self, mixture: Waveform) -> Stems:
-        """Separate an excerpt that has the separator's rate and channels; its stems sum to it."""
-        scale = scale_below(LOUDEST, mixture.abs().amax(dim=(1, 2), keepdim=True))
+        """Separate an excerpt with the separator's rate and channels; the stems sum to it."""
+        scale = scale_below(LOUDEST_SAMPLE, mixture.abs().amax(dim=(1, 2), keepdim=True))
         mixture = mixture * scale
         spectrum = self.front_end(mixture)
         views = self.front_end.views(spectrum, self.network.views)
@@ -247,8 +248,9 @@ class Separator(nn.Module):
             for target in range(targets):
                 samples = resample(separated[target].numpy(), self.sample_rate, sample_rate)
                 stems[target] = cut_or_pad(torch.from_numpy(samples), time)
-        # The rest is computed at the song's own rate, and so includes what resampling removes.
-        # Intermediate results of the whole song would take more memory than its stems.
+        # The rest is computed at the song's own rate, so it includes the frequencies that
+        # resampling removes. It is computed in blocks, because intermediate results of the whole
+        # song would take more memory than its stems.
         for start in range(0, time, self.chunk):
             block = slice(start, start + self.chunk)
             mixture = waveform[None, :, block]

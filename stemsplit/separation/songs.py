@@ -13,7 +13,7 @@ from stemsplit import audio, processes
 from stemsplit.audio.entries import is_audio, unreadable
 from stemsplit.errors import DISK_FULL, InputError, one_line
 from stemsplit.files import replacing_together
-from stemsplit.separation.separator import LOUDEST, Separator
+from stemsplit.separation.separator import LOUDEST_SAMPLE, Separator
 
 VIDEO = {".3gp", ".avi", ".flv", ".m4b", ".m4v", ".mkv", ".mov", ".mpeg", ".mpg", ".ts", ".wmv"}
 
@@ -21,8 +21,8 @@ VIDEO = {".3gp", ".avi", ".flv", ".m4b", ".m4v", ".mkv", ".mov", ".mpeg", ".mpg"
 def separate_songs(songs: Sequence[Path], output: Path, load: Callable[[], Separator]) -> None:
     """Separate songs into folders of `output`; the processes of torchrun share the songs.
 
-    `load` loads the separator. A song that fails prints an error on stderr and does not stop the
-    other songs. If any song failed, the program exits with code 1.
+    `load` loads the separator. If a song fails, an error is printed on stderr and the other
+    songs are still separated; the program then exits with code 1.
     """
     with processes.process_group():
         folders, errors = output_folders(songs, output)
@@ -58,7 +58,8 @@ def output_folders(songs: Sequence[Path], output: Path) -> tuple[dict[Path, Path
             errors[song] = f"{song}: is a folder; name the songs in it instead"
         elif earlier := [path for path, taken in folders.items() if taken == folder]:
             errors[song] = (
-                f"{song}: its stems would go to {folder}, like those of {earlier[0]}; rename one"
+                f"{song}: its stems would go to {folder}, like those of {earlier[0]}; "
+                "rename one song"
             )
         else:
             folders[song] = folder
@@ -66,7 +67,7 @@ def output_folders(songs: Sequence[Path], output: Path) -> tuple[dict[Path, Path
 
 
 def folder_name(song: Path) -> str:
-    """Return the song's name without its audio suffix, or "song" if this is not a folder name."""
+    """Return the song's name without its audio suffix, or "song" if that cannot name a folder."""
     name = song.name
     if is_audio(song) or song.suffix.lower() in VIDEO:
         name = name.removesuffix(song.suffix).removesuffix(".stem")
@@ -74,9 +75,9 @@ def folder_name(song: Path) -> str:
 
 
 def separate_all(separator: Separator, folders: Iterable[tuple[Path, Path]]) -> list[Path]:
-    """Separate each song into its folder; print the errors of songs that fail, and return those.
+    """Separate each song into its folder; return failed songs, after printing their errors.
 
-    A full disk raises its error at once: every further song would fail after its separation.
+    A full disk raises `OSError` at once, because no later song could be written either.
     """
     failed = []
     for song, folder in folders:
@@ -103,7 +104,8 @@ def quoted(path: Path) -> str:
 def read_mixture(song: Path, channels: int) -> audio.Audio:
     """Decode a song as far as possible, and mix surround sound down to `channels`.
 
-    One line on stderr names all losses and changes. Raises `InputError` if no audio can be decoded.
+    Prints all losses and changes in one line on stderr. Raises `InputError` if no audio can be
+    decoded.
     """
     mixture, notes = audio.read_song(song)
     if len(mixture.samples) > 2 and channels <= 2:
@@ -159,10 +161,10 @@ def check_folder(folder: Path, stems: Sequence[str], song: Path) -> None:
 def warn_of_loud_samples(song: Path, mixture: audio.Audio) -> None:
     samples = mixture.samples
     peak = max(samples.max(initial=0), -samples.min(initial=0))
-    if peak > LOUDEST:
+    if peak > LOUDEST_SAMPLE:
         seconds = abs(samples).max(axis=0).argmax() / mixture.sample_rate
         print(
             f"{song}: reaches {peak:.3g} at {seconds:.2f} s, but samples should be in ±1; the "
-            "stems around it are poor",
+            "stems will be poor there",
             file=sys.stderr,
         )

@@ -12,7 +12,7 @@ from stemsplit.models.shapes import Waveform
 from stemsplit.separation.separator import Separator
 from stemsplit.separation.wiener import scale_below
 
-# Louder frames are scaled down to this for the network: their squares exceed the range of float32.
+# The network gets louder frames scaled down to this value: squares would exceed float32's range.
 LOUDEST_SPECTRUM = 2.0**30
 
 StemBlock = Float[Tensor, "batch output_stem channel ready_time"]
@@ -22,7 +22,7 @@ class Stream:
     """Separate a stream with a causal separator, block by block.
 
     The network must have a method ``step(views, state) → (mask, state)``, like `models.lstm.Lstm`.
-    The stems equal those of the whole mixture without the Wiener filter, which needs all frames.
+    The stems equal those of `Separator` without the Wiener filter, which would need all frames.
     The latency is at most one window.
 
         stream = Stream(separator)
@@ -75,11 +75,11 @@ class Stream:
         self.edge = joined(self.edge, block)[..., -(self.window // 2 + 1) :]
         if self.ahead is None:
             if self.mixture.shape[-1] <= self.window // 2:
-                return self._out(None)
+                return self._stems_of(None)
             self.ahead = functional.pad(self.mixture, (self.window // 2, 0), mode="reflect")
         else:
             self.ahead = joined(self.ahead, block)
-        return self._out(self._frames())
+        return self._stems_of(self._process_frames())
 
     @torch.inference_mode()
     def finish(self) -> StemBlock:
@@ -96,13 +96,13 @@ class Stream:
         assert self.ahead is not None
         mirror = self.edge[..., :-1].flip(-1)
         self.ahead = joined(self.ahead, mirror)
-        parts.append(self._out(self._frames()))
+        parts.append(self._stems_of(self._process_frames()))
         self.ended = True
         assert self.sums is not None
-        parts.append(self._out(self.sums / self.weights.clamp(min=1e-11)))
+        parts.append(self._stems_of(self.sums / self.weights.clamp(min=1e-11)))
         return torch.cat(parts, dim=-1)[..., :remaining]
 
-    def _frames(self) -> Tensor | None:
+    def _process_frames(self) -> Tensor | None:
         """Process all complete frames, if any.
 
         Return the targets of the samples that no later frame overlaps.
@@ -130,7 +130,7 @@ class Stream:
     def _overlap_add(
         self, sums: Tensor | None, frames: Float[Tensor, "*leading frame window"]
     ) -> Tensor:
-        """Overlap-add frames, one hop apart, onto the sums of the frames before."""
+        """Overlap-add frames, one hop apart, to the sums of earlier frames."""
         count = frames.shape[-2]
         length = (count - 1) * self.hop + self.window
         total = frames.new_zeros(*frames.shape[:-2], length)
@@ -141,7 +141,7 @@ class Stream:
             total[..., : sums.shape[-1]] += sums
         return total
 
-    def _out(self, targets: Tensor | None) -> StemBlock:
+    def _stems_of(self, targets: Tensor | None) -> StemBlock:
         """Return all stems for the targets, without the mirror image before the first sample."""
         assert self.mixture is not None
         if targets is None:

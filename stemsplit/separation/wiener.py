@@ -2,7 +2,7 @@
 
 In each frequency, a stem is modelled as a power that varies over frames, times a constant
 covariance between the channels. One iteration of expectation maximisation computes both from the
-present estimates, and then filters the mixture with them.
+current estimates, and then filters the mixture with them.
 
 - N. Duong, E. Vincent, R. Gribonval, "Under-determined reverberant audio source separation using
   a full-rank spatial covariance model", IEEE TASLP 18(7), 2010.
@@ -10,7 +10,7 @@ present estimates, and then filters the mixture with them.
   networks", IEEE/ACM TASLP 24(9), 2016: the weighted update of the covariance, used here.
 
 The results equal those of `openunmix.filtering.wiener` in double precision. In single precision
-that function is inaccurate if the channels are nearly equal; this one stays accurate: see `solve`.
+that function is inaccurate if the channels are nearly equal; this module is accurate (see `solve`).
 """
 
 import torch
@@ -24,8 +24,9 @@ from stemsplit.models.shapes import Spectrum, StemSpectra
 # eps = NOISE_POWER ** 2) scales such a mixture down to 10 instead, with the same result.
 NOISE_POWER = 1e-5
 
-# Louder mixtures are scaled down to this and the results up again, so that squares stay finite.
-LOUDEST = 2.0**40
+# Spectra with a higher peak are scaled down to this value, and the results are scaled up again, so
+# that squares stay finite.
+LARGEST_MAGNITUDE = 2.0**40
 
 
 def wiener(estimates: StemSpectra, mixture: Spectrum, iterations: int = 1) -> StemSpectra:
@@ -55,10 +56,11 @@ def wiener(estimates: StemSpectra, mixture: Spectrum, iterations: int = 1) -> St
     bins = max(1, cache // (stem * channel**2 * frame * dtype.itemsize))
     for item in range(batch):
         values = torch.view_as_real(mixture[item].to(dtype).resolve_conj())
-        scale = scale_below(LOUDEST, torch.linalg.vector_norm(values, torch.inf))
+        scale = scale_below(LARGEST_MAGNITUDE, torch.linalg.vector_norm(values, torch.inf))
         mixture_blocks = mixture[item].to(dtype).split(bins, dim=1)
-        # One running maximum, not one per block: small tensors between large temporary ones would
-        # fragment the heap, over a long song by about the size of the mixture.
+        # Keep one running maximum instead of one maximum per block: small tensors between large
+        # temporary tensors fragment the heap. In a long song, this would waste about as much memory
+        # as the mixture takes.
         excess = torch.ones((), dtype=dtype.to_real(), device=mixture.device)
         for block_of_mixture in mixture_blocks:
             scaled = block_of_mixture * scale
@@ -87,7 +89,7 @@ def iterate(
 ) -> Complex[Tensor, "stem channel freq frame"]:
     """One iteration of expectation maximisation; `noise` is the power of the white noise."""
     outer = stems[:, :, None] * stems[:, None].conj()
-    # Real values of complex type: torch multiplies tensors of equal types much faster.
+    # `power` is real but has a complex type: torch multiplies tensors of equal types much faster.
     power = outer.diagonal(dim1=1, dim2=2).sum(-1) / stems.shape[1]
     total_power = power.sum(-1) + noise * NOISE_POWER
     covariance = (outer.sum(-1) / total_power[:, None, None])[..., None]

@@ -24,7 +24,7 @@ def unfailing_output() -> Iterator[None]:
         yield
     finally:
         try:
-            flush()  # also before SystemExit, as after `--help`
+            flush()  # also if the block raises SystemExit, as for `--help`
         finally:
             sys.stdout, sys.stderr = before
 

@@ -6,7 +6,7 @@ from rich.console import Console, RenderableType
 from rich.padding import Padding
 from rich.table import Column, Table
 
-# All in characters.
+# Widths in characters.
 LABEL = 15  # minimum width of a text column; longer words are folded
 FRAME = 3  # extra width of a column: a line, and a space on either side
 INDENT = 4  # indentation of the numbers in a list

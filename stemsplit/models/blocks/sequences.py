@@ -97,7 +97,7 @@ def rotate(heads: Heads) -> Heads:
     """
     position, size = heads.shape[2:]
     pairs = torch.arange(size // 2, device=heads.device) / (size // 2)
-    # In float32 under autocast too: bfloat16 is exact for integers up to 256 only.
+    # Angles stay in float32, also under autocast: bfloat16 is exact only for integers up to 256.
     angles = torch.arange(position, device=heads.device)[:, None] * ROTARY_BASE**-pairs
     cosine, sine = angles.cos(), angles.sin()
     first, second = heads.chunk(2, dim=3)
