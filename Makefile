@@ -1,7 +1,7 @@
-# `make help` lists the targets. Each target first runs `make setup` if it needs it.
+# `make help` lists the targets. Targets that need the environment first run `make setup`.
 PYTHON ?= python3
 VENV := .venv
-RUN := $(VENV)/bin/python
+VENV_PYTHON := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
@@ -12,7 +12,8 @@ help:  ## list the targets
 
 setup: $(READY)  ## create .venv with all dependencies; does nothing if it is up to date
 
-# If .ready is missing or older than its prerequisites, the environment is incomplete.
+# The file .ready marks a complete environment. If it is missing or older than pyproject.toml or
+# constraints.txt, make installs the environment again.
 $(READY): pyproject.toml constraints.txt
 	@command -v ffmpeg >/dev/null || $(MAKE) --no-print-directory ffmpeg
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -21,11 +22,12 @@ $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -m venv $(VENV) 2>/dev/null || $(PYTHON) -m virtualenv $(VENV) 2>/dev/null \
 		|| { rm -rf $(VENV); $(PYTHON) -m pip install --user --quiet virtualenv \
 		&& $(PYTHON) -m virtualenv $(VENV); }
-	@.ci/install $(RUN)
+	@.ci/install $(VENV_PYTHON)
 	@touch $@
 
-# $(call system_package,NAME,TARGET,BREW_OPTIONS): install a package with apt or brew for `make TARGET`.
-# apt needs root, so ask before calling sudo. Without a terminal, print the command and fail.
+# $(call system_package,NAME,TARGET,BREW_OPTIONS): install a package with apt or brew for
+# `make TARGET`. apt needs root, so ask before calling sudo. Without a terminal or without consent,
+# print the command and fail.
 define system_package
 	@if command -v apt-get >/dev/null; then \
 		install="apt-get update -qq && apt-get install -y -qq $(1)"; \
@@ -37,39 +39,39 @@ define system_package
 		fi; \
 		case "$$answer" in \
 			[yY]*) sudo sh -c "$$install" >/dev/null;; \
-			*) echo "$(1) is missing; run sudo apt-get install $(1), then make $(2) again"; exit 1;; \
+			*) echo "$(1) is missing; run sudo apt-get install $(1), then run make $(2) again"; exit 1;; \
 		esac; \
 	elif command -v brew >/dev/null; then brew install --quiet $(3) $(1); \
 	else echo "$(1) is missing, and this machine has neither apt nor brew;" \
 		"install $(1), then run make $(2) again"; exit 1; fi
 endef
 
-# Importing musdb fails if the program ffmpeg is missing.
+# `make setup` needs ffmpeg: the Python package musdb cannot be imported without it.
 .PHONY: ffmpeg
 ffmpeg:
 	$(call system_package,ffmpeg,setup)
 
-# Some tests of the HTML report need a browser; without one they are skipped.
+# Some tests of the HTML report need a browser. They are skipped if no browser is installed.
 .PHONY: browser chromium screenshot
-browser:  ## install chromium, for the tests of the HTML report and for `make screenshot`
+browser:  ## install chromium for the tests of the HTML report and for `make screenshot`
 	@{ command -v chromium || command -v chromium-browser || command -v google-chrome; } >/dev/null \
 		|| $(MAKE) --no-print-directory chromium
 
 chromium:
 	$(call system_package,chromium,browser,--cask)
 
-screenshot: setup browser  ## draw the README's picture of a report: make screenshot OF=path/to/a/run
+screenshot: setup browser  ## update the README's picture of a report: make screenshot OF=RUN_FOLDER
 	@test -n "$(OF)" || { echo "OF is not set; run make screenshot OF=path/to/a/run"; exit 1; }
-	$(RUN) experiments/screenshot.py $(OF)
+	$(VENV_PYTHON) experiments/screenshot.py $(OF)
 
 demo: setup  ## train, score and separate on synthesised songs, in at most 4 minutes
-	$(RUN) -m stemsplit.demo
+	$(VENV_PYTHON) -m stemsplit.demo
 
-test: setup  ## run the tests, without the slow ones
-	$(RUN) -m pytest --numprocesses auto -m "not slow"
+test: setup  ## run all tests except the slow tests
+	$(VENV_PYTHON) -m pytest --numprocesses auto -m "not slow"
 
 test-all: setup  ## run all tests
-	$(RUN) -m pytest --numprocesses auto
+	$(VENV_PYTHON) -m pytest --numprocesses auto
 
 lint: setup  ## check style, types and the import rules (ruff, mypy, import-linter)
 	$(VENV)/bin/ruff check .
@@ -77,8 +79,10 @@ lint: setup  ## check style, types and the import rules (ruff, mypy, import-lint
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 
-bench: setup  ## run the benchmarks against other tools
-	@for script in experiments/benchmarks/*.py; do echo "== $$script"; $(RUN) $$script || exit 1; done
+bench: setup  ## run the benchmarks, which compare stemsplit with other tools
+	@for script in experiments/benchmarks/*.py; do \
+		echo "== $$script"; $(VENV_PYTHON) $$script || exit 1; \
+	done
 
 clean:  ## remove .venv, build files and caches; runs/ stays
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

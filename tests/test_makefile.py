@@ -150,7 +150,7 @@ def test_sudo_is_not_called_without_a_terminal(
         place.program("sudo")
     made = place.make(target)
     assert made.returncode != 0
-    assert f"run sudo apt-get install {package}, then make {target} again" in made.stdout
+    assert f"run sudo apt-get install {package}, then run make {target} again" in made.stdout
     assert "sudo" not in place.logged()
     assert "apt-get" not in place.logged()
 
