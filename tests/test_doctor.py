@@ -110,7 +110,7 @@ NOTES = [
     ("length", "train/ends early", "drums is 1.00 s shorter"),
     ("length", "train/cut", "drums is .* shorter"),
     ("clipping", "train/clips", "vocals clips"),
-    ("mixture", "train/was coded", "at 30.[0-9] dB only, as if coded lossily"),
+    ("mixture", "train/was coded", "with only 30.[0-9] dB, as if coded lossily"),
     ("rate or channels", "", "train/other rate: 22050 Hz"),
     ("rate or channels", "train/one mono", "bass has 44100 Hz and 1 channel"),
     ("codec", "train/one mono", "the codec is flac"),

@@ -197,7 +197,7 @@ def test_results_of_other_songs_or_stems_are_not_overwritten(corpus: Path, tmp_p
     estimates = copy_of(corpus, tmp_path / "tool", 0.1)
     given = f"estimates={estimates}"
     before = evaluated(corpus, tmp_path / "out", given)
-    with pytest.raises(InputError, match=r"result\.json: holds scores of .*say output=ANOTHER"):
+    with pytest.raises(InputError, match=r"result\.json: holds scores of .*set output=ANOTHER"):
         evaluated(corpus, tmp_path / "out", given, *THREE)
     vocals = corpus / "test/song0/vocals.wav"
     soundfile.write(vocals, 0.5 * soundfile.read(vocals)[0], RATE)

@@ -1,1 +1,1 @@
-"""From the files of a corpus to batches of excerpts."""
+"""Read the songs of a corpus and make batches of excerpts."""

@@ -20,7 +20,7 @@ def main() -> None:
         "--cache",
         type=Path,
         default=Path(os.environ.get("STEMSPLIT_CACHE") or "~/.cache/stemsplit"),
-        help="folder of the decoded songs, the setting data.cache (default: %(default)s)",
+        help="folder of the decoded songs; same as the setting data.cache (default: %(default)s)",
     )
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list", help="list the decoded songs, largest first")

@@ -31,12 +31,12 @@ class Corpus:
     Args:
         lister: function from the corpus's folder to its tracks (see `stemsplit.data.corpora`).
         root: folder of the corpus.
-        stems: stems of an excerpt's array, in this order; None for all stems of the songs.
+        stems: stems to read, in the order of an excerpt's array; None for all stems of the songs.
         sample_rate: sample rate of the decoded songs in Hz.
         channels: channels of the decoded songs.
         cache: folder of the decoded songs.
-        validation_tracks: names of the training songs used for validation; None for the corpus's
-            own choice.
+        validation_tracks: names of the training songs used for validation; None for the
+            validation songs that the corpus defines.
         also: supplementary corpora; their training songs are added.
 
     Raises `InputError` if `root` is None. Listing the songs raises it for a missing subset, stem or
@@ -100,12 +100,13 @@ class Corpus:
         return [*tracks, *added(tracks, self.also)]
 
     def _check_subsets_differ(self) -> None:
-        """Raise `InputError` if two subsets contain the same files, under any names."""
+        """Raise `InputError` if two subsets contain the same files, even under other names."""
         for track, copy in self.store.repeated(self._listed):
             if track.subset != copy.subset:
                 raise InputError(
-                    f"{copy.path}: is the same as {track.path}, a {track.subset} song; remove one "
-                    "of them (python -m stemsplit.doctor also finds songs with similar audio)"
+                    f"{copy.path}: is the same as {track.path} in the subset {track.subset}; "
+                    "remove one of them (python -m stemsplit.doctor also finds songs with similar "
+                    "audio)"
                 )
 
     def check_targets(self, targets: Sequence[str]) -> None:

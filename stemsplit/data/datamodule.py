@@ -72,12 +72,12 @@ class StemDataModule(L.LightningDataModule):
         super().__init__()
         targets = list(map(normal, targets))
         if len(set(targets)) < max(1, len(targets)):
-            raise InputError(f"targets {targets} must name at least one stem, and none twice")
+            raise InputError(f"targets {targets} must name at least one stem, and no stem twice")
         corpus.check_targets(targets)
         if front_end is not None and front_end.sample_rate != corpus.sample_rate:
             raise InputError(
-                f"the front end has a sample rate of {front_end.sample_rate} Hz, but sample_rate "
-                f"and data.downsample.rate give {corpus.sample_rate} Hz"
+                f"the front end has a sample rate of {front_end.sample_rate} Hz, but the songs "
+                f"have {corpus.sample_rate} Hz; check sample_rate and data.downsample.rate"
             )
         self.chunk = round(float(chunk_seconds) * corpus.sample_rate)
         if front_end is not None and self.chunk < front_end.window:
@@ -216,7 +216,7 @@ class StemDataModule(L.LightningDataModule):
         ranks = self._processes()["ranks"]
         workers = workers_that_fit(self.workers, batch_bytes, ranks, batches)
         return {
-            "generator": torch.Generator(),  # the global generator is for the networks
+            "generator": torch.Generator(),  # do not advance the networks' global generator
             "num_workers": workers,
             "persistent_workers": workers > 0,
             "pin_memory": torch.cuda.is_available(),

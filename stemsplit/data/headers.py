@@ -13,7 +13,7 @@ from stemsplit.audio.reading import fits_sixteen_bits, is_lossless
 from stemsplit.data.tracks import AudioSource, Track
 from stemsplit.errors import InputError
 
-READERS = 8  # threads; they wait for the disk
+READERS = 8  # threads; they mostly wait for the disk
 
 
 class Header(NamedTuple):

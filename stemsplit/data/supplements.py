@@ -43,9 +43,10 @@ class Supplement:
 def added(tracks: Sequence[Track], supplements: Sequence[Supplement]) -> list[Track]:
     """The training tracks of the supplements; `tracks` are those of the main corpus.
 
-    The tracks have the number of their corpus, from 1 on, and a weight such that the number of
-    songs in a corpus does not affect its share of the excerpts. Raises `InputError` if the main
-    corpus has no training songs, or if a song is a validation or test song of the main corpus.
+    Each returned track has the number of its corpus (1 is the first supplement) and a weight such
+    that the number of songs in a corpus does not affect its share of the excerpts. Raises
+    `InputError` if the main corpus has no training songs, or if a song is a validation or test song
+    of the main corpus.
     """
     training = sum(track.subset == "train" for track in tracks)
     if supplements and not training:
@@ -57,8 +58,9 @@ def added(tracks: Sequence[Track], supplements: Sequence[Supplement]) -> list[Tr
         for track in songs:
             if track.name in held_out:
                 raise InputError(
-                    f"{track.path}: {track.name!r} is a {held_out[track.name]} song of data.root "
-                    "and must not be used for training; remove it from the corpus in data.also"
+                    f"{track.path}: {track.name!r} is in the subset {held_out[track.name]} of "
+                    "data.root and must not be used for training; remove it from the corpus in "
+                    "data.also"
                 )
         weight = supplement.weight * training / len(songs)
         added += [replace(track, weight=weight, corpus=number) for track in songs]

@@ -13,7 +13,7 @@ Contents = Mapping[str, str]  # SUBSET/NAME of every song → hash of the conten
 
 
 def remember_songs(run: Path, songs: Contents, step: int) -> None:
-    """Record that the run trains on these songs from a step on. Keep the records of earlier steps.
+    """Record the training songs of the run from `step` on. Keep the records of earlier steps.
 
     Records of later steps are removed: their steps are trained again.
     """

@@ -26,8 +26,9 @@ class Difference(NamedTuple):
     """Paired difference between two systems over songs.
 
     `interval` is the median difference with its interval; `p` is the two-sided p-value of the
-    Wilcoxon signed-rank test. `songs` and `frames` count those that both systems have a score for.
-    With fewer than two songs the interval and p are None; p is also None if all differences are 0.
+    Wilcoxon signed-rank test. `songs` and `frames` count the songs and frames in which both systems
+    have a score. With fewer than two songs the interval and p are None; p is also None if all
+    differences are 0.
     """
 
     interval: Interval
@@ -36,7 +37,7 @@ class Difference(NamedTuple):
     frames: int
 
     def facts(self) -> dict[str, float | int | None]:
-        """The difference as result files store it."""
+        """The difference in the format of result files."""
         median, low, high = self.interval
         counts = {"songs": self.songs, "frames": self.frames}
         return {"median": median, "low": low, "high": high, "p": self.p} | counts
@@ -98,9 +99,9 @@ def central_range(draws: Float[np.ndarray, " draw"]) -> tuple[float, float]:
 
 
 def paired_difference(differences: Sequence[float], frames: int) -> Difference:
-    """Summarise the differences between two systems' scores, one difference a song.
+    """Summarise the differences between two systems' scores, one difference per song.
 
-    `frames` is the number of frames that both systems have a score for, over all songs. The
+    `frames` is the number of frames in which both systems have a score, over all songs. The
     interval is narrower than the separate intervals of the two systems, because a hard song is
     hard for both.
     """
@@ -110,12 +111,12 @@ def paired_difference(differences: Sequence[float], frames: int) -> Difference:
 
 
 def rank_correlation(first: Sequence[float], second: Sequence[float]) -> RankCorrelation:
-    """Kendall's tau-b of two measurements of the same items: 1 for equal ranks, -1 for reversed.
+    """Kendall's tau-b of two measurements of the same items: 1 for equal, -1 for reversed ranks.
 
     M. G. Kendall, "The treatment of ties in ranking problems", Biometrika 33(3), 1945. The interval
-    contains every true tau that does not reject the measured tau at 2.5 % on either side, if the
-    measurements follow a Gaussian copula. (A bootstrap interval has no width if a few items rank
-    the same in both measurements.)
+    contains every true tau whose central 95 % range (see `sampling_ranges`) contains the measured
+    tau, if the measurements follow a Gaussian copula. (A bootstrap interval has no width if a few
+    items rank the same in both measurements.)
     """
     test = kendalltau(first, second)
     if np.isnan(test.statistic):
@@ -132,7 +133,7 @@ def rank_correlation(first: Sequence[float], second: Sequence[float]) -> RankCor
 def sampling_ranges(
     count: int,
 ) -> tuple[Float[np.ndarray, " tau"], Float[np.ndarray, " tau"], Float[np.ndarray, " tau"]]:
-    """A grid of true taus, and the central 95 % range of the tau of `count` sampled items for each.
+    """A grid of true taus; for each, the central 95 % range of the tau of `count` sampled items.
 
     The samples come from a Gaussian copula. Its tau is 2 / pi * arcsin(rho) for a correlation rho:
     W. H. Kruskal, "Ordinal measures of association", JASA 53(284), 1958.

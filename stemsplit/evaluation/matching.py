@@ -10,12 +10,12 @@ from stemsplit.errors import InputError
 
 Samples = Float[np.ndarray, "channel time"]
 Song = dict[str, Samples]
-Estimates = dict[str, Float[np.ndarray, "_ _"]]  # (channel, time): any number of either
+Estimates = dict[str, Float[np.ndarray, "_ _"]]  # (channel, time), of any shape
 INAUDIBLE = 1e-7  # amplitude, 140 dB below full scale
 
 
 def scorable(references: Song) -> tuple[Song, dict[str, int]]:
-    """The references that BSS Eval can score, and notes on the stems that it cannot.
+    """The references that BSS Eval can score, and notes on the other stems.
 
     museval refuses a song if one stem is silent throughout, or if its channels sum to zero
     throughout (antiphase). Here only that stem has no scores.
@@ -47,8 +47,8 @@ def fit_estimates(references: Song, estimates: Estimates) -> FittedEstimates:
 
     As in museval, a longer estimate is cut and a shorter one is padded with silence. A mono
     estimate is copied to all channels of the reference; several channels are mixed down for a mono
-    reference. Faint noise replaces an estimate that is silent throughout, or whose channels cancel:
-    so the other stems can be scored, and the SDR of this one is 0 dB.
+    reference. Faint noise replaces an estimate that is silent throughout, or whose channels cancel.
+    Then the other stems can be scored, and the SDR of the silent stem is 0 dB.
 
     Raises `InputError` if an estimate contains NaN or infinity.
     """
@@ -85,7 +85,7 @@ def fit_estimates(references: Song, estimates: Estimates) -> FittedEstimates:
 
 
 def is_audible(samples: Float[np.ndarray, "channel _"]) -> bool:
-    """Whether museval hears the samples: it sums the channels, so antiphase counts as silence."""
+    """Whether the sum of the channels is not silent. For museval, antiphase counts as silence."""
     return bool(np.any(samples.sum(axis=0)))
 
 

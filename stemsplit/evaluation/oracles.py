@@ -33,7 +33,7 @@ def ratio_mask(power: float) -> Oracle:
 
 
 def binary_mask(stems: StemSpectra, mixture: Spectrum) -> StemSpectra:
-    """Give a bin to the stem that has more than half of the summed magnitudes, if any does."""
+    """Give a bin to the stem with more than half of the summed magnitudes, if there is one."""
     return (_ratios(stems.abs()) > 0.5) * mixture[:, None]
 
 
@@ -57,7 +57,7 @@ def _ratios(magnitudes: StemMagnitudes) -> StemMagnitudes:
 
 
 def scaled_transform(window: int, hop: int, sample_rate: int, other_rate: int) -> dict[str, int]:
-    """Window and hop in samples, with the same durations at `other_rate` up to rounding.
+    """Window and hop in samples at `other_rate`, with the same durations up to rounding.
 
     The ratio of window to hop stays the same.
     """

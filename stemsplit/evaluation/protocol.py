@@ -1,4 +1,4 @@
-"""The protocol of a score: corpus, stems, measure. Only scores of one protocol are comparable."""
+"""The protocol of a score: corpus, stems, measure. Compare only scores of one protocol."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -53,7 +53,7 @@ class Protocol:
         )
 
     def facts(self) -> dict[str, Any]:
-        """The protocol as files of scores store it."""
+        """The protocol in the format of score files."""
         return {"tag": str(self), "scenario": self.scenario, **asdict(self)}
 
 

@@ -34,7 +34,7 @@ class Score(NamedTuple):
     frames: int | None  # with this score; None for metrics of whole songs
 
     def facts(self) -> dict[str, Any]:
-        """The score as result files store it."""
+        """The score in the format of result files."""
         interval = {self.statistic: self.value, "low": self.low, "high": self.high}
         frames = {} if self.frames is None else {"frames": self.frames}
         return interval | {"songs": self.songs} | frames
@@ -44,11 +44,11 @@ class Score(NamedTuple):
 class Row:
     """Scores of one system by stem and metric, and the total number of songs and frames.
 
-    BSS Eval scores are medians over frames, then over songs. So is the SDR gain over the mixture,
-    on the frames in which both have an SDR. Metrics of whole songs are medians over songs; the
-    global ones of mono corpora (GNSDR, GSIR, GSAR) are means weighted by length. They include
-    minus infinity, but not infinity and NaN. For `dropped` and `notes` see `SongScores`; here they
-    count frames and songs.
+    BSS Eval scores are medians over frames, then over songs. The SDR gain over the mixture is also
+    such a median, on the frames in which the system and the mixture have an SDR. Metrics of whole
+    songs are medians over songs; the global metrics of mono corpora (GNSDR, GSIR, GSAR) are means
+    weighted by length. Both include minus infinity, but leave out infinity and NaN. For `dropped`
+    and `notes` see `SongScores`; here they count frames and songs.
     """
 
     scores: dict[str, dict[str, Score]]
@@ -119,8 +119,8 @@ def _of_songs(songs: Sequence[SongScores], stem: str) -> dict[str, Score]:
     scores = {}
     for metric in metrics:
         values = np.array([song.whole.get(stem, {}).get(metric, np.nan) for song in songs])
-        # Minus infinity counts as the worst score. Infinity, of a perfect estimate, is left out,
-        # as museval does it for frames.
+        # Minus infinity counts as the worst score. Infinity (a perfect estimate) is left out, as
+        # in museval's medians over frames.
         present = values < np.inf
         count = int(present.sum())
         if metric in WEIGHTED:
@@ -138,8 +138,9 @@ def compare(
 ) -> dict[str, dict[str, Difference]]:
     """Differences between a system and a baseline, by stem and metric.
 
-    The difference of a song is between the two medians over the frames that both systems have
-    scores for. The result is the median of these differences over songs, with its interval.
+    The difference for a song is the difference of the two medians over the frames in which both
+    systems have scores. The result is the median of these differences over songs, with its
+    interval.
     """
     by_name = {song.track: song for song in baseline}
     pairs = [(song, by_name[song.track]) for song in songs if song.track in by_name]
@@ -166,7 +167,7 @@ def _difference(
 def spread(rows: Sequence[Row]) -> dict[str, dict[str, Spread]]:
     """Mean and standard deviation over trainings of one model, by stem and metric.
 
-    `rows` has one row per training. A score that fewer than two trainings have is left out.
+    `rows` has one row per training. A score of fewer than two trainings is left out.
     """
     spreads: dict[str, dict[str, Spread]] = {}
     for stem, metrics in rows[0].scores.items():

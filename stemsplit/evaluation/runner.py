@@ -39,16 +39,16 @@ def evaluate(
 
     On a CPU, `workers` processes (None: one per core) with one thread each separate and score one
     song at a time. On an accelerator, the songs are separated and scored one after the other.
-    Several processes of `stemsplit.processes` share the tracks.
+    The tracks are divided among the processes of `stemsplit.processes`.
 
     Scores are written to ``FOLDER/SCENARIO-CORPUS/SYSTEM/SUBSET/TRACK.json``. All files in one
     SCENARIO-CORPUS folder belong to the same songs and stems, as `museval.EvalStore.add_eval_dir`
     requires. A file is reused if system, track and protocol are unchanged; outdated files are
     removed.
 
-    For `spectral` see `whole_song`. Raises `InputError`, before anything is scored, for unusable
-    or repeated names and for estimates that are missing or do not fit; later, for estimates that
-    contain NaN or infinity.
+    For `spectral` see `whole_song`. Before the scoring starts, raises `InputError` for unusable or
+    repeated names and for estimates that are missing or do not fit. During the scoring, raises
+    `InputError` for estimates that contain NaN or infinity.
     """
     names = [system.name for system in systems]
     check_names(names)
@@ -91,8 +91,8 @@ def check_names(names: Sequence[str]) -> None:
     for name in names:
         if name in ("", ".", "..") or "/" in name or "\\" in name or not name.isprintable():
             raise InputError(
-                f"a system cannot be called {name!r}, because the folder of its scores has its "
-                "name: choose a name without slashes and line breaks"
+                f"a system cannot be called {name!r}, because its name is also the name of "
+                "a folder: choose a name without slashes and line breaks"
             )
 
 
@@ -112,7 +112,7 @@ class SongScoring:
     identities: dict[str, str] = field(default_factory=dict)
 
     def prepare(self) -> float:
-        """Remove outdated files; return the song's length in seconds, or 0 if all is scored."""
+        """Remove outdated files; return the song's seconds, or 0 if all systems have scores."""
         for system in self.systems:
             parts = [FORMAT, str(self.protocol), str(self.spectral), self.track.key]
             parts += [*self.protocol.stems, system.name, system.identity(self.track)]
@@ -130,7 +130,7 @@ class SongScoring:
         return folder / file_name(self.track.name, ".json")
 
     def read(self, system: System) -> SongScores | None:
-        """Read the scores of an earlier evaluation; None if there are no valid ones."""
+        """Read the scores of an earlier evaluation; None if there are no valid scores."""
         identity = self.identities[system.name]
         return score_files.read(self.path(system), identity, self.protocol.stems)
 

@@ -12,7 +12,7 @@ from stemsplit.files import replacing
 
 
 def write(path: Path, scores: SongScores, protocol: Protocol, identity: str) -> None:
-    """Write scores. museval's layout holds frames with five decimals; ``stemsplit`` the rest."""
+    """Write frames in museval's layout (five decimals) and all else in the key ``stemsplit``."""
     import museval  # only here, because its import fails without the program ffmpeg
 
     store = museval.TrackStore(scores.track, protocol.frame_seconds, protocol.frame_seconds)

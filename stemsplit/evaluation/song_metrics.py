@@ -1,8 +1,8 @@
 """Metrics of a whole song, one value per stem.
 
 All arrays are `(channel, time)`. The metrics are NaN if the reference or the estimate is silent,
-except that `challenge_sdr` of a silent estimate is 0 dB. A perfect estimate has an SI-SDR of
-infinity; an estimate that is orthogonal to its reference has minus infinity.
+except that `challenge_sdr` of a silent estimate is 0 dB. The SI-SDR is infinity for a perfect
+estimate and minus infinity for an estimate that is orthogonal to its reference.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -22,7 +22,7 @@ SONG_METRICS: dict[str, SongMetric] = {}  # by the name in result.json: see `son
 SPECTRAL = "STFT distance"
 MONO_FIGURES = ("NSDR", "SIR (v3)", "SAR (v3)")
 BLOCK = 2**20  # samples
-CHALLENGE_FLOOR = 1e-7  # the challenges add it to both energies, so that the ratio is finite
+CHALLENGE_FLOOR = 1e-7  # added to both energies, as in the challenges, for a finite ratio
 
 
 def song_metric(name: str) -> Callable[[SongMetric], SongMetric]:
@@ -39,8 +39,8 @@ def song_metric(name: str) -> Callable[[SongMetric], SongMetric]:
 def si_sdr(reference: Samples, estimate: Samples) -> float:
     """Scale-invariant SDR in dB, one scale for all channels.
 
-    J. Le Roux et al., "SDR – half-baked or well done?", ICASSP 2019. A scaled copy of the reference
-    has infinity; an estimate that is orthogonal to the reference has minus infinity.
+    J. Le Roux et al., "SDR – half-baked or well done?", ICASSP 2019. The score is infinity
+    for a scaled copy of the reference and minus infinity for an estimate that is orthogonal to it.
     """
     if not reference.any() or not estimate.any():
         return float("nan")
@@ -78,8 +78,8 @@ def blocks(*signals: Samples) -> Iterator[list[Float64[np.ndarray, "channel _"]]
 def stft_distance(reference: Samples, estimate: Samples) -> float:
     """Multi-resolution STFT distance by auraloss: spectral convergence and log magnitudes.
 
-    R. Yamamoto et al., "Parallel WaveGAN", ICASSP 2020. At least 0, which equal signals have; NaN
-    if the song is shorter than the longest transform.
+    R. Yamamoto et al., "Parallel WaveGAN", ICASSP 2020. The distance is 0 for equal signals and
+    greater for others; it is NaN if the song is shorter than the longest transform.
     """
     silent = not reference.any() or not estimate.any()
     if silent or reference.shape[1] < LONGEST_TRANSFORM:
@@ -99,9 +99,10 @@ def normalised_sdr(references: Song, systems: Sequence[Song], mixture: Samples) 
     """NSDR, SIR and SAR of mono stems by BSS Eval v3, in dB, as reported on MIR-1K.
 
     NSDR is the SDR of the estimate minus the SDR of the mixture: C.-L. Hsu and J.-S. R. Jang, IEEE
-    TASLP 18(2), 2010. Their averages over clips, weighted by length, are GNSDR, GSIR and GSAR.
-    mir_eval refuses a clip with a silent estimate; here only that estimate has NaN. NSDR is also
-    NaN if the SDR of the mixture is not finite, as for a mixture that equals the stem.
+    TASLP 18(2), 2010. The averages of the three metrics over clips, weighted by length, are GNSDR,
+    GSIR and GSAR. mir_eval refuses a clip with a silent estimate; here only the scores of that
+    estimate are NaN. NSDR is also NaN if the SDR of the mixture is not finite, as for a mixture
+    that equals the stem.
     """
     unseparated = dict.fromkeys(references, mixture)
     filled = [

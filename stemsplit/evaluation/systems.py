@@ -32,8 +32,8 @@ class System(Interface):
     def check(self, track: StoredTrack, wanted: Sequence[str], channels: int) -> None:
         """Raise `InputError` if estimates of the wanted stems are missing or do not fit.
 
-        `channels` is the number of channels of the references. Called for all songs before any is
-        scored, so it must be fast.
+        `channels` is the number of channels of the references. The method is called
+        for all songs before the scoring starts, so it must be fast.
         """
         return  # systems that can separate every song need no check
 
@@ -116,7 +116,10 @@ def digest_of_file(path: Path) -> str:
 
 
 class Trained(System):
-    """The separator of a checkpoint; `wiener_iterations` overrides its own number if not None."""
+    """The separator of a checkpoint.
+
+    `wiener_iterations` replaces the separator's own number, unless it is None.
+    """
 
     def __init__(
         self,
@@ -250,7 +253,7 @@ class Folder(System):
             )
         if strays := [part for part in files if part not in (*wanted, *parts)]:
             raise InputError(
-                f"{problem}, and these files are no stems of the corpus "
+                f"{problem}, and these files are not stems of the corpus "
                 f"({', '.join(track.stems)}): {', '.join(strays)}; write {residual}.wav, or remove "
                 "these files"
             )

@@ -44,7 +44,7 @@ def curves(record: RunRecord) -> list[Chart]:
 
 
 def overlaid(records: Sequence[RunRecord]) -> list[Chart]:
-    """Charts with one curve per run; a chart of SDR and of gain for each target of any run."""
+    """Charts with one curve per run. Each target has one chart of SDR and one of SDR gain."""
     stems = list(dict.fromkeys(stem for record in records for stem in record.targets))
     wanted = [
         *(

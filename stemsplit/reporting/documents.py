@@ -7,9 +7,10 @@ from typing import Any, TypeAlias
 from stemsplit.errors import InputError
 
 Shape: TypeAlias = object
-"""What a value must be: a type, a constant, a list of one shape, a mapping, or one of a tuple.
+"""Shape of a JSON value: a type, a constant, a list, a mapping, or a tuple of alternatives.
 
-The key `...` of a mapping stands for any number of keys.
+A list contains the shape of all its items. The key `...` of a mapping stands for any number of
+keys.
 """
 ABSENT = object()  # in a tuple of shapes: the key may be absent, as in files of older versions
 

@@ -19,7 +19,7 @@ class Estimate(NamedTuple):
     label: str
     sdr: float | None  # dB
     gain: float | None  # dB over the mixture
-    audio: str  # a data URI, as `picture`
+    audio: str  # a data URI, like `picture`
     picture: str
 
 
@@ -31,7 +31,7 @@ class StemExcerpt:
     mixture: str
     reference: str
     estimates: list[Estimate]
-    left_out: str  # a sentence about further estimates, or ""
+    left_out: str  # a sentence about estimates that are not shown, or ""
 
 
 def excerpts(record: RunRecord) -> list[StemExcerpt]:
@@ -45,7 +45,7 @@ def excerpts(record: RunRecord) -> list[StemExcerpt]:
         chosen = sorted({round(last * i / max(1, count - 1)) for i in range(count)}, reverse=True)
         estimates = [_estimate(record, logged[i], f"epoch {logged[i]['epoch']}") for i in chosen]
         hidden = len(logged) - len(estimates)
-        left_out = f"The run's folder has {hidden} more epochs." if hidden else ""
+        left_out = f"The run's folder has estimates of {hidden} more epochs." if hidden else ""
         stem_excerpts.append(_stem_excerpt(record, excerpt, stem, estimates, left_out))
     return stem_excerpts
 
@@ -107,7 +107,7 @@ def _stem_excerpt(
 
 
 def _file_of(record: RunRecord, name: str) -> Path:
-    """The path of a file that ``excerpts/index.json`` names; raises `InputError` if it is outside.
+    """The path of a file in ``excerpts``; raises `InputError` if `name` is outside this folder.
 
     Without this check, a manipulated index could embed any file of the machine in a report.
     """

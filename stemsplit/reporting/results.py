@@ -25,14 +25,14 @@ KEPT = (TEST_SCORED,)  # keys that stay when new results replace old ones
 def check_result(path: Path, protocol: Protocol, fingerprint: str) -> None:
     """Raise `InputError` if a file has results of another protocol or of other songs."""
     previous = _read(path)
-    if "scores" not in previous:  # no file, or one with nothing but the count of test scorings
+    if "scores" not in previous:  # no file, or only the count of test scorings
         return
     tag = previous.get("protocol", {}).get("tag")
     songs = previous.get("fingerprint", fingerprint)
     if (tag, songs) != (str(protocol), fingerprint):
         raise InputError(
             f"{path}: holds scores of {tag} (corpus {songs[:8]}), which cannot be compared with "
-            f"scores of {protocol} (corpus {fingerprint[:8]}): say output=ANOTHER_FOLDER"
+            f"scores of {protocol} (corpus {fingerprint[:8]}): set output=ANOTHER_FOLDER"
         )
 
 
@@ -103,7 +103,7 @@ def counted_as(corpus: str, root: Path) -> str:
 
 
 def _update(path: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> dict[str, Any]:
-    """Replace a file's content by `change` of it, under a lock; return the new content."""
+    """Replace a file's content by `change(content)`, under a lock; return the new content."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_name(f".{path.name}.lock")):
         result = change(_read(path))
@@ -125,7 +125,7 @@ def standard(content: Any) -> Any:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """Read a file, {} if there is none. A damaged file is renamed, so that results can be saved."""
+    """Read a file; {} if it does not exist. A damaged file is renamed, so results can be saved."""
     if not path.is_file():
         return {}
     try:
@@ -141,7 +141,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def commit() -> str | None:
-    """Hash of the checked-out commit, with a plus if files are changed; None in a wheel."""
+    """Hash of the checked-out commit, with a plus if files are changed; None outside a clone."""
     folder = Path(__file__).resolve().parent
 
     def git(*words: str) -> str:

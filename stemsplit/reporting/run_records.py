@@ -12,13 +12,13 @@ from stemsplit.errors import InputError
 from stemsplit.reporting.documents import EXCERPTS, RESULT, read_json
 
 Points = list[tuple[float, float]]
-# Settings that name places and do not affect the training.
+# Settings of folders and groups. They do not affect the training.
 PLACES = {"run_dir", "resume", "folder", "dirpath", "default_root_dir", "cache", "group"}
 
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What a run's folder contains.
+    """The content of a run's folder.
 
     metrics: points (step, value) by name, from ``metrics.csv``.
     results: the content of each ``result.json``, by "validation", "test" or folder name.
@@ -61,7 +61,7 @@ def read_run(folder: Path, name: str | None = None) -> RunRecord:
     """
     config_path = folder / "config.yaml"
     if not config_path.is_file():
-        raise InputError(f"{folder}: is not the folder of a run, it has no config.yaml")
+        raise InputError(f"{folder}: is not the folder of a run; it has no config.yaml")
     try:
         text = config_path.read_text(encoding="utf-8")
         config = yaml.safe_load(text)
@@ -89,9 +89,9 @@ def read_run(folder: Path, name: str | None = None) -> RunRecord:
 
 
 def read_metrics(path: Path) -> tuple[dict[str, Points], int]:
-    """Points (step, value) of every metric, and the number of trained epochs; empty without a file.
+    """Points (step, value) of every metric, and the number of trained epochs.
 
-    Raises `InputError` if the file is damaged.
+    Without a file, there are no metrics and 0 epochs. Raises `InputError` if the file is damaged.
     """
     metrics: dict[str, Points] = {}
     epochs = 0

@@ -43,7 +43,7 @@ def print_scores(rows: Rows, protocol: Protocol, title: str) -> None:
 
 
 def counts(row: Row, score: Score) -> tuple[str, str]:
-    """Number of frames and songs with a score, and in total."""
+    """Frames and songs: number with this score / number in total."""
     return f"{score.frames}/{row.frames}", f"{score.songs}/{row.songs}"
 
 
@@ -88,8 +88,8 @@ def print_differences(differences: Differences) -> None:
     """Print the paired differences of SDR between systems."""
     table = Table(
         title="paired differences of SDR in dB",
-        caption="median over songs [95 % interval], on the frames that both systems have scores "
-        "for; p: Wilcoxon signed-rank test",
+        caption="median over songs [95 % interval], on the frames in which both systems have "
+        "scores; p: Wilcoxon signed-rank test",
     )
     for column in ("", "stem", "difference", "p", "frames", "songs"):
         table.add_column(column, justify="left" if column in ("", "stem") else "right")
@@ -119,7 +119,7 @@ def print_spreads(spreads: Spreads) -> None:
 
 
 def cell(score: Interval | Score, sdr: Score | None = None) -> str:
-    """A number as `number` formats it, above its interval."""
+    """A score in the format of `number`, with its interval below."""
     if score.low is None:
         return number(score, sdr)
     return f"{number(score, sdr)}\n[dim]\\[{score.low:.1f}, {score.high:.1f}][/dim]"

@@ -69,7 +69,7 @@ def headlines(record: RunRecord, label: str) -> list[Headline]:
 
 
 def table(result: Mapping[str, Any]) -> dict[str, Any]:
-    """The parts of a result that a page shows; `song_metrics` names those of whole songs."""
+    """The parts of a result that a page shows; `song_metrics` are the metrics of whole songs."""
     protocol = result.get("protocol", "")
     song_metrics = dict.fromkeys(
         metric

@@ -132,7 +132,7 @@ def sweep(objective: str) -> list[Any]:
 
 
 def specification(view: ws.Workspace) -> dict[str, Any]:
-    """The view as it is sent, in plain values."""
+    """The view in plain values, as `Workspace.save` sends it."""
     # The package has no public method that returns what `Workspace.save` sends.
     model = view._to_model()  # noqa: SLF001
     values: dict[str, Any] = json.loads(model.model_dump_json(by_alias=True, exclude_none=True))

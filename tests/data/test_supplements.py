@@ -77,7 +77,7 @@ def test_unusable_weight_is_refused(weight: float, first: Path) -> None:
 
 def test_song_held_out_by_main_corpus_is_refused(first: Path, tmp_path: Path) -> None:
     other = written(tmp_path / "other", ["train/D"])
-    with pytest.raises(InputError, match=r"'D' is a test song of data\.root"):
+    with pytest.raises(InputError, match=r"'D' is in the subset test of data\.root"):
         added(folder(first), [Supplement(folder, str(other))])
 
 

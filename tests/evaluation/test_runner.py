@@ -230,7 +230,7 @@ def test_missing_or_unfit_estimates_raise_before_scoring(
         evaluate([Folder(root)], tracks[:2], PROTOCOL, tmp_path / "museval")
     for part in ("bass", "drums", "guitar1"):
         soundfile.write(root / f"test/song 1/{part}.wav", np.zeros(9), RATE)
-    with pytest.raises(InputError, match=r"no stems of the corpus .*: guitar1; write"):
+    with pytest.raises(InputError, match=r"not stems of the corpus .*: guitar1; write"):
         evaluate([Folder(root)], tracks[:2], PROTOCOL, tmp_path / "museval")
     (root / "test/song 1/guitar1.wav").unlink()
     soundfile.write(root / "test/song 1/drums.wav", np.zeros(8), RATE)

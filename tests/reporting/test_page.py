@@ -129,7 +129,7 @@ def test_run_page_is_complete_and_self_contained(
     assert text.count('class="take"') == 8
     assert ">epoch 11<" in text.replace(": ", ":")
     assert ">epoch 0: 0.00 dB<" in text
-    assert "folder has 4 more epochs." in text
+    assert "folder has estimates of 4 more epochs." in text
     assert "0123456" in text
 
 
@@ -187,7 +187,7 @@ def test_damaged_run_files_raise_with_path(
 ) -> None:
     with pytest.raises(SystemExit):
         main([str(tmp_path / "nowhere")])
-    assert "nowhere: is not the folder of a run, it has no config.yaml" in capsys.readouterr().err
+    assert "nowhere: is not the folder of a run; it has no config.yaml" in capsys.readouterr().err
     for case, (file, content, message) in enumerate(
         (
             ("config.yaml", "a: [", "config.yaml: is damaged"),

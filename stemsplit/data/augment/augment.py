@@ -22,7 +22,7 @@ Range = Sequence[float]
 
 
 class Augment:
-    """Random augmentation of stems; the default is that of open-unmix: gain and channel swap.
+    """Random augmentation of stems. By default: gain and channel swap, as in open-unmix.
 
     Each stem is augmented independently, in this order:
 
@@ -117,8 +117,9 @@ class Augment:
     ) -> Float[Tensor, "batch stem channel _"]:
         """Augment excerpts of `read_length(chunk)` samples and cut them to `chunk` samples.
 
-        `chunk` of None is the length of `stems`. `targets` are the indices of the estimated stems.
-        Raises `InputError` if `snr_decibels` is set and all stems are targets or none is.
+        If `chunk` is None, it is the length of `stems`. `targets` are the indices of the estimated
+        stems. Raises `InputError` if `snr_decibels` is set and all or none of the stems are
+        targets.
         """
         chunk = stems.shape[-1] if chunk is None else chunk
         if stems.shape[-1] != self.read_length(chunk):
@@ -187,7 +188,7 @@ class Augment:
         return result
 
     def _draws(self, stream: int, keys: Sequence[Key]) -> list[np.random.Generator]:
-        """A generator for each key; `stream` separates it from the generators of the excerpts."""
+        """A generator per key; `stream` makes it independent of the generators of the excerpts."""
         return [np.random.default_rng([self.seed, *key, stream]) for key in keys]
 
 

@@ -65,7 +65,7 @@ def stretch(
     """
     hop = window // 4
     frames = 3 + -(-time // hop)
-    centres = hop * (np.arange(frames) - 3) + window // 2  # of the frames in the output
+    centres = hop * (np.arange(frames) - 3) + window // 2  # frame centres in the output
     firsts = np.rint(start + tempos[:, None] * centres).astype(np.int64) - window // 2
     before = max(0, hop - int(firsts.min()))
     after = max(0, int(firsts.max()) + window - samples.shape[-1])
@@ -78,8 +78,8 @@ def stretch(
         return torch.fft.rfft(views[examples, :, positions].mul_(hann))
 
     output = spectra(positions)
-    # Two successive output frames must differ in phase as an input frame differs from the input
-    # one hop before it.
+    # The phase difference of two successive output frames must equal the phase difference between
+    # an input frame and the input one hop before it.
     output *= _rotations(output, spectra(positions[:, 1:] - hop))[:, :, None]
     # Squared Hann windows at a hop of a quarter window sum to 3 / 2.
     pieces = torch.fft.irfft(output, window).mul_(hann / 1.5).unflatten(-1, (4, hop))
@@ -93,9 +93,10 @@ def _rotations(
 ) -> Complex[Tensor, "batch frame freq"]:
     """Unit factors that rotate the phases of the frames, so that all partials continue smoothly.
 
-    `earlier` holds the input spectra one hop before each frame but the first. The factor of a frame
-    is the factor of the previous frame at the partial's bin, times the phase by which the previous
-    frame leads `earlier`. A partial that begins in a frame keeps its phase, so onsets stay sharp.
+    `earlier` holds the input spectra one hop before each frame, without the first frame. The factor
+    of a frame is the factor of the previous frame at the partial's bin, times the phase by which
+    the previous frame leads `earlier`. A partial that begins in a frame keeps its phase, so onsets
+    stay sharp.
     """
     power = _power(spectra)
     partials = _partials(power)[:, 1:]
@@ -113,7 +114,7 @@ def _rotations(
 
 
 def _partials(power: Power) -> Int64[Tensor, "batch frame freq"]:
-    """Index of the nearest spectral peak uphill of each bin, at most 2**DOUBLINGS bins away."""
+    """Index of the spectral peak uphill from each bin, at most 2**DOUBLINGS bins away."""
     edged = functional.pad(power, (1, 1), value=-1.0)
     left, right = edged[..., :-2], edged[..., 2:]
     up = ((right > power) & (right >= left)).long() - ((left > power) & (left > right)).long()

@@ -87,7 +87,7 @@ def _mix(stems: dict[str, Signal], engineer: np.random.Generator) -> dict[str, S
     }
     mixed = {}
     for name, stem in stems.items():
-        clean = highpass(stem, 30.0)  # no direct current
+        clean = highpass(stem, 30.0)  # remove direct current
         clean *= edges(clean.shape[-1], 0.0, 0.6)
         mixed[name] = clean / _playing_level(clean) * np.float32(10 ** (level_db.get(name, 0) / 20))
     band = mixed["drums"] + mixed["bass"] + mixed["other"]
@@ -143,7 +143,8 @@ def song_path(root: Path, name: str) -> Path:
 def write_song(path: Path, stems: dict[str, np.ndarray], mixture: np.ndarray | None = None) -> None:
     """Write a song as an MP4 file of five streams.
 
-    `mixture` of None is the sum of the stems. The file has its final name only when it is complete.
+    If `mixture` is None, it is the sum of the stems. The file gets its final name when it is
+    complete.
     """
     sounds = [stems[name] for name in STEMS]
     with replacing(path) as partial:

@@ -1,4 +1,4 @@
-"""A corpus of your own songs: ``train|valid|test/SONG/STEM.wav``, with any names of stems."""
+"""A corpus of your own songs: ``train|valid|test/SONG/STEM.wav``, with any stem names."""
 
 from pathlib import Path
 

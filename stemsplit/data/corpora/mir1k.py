@@ -1,4 +1,4 @@
-"""MIR-1K: a thousand karaoke clips; the left channel is the accompaniment, the right the voice.
+"""MIR-1K: a thousand karaoke clips; accompaniment in the left channel, voice in the right.
 
 The corpus is from Hsu and Jang, "On the improvement of singing voice separation for monaural
 recordings using the MIR-1K dataset" (2010). The split is that of Huang et al., "Singing-voice

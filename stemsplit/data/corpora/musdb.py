@@ -24,7 +24,7 @@ def musdb18(root: Path) -> list[Track]:
 def musdb18hq(root: Path) -> list[Track]:
     """List MUSDB18-HQ: ``mixture.wav`` and the stems in ``train/SONG/`` and ``test/SONG/``.
 
-    Raises `InputError` as `musdb18`, and for broken links.
+    Raises `InputError` in the same cases as `musdb18`, and for broken links.
     """
     return _musdb(root, is_wav=True)
 

@@ -11,7 +11,7 @@ from stemsplit.data.headers import Header, Headers, headers_of, sources
 from stemsplit.data.tracks import Subset, Track, of_subset, song_of, with_stems, with_validation
 from stemsplit.errors import InputError
 
-LENGTH_SECONDS = 0.1  # the delay and padding of any coder are shorter
+LENGTH_SECONDS = 0.1  # longer than the delay and padding of any codec
 
 
 def listing_findings(
@@ -25,7 +25,7 @@ def listing_findings(
     """The findings that need no decoding. A training reports them too.
 
     `tracks` are all tracks of the corpus. `stems`, `channels` and `validation_tracks` are the
-    settings of the training. With `headers` of None, the headers are read from the files.
+    settings of the training. If `headers` is None, the headers are read from the files.
     """
     headers = headers_of(tracks) if headers is None else headers
     return [
@@ -54,9 +54,8 @@ def _refusals(
             yield Finding("fault", "missing stem", song_of(track), str(error))
         for stem in stems:
             if stem in track.stems and track.stems[stem] is None:
-                yield Finding(
-                    "note", "missing stem", song_of(track), f"{stem} has no file; it is silence"
-                )
+                text = f"{stem} has no file; it counts as silence"
+                yield Finding("note", "missing stem", song_of(track), text)
     try:
         if validation_tracks is not None:
             tracks = with_validation(tracks, validation_tracks)
@@ -93,7 +92,7 @@ def _unlisted(root: Path, tracks: Sequence[Track]) -> Iterator[Finding]:
 
 
 def _misnamed(root: Path, tracks: Sequence[Track]) -> Iterator[Finding]:
-    """Notes on MUSDB18-HQ files whose name differs from a stem's in case or suffix only."""
+    """Notes on MUSDB18-HQ files whose name differs from ``STEM.wav`` only in case or suffix."""
     if layout(root, tracks) != "MUSDB18-HQ":
         return
     for track in tracks:
@@ -178,7 +177,7 @@ def is_exact(header: Header | str) -> bool:
 
 
 def length_text(stem: str, longer: float, against: str) -> str | None:
-    """Describe a difference in seconds that exceeds a coder's delay and padding, else None."""
+    """Describe a difference in seconds; None if a codec's delay and padding can explain it."""
     if abs(longer) <= LENGTH_SECONDS:
         return None
     comparison = "longer" if longer > 0 else "shorter"

@@ -56,7 +56,7 @@ def examine_all(
     """Examine the tracks in parallel; call `report` after each track.
 
     `parts` are the stems that sum to every mixture, or None if mixtures may contain more. At most 8
-    tracks are in work at once; each holds the decoded mixture, one stem and the sum of the stems
+    tracks are examined at once; each holds the decoded mixture, one stem and the sum of the stems
     in memory.
     """
     with ThreadPoolExecutor(min(os.cpu_count() or 1, 8)) as pool:
@@ -74,7 +74,7 @@ def examine_all(
 def examine(track: Track, headers: Headers, parts: Collection[str] | None) -> Examination:
     """Decode the sources of a track one by one and check them; skip sources without a header.
 
-    `parts` are those of `examine_all`.
+    See `examine_all` for `parts`.
     """
     song = Examination(track)
     mixture: audio.Audio | None = None
@@ -174,7 +174,7 @@ def _check_lengths(
 ) -> None:
     """Compare the lengths in seconds with the mixture's or, without a mixture, the longest stem's.
 
-    Lengths that both headers state exactly are left to `listing_findings`.
+    Skip lengths that both headers state exactly: `listing_findings` compares these.
     """
     exact = {name for name, source in sources(song.track).items() if is_exact(headers[source])}
     against = "mixture" if mixture is not None else "longest stem"
@@ -207,7 +207,7 @@ def _check_match(
     song.match_db = _ratio_db(*np.mean(powers, axis=0))
     if song.match_db is None:
         return
-    text = f"the mixture matches the sum of its stems at {song.match_db:.1f} dB only"
+    text = f"the mixture matches the sum of its stems with only {song.match_db:.1f} dB"
     if song.match_db < LEAST_MATCH_DB:
         text += _by_channel(song.match_db_of_channels)
         text += ": it contains other or additional stems, or has a time shift or another level"

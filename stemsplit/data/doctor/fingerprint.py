@@ -29,7 +29,7 @@ QUIET_DB = 50  # ignore frames this much below the loudest frame: coding noise s
 LEAST_SECONDS = 5.0  # least overlap of two songs; half of the shorter song if that is less
 SAME = 0.65  # agreement of equal audio
 # Agreement of songs that share a part, such as the accompaniment. The paper's threshold of 35 %
-# wrong bits equals 0.3, but the best of thousands of shifts needs a higher one.
+# wrong bits equals 0.3. We take the best of thousands of shifts, so the threshold must be higher.
 PARTLY = 0.4
 
 Bits = Int8[np.ndarray, "bit _"]  # (bit, frame)

@@ -10,7 +10,7 @@ from stemsplit.data.tracks import Subset, Track, song_of
 
 STEMS = {"drums", "bass", "other", "vocals"}
 COUNTS: dict[Subset, int] = {"train": 86, "valid": 14, "test": 50}
-PREVIEW_SECONDS = 10.0  # MUSDB18's previews take 7 s and are fewer than the songs
+PREVIEW_SECONDS = 10.0  # MUSDB18's previews last 7 s, and some songs have no preview
 CODECS = {"MUSDB18": "aac", "MUSDB18-HQ": "pcm_"}
 
 
@@ -70,7 +70,7 @@ def foreign_codecs(root: Path, tracks: Sequence[Track], headers: Headers) -> Ite
 
 
 def _has_official_counts(tracks: Sequence[Track]) -> bool:
-    """Whether the corpus has the official number of songs; any of them may be validation songs."""
+    """Whether the official number of songs is in train and valid together, and in test."""
     counts = Counter(track.subset for track in tracks)
     numbers = counts["train"] + counts["valid"], counts["test"]
     return numbers == (COUNTS["train"] + COUNTS["valid"], COUNTS["test"])

@@ -22,9 +22,9 @@ Place = tuple[StoredTrack, int]  # the track of an excerpt and the excerpt's fir
 class Chunk(NamedTuple):
     """A batch of excerpts: `stems (batch, stem, channel, time)` in the store's type.
 
-    The samples are int16, or float32 if any of the songs is. A stored 1 stands for the value
-    `units (batch, stem)`. The device converts the samples to float32, so int16 halves the bytes
-    sent to it.
+    The numbers are int16, or float32 if any of the songs is stored as float32. A sample is the
+    stored number times `units (batch, stem)`. The device converts the samples to float32, so int16
+    halves the bytes sent to it.
     """
 
     stems: Tensor
@@ -71,8 +71,8 @@ def empty(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     """An uninitialised tensor. In a worker process it lies in shared memory, which saves a copy."""
     if get_worker_info() is None:
         return torch.empty(shape, dtype=dtype)
-    # torch allocates shared memory by no public name. (Tensor.share_memory_ copies what it shares:
-    # 15 to 60 ms more for a batch of 70 MB.)
+    # torch has no public function that allocates shared memory. (Tensor.share_memory_ copies the
+    # data, which takes 15 to 60 ms more for a batch of 70 MB.)
     storage = torch.UntypedStorage._new_shared(math.prod(shape) * dtype.itemsize)  # noqa: SLF001
     return torch.empty(0, dtype=dtype).set_(storage).view(shape)
 
@@ -88,9 +88,10 @@ class RandomChunks(Dataset[Chunk]):
     the track and the start of each further stem are drawn independently; without it, all stems
     come from the same excerpt.
 
-    With probability `sounding`, one of the `targets` (drawn uniformly) is made to be active in the
-    excerpt (see `activity`): a new start is drawn in the same song or, if the target is never
-    active there, in another song. With `remix`, this changes the excerpt of that target only.
+    With probability `sounding`, the excerpt is replaced by an excerpt in which a target is active
+    (see `activity`). The target is drawn uniformly from `targets`, and the new start from the same
+    song or, if the target is never active there, from another song. With `remix`, this changes the
+    excerpt of that target only.
 
     Raises `InputError` for test songs, and if `sounding` > 0 and a target is active in no song.
     """

@@ -35,10 +35,10 @@ class Downsample:
     rate: float = 1.0
 
     def __post_init__(self) -> None:
-        for way, share in asdict(self).items():
+        for setting, share in asdict(self).items():
             if not 0 < share <= 1:
                 raise InputError(
-                    f"data.downsample.{way} is {share}, but must be above 0 and at most 1"
+                    f"data.downsample.{setting} is {share}, but must be above 0 and at most 1"
                 )
 
     def chunks_of(self, chunks_per_track: int) -> int:
@@ -60,9 +60,9 @@ class Downsample:
             places.sort(key=lambda place: sounding_share(tracks[place], targets))
             strata = np.array_split(places, max(1, round(self.songs * len(places))))
             chosen |= {int(random.choice(stratum)): len(strata) for stratum in strata}
-        first = sum(tracks[place].corpus == 0 for place in chosen) / (sizes[0] or 1) or 1.0
+        main_share = sum(tracks[place].corpus == 0 for place in chosen) / (sizes[0] or 1) or 1.0
         return [
-            replace(track, weight=track.weight * first * sizes[track.corpus] / chosen[place])
+            replace(track, weight=track.weight * main_share * sizes[track.corpus] / chosen[place])
             for place, track in enumerate(tracks)
             if place in chosen
         ]

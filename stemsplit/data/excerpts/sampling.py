@@ -83,8 +83,8 @@ class ResumableLoader(DataLoader[Chunk]):
 class SharedBatches(Sampler[list[int]]):
     """Batches of the indices below `count`, distributed evenly over `ranks` processes.
 
-    Every process has the same number of batches. If the batches are too few, some processes repeat
-    the first batch with indices ~index, which are not counted.
+    Every process has the same number of batches. If there are too few batches, some processes
+    repeat the first batch with indices ~index, which are not counted.
     """
 
     def __init__(self, count: int, batch_size: int, rank: int = 0, ranks: int = 1) -> None:

@@ -51,8 +51,8 @@ class Fingerprints:
     def _stored_at(self, path: Path) -> Path:
         """The file that stores the hash of the file `path`.
 
-        Its name depends on the modification time and on the status change time (ctime): a program
-        can set the former to an earlier time, but not the latter.
+        Its name depends on the modification time and on the status change time (ctime). A program
+        can reset the modification time after a change, but not the ctime.
         """
         stat = path.stat()
         times = f"{stat.st_mtime_ns}\n{stat.st_ctime_ns}"

@@ -24,7 +24,7 @@ def loud_text(samples: Samples, sample_rate: int, unit: float = 1.0) -> str | No
         return None
     extreme = highest if highest >= -lowest else lowest
     seconds = int(np.argmax((samples == extreme).any(axis=0))) / sample_rate
-    place = f"reaches {extreme * unit:g} at {seconds:.2f} s, where full scale is 1"
+    place = f"reaches {extreme * unit:g} at {seconds:.2f} s, but full scale is 1"
     sounding = np.abs(samples[samples != 0].astype(np.float64)) * unit
     full_scale = next((limit for limit in INTEGERS if peak <= limit), None)
     if full_scale is not None and np.median(sounding) > 1:

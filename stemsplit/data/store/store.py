@@ -31,7 +31,7 @@ from stemsplit.machine.allocator import keep_freed_memory
 
 FORMAT = "4"  # part of every key; increase it whenever the stored format changes
 COPIES = 2.5  # peak memory while a track is decoded, in multiples of its float32 samples
-WORKER_PAYS = 2**29  # decoded bytes per worker process; with fewer, its start costs more time
+WORKER_PAYS = 2**29  # decoded bytes for which a worker process is worth its start-up time
 ROOM = 2**20  # bytes of disk space to keep free for other files
 
 
@@ -126,7 +126,7 @@ class Store:
         return sizes
 
     def _check_room(self, songs: int, needed: float) -> None:
-        """Print the disk space that is needed; raise `InputError` if there is less."""
+        """Print the disk space that is needed; raise `InputError` if less is free."""
         folder = self.cache / "tracks"
         check_writable(folder, "data.cache")
         folder.mkdir(parents=True, exist_ok=True)

@@ -75,7 +75,7 @@ class StoredTrack:
         return np.pad(samples, ((0, 0), (0, time - samples.shape[1])))
 
     def stored(self, stem: str, start: int, time: int) -> np.ndarray:
-        """The same samples in the stored type, in multiples of `unit`, without padding."""
+        """The samples of `read` as stored numbers (multiples of `unit`), without padding."""
         row = len(self.samples) - len(self.stems) + self.stems.index(stem)
         return self.samples[row, :, start : start + time]
 
@@ -114,7 +114,7 @@ def check_split(tracks: Sequence[StoredTrack]) -> None:
     """Raise `InputError` if one of the tracks belongs to the test split."""
     for track in tracks:
         if track.subset == "test":
-            raise InputError(f"{track.name}: this is a test song; it can be scored only")
+            raise InputError(f"{track.name}: this is a test song; use it for scoring only")
 
 
 def corpus_fingerprint(tracks: Sequence[StoredTrack]) -> str:

@@ -1,6 +1,6 @@
 """The folder of a decoded track: write it completely or not at all, and check it.
 
-It holds ``samples.npy`` `(1 + stem, channel, time)`, the block levels ``levels.npy``
+The folder holds ``samples.npy`` `(1 + stem, channel, time)`, the block levels ``levels.npy``
 `(stem, block)` (see `activity`) and ``track.json``. The first row of the samples is the mixture; it
 is absent if the mixture is the sum of the stems.
 """
@@ -25,8 +25,8 @@ PARTIAL = ".partial-"  # prefix of a folder that is being written or whose write
 def write(folder: Path, decoded: Decoded, facts: Mapping[str, object]) -> None:
     """Write a track under a temporary name and then rename its folder.
 
-    So an interrupted process never leaves an incomplete folder under its final name. A folder that
-    another process has written meanwhile is kept.
+    An interrupted process never leaves an incomplete folder under the final name. If another
+    process has written the folder meanwhile, it is kept.
     """
     # Not tempfile.mkdtemp: its folders are private, and the store may be shared.
     partial = folder.with_name(f"{PARTIAL}{uuid.uuid4().hex}")
@@ -43,7 +43,7 @@ def write(folder: Path, decoded: Decoded, facts: Mapping[str, object]) -> None:
 
 
 def _write_array(path: Path, array: np.ndarray) -> None:
-    """As `np.save`, whose error does not tell whether the disk is full."""
+    """Like `np.save`, but its error tells whether the disk is full."""
     with path.open("wb") as file:
         header = np.lib.format.header_data_from_array_1_0(array)
         np.lib.format.write_array_header_1_0(file, header)

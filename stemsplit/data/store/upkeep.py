@@ -44,7 +44,7 @@ def verify(cache: Path) -> Iterator[tuple[Path, bool]]:
 def clean(cache: Path, unused_days: float | None) -> Iterator[tuple[Path, str]]:
     """Remove damaged tracks, leftovers of killed processes and tracks in another version's format.
 
-    Also removes tracks that were not used for `unused_days` days, unless that is None. Yields each
+    Also removes tracks that were not used for `unused_days` days, unless it is None. Yields each
     removed folder and the reason, a phrase that follows "it". Keeps folders that another process
     may be writing. Raises `InputError` if a folder cannot be removed.
     """
@@ -96,7 +96,7 @@ def _facts(folder: Path) -> dict[str, Any]:
 
 def _entry(folder: Path) -> Entry:
     facts = _facts(folder)
-    # The time stamp lies in the future if the clock was ahead.
+    # The time stamp can lie in the future, if the clock was wrong.
     unused = max(0.0, clock.time() - (folder / "track.json").stat().st_mtime)
     return Entry(
         folder,

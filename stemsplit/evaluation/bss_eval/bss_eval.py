@@ -61,7 +61,7 @@ class BssEvalSources(NamedTuple):
 
 
 class Parts(NamedTuple):
-    """Spectra of the parts of estimates; the axis `part` has the order of the comments."""
+    """Spectra of the parts of estimates; the comments list the parts along the axis `part`."""
 
     added: Spectra  # spatial, interference
     sums: Spectra  # true + spatial, true + spatial + interference, artefacts
@@ -139,9 +139,9 @@ def bss_eval_sources(references: Sources, estimates: Sources) -> BssEvalSources:
     """Scores of BSS Eval v3 per stem, equal to `mir_eval.separation.bss_eval_sources`.
 
     References and estimates are mono, `(stem, time)`, and in the same order: there is no search for
-    a permutation. A filtered reference counts as the reference. If a signal is silent, all scores
-    are NaN, where mir_eval raises. Device, precision and errors are as in `bss_eval`; the memory
-    grows with the length of the signals.
+    a permutation. Filtering of the reference is not an error in version 3. If a signal is silent,
+    all scores are NaN, where mir_eval raises. Device, precision and errors are as in `bss_eval`;
+    the memory grows with the length of the signals.
     """
     return bss_eval_sources_systems(references, [estimates])[0]
 
@@ -209,7 +209,8 @@ def decompose(
     """Decompose the estimates of some windows, one band of frequencies after the other."""
     spectra = [torch.fft.rfft(x, norm="ortho") for x in (reference, estimate)]
     for spectrum in spectra:
-        # All other frequencies count twice, since they stand for a negative frequency as well.
+        # `energies` counts every frequency twice, for its negative frequency. The first and the
+        # last frequency have no negative counterpart.
         spectrum[..., [0, -1]] *= 0.5**0.5
     # On a CPU, a band fits into the cache of a core. Accelerators are faster with long operations.
     band_elements = 2**15 if reference.device.type == "cpu" else 2**24

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from stemsplit.errors import InputError
 
-# (stem, time, channel). `checked_pair` compares the shapes, with a better error message.
+# (stem, time, channel). The shapes are compared in `checked_pair`, for a better error message.
 Signals = Float[Tensor, "_ _ _"] | Float[np.ndarray, "_ _ _"]
 
 
@@ -61,7 +61,7 @@ def frames(time: int, window: int, hop: int) -> list[slice]:
 def audible_frames(
     stems: Float[Tensor, "stem time channel"], window: int, hop: int
 ) -> Bool[Tensor, "stem frame"]:
-    """Whether museval hears a stem: the sum of its channels is not zero throughout the frame."""
+    """Whether a stem is audible for museval: any sample of the sum of its channels is not zero."""
     window = min(window, stems.shape[1])
     downmixes = (reduce(torch.add, stem.unbind(-1)) for stem in stems)
     return torch.stack([downmix.unfold(0, window, hop).any(dim=1) for downmix in downmixes])

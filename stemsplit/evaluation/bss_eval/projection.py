@@ -31,9 +31,9 @@ TRANSFORM = 5120  # samples
 # Largest correlation of integers. With ten minutes at 44.1 kHz and every sample at full scale, the
 # transforms then have errors below 0.1.
 LARGEST_INTEGER = 2.0**48
-# Relative to the solution. The first correction must be below a quarter of the first number, or the
-# factor is too inaccurate to refine with. Corrections end below the second number, since the next
-# one would be lost in rounding.
+# Sizes of the corrections in `refined`, relative to the solution. If the first correction is not
+# below a quarter of the largest size, the factor is too inaccurate for a refinement. After a
+# correction below the smallest size, the next correction would be lost in rounding.
 LARGEST_CORRECTION, SMALLEST_CORRECTION = 1e-2, 1e-8
 
 Item = TypeVar("Item")
@@ -62,7 +62,7 @@ def correlations(references: References, estimates: AllEstimates) -> Correlation
     """
     time = references.shape[1]
     count = references.shape[0] * references.shape[2]
-    fresh = TRANSFORM - TAPS + 1  # samples of a transform that do not overlap with the next
+    fresh = TRANSFORM - TAPS + 1  # new samples of each transform
     on_cpu = references.device.type == "cpu"
     peak = 2.0 ** floor(log2(LARGEST_INTEGER / time) / 2)
     scales = torch.cat([scales_to(peak, stems) for stems in (references, estimates)])
@@ -114,7 +114,7 @@ def scales_to(peak: float, stems: AllEstimates) -> Float64[Tensor, " signal"]:
 def by_frequency(
     signals: Float64[Tensor, "signal block time"],
 ) -> Complex128[Tensor, "freq block signal"]:
-    """Spectra in the order for one small matrix product per frequency."""
+    """Spectra with the frequency first, for one small matrix product per frequency."""
     # `contiguous` is faster than the copy that torch's matrix product makes.
     return torch.fft.rfft(signals, TRANSFORM).permute(2, 1, 0).contiguous()
 
@@ -157,10 +157,11 @@ def projection_filters(
 
 
 def distinct(references: References, lags: Correlations) -> list[int]:
-    """Indices of the channels that are not a copy of an earlier one, as in stereo files of mono.
+    """Indices of the channels that are not copies of an earlier channel.
 
-    A copy does not change the projection, but makes the equations singular. museval keeps copies;
-    its equations stay solvable by rounding errors, and its scores are the same.
+    A stereo file of a mono song contains such a copy. It does not change the projection, but makes
+    the equations singular. museval keeps copies: rounding errors keep its equations solvable, and
+    its scores are the same.
     """
     energies = lags[..., 0].diagonal()
     channels = [stem[:, channel] for stem in references for channel in range(stem.shape[1])]
@@ -237,7 +238,7 @@ def residual(
     products: Float64[Tensor, "row estimate"],
     solution: Float64[Tensor, "row estimate"],
 ) -> Float64[Tensor, "row estimate"]:
-    """Compute products - matrix × solution accurately, although it is far smaller than either.
+    """Compute products - matrix × solution accurately, although it is far smaller than both terms.
 
     Matrix and solution are split into leading digits and a remainder. Products of the leading
     digits are short enough to sum in double precision without rounding: K. Ozaki et al.,

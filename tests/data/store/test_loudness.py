@@ -39,7 +39,7 @@ def test_loud_sample_is_reported_with_time_and_value(
     vocals = noise()
     vocals[1, sample] = value
     time = f"{sample / RATE:.2f} s"
-    text = f"reaches {np.float32(value):g} at {time}, where full scale is 1: the file"
+    text = f"reaches {np.float32(value):g} at {time}, but full scale is 1: the file"
     song = track(tmp_path, vocals)
     [examined] = examine_all([song], headers_of([song]), ["drums", "vocals"])
     [fault] = [finding for finding in examined.findings if finding.severity == "fault"]

@@ -64,7 +64,7 @@ STRUMS = ("x...x...", "x..x..x.", "x.......", "..x...x.", "x.xx.xx.")
 
 @lru_cache(maxsize=1024)
 def _periods(timbre: Timbre, frequency_hz: float) -> tuple[Signal, Signal]:
-    """One period of the dull and one of the bright tone; the latter has no fundamental."""
+    """One period of the dull tone and of the bright tone, which has no fundamental."""
     harmonic = np.arange(1, max(2, int(TOP_HZ / frequency_hz) + 1))
     amplitude = harmonic**-timbre.slope * np.where(harmonic % 2, 1.0, timbre.even)
     dull = amplitude / (1.0 + (harmonic * frequency_hz / timbre.corner_hz) ** 2)

@@ -31,7 +31,7 @@ PHRASES = (
     (0.75, 0.25, 1, 1, -1, 0.5, 0.5, 2, -1),
     (2, 1, 1, -0.5, 0.5, 0.5, 0.5, 1, -1),
 )
-FORM = (0, 1, 0, 1, 0, 0, 1, 0)  # for each pair of bars, which of the song's two phrases is sung
+FORM = (0, 1, 0, 1, 0, 0, 1, 0)  # index of the phrase that is sung in each pair of bars
 MELODY_STEPS = (-2, -1, -1, 0, 1, 1, 2)  # scale degrees; small steps are more frequent
 
 

@@ -98,7 +98,7 @@ def sing(
 def _intonation(
     melody: Sequence[Note], frames: int, voice: Voice, generator: np.random.Generator
 ) -> NDArray[np.float64]:
-    """The MIDI pitch of each frame, with glides, a rise to each first note, vibrato and drift."""
+    """MIDI pitch of each frame: glides, a rise to each note after a rest, vibrato and drift."""
     pitch = np.full(frames, float(voice.lowest_pitch + 7))
     vibrato = np.zeros(frames)
     silent_since = 0.0
@@ -157,7 +157,7 @@ def _resonance(frequency: Signal, formant_hz: Signal | float, bandwidth_hz: floa
 
 
 def _evenness(pulses: Spectrum, tract: Spectrum) -> Signal:
-    """The gain of each frame that makes all vowels equally loud, like a compressor."""
+    """Gain for each frame: makes all vowels equally loud, like a compressor."""
     before, after = (
         smooth(np.sum(np.abs(spectrum) ** 2, axis=0, dtype=np.float64), 0.1)
         for spectrum in (pulses, pulses * tract)
