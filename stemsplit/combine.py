@@ -31,11 +31,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         action="append",
         default=[],
         metavar="CLASS",
-        help="trust this architecture outside stemsplit; can be repeated",
+        help="class outside stemsplit that the checkpoint may load; can be repeated",
     )
     with one_line_errors():
         options = parser.parse_args(arguments)
-        from stemsplit.separation.checkpoint import load, save  # after --help: imports torch
+        from stemsplit.separation.checkpoint import load, save  # here, since it imports torch
 
         if options.output.is_dir():
             raise InputError(f"--output {options.output}: is a folder; name a file in it")

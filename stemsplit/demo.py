@@ -1,15 +1,14 @@
 """``make demo``: train, score and separate in a few minutes, with the commands of the README.
 
-The demo trains a small `mel_blstm` on synthesised songs, scores it on their test songs together
-with the unprocessed mixture, separates one of them, draws spectrograms and writes the report of the
-run. The published network is four times as wide and trains on excerpts of six seconds:
+The demo trains a small `mel_blstm` on synthesised songs, scores it and the unprocessed mixture on
+the test songs, separates one test song, draws spectrograms and writes the report of the run. The
+published network is four times as wide and trains on excerpts of six seconds:
 ``python -m stemsplit.train model=mel_blstm``.
 """
 
 from stemsplit.settings.help import begin
 
 begin(__name__, "demo")  # before the imports that take seconds
-
 
 import shlex
 import subprocess
@@ -57,7 +56,7 @@ def step(module: str, *arguments: str) -> None:
 
 
 def draw(song: Path, estimate: Path, picture: Path, title: str) -> Path:
-    """Draw mixture, true vocals and separated vocals, from one second before the first singing."""
+    """Draw mixture, true vocals and separated vocals, starting a second before the singing."""
     mixture, vocals = audio.read_streams(song, [0, VOCALS])
     onset = int(np.argmax(np.abs(vocals.samples).max(axis=0) > 0.01))
     start = max(0, onset - mixture.sample_rate)

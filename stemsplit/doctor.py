@@ -61,7 +61,7 @@ def main() -> None:
 def run(config: DictConfig) -> None:
     with one_line_errors():
         check_settings(config, "doctor")
-        with redirect_stdout(sys.stderr):  # stdout is the report's alone
+        with redirect_stdout(sys.stderr):  # stdout contains only the report
             report = examine_corpus(config)
         if config.json:
             print(json.dumps(report, indent=2, allow_nan=False))
@@ -129,7 +129,7 @@ def examine_corpus(config: DictConfig) -> dict[str, Any]:
 
 
 def split_facts(songs: Sequence[Examination], headers: Headers) -> dict[str, Any]:
-    """The figures of a row of the table; songs are counted by rate, channels and codec."""
+    """Figures of one split, and its number of songs by sample rate, channels and codec."""
     forms: dict[str, Counter[str]] = {
         "rates": Counter(),
         "channels": Counter(),
@@ -161,7 +161,7 @@ def as_dicts(findings: Sequence[Finding], severity: str) -> list[dict[str, str]]
 def print_report(report: dict[str, Any]) -> None:
     console = Console()
     where = f"{report['corpus']}: {report['root']}"
-    kind = f"{report['layout']}'s layout" if report["layout"] else "a layout of its own"
+    kind = f"{report['layout']}'s layout" if report["layout"] else "another layout"
     table = Table(title=Text(f"{where} ({kind})"), caption="match: mixture against sum of stems")
     columns = ("songs", "minutes", "rate [Hz]", "channels", "codec", "match [dB]")
     table.add_column()
@@ -185,13 +185,13 @@ def print_report(report: dict[str, Any]) -> None:
             )
             for song in songs:
                 console.print(Text(f"    {song}"), soft_wrap=True)
-    verdict = "to be fixed before training" if report["faults"] else "fit to train on"
+    verdict = "fix the faults before training" if report["faults"] else "ready for training"
     counts = f"faults: {len(report['faults'])}, notes: {len(report['notes'])}"
     console.print(Text(f"{counts}: {verdict}"))
 
 
 def by_text(findings: Sequence[dict[str, str]]) -> dict[tuple[str, str], list[str]]:
-    """Songs by the check and the text of their findings."""
+    """Group findings by check and text; list the songs of each group."""
     songs: dict[tuple[str, str], list[str]] = {}
     for finding in findings:
         group = songs.setdefault((finding["check"], finding["text"]), [])

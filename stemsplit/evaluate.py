@@ -1,8 +1,8 @@
 """``python -m stemsplit.evaluate checkpoint=RUN_OR_CKPT data=…``: score separated songs.
 
-``checkpoint=[A,B] estimates=DIR`` compares several systems on the frames that all of them have.
-DIR holds the stems that any tool separated, as SUBSET/TRACK/STEM.wav. ``estimates={NAME: DIR}``
-names the row of a table.
+``checkpoint=[A,B] estimates=DIR`` compares several systems on the frames for which all of them have
+a score. DIR contains stems separated by any tool, as SUBSET/TRACK/STEM.wav. ``estimates={NAME:
+DIR}`` sets the name of a system in the tables.
 """
 
 from stemsplit.settings.help import begin
@@ -83,7 +83,7 @@ def run(config: DictConfig) -> None:
 def evaluate_systems(config: DictConfig, words: Sequence[str] = ()) -> None:
     """Score all systems, the mixture and the ideal masks; write JSON, CSV and LaTeX.
 
-    `words` are the settings on the command line: they replace those of the scored runs.
+    `words` are the settings on the command line. They replace the settings of the scored runs.
     """
     names = setting_names(words)
     check(config, "evaluate")
@@ -93,7 +93,7 @@ def evaluate_systems(config: DictConfig, words: Sequence[str] = ()) -> None:
         raise InputError("say what to score: checkpoint=RUN_OR_CKPT, or estimates=DIR")
     device = processes.device(config.device)
     trained = separators(checkpoints, device)
-    runs = [one.run for one in checkpoints if one.run is not None]
+    runs = [entry.run for entry in checkpoints if entry.run is not None]
     source = corpus_settings(
         config, names, runs, checkpoints[0].path if checkpoints else folders[0].root
     )
@@ -157,7 +157,9 @@ def evaluate_systems(config: DictConfig, words: Sequence[str] = ()) -> None:
     if spreads:
         print_spreads(spreads)
     if config.subset == "test":
-        for run in dict.fromkeys(one.path.parent for one in checkpoints if one.run is not None):
+        for run in dict.fromkeys(
+            entry.path.parent for entry in checkpoints if entry.run is not None
+        ):
             count_scoring(run, source.corpus, corpus.root)
 
 
@@ -176,9 +178,10 @@ def count_scoring(run: Path, corpus: str, root: Path) -> None:
 def output_folder(
     config: DictConfig, corpus: str, checkpoints: list[Checkpoint], folders: list[Folder]
 ) -> Path:
-    """The folder for results: beside a single checkpoint, else in ``evaluations``.
+    """The folder for results, ``evaluations/CORPUS-SUBSET`` by default.
 
-    Raises `InputError` if nothing can be written there.
+    It is beside the checkpoint if only one checkpoint is scored, else in the current folder. Raises
+    `InputError`, before songs are scored, if the folder cannot be written.
     """
     folder = Path("evaluations") / f"{corpus}-{config.subset}"
     if config.output is not None:
@@ -186,10 +189,8 @@ def output_folder(
     elif len(checkpoints) == 1 and not folders:
         folder = checkpoints[0].path.parent / folder
     above = (folder, *folder.absolute().parents)
-    try:
-        make_writable_folder(next(place for place in above if place.exists()))
-    except InputError as error:  # found before songs are scored
-        raise InputError(f"{error}, output=FOLDER") from None
+    existing = next(place for place in above if place.exists())
+    make_writable_folder(existing, "choose another folder with output=FOLDER")
     return folder
 
 

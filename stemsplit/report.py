@@ -1,7 +1,7 @@
 """``python -m stemsplit.report RUN…``: write the HTML report of runs or of a sweep.
 
-``python -m stemsplit.report ranking SWEEP`` tests whether a small training set ranks settings like
-the full training set.
+``python -m stemsplit.report ranking SWEEP`` tests whether a small training set ranks settings in
+the same order as the full training set.
 """
 
 import argparse
@@ -13,7 +13,7 @@ from pathlib import Path
 from stemsplit.errors import InputError, one_line_errors
 from stemsplit.files import READ_ONLY
 
-SWEEP = "study.journal"  # every folder of a sweep contains this file
+JOURNAL = "study.journal"  # every folder of a sweep contains this file
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -33,13 +33,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def asks_for_ranking(words: Sequence[str]) -> bool:
     """Whether the first word is the command ``ranking``, and not a folder with this name.
 
-    If there is a run or sweep in a folder ``ranking``, the word is only the command if a further
+    If the folder ``ranking`` contains a run or a sweep, the word is the command only if a later
     word names a sweep. ``./ranking`` is always the folder.
     """
     if list(words[:1]) != ["ranking"]:
         return False
-    is_folder = any((Path("ranking") / name).is_file() for name in ("config.yaml", SWEEP))
-    return not is_folder or any((Path(word) / SWEEP).is_file() for word in words[1:])
+    is_folder = any((Path("ranking") / name).is_file() for name in ("config.yaml", JOURNAL))
+    return not is_folder or any((Path(word) / JOURNAL).is_file() for word in words[1:])
 
 
 def page_parser() -> argparse.ArgumentParser:
@@ -47,7 +47,7 @@ def page_parser() -> argparse.ArgumentParser:
         prog="python -m stemsplit.report",
         description="Write the report of a run, of several runs or of a sweep as one "
         "self-contained HTML file, and print its path. For the other command see "
-        "`python -m stemsplit.report ranking --help`; if a run has the name ranking, write "
+        "`python -m stemsplit.report ranking --help`; if a run is named ranking, write "
         "./ranking.",
     )
     parser.add_argument(
@@ -91,11 +91,11 @@ def page(folders: Sequence[Path], output: Path | None = None) -> Path:
     Raises `InputError` if a folder is neither a run nor a sweep, if its files are damaged, or if
     the report cannot be written.
     """
-    # Imported here because matplotlib and torch take seconds to import, which --help does not need.
+    # Imported here, since --help does not need matplotlib and torch, which take seconds to import.
     from stemsplit.reporting.page import comparison_page, run_page, write
     from stemsplit.reporting.run_records import read_run
 
-    sweeps = [folder for folder in folders if (folder / SWEEP).is_file()]
+    sweeps = [folder for folder in folders if (folder / JOURNAL).is_file()]
     if sweeps and len(folders) > 1:
         raise InputError(f"{sweeps[0]}: is a sweep; report each sweep separately")
     if sweeps:
@@ -116,7 +116,7 @@ def page(folders: Sequence[Path], output: Path | None = None) -> Path:
     except OSError as error:
         if error.errno not in READ_ONLY:
             raise
-        raise InputError(f"{path}: {error.strerror}; say --output FILE") from None
+        raise InputError(f"{path}: {error.strerror}; choose another file with --output") from None
     return path
 
 

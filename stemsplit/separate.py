@@ -18,13 +18,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m stemsplit.separate",
         description="Separate songs into stems: DIR/SONG/STEM.wav, with the length and sample rate "
-        "of the song. The stems of a song sum to it. Under torchrun, the processes share the "
-        "songs.",
+        "of the song. The stems sum to the song. Under torchrun, the processes share the songs.",
         epilog="Memory: about 1 GB, plus 21 MB per minute for the song and for each stem (stereo "
-        "at 44.1 kHz); about twice as much if the separator has another sample rate than the song.",
+        "at 44.1 kHz); about twice as much if separator and song have different sample rates.",
     )
     parser.add_argument(
-        "songs", nargs="+", type=Path, metavar="SONG", help="audio file of any format"
+        "songs", nargs="+", type=Path, metavar="SONG", help="audio file in any format"
     )
     parser.add_argument(
         "--checkpoint",
@@ -51,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         action="append",
         default=[],
         metavar="CLASS",
-        help="trust this architecture outside stemsplit; can be repeated",
+        help="class outside stemsplit that the checkpoint may load; can be repeated",
     )
     with one_line_errors():
         options = parser.parse_args(arguments)

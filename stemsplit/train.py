@@ -164,8 +164,8 @@ def train(config: DictConfig) -> None:
 
 
 def made(group: DictConfig, name: str) -> dict[str, Any]:
-    """The objects of a group of settings; those that are null are left out."""
-    return {key: made for key, made in make(group, name).items() if made is not None}
+    """Instantiate the objects of a group of settings. Objects that are null are left out."""
+    return {key: item for key, item in make(group, name).items() if item is not None}
 
 
 def check_data(config: DictConfig, data: StemDataModule, subsets: list[Subset]) -> None:
@@ -179,13 +179,13 @@ def check_data(config: DictConfig, data: StemDataModule, subsets: list[Subset]) 
         if note and is_first():
             print(f"data: {note}", file=sys.stderr)
     if is_first():
-        songs = [track for track in corpus.songs if not track.corpus]  # without those of data.also
+        songs = [track for track in corpus.songs if not track.corpus]  # not those of data.also
         for finding in listing_findings(corpus.root, songs, corpus.stems, corpus.channels):
             print(f"data: {finding}", file=sys.stderr)
 
 
 def keep_roots(config: DictConfig, corpus: Corpus) -> None:
-    """Put absolute folders into the configuration, so that a resumed run finds them."""
+    """Store absolute corpus folders, so that a run can be resumed from any working directory."""
     config.data.root = str(corpus.root)
     for place, supplement in enumerate(corpus.also):
         config.data.also[place].root = str(supplement.folder)
@@ -198,7 +198,7 @@ def fit(
     data: StemDataModule,
     loggers: list[Any],
 ) -> None:
-    """Train, from the last checkpoint of a resumed run."""
+    """Train. A resumed run continues from its last checkpoint."""
     if not config.trainer.fast_dev_run:
         trainer.loggers = loggers
     for logger in loggers:
@@ -207,19 +207,19 @@ def fit(
     if config.resume:
         checkpoint = Path(config.run_dir) / "last.ckpt"
         content = read(checkpoint)
-        if 0 <= (trainer.max_epochs or -1) <= content["epoch"]:
+        epochs = content["epoch"] + 1
+        if 0 <= (trainer.max_epochs or -1) < epochs:
             raise InputError(
-                f"{checkpoint}: has {content['epoch'] + 1} epochs already; set epochs to that "
-                "number or more"
+                f"{checkpoint}: has {epochs} epochs already; set epochs to at least {epochs}"
             )
         kept_steps = content["global_step"]
         if 0 <= trainer.max_steps < kept_steps:
             raise InputError(
-                f"{checkpoint}: has {kept_steps} steps already; set trainer.max_steps to that "
-                "number or more"
+                f"{checkpoint}: has {kept_steps} steps already; set trainer.max_steps to at least "
+                f"{kept_steps}"
             )
     for logger in loggers:
-        if isinstance(logger, MetricsCsv):  # rows after the checkpoint
+        if isinstance(logger, MetricsCsv):  # drop the rows after the checkpoint
             logger.forget_from(kept_steps)
     if is_first():  # only now, so that a refused resumption changes nothing
         configuration.save(config, Path(config.run_dir))
@@ -261,7 +261,8 @@ def score(
         seed=config.seed,
         steps=trainer.global_step,
         targets=list(config.targets),
-        **({} if subset == "test" else {"test_scored": {}}),  # for test songs, the count stays
+        # A new training starts the count of test scorings again.
+        **({} if subset == "test" else {"test_scored": {}}),
     )
     if subset == "test":
         count_test_scoring(run, counted_as(config.corpus, corpus.root))

@@ -173,7 +173,7 @@ def test_clean_corpus_has_no_faults(clean: Path, capsys: pytest.CaptureFixture[s
     assert report["faults"] == []
     assert [note["check"] for note in report["notes"]] == ["official counts"]
     print_report(report)
-    assert "faults: 0, notes: 1: fit to train on" in capsys.readouterr().out
+    assert "faults: 0, notes: 1: ready for training" in capsys.readouterr().out
 
 
 def official(root: Path, data: str) -> None:

@@ -183,13 +183,13 @@ def test_read_only_run_is_scored_without_counting(
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_read_only_output_is_refused_before_scoring(corpus: Path, tmp_path: Path) -> None:
     (tmp_path / "locked").mkdir(0o555)
-    with pytest.raises(InputError, match=r"locked: is not writable .*, output=FOLDER"):
+    with pytest.raises(InputError, match=r"locked: is not writable .* with output=FOLDER"):
         evaluated(corpus, tmp_path / "locked/out", f"estimates={corpus}")
 
 
 def test_output_that_is_a_file_is_refused_before_scoring(corpus: Path, tmp_path: Path) -> None:
     (tmp_path / "out").touch()
-    with pytest.raises(InputError, match=r"out: is not writable .*, output=FOLDER"):
+    with pytest.raises(InputError, match=r"out: is not writable .* with output=FOLDER"):
         evaluated(corpus, tmp_path / "out", f"estimates={corpus}")
 
 

@@ -70,7 +70,9 @@ def test_read_only_run_is_reported_to_another_file(
         real(path, text)
 
     monkeypatch.setattr(page_module, "write", write)
-    with pytest.raises(InputError, match=r"report\.html: not writable; say --output FILE"):
+    with pytest.raises(
+        InputError, match=r"report\.html: not writable; choose another file with --output"
+    ):
         page([run])
     assert page([run], working_folder / "elsewhere.html").is_file()
 

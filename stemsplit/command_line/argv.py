@@ -7,10 +7,10 @@ from contextlib import contextmanager
 
 @contextmanager
 def argv(arguments: Sequence[str]) -> Iterator[None]:
-    """Replace the arguments of the program inside.
+    """Replace the arguments of the program inside the block.
 
-    `hydra.main` has no other way to take them. Lightning's ddp starts its other processes with
-    ``sys.argv`` too, so these get the same arguments, and so the same folder.
+    `hydra.main` reads arguments only from ``sys.argv``. Lightning's ddp also starts its other
+    processes with ``sys.argv``, so all processes use the same run folder.
     """
     before = sys.argv
     sys.argv = [*before[:1], *arguments]

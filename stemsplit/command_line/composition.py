@@ -20,7 +20,7 @@ from stemsplit.sweeps.search_space import is_group
 
 @contextmanager
 def composed(command: str, settings: Sequence[str]) -> Iterator[DictConfig]:
-    """The configuration that Hydra passes to the command; ``${hydra:…}`` works inside."""
+    """The configuration that Hydra passes to a command. ``${hydra:…}`` works inside the block."""
     hydra = HydraConfig.instance()
     before = hydra.cfg
     with settings_at_fault():
@@ -61,10 +61,10 @@ def hydra_composition(command: str, settings: Sequence[str]) -> DictConfig:
 
 
 def misplaced(command: str, settings: Sequence[str]) -> str | None:
-    """An error about the first setting that the chosen options lack, or that ``+`` adds twice.
+    """The error for the first setting that no chosen option has, or that ``+`` adds again.
 
-    Hydra raises one type of exception for all of these. So the options are composed alone here,
-    and then the settings are put in one by one.
+    Hydra raises the same type of exception for both. To tell them apart, this function composes
+    the options of the groups alone, then applies the settings one by one.
     """
     overrides = parsed(settings)
     choices = [override for override in overrides if is_group(override.key_or_group)]

@@ -1,7 +1,7 @@
 """Make the corpus and the data module that the settings of ``data`` describe.
 
-The settings of both stand side by side in ``data``: a command line says ``data.root`` and
-``data.batch_size`` alike.
+The group ``data`` contains the settings of both: ``data.root`` belongs to the corpus, and
+``data.batch_size`` to the data module.
 """
 
 from inspect import signature
@@ -16,13 +16,13 @@ from stemsplit.data.excerpts.downsample import Downsample, scaled
 from stemsplit.data.supplements import Supplement
 from stemsplit.errors import settings_at_fault
 
-OF_CORPUS = set(signature(Corpus).parameters)
+CORPUS_SETTINGS = set(signature(Corpus).parameters)
 
 
 def make_corpus(data: DictConfig) -> Corpus:
-    """The corpus, with songs at the sample rate that ``data.downsample.rate`` leaves."""
+    """The corpus. ``data.downsample.rate`` reduces the sample rate of its songs."""
     settings: Any = OmegaConf.to_container(data, resolve=True)
-    own = {name: settings[name] for name in settings if name in OF_CORPUS}
+    own = {name: settings[name] for name in settings if name in CORPUS_SETTINGS}
     own["lister"] = make(data.lister, "data.lister")
     own["sample_rate"] = scaled(own["sample_rate"], downsample(settings).rate)
     with settings_at_fault("data.also"):
@@ -31,10 +31,10 @@ def make_corpus(data: DictConfig) -> Corpus:
 
 
 def make_data(data: DictConfig, corpus: Corpus, **arguments: Any) -> StemDataModule:
-    """The data module of the corpus; `arguments` are those that are no settings."""
+    """The data module of the corpus. `arguments` are its arguments that are not settings."""
     settings: Any = OmegaConf.to_container(data, resolve=True)
-    others = {name: settings[name] for name in settings if name not in OF_CORPUS}
-    # Configurations of runs from before the corpus was a class of its own have these.
+    others = {name: settings[name] for name in settings if name not in CORPUS_SETTINGS}
+    # Older runs have these keys, because `data` was a single object then.
     others.pop("_target_", None), others.pop("_convert_", None)
     others["augment"] = make(data.augment, "data.augment", _convert_="all")
     others["downsample"] = downsample(settings)

@@ -34,7 +34,7 @@ def parsed(settings: Sequence[str]) -> list[Override]:
 def check_choices(settings: Sequence[str]) -> None:
     """Raise `InputError` for a group without an option, and for several values without a sweep.
 
-    ``scheduler`` is the one group that a training can do without.
+    A training can do without ``scheduler``, but it needs all other groups.
     """
     for override in parsed(settings):
         if override.is_sweep_override():
@@ -47,7 +47,7 @@ def check_choices(settings: Sequence[str]) -> None:
 
 
 def unknown(command: str, settings: Sequence[str]) -> str | None:
-    """An error about the first setting that conf/ does not have, with similar names."""
+    """The error for the first setting that is not in conf/, with similar names."""
     for override in parsed(settings):
         name = override.key_or_group
         if not (override.is_add() or name.startswith("hydra") or is_known(name, command)):
@@ -64,5 +64,5 @@ def names_of(command: str) -> list[str]:
 def is_known(name: str, command: str = "train") -> bool:
     """Whether there is a setting or a group of this name."""
     known = names_of(command)
-    inside = any(setting.startswith(f"{name}.") for setting in known)
-    return is_group(name) or name in known or inside
+    is_prefix = any(setting.startswith(f"{name}.") for setting in known)
+    return is_group(name) or name in known or is_prefix

@@ -28,7 +28,7 @@ OPTIONS = {
     *("-cp", "--config-path", "-cn", "--config-name", "-cd", "--config-dir"),
     "--experimental-rerun",
 }
-# A group that conf/COMMAND.yaml sets to null. Hydra refuses null on a command line.
+# Defaults of conf/COMMAND.yaml. They are dropped, since Hydra refuses null for a group.
 LEFT_OUT = {"train": ("experiments=null",), "evaluate": ("data=null",), "doctor": ()}
 
 
@@ -42,7 +42,7 @@ class Prepared(NamedTuple):
 def prepared(command: str, arguments: Sequence[str]) -> Prepared:
     """The arguments as Hydra accepts them. Raises `InputError` for a setting that is invalid.
 
-    Every value of a sweep is checked. With Hydra's own options (``--cfg``, ``--info``), nothing is.
+    Every value of a sweep is checked. Hydra's own options, such as ``--cfg``, turn the checks off.
     """
     flags = {word for word in arguments if word.startswith("-")}
     for flag in sorted(flags):

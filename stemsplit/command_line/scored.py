@@ -14,7 +14,7 @@ from stemsplit.separation.checkpoint import checkpoint_of
 
 
 class Checkpoint(NamedTuple):
-    """A checkpoint to score, and the configuration of its run; None outside a run's folder."""
+    """A checkpoint to score. `run` is the configuration of its run, None outside a run folder."""
 
     path: Path
     run: DictConfig | None
@@ -51,8 +51,8 @@ def named_paths(setting: Any) -> list[tuple[str | None, Path]]:
 def separators(checkpoints: list[Checkpoint], device: str) -> list[Trained]:
     """The systems to score.
 
-    Each is named as the command line says, else after its model; the folder's name is added if
-    several checkpoints have the same model.
+    A system has the name given on the command line, or else that of its model. The folder's name is
+    added if several checkpoints have the same model.
     """
     models = [checkpoint.model for checkpoint in checkpoints if checkpoint.name is None]
 
@@ -69,7 +69,7 @@ def separators(checkpoints: list[Checkpoint], device: str) -> list[Trained]:
 def seed_spreads(
     checkpoints: list[Checkpoint], systems: list[Trained], rows: Rows
 ) -> dict[str, dict[str, dict[str, Spread]]]:
-    """Spread of the scores of runs that differ in their seed only, by model."""
+    """Spread of the scores of runs that differ only in their seed, by model."""
     runs: dict[tuple[str, str], dict[str, Row]] = {}
     for checkpoint, system in zip(checkpoints, systems, strict=True):
         if checkpoint.run is not None:
@@ -80,7 +80,7 @@ def seed_spreads(
                 if not {*PLACES, "seed"} & set(name.split("."))
             )
             same_settings = runs.setdefault((checkpoint.model, str(compared)), {})
-            # Two checkpoints of one run are one training: the first counts.
+            # Several checkpoints of a run come from one training, so only the first counts.
             same_settings.setdefault(str(checkpoint.path.parent.resolve()), rows[system.name])
     spreads = {
         (model, number): spread(list(rows_of_runs.values()))

@@ -1,7 +1,7 @@
 """Decide what an evaluation scores: the corpus, the stems, and the ideal masks.
 
-The command line decides first. What it leaves open is taken from the runs that are scored: a run
-keeps the settings of its corpus, so ``evaluate checkpoint=RUN`` is enough.
+The command line takes precedence. All other settings come from the scored runs: a run stores the
+settings of its corpus, so ``evaluate checkpoint=RUN`` is enough.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -29,7 +29,7 @@ EVALUATION = (
     *("evaluation", "evaluation.backend", "evaluation.oracles"),
     *("evaluation.spectral", "evaluation.stages"),
 )
-MAPPINGS = ("checkpoint", "estimates", "data.lister", "hydra")  # settings with keys of any name
+MAPPINGS = ("checkpoint", "estimates", "data.lister", "hydra")  # their keys can have any name
 
 
 def setting_names(words: Sequence[str]) -> list[str]:
@@ -58,13 +58,15 @@ def corpus_settings(
 ) -> DictConfig:
     """The configuration that describes the corpus: `config` if it names one, else the runs'.
 
-    `names` are the settings on the command line; they replace those of the runs. `system` is a
-    path for messages. Raises `InputError` if neither describes a corpus, or if the runs differ in
-    what is scored.
+    `names` are the settings on the command line; they replace those of the runs. `system` is a path
+    for error messages. Raises `InputError` if neither describes a corpus, or if the runs differ in
+    a setting that changes the scores.
     """
     if config.data.lister is not None:
         if config.corpus is None:
-            raise InputError("data.lister lists the songs of a new corpus: name it, corpus=NAME")
+            raise InputError(
+                "data.lister lists the songs of a new corpus; set its name with corpus=NAME"
+            )
         return config
     if not runs:
         raise InputError(f"{system}: not in the folder of a run; choose the corpus with data=…")
@@ -78,7 +80,7 @@ def corpus_settings(
             setting = "data" if name == "corpus" else name
             raise InputError(
                 f"the checkpoints were trained with different settings of {name} "
-                f"({', '.join(values)}): say which to score on, {setting}=…"
+                f"({', '.join(values)}): choose one with {setting}=…"
             )
     return candidates[0]
 
@@ -94,8 +96,8 @@ def with_settings(run: DictConfig, config: DictConfig, names: Collection[str]) -
     if "data.root" in names and not Path(str(run.data.root)).expanduser().is_dir():
         # Checked here, since some listers write or download songs to a missing folder.
         raise InputError(
-            f"data.root={run.data.root}: does not exist; it must name the {run.corpus} "
-            "songs to score"
+            f"data.root={run.data.root}: does not exist; choose the folder of the "
+            f"{run.corpus} songs"
         )
     move_cache(run, config.data.cache, names)
     return run
@@ -106,16 +108,17 @@ def scored_stems(
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The targets, and all stems that are scored together: the targets and the residual.
 
-    `targets` are those of the command line; None for those of the checkpoints, or vocals.
-    `stems` are the corpus's. Raises `InputError` if the checkpoints separate different stems.
+    `targets` come from the command line; if None, the targets of the checkpoints are used, or
+    vocals if there are no checkpoints. `stems` are the stems of the corpus. Raises `InputError` if
+    the checkpoints separate different stems.
     """
     if targets is None and trained:
         by_system = {system.name: system.separator.stems for system in trained}
         if len({frozenset(separated) for separated in by_system.values()}) > 1:
-            systems = "; ".join(f"{name}: {', '.join(found)}" for name, found in by_system.items())
+            systems = "; ".join(f"{name}: {', '.join(own)}" for name, own in by_system.items())
             raise InputError(
-                f"the checkpoints separate different stems ({systems}), so their scores do not "
-                "compare; choose the stems to score with targets=[vocals]"
+                f"the checkpoints separate different stems ({systems}), so their scores cannot "
+                "be compared; choose the stems to score with targets=[vocals]"
             )
         return trained[0].separator.targets, trained[0].separator.stems
     if isinstance(targets, str):
@@ -123,7 +126,9 @@ def scored_stems(
     chosen = ("vocals",) if targets is None else tuple(targets)
     rest = residual(chosen, stems)
     if rest in chosen:
-        raise InputError(f"a target and the rest of the mixture are both called {rest}: rename it")
+        raise InputError(
+            f"a target and the rest of the mixture are both called {rest}; rename the target"
+        )
     return chosen, (chosen if rest is None else (*chosen, rest))
 
 
@@ -132,7 +137,7 @@ def oracle_transform(
 ) -> dict[str, int]:
     """Window and hop of the ideal masks, in samples at the rate of the scored songs.
 
-    Their durations are those of the command line, else of the first separator, else of the corpus.
+    Their durations come from the command line, else from the first separator, else from the corpus.
     """
     if trained and not {"window", "hop"} & set(names):
         front_end = trained[0].separator.front_end
@@ -149,7 +154,11 @@ def baselines(
     protocol: Protocol,
     device: str,
 ) -> list[System]:
-    """The mixture; with ``oracles`` the ideal masks; with ``stages`` parts of the separators."""
+    """The systems beside those that are compared.
+
+    These are the mixture, the ideal masks (with ``oracles``), the separators without their Wiener
+    filter and the true stems at the separators' sample rates (both with ``stages``).
+    """
     systems: list[System] = [Mixture()]
     if settings.oracles:
         front_end = FrontEnd(protocol.sample_rate, **transform)

@@ -17,7 +17,7 @@ OVERRIDE = "override /"  # in a defaults list: choose another option of a group
 
 
 def tuned(arguments: Sequence[str]) -> list[str]:
-    """The arguments with the settings of ``tuned=FILE`` put in front, so that the others win."""
+    """Insert the settings of ``tuned=FILE`` before all others, which take precedence."""
     others = [word for word in arguments if not word.startswith("tuned=")]
     files = [unquoted(word.partition("=")[2]) for word in arguments if word not in others]
     if not files or files[-1] == "null":
@@ -39,8 +39,8 @@ def tuned(arguments: Sequence[str]) -> list[str]:
 def words_in(path: Path) -> list[str]:
     """The choices of groups and the settings in a file, as words of a command line.
 
-    The file is one that Hydra composes too: nested settings, and ``override /GROUP: OPTION`` in its
-    defaults list. Before December 2026, a sweep wrote them flat: ``optimizer.lr: 0.001``.
+    The file is a Hydra configuration: nested settings, and ``override /GROUP: OPTION`` in its
+    defaults list. Sweeps before December 2026 wrote flat settings: ``optimizer.lr: 0.001``.
     """
     try:
         content: Any = OmegaConf.to_container(OmegaConf.load(path))
@@ -83,6 +83,6 @@ def leaves(settings: Mapping[str, Any], inside: str = "") -> Iterator[tuple[str,
 
 
 def in_grammar(value: Any) -> str:
-    """A value in Hydra's grammar, in which text without quotes can be a number."""
+    """Write a value in Hydra's grammar. Text is quoted, because it could look like a number."""
     is_text = isinstance(value, str)
     return str(Transformer.str(QuotedString(value, Quote.single) if is_text else value))

@@ -101,7 +101,8 @@ Options of Hydra:               python -m stemsplit.{command} --hydra-help
 def begin(module: str, command: str) -> None:
     """Prepare a command before its slow imports; do nothing if `module` is only imported.
 
-    Prints the help and exits at ``--help``. From then on, Ctrl-C prints one line, no traceback.
+    With ``--help``, prints the help and exits. Otherwise, Ctrl-C prints one line from now on,
+    instead of a traceback.
     """
     if module != "__main__":
         return

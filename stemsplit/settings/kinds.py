@@ -81,7 +81,7 @@ def registered(registry: str) -> Any:
 
 
 def names_in(registry: str) -> list[str]:
-    from lightning.pytorch import accelerators, strategies  # here, since it takes seconds
+    from lightning.pytorch import accelerators, strategies  # here, since the import takes seconds
 
     if registry == "strategies":
         return ["auto", *strategies.StrategyRegistry.available_strategies()]
@@ -89,7 +89,7 @@ def names_in(registry: str) -> list[str]:
 
 
 def torch_device(device: str) -> str:
-    import torch  # here, since it takes seconds
+    import torch  # here, since the import takes seconds
 
     try:
         torch.device("cpu" if device == "auto" else device)

@@ -109,7 +109,7 @@ def literal(text: str) -> str:
 def unquoted(text: str) -> str:
     """The content of a string quoted in Hydra's grammar; other text is returned unchanged."""
     if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
-        # (A string of the grammar that stands without quotes cannot begin with one.)
+        # Unquoted text cannot begin with a quotation mark in Hydra's grammar.
         value = value_of(text)
         if isinstance(value, str):
             return value

@@ -1,6 +1,6 @@
 """Types and ranges of settings, by their names on the command line.
 
-A setting that is missing here takes values of the type of its default in conf/: see `defaults`.
+The type of any other setting is the type of its default in conf/: see `defaults`.
 """
 
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Write best.yaml: the settings of a sweep's best trial, as a file of Hydra's."""
+"""Write best.yaml: the settings of a sweep's best trial, as a Hydra configuration file."""
 
 import math
 import shlex
@@ -17,15 +17,15 @@ from stemsplit.sweeps.record import recorded_words
 from stemsplit.sweeps.report import best_of
 from stemsplit.sweeps.search_space import is_group, words_of
 
-# Words of a sweep that a training with its best settings does not repeat.
-OF_SWEEPS = ("sweep=", "sweep.", "callbacks.trial", "data.downsample", "tuned=")
+# Words that start like this configure a sweep; the command in best.yaml leaves them out.
+SWEEP_WORDS = ("sweep=", "sweep.", "callbacks.trial", "data.downsample", "tuned=")
 
 
 def write_best(study: optuna.Study, path: Path, space: Sequence[str]) -> None:
     """Write the settings of the best finished trial, if any, for ``tuned=`` or ``experiments=``.
 
-    Settings of the sweep's `space` that the command line fixed are among them. A comment holds the
-    command that trains with them on the full training set.
+    The file also contains the settings of `space` that the command line fixed to one value. A
+    comment contains the command that trains with these settings on the full training set.
     """
     best = best_of(study.trials)
     if best is None:
@@ -35,7 +35,7 @@ def write_best(study: optuna.Study, path: Path, space: Sequence[str]) -> None:
     shared = [
         without_quotes(word)
         for word in words
-        if word not in fixed and not word.lstrip("+").startswith(OF_SWEEPS)
+        if word not in fixed and not word.lstrip("+").startswith(SWEEP_WORDS)
     ]
     command = shlex.join(["python", "-m", "stemsplit.train", *shared, f"tuned={path}"])
     settings = hydra_file([*fixed, *words_of(best.params)])
@@ -48,7 +48,7 @@ def write_best(study: optuna.Study, path: Path, space: Sequence[str]) -> None:
 
 
 def hydra_file(words: Sequence[str]) -> dict[str, Any]:
-    """The content of a Hydra file that does what the words do: choices of groups, and settings."""
+    """The content of a Hydra file with the same choices of groups and settings as the words."""
     choices = []
     settings = OmegaConf.create()
     for override in OverridesParser.create().parse_overrides(list(words)):

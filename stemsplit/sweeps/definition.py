@@ -19,8 +19,8 @@ SAMPLERS = ("grid", "tpe")
 class Definition:
     """A sweep as the command line and ``conf/sweep`` define it.
 
-    `space` names the settings that ``conf/sweep`` varies. A setting that the command line gives one
-    value is among `words`, and not among `axes`.
+    `space` names the settings that ``conf/sweep`` varies. A setting that the command line fixes to
+    one value is in `words` and not in `axes`.
     """
 
     sampler: str
@@ -28,7 +28,7 @@ class Definition:
     words: Sequence[str]
     space: Sequence[str]
     trials: int  # combinations of a grid, or trials of the sampler
-    jobs: int  # trials that run at a time
+    jobs: int  # trials that run at the same time
     seed: int
 
     def combinations(self) -> Iterator[dict[str, Any]]:
@@ -38,7 +38,7 @@ class Definition:
             yield dict(zip(self.axes, combination, strict=True))
 
     def examples(self) -> list[dict[str, Any]]:
-        """Settings of trials: each value once, with the first value of the other settings."""
+        """Settings of example trials: one setting varies, the others have their first value."""
         first = {name: first_of(values) for name, values in self.axes.items()}
         return [
             {**first, name: value}
@@ -59,12 +59,12 @@ def define(
 ) -> Definition:
     """Read the definition from a command line; its values replace those of `params`.
 
-    Raises `InputError` for settings that make no sweep.
+    Raises `InputError` if the settings do not define a sweep.
     """
-    given = parser.parse_overrides(list(arguments))
-    names = {override.key_or_group for override in given}
+    typed = parser.parse_overrides(list(arguments))
+    names = {override.key_or_group for override in typed}
     default = [f"{name}={values}" for name, values in params.items() if name not in names]
-    overrides = [*parser.parse_overrides(default), *given]
+    overrides = [*parser.parse_overrides(default), *typed]
     axes = {
         override.get_key_element(): axis_of(override, sampler)
         for override in overrides
@@ -74,7 +74,9 @@ def define(
     return Definition(
         sampler=sampler,
         axes=axes,
-        words=[word.input_line or "" for word in overrides if not word.is_sweep_override()],
+        words=[
+            override.input_line or "" for override in overrides if not override.is_sweep_override()
+        ],
         space=list(params),
         trials=number_of_trials(axes, sampler, trials),
         jobs=checked_jobs(jobs),
@@ -122,5 +124,5 @@ def number_of_trials(axes: Axes, sampler: str, trials: int | None) -> int:
 
 def checked_jobs(jobs: int) -> int:
     if jobs < 1:
-        raise InputError("hydra.sweeper.jobs: choose the number of trials at a time, at least 1")
+        raise InputError("hydra.sweeper.jobs: choose the number of parallel trials, at least 1")
     return jobs

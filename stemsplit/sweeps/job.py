@@ -19,9 +19,9 @@ def run_job(config: DictConfig, train: Callable[[DictConfig], None]) -> None:
     for the job.
     """
     if (config.trainer.devices, config.trainer.num_nodes) != (1, 1):
-        # The processes of ddp would each run the command line again, which is the whole sweep.
+        # Each process of ddp would run the command line again, and so start the whole sweep.
         raise InputError(
-            "a job of a sweep runs in one process: trainer.devices=1 trainer.num_nodes=1"
+            "a job of a sweep runs in one process; set trainer.devices=1 trainer.num_nodes=1"
         )
     if current_process().name.startswith("Loky"):  # joblib's worker would outlive a killed sweep
         processes.end_with_parent()

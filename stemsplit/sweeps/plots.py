@@ -17,7 +17,7 @@ from matplotlib.ticker import NullFormatter
 from stemsplit.evaluation.spectrograms import write_figure
 
 Value = float | str | bool | None
-MOST_LABELLED = 10  # rows or columns up to which the figures are written on the cells
+MOST_LABELLED = 10  # with more rows or columns, cells do not show their SDR
 FRAME = "red"  # colour around the best trial
 
 
@@ -39,7 +39,7 @@ class Scale(Enum):
 
 
 class HeatMap(NamedTuple):
-    """Two settings, and the trials that have values of both."""
+    """Two settings, and the trials that have values for both."""
 
     across: str
     down: str
@@ -59,14 +59,14 @@ def in_order(values: Sequence[Value]) -> list[Any]:
 
 
 def heat_maps(maps: Sequence[HeatMap], path: Path, title: str) -> None:
-    """Draw trials by pairs of settings as a PNG, coloured by their figure.
+    """Draw trials by pairs of settings as a PNG, coloured by their SDR.
 
     The best trial has a frame; pruned trials are small.
     """
     figure = Figure(figsize=(5.2 * len(maps) + 1, 4.6), layout="constrained")
     axes = figure.subplots(1, len(maps), squeeze=False)
-    figures = [cell.decibels for heat_map in maps for cell in heat_map.cells]
-    scale = Normalize(min(figures), max(figures))
+    decibels = [cell.decibels for heat_map in maps for cell in heat_map.cells]
+    scale = Normalize(min(decibels), max(decibels))
     for axis, heat_map in zip(axes[0], maps, strict=True):
         draw(axis, heat_map, scale)
     colours = ScalarMappable(scale, "viridis")

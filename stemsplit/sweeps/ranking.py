@@ -1,4 +1,4 @@
-"""Compare the ranking of settings on a small training set with that on the full one."""
+"""Compare the ranking of settings on a small training set with their ranking on the full set."""
 
 import json
 import subprocess
@@ -25,8 +25,8 @@ from stemsplit.sweeps.search_space import words_of
 from stemsplit.sweeps.study import open_study, trials_in
 from stemsplit.terminal.tables import print_table
 
-LEAST = 3
-# Settings that turn a trial into an ordinary training on the full set; the others stay.
+LEAST_TRIALS = 3
+# Settings that turn a trial into an ordinary training on the full training set.
 FULL = (
     *("callbacks.trial=null", "tuned=null"),
     *("data.downsample.chunks=1", "data.downsample.songs=1", "data.downsample.rate=1"),
@@ -36,8 +36,8 @@ FULL = (
 def ranking(sweep: Path, count: int, overrides: Sequence[str]) -> None:
     """Train, print the figures and Kendall's rank correlation, and write SWEEP/ranking.json.
 
-    Both figures of a trial are what the sweep maximised (``callbacks.trial.monitor``), at the best
-    checkpoint of the training on the small set and of the one on the full set.
+    A trial has two figures, one for the small and one for the full training set. Each is the metric
+    that the sweep maximised (``callbacks.trial.monitor``), at the best checkpoint of the training.
     """
     study = open_study(sweep)
     chosen = spread_over(trials_in(study, TrialState.COMPLETE), count, sweep)
@@ -64,7 +64,7 @@ def ranking(sweep: Path, count: int, overrides: Sequence[str]) -> None:
         partial.write_text(json.dumps(content, indent=2))
     print_table(table)
     if kendall.tau is None:
-        print("no Kendall's tau: all figures of one of the two sets are equal")
+        print("Kendall's tau is undefined: on one of the two training sets, all figures are equal")
     else:
         interval = f"[{kendall.low:.2f}, {kendall.high:.2f}]"
         print(f"Kendall's tau [95 % interval]: {kendall.tau:.2f} {interval}, p {kendall.p:.2g}")
@@ -74,10 +74,10 @@ def ranking(sweep: Path, count: int, overrides: Sequence[str]) -> None:
 
 def spread_over(trials: Sequence[FrozenTrial], count: int, sweep: Path) -> list[FrozenTrial]:
     """Choose `count` trials, evenly spaced from the best to the worst."""
-    if not LEAST <= count <= len(trials):
+    if not LEAST_TRIALS <= count <= len(trials):
         raise InputError(
             f"--trials {count}: {sweep} has {len(trials)} finished trials, and a ranking needs at "
-            f"least {LEAST}"
+            f"least {LEAST_TRIALS}"
         )
     ranked = sorted(trials, key=lambda trial: -trial.values[0])
     places = np.linspace(0, len(ranked) - 1, count).round().astype(int)
@@ -104,8 +104,8 @@ def trained(run: Path, words: Sequence[str]) -> Path:
     place = quote(str(run))
     begun = (run / "last.ckpt").is_file()
     command = [f"resume={place}"] if begun else [*words, f"hydra.run.dir={place}"]
-    ended = subprocess.run([sys.executable, "-m", "stemsplit.train", *command])
-    if ended.returncode:
+    process = subprocess.run([sys.executable, "-m", "stemsplit.train", *command])
+    if process.returncode:
         raise InputError(f"{run}: the training failed (see above); the same command resumes it")
     return run
 
@@ -117,6 +117,6 @@ def monitored_in(run: Path, monitor: str) -> float:
     figures = [figure for step, figure in points if step < steps]  # rows count steps from 0
     if not figures:
         raise InputError(
-            f"{run / 'metrics.csv'}: no {monitor} of best.ckpt; a ranking needs the CSV logger"
+            f"{run / 'metrics.csv'}: no {monitor} for best.ckpt; a ranking needs the CSV logger"
         )
     return figures[-1]

@@ -16,8 +16,8 @@ from stemsplit.sweeps.definition import Definition
 from stemsplit.sweeps.trials import check
 
 DEFINITION = "asked for"  # attribute of a study
-MOST = 5  # differences between two sweeps that an error lists
-# Settings that may differ when a sweep is resumed, because they change no trial's figure.
+MOST = 5  # largest number of differences that an error message lists
+# Settings that may differ when a sweep is resumed, because no trial's figure depends on them.
 FREE = (
     *("tuned", "logger", "checkpoint_minutes", "data.workers", "data.cache"),
     "allow_changed_corpus",
@@ -25,7 +25,7 @@ FREE = (
 
 
 def shared_settings(definition: Definition, configs: Iterable[DictConfig]) -> dict[str, str]:
-    """The composed settings that all trials share, from one configuration for each swept value.
+    """The settings that all trials share. `configs` has one configuration for each swept value.
 
     Raises `InputError` for a trial that cannot be part of a sweep.
     """
@@ -33,9 +33,11 @@ def shared_settings(definition: Definition, configs: Iterable[DictConfig]) -> di
         if config.evaluate_test:
             raise InputError("evaluate_test=true: a sweep must not score the test songs")
         if (trial := config.callbacks.get("trial")) is None:
-            raise InputError("callbacks.trial=null: a sweep needs the figures that it reports")
+            raise InputError(
+                "callbacks.trial=null: a sweep needs this callback, which reports the figures"
+            )
         check(trial.monitor, trial.pruner, config.targets)
-    # The last configuration stands for all: they differ in swept settings and swept groups only.
+    # The last configuration represents all: they differ only in swept settings and swept groups.
     settings = flattened(cast(dict[str, Any], OmegaConf.to_container(config)))
     excluded = ["hydra", *FREE, *(name.lstrip("+") for name in definition.axes)]
     return {
@@ -48,7 +50,7 @@ def shared_settings(definition: Definition, configs: Iterable[DictConfig]) -> di
 def record(
     study: optuna.Study, definition: Definition, settings: Mapping[str, str], folder: Path
 ) -> None:
-    """Write the definition into a new study. Raises `InputError` if the study has another one."""
+    """Store the definition in the study; raise `InputError` if it has another definition."""
     tried = {
         name: f"{values.start} to {values.end}"
         if isinstance(values, IntervalSweep)
@@ -88,7 +90,7 @@ def differences_between(before: Mapping[str, Any], now: Mapping[str, Any]) -> Se
 
 
 def is_construction(name: str, old: Mapping[str, str], new: Mapping[str, str]) -> bool:
-    """Whether a setting only says how an object is made, and only one of two versions has it."""
+    """Whether a setting tells Hydra how to make an object, and only one definition has it."""
     return name.rpartition(".")[2] in INSTANTIATION and not (name in old and name in new)
 
 
@@ -97,7 +99,7 @@ def all_settings(definition: Mapping[str, Any]) -> dict[str, str]:
 
 
 def with_present_names(value: str) -> str:
-    """A setting with the present names of the classes that it makes, also those in a list."""
+    """Replace old names of classes in a setting, or in a list of settings, by new names."""
     for before, now in MOVED.items():
         value = now if value == before else value.replace(f"'{before}'", f"'{now}'")
     return value

@@ -30,7 +30,8 @@ ENOUGH = 8  # finished trials that an estimate of importance needs
 def report(study: optuna.Study, folder: Path) -> None:
     """Print the trials, and write ``trials.csv``, ``heat_map.png`` and ``report.html``.
 
-    Heat maps show the learning rate, or else the first varied setting, against each of the others.
+    Heat maps show the learning rate, or else the first varied setting, against each other varied
+    setting.
     """
     trials = study.trials
     names = settings_in(trials)
@@ -122,7 +123,7 @@ def settings_in(trials: Sequence[FrozenTrial]) -> list[str]:
 
 
 def settings_of(trial: FrozenTrial) -> dict[str, Any]:
-    """The settings of a trial; for one that waits in the queue, those that it will get."""
+    """The settings of a trial, or the planned settings of a trial in the queue."""
     return trial.params or trial.user_attrs.get(SETTINGS, {})
 
 
@@ -166,7 +167,7 @@ def best_of(trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
 
 
 def value_of(trial: FrozenTrial) -> float | None:
-    """The figure of a trial; for a pruned or running trial, the last one reported."""
+    """The figure of a trial, or the last reported figure of a pruned or running trial."""
     reported = trial.intermediate_values
     if trial.state in (TrialState.PRUNED, TrialState.RUNNING):
         value = reported[max(reported)] if reported else None
@@ -176,7 +177,7 @@ def value_of(trial: FrozenTrial) -> float | None:
 
 
 def heat_map(trials: Sequence[FrozenTrial], across: str, down: str) -> HeatMap:
-    """A cell for each pair of values, with the best trial that has both."""
+    """A cell for each pair of values, with the best trial that has both values."""
     cells: dict[tuple[Any, Any], Cell] = {}
     scales = dict.fromkeys((across, down), Scale.LISTED)
     for trial in trials:

@@ -28,11 +28,11 @@ from stemsplit.sweeps.study import (
 )
 from stemsplit.sweeps.trials import figure_of
 
-Words = Callable[[int, Mapping[str, Any]], list[str]]  # of a trial's number and settings
+Words = Callable[[int, Mapping[str, Any]], list[str]]  # from number and settings
 
 
 class Jobs(NamedTuple):
-    """How trials become Hydra jobs: their words, and the launcher that runs them."""
+    """The function that returns the words of a trial's job, and the launcher that runs jobs."""
 
     words: Words
     launcher: Launcher
@@ -43,11 +43,11 @@ def run_sweep(
 ) -> None:
     """Start or resume a sweep, then write best.yaml and the report.
 
-    Raises `InputError` for trials that failed or did not end; the same command resumes the sweep.
+    Raises `InputError` if trials failed or were interrupted; the same command resumes the sweep.
     """
     study = create_study(folder)
-    # A resumed sweep gets another seed, since the same numbers would propose the same values again.
-    # `constant_liar` makes trials that run at a time differ.
+    # A resumed sweep gets another seed, since the same seed would propose the same values again.
+    # With `constant_liar`, trials that run at the same time get different values.
     study.sampler = optuna.samplers.TPESampler(
         seed=definition.seed + len(study.trials), constant_liar=definition.jobs > 1
     )
@@ -77,8 +77,8 @@ def raise_unfinished(study: optuna.Study, folder: Path) -> None:
 def enqueue(study: optuna.Study, definition: Definition) -> int:
     """Enqueue the trials whose settings are known; return the number of trials.
 
-    Known are the combinations of a grid, and the settings of failed trials, which are repeated: the
-    cause may be gone.
+    These are the combinations of a grid, and failed trials. A failed trial is repeated, because the
+    cause of its failure may be gone.
     """
     if definition.sampler == "grid":
         for combination in definition.combinations():
@@ -95,10 +95,13 @@ def next_trials(
     total: int,
     folder: Path,
 ) -> list[int]:
-    """The trials that run next, at most `jobs`; takes those of `interrupted` first."""
+    """The numbers of the trials that run next, at most `definition.jobs`.
+
+    Interrupted trials come first, and are removed from `interrupted`.
+    """
     numbers = interrupted[: definition.jobs]
     del interrupted[: definition.jobs]
-    for number in numbers:  # the sweep may have been killed before the trial had its settings
+    for number in numbers:  # the sweep may have been killed before the trial got its settings
         propose(open_trial(study, folder, number), definition.axes)
     begun = len(study.trials) - len(trials_in(study, TrialState.WAITING))
     for _ in range(min(definition.jobs - len(numbers), total - begun)):
@@ -117,17 +120,17 @@ def run_trials(study: optuna.Study, numbers: Sequence[int], folder: Path, jobs: 
     trials = study.trials
     words = [jobs.words(number, trials[number].params) for number in numbers]
     try:
-        ended = jobs.launcher.launch(words, initial_job_idx=numbers[0])
+        returned = jobs.launcher.launch(words, initial_job_idx=numbers[0])
     except Exception as error:
         names = ", ".join(map(str, numbers))
         print(f"trials {names} were interrupted: {one_line(error)}", file=sys.stderr)
         return
-    for number, job in zip(numbers, ended, strict=True):
+    for number, job in zip(numbers, returned, strict=True):
         record_result(study, study.trials[number], folder, job)
 
 
 def record_result(study: optuna.Study, trial: FrozenTrial, folder: Path, job: JobReturn) -> None:
-    """Record the figure of a trial's best checkpoint, or why there is none."""
+    """Record the figure of a trial's best checkpoint, or the reason why it has none."""
     if PRUNED in trial.user_attrs:
         study.tell(trial.number, state=TrialState.PRUNED)
         return

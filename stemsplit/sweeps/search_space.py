@@ -1,4 +1,4 @@
-"""The search space of a sweep: from Hydra's grammar to Optuna, and from a trial to words."""
+"""Convert a search space from Hydra's grammar to Optuna, and a trial's settings to words."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,16 +12,16 @@ from stemsplit.settings.help import CONF
 if TYPE_CHECKING:
     import optuna
 
-Axes = Mapping[str, list[Any] | IntervalSweep]  # by setting: its values, or bounds
+Axes = Mapping[str, list[Any] | IntervalSweep]  # values or bounds of each setting
 
 
 def is_group(name: str) -> bool:
-    """Whether a name is that of a group, which has options, and not of a setting."""
+    """Whether `name` is a group, which has options, and not a setting."""
     return name == "experiments" or Path(CONF, name).is_dir()
 
 
 def values_of(override: Override) -> list[Any]:
-    """The distinct values of a sweep. Numbers, booleans and null are values, all else is text."""
+    """The distinct values of a swept setting: numbers, booleans, null, or else text."""
     values = [
         value if isinstance(value, bool | int | float | None) else Transformer.str(value)
         for value in override.sweep_iterator()
@@ -34,9 +34,11 @@ def interval_of(override: Override) -> IntervalSweep:
     assert isinstance(interval, IntervalSweep)
     start, end = float(interval.start or 0), float(interval.end or 0)
     if not start < end:
-        raise InputError(f"{override.input_line}: the lower bound comes first")
+        raise InputError(f"{override.input_line}: the lower bound must come first")
     if "log" in interval.tags and start <= 0:
-        raise InputError(f"{override.input_line}: the bounds of a logarithmic range are above 0")
+        raise InputError(
+            f"{override.input_line}: the bounds of a logarithmic range must be above 0"
+        )
     return interval
 
 
@@ -49,7 +51,7 @@ def words_of(settings: Mapping[str, Any]) -> list[str]:
 
 
 def propose(trial: "optuna.Trial", axes: Axes) -> None:
-    """Suggest values for a trial; values that it has already are kept."""
+    """Let Optuna suggest values for a trial. Values that the trial already has are kept."""
     for name, values in axes.items():
         if not isinstance(values, IntervalSweep):
             trial.suggest_categorical(name, values)
@@ -62,7 +64,7 @@ def propose(trial: "optuna.Trial", axes: Axes) -> None:
 
 
 def covering_jobs(overrides: Sequence[Override]) -> list[list[str]]:
-    """The fewest jobs in which every value of a sweep occurs; of a range, both bounds."""
+    """The shortest list of jobs that uses every value of a sweep and both bounds of ranges."""
     words: list[list[str]] = []
     for override in overrides:
         line = override.input_line or ""

@@ -1,4 +1,4 @@
-"""The Optuna study of a sweep: the file SWEEP/study.journal, and what the trials in it say."""
+"""The Optuna study of a sweep, in the file SWEEP/study.journal, and its trials."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -47,7 +47,7 @@ def open_study(folder: Path, pruner: str | None = None) -> optuna.Study:
     chosen = pruner_named(pruner)
     journal = journal_of(folder)
     if not journal.is_file():
-        raise InputError(f"{folder}: not the folder of a sweep, it holds no {JOURNAL}")
+        raise InputError(f"{folder}: not the folder of a sweep, because it has no {JOURNAL}")
     with readable(journal):
         return optuna.load_study(study_name=NAME, storage=storage_in(journal), pruner=chosen)
 
@@ -55,9 +55,9 @@ def open_study(folder: Path, pruner: str | None = None) -> optuna.Study:
 def open_trial(study: optuna.Study, folder: Path, number: int) -> Trial:
     """Open a trial of the study in `folder`, to report to it.
 
-    `Study.ask` returns such an object to the process that starts the trial. The worker that trains
-    it and a resumed sweep need one as well. Optuna has no function for that, so this calls the
-    constructor of `Trial`, which is public.
+    `Study.ask` returns a `Trial` only to the process that starts the trial. The worker that trains
+    it and a resumed sweep also need a `Trial`. Optuna has no function for that, so this function
+    calls the public constructor of `Trial`.
     """
     storage = storage_in(journal_of(folder))
     study_id = storage.get_study_id_from_name(NAME)
@@ -82,8 +82,8 @@ def journal_of(folder: Path) -> Path:
 
 def storage_in(journal: Path) -> JournalStorage:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    # Not Optuna's default lock: that is a link to the absolute path of the journal, and a stale one
-    # in a folder that was moved would block every access.
+    # Optuna's default lock is a link to the absolute path of the journal. After a sweep's folder is
+    # moved, a stale link would block every access.
     return JournalStorage(JournalFileBackend(str(journal), JournalFileOpenLock(str(journal))))
 
 

@@ -1,8 +1,8 @@
 """Hydra sweeper that runs jobs as Optuna trials and resumes an interrupted sweep.
 
-Hydra loads this module as a plugin whenever it starts, so it imports the others inside functions.
+Hydra loads this module as a plugin at every start, so slow imports are inside functions.
 
-The study lies in the sweep's folder. The folder's name has no date, so the same command finds the
+The study is in the sweep's folder. The folder's name has no date, so the same command finds the
 study again. A finished trial never runs again. An interrupted trial resumes from its last
 checkpoint, in its folder and under its number.
 """
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 class TrialSweeper(Sweeper):
     """``hydra/sweeper=trials``, which ``+sweep=…`` selects.
 
-    `params` maps settings to the values that are tried, `jobs` of them at a time. `sampler` is
-    ``grid``, which tries all combinations, or ``tpe``, which tries `trials` combinations that
-    Optuna's tree-structured Parzen estimator proposes: J. Bergstra et al., "Algorithms for
-    Hyper-Parameter Optimization", NeurIPS 2011.
+    `params` maps settings to values, and `jobs` trials run at the same time. `sampler` is ``grid``,
+    which tries all combinations, or ``tpe``, which tries `trials` combinations that Optuna's
+    tree-structured Parzen estimator proposes: J. Bergstra et al., "Algorithms for Hyper-Parameter
+    Optimization", NeurIPS 2011.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class TrialSweeper(Sweeper):
                 seed=self.seed,
             )
             words = partial(self.words, definition)
-            # Each value is composed once, so that a wrong one is found before there is a study.
+            # Each value is composed once, so that an invalid value is found before a study exists.
             configs = (
                 self.loader.load_sweep_config(self.base, words(0, settings))
                 for settings in definition.examples()
@@ -92,7 +92,7 @@ class TrialSweeper(Sweeper):
     ) -> list[str]:
         """The command line of a trial.
 
-        It names the sweep and its folder, since their defaults may depend on a swept setting.
+        It sets the sweep's name and folder, since their defaults may depend on a swept setting.
         """
         from stemsplit.settings.paths import quote
         from stemsplit.sweeps.search_space import words_of

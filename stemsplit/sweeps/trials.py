@@ -1,4 +1,4 @@
-"""The training of a trial: report its figure to the Optuna study, and stop it when it is pruned."""
+"""Callback for the training of a trial: report its figure to the study, and stop it if pruned."""
 
 import math
 from collections.abc import Sequence
@@ -11,8 +11,8 @@ from stemsplit.separation.checkpoint import read
 from stemsplit.sweeps.study import NOT_FINITE, PRUNED, open_study, open_trial, pruner_named
 from stemsplit.training.callbacks.not_finite import DivergedError
 
-MONITORS = "validation/sdr/"  # start of the figures that a sweep can maximise
-FIGURE = "figure"  # of a checkpoint, in the state of `ReportTrial`
+MONITORS = "validation/sdr/"  # prefix of the metrics that a sweep can maximise
+FIGURE = "figure"  # key of the monitored metric in the state of `ReportTrial`
 
 
 def check(monitor: str, pruner: str | None, targets: Sequence[str]) -> None:
@@ -30,17 +30,18 @@ def figure_of(checkpoint: Path) -> float:
     """The monitored figure of a checkpoint; raises `InputError` if it is not finite."""
     figure = read(checkpoint)["callbacks"].get(ReportTrial.__qualname__, {}).get(FIGURE, math.nan)
     if not math.isfinite(figure):
-        raise InputError(f"{checkpoint}: has no finite figure of its validation")
+        raise InputError(f"{checkpoint}: has no finite value of the monitored metric")
     return float(figure)
 
 
 class ReportTrial(L.Callback):
     """Report `monitor` after every validation to trial `number` of the study in `folder`.
 
-    The `pruner` (``median``, ``halving``; null: none) may end the training before its last epoch.
-    Of several validations in an epoch, it sees the first. A trial whose loss, gradients or figure
-    stop being finite is pruned too, not failed: the same settings would diverge again. A checkpoint
-    holds the figure at its time.
+    The `pruner` (``median`` or ``halving``; null for none) may end the training before its last
+    epoch. If an epoch has several validations, the pruner sees only the first. A trial is also
+    pruned if its loss, its gradients or its figure become NaN or infinite. Such a trial does not
+    count as failed, because the same settings would diverge again. Checkpoints store the latest
+    figure.
     """
 
     def __init__(

@@ -26,7 +26,7 @@ STEPS = 100  # assumed length of the training when the scheduler is tested
 
 
 def check_parts(module: SeparationModule, trainer: L.Trainer) -> None:
-    """Create the optimiser and scheduler, compute the loss; raise `InputError` if one fails."""
+    """Create the optimiser and scheduler, compute the loss. Any failure is an `InputError`."""
     check_mel_bands(module.separator)
     with settings_at_fault("optimizer"):
         optimizer = module.optimizer(module.parameters())
@@ -45,10 +45,10 @@ def check_parts(module: SeparationModule, trainer: L.Trainer) -> None:
 def check_mel_bands(separator: Separator) -> None:
     """Raise `InputError` if a network reads more mel bands than its spectrum has frequencies."""
     front_end = separator.front_end
-    freqs = front_end.window // 2 + 1
-    if front_end.mel_bands > freqs and {"mel", "mfcc"} & set(separator.network.views):
+    bins = front_end.window // 2 + 1
+    if front_end.mel_bands > bins and {"mel", "mfcc"} & set(separator.network.views):
         raise InputError(
-            f"{front_end.mel_bands} mel bands need more than the {freqs} frequency bins of window "
+            f"{front_end.mel_bands} mel bands need more than the {bins} frequency bins of window "
             f"{front_end.window}; choose fewer bands or a longer window"
         )
 
@@ -93,7 +93,7 @@ def check_loss(module: SeparationModule) -> None:
 
 
 def check_processes(devices: Any) -> None:
-    """Raise `InputError` if `devices` is a number of processes greater than that of CPU cores."""
+    """Raise `InputError` if `devices` is a number greater than the number of CPU cores."""
     cores = os.cpu_count() or 1
     if str(devices).isdecimal() and int(devices) > cores:
         raise InputError(

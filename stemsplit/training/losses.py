@@ -25,7 +25,7 @@ MixtureSignal = Inexact[Tensor, "batch channel *axes"]
 class Loss:
     """A loss of the targets or, if `mixture_consistent`, of stems that sum to the mixture.
 
-    `residual` is the name of the mixture minus all targets, or None if the targets are all stems.
+    `residual` names the mixture minus all targets, or is None if the songs have no other stems.
     A mixture-consistent loss includes the residual as another stem, whose estimate is the mixture
     minus the estimated targets. Without a residual, the estimates are projected onto the mixture.
 
@@ -93,7 +93,7 @@ def projected(estimate: Estimate, batch: Batch) -> Estimate:
 def magnitude_mse(estimate: Estimate, batch: Batch) -> Value:
     """Mean squared error of magnitude spectra, as in the training of open-unmix.
 
-    As there, the spectra are not scaled by the window, so that the values are comparable.
+    As in open-unmix, the spectra are not scaled by the window, so that losses can be compared.
     """
     return functional.mse_loss(estimate.magnitudes, batch.stem_spectra.abs())
 

@@ -24,10 +24,11 @@ SCORES = ("sdr", "gain")  # validation metrics of each target
 class SeparationModule(L.LightningModule):
     """Trains a separator on batches of a `StemDataModule`.
 
-    `optimizer` creates an optimiser of the parameters, and `scheduler` (or None) a learning rate
-    scheduler of the optimiser; `schedules.configured` decides when it steps. A scheduler that needs
-    a metric gets ``validation/loss``. `normalise` tells the train command to set the statistics of
-    the network's inputs before the training. With `compile`, the network is compiled in place.
+    `optimizer` creates an optimiser for the parameters. `scheduler` creates a learning rate
+    scheduler for the optimiser, or is None; `schedules.configured` decides when the scheduler
+    steps. A scheduler that needs a metric gets ``validation/loss``. `normalise` tells the train
+    command to set the statistics of the network's inputs before the training. With `compile`, the
+    network is compiled in place.
 
     Only the network runs in the precision of the trainer; spectra and losses are float32. In
     addition to Lightning's content, checkpoints store the random states and the running mean of the
@@ -166,8 +167,8 @@ class SeparationModule(L.LightningModule):
         gradient_clip_val: int | float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        # Lightning does not clip gradients for fused optimisers in mixed precision, because they
-        # unscale the gradients themselves. Without a gradient scaler, clipping is safe.
+        # Lightning does not clip gradients for fused optimisers in mixed precision, because such
+        # optimisers unscale the gradients themselves. Without a gradient scaler, clipping is safe.
         if gradient_clip_val and getattr(self.trainer.precision_plugin, "scaler", None) is None:
             by_value = gradient_clip_algorithm == "value"
             clip = nn.utils.clip_grad_value_ if by_value else nn.utils.clip_grad_norm_

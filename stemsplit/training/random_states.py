@@ -13,7 +13,7 @@ States = dict[str, Any]
 
 def random_states() -> list[States]:
     """Return the random states of all processes. Every process must call this function."""
-    # The package itself uses separate generators, but networks of other authors may use these.
+    # The package itself uses separate generators, but other networks may use the global ones.
     kind, words, *rest = np.random.get_state(legacy=True)  # noqa: NPY002
     states: States = {
         "python": random.getstate(),

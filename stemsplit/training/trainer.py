@@ -1,4 +1,4 @@
-"""Around Lightning's trainer: its signals, its warnings, and the processes of a training."""
+"""Helpers for Lightning's trainer: its signals, its warnings, its processes."""
 
 import logging
 import os
@@ -15,16 +15,16 @@ from stemsplit.files import default_sigterm
 
 @contextmanager
 def lightning_signals() -> Iterator[None]:
-    """Leave signals to Lightning inside.
+    """Let Lightning handle signals inside the block.
 
-    Lightning handles SIGTERM only if the program does not. After Ctrl-C it exits with code 1; here
-    `KeyboardInterrupt` is raised instead.
+    Lightning handles SIGTERM only if the program does not. After Ctrl-C, Lightning exits with
+    code 1; this function raises `KeyboardInterrupt` instead.
     """
     with default_sigterm():
         try:
             yield
-        except SystemExit as ended:
-            if isinstance(ended.__context__, KeyboardInterrupt):
+        except SystemExit as error:
+            if isinstance(error.__context__, KeyboardInterrupt):
                 raise KeyboardInterrupt from None
             raise
 
@@ -37,7 +37,8 @@ def is_first() -> bool:
 def common_run(run: Path, trainer: L.Trainer) -> Path:
     """The run folder of the first process.
 
-    Other nodes have named a folder by their own clocks; an empty one is removed.
+    Every node names its folder after its own clock. If this node has another folder and it is
+    empty, it is removed.
     """
     common = Path(trainer.strategy.broadcast(str(run)))
     if common != run and run.is_dir() and not any(run.iterdir()):

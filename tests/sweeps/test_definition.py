@@ -107,7 +107,7 @@ def test_moved_classes_do_not_differ() -> None:
             ["callbacks.trial.monitor=validation/loss"],
             "choose validation/sdr/vocals",
         ),
-        (["callbacks.trial=null"], "a sweep needs the figures"),
+        (["callbacks.trial=null"], "a sweep needs this callback"),
         (["evaluate_test=true"], "must not score the test songs"),
         (["data.downsample.songs=0.5,1"], "the same share of the data"),
         (["tuned=nowhere.yaml"], "nowhere.yaml: No such file"),

@@ -85,7 +85,7 @@ def test_figure_is_read_from_the_checkpoint(tmp_path: Path) -> None:
     for figure, state in ((4.5, {"ReportTrial": {"figure": 4.5}}), (None, {})):
         torch.save({"callbacks": state}, tmp_path / "best.ckpt")
         if figure is None:
-            with pytest.raises(InputError, match="no finite figure"):
+            with pytest.raises(InputError, match="no finite value"):
                 figure_of(tmp_path / "best.ckpt")
         else:
             assert figure_of(tmp_path / "best.ckpt") == figure

@@ -1,4 +1,4 @@
-"""Describe from which songs the excerpts of a batch come, for error messages."""
+"""Describe the songs and positions of the excerpts in a batch, for error messages."""
 
 from typing import Any, cast
 

@@ -42,9 +42,9 @@ class RunCheckpoint(ModelCheckpoint):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        # Two cases cannot be resumed. After the last batch of an epoch, Lightning would skip the
-        # validation; the checkpoint at the end of the epoch follows anyway. While gradients are
-        # accumulated, they are not part of the checkpoint.
+        # Checkpoints that could not be resumed correctly are not written. After the last batch of
+        # an epoch, a resumed run would skip the validation; the checkpoint at the end of the epoch
+        # follows anyway. While gradients are accumulated, a checkpoint would not contain them.
         is_accumulating = (batch_idx + 1) % trainer.accumulate_grad_batches
         if not trainer.is_last_batch and not is_accumulating:
             super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)

@@ -12,7 +12,7 @@ log = logging.getLogger(__name__)
 
 
 class RunEarlyStopping(EarlyStopping):
-    """Early stopping that logs its reason and does not train further after resuming.
+    """Early stopping that logs its reason, and stops a stopped run again when it is resumed.
 
     Lightning's `EarlyStopping` saves the number of epochs without improvement, but not that the
     training has stopped. The current `patience` replaces the saved one, so that a stopped run can
@@ -26,7 +26,7 @@ class RunEarlyStopping(EarlyStopping):
         if self.stopping_reason_message and self.wait_count >= self.patience:
             trainer.should_stop = True
 
-    # Lightning checks the monitored figure in one of these two hooks, as suits the training.
+    # Lightning checks the metric in one of these hooks, depending on check_on_train_epoch_end.
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         with self._reporting(trainer):
             super().on_validation_end(trainer, pl_module)
@@ -37,7 +37,7 @@ class RunEarlyStopping(EarlyStopping):
 
     @contextmanager
     def _reporting(self, trainer: L.Trainer) -> Iterator[None]:
-        """Log the reason if a check inside decides to stop the training."""
+        """Log the reason if a check inside the block decides to stop the training."""
         before, self.stopping_reason_message = self.stopping_reason_message, None
         yield
         if self.stopping_reason_message is None:

@@ -55,7 +55,7 @@ def new_index(excerpts: Sequence[Excerpt], sample_rate: int) -> Index:
 
 
 def without_estimates(index: Index) -> Index:
-    """What an index says of the songs: the excerpts and the files of their references."""
+    """The part of an index that stays the same: the excerpts and the files of their references."""
     return [{**excerpt, "stems": _references(excerpt)} for excerpt in index]
 
 
@@ -70,7 +70,10 @@ def all_estimates(index: Index) -> Iterator[dict[str, Any]]:
 
 
 def thin_out(index: Index, epoch: int, spacing: int) -> None:
-    """Keep the first estimates of every `spacing` epochs, and those of `epoch`; in place."""
+    """Remove estimates from the index, in place.
+
+    The estimates of `epoch` and the first ones of every interval of `spacing` epochs are kept.
+    """
     for excerpt in index:
         for stem_entry in excerpt["stems"].values():
             firsts: dict[int, dict[str, Any]] = {}

@@ -48,15 +48,15 @@ class ShowsExcerpts(Protocol):
 class Excerpts(L.Callback):
     """Separates excerpts of validation songs, including the Wiener filter.
 
-    The excerpts are the same throughout a training: the `count` songs with the loudest first
-    target, at the `seconds` where this target is loudest. They are separated at the first
-    validation of every `every` epochs and at that of the last epoch, with the weights that are
-    validated.
+    The excerpts stay the same throughout a training. An excerpt consists of the `seconds` in which
+    the first target is loudest, and the `count` songs with the loudest excerpts are chosen. The
+    excerpts are separated in the first validation of each interval of `every` epochs, and in the
+    validation of the last epoch, with the weights that are validated.
 
     ``folder/excerpts`` gets an MP3 file for each target, and an image with the spectrograms of
     mixture, reference and estimate. ``index.json`` lists them by excerpt, stem and epoch, with the
     SDR of estimate and mixture in dB (null if the reference is silent). The files of about
-    `KEPT_EPOCHS` epochs are kept. Loggers with the protocol `ShowsExcerpts` also get the files.
+    `KEPT_EPOCHS` epochs are kept. Loggers that implement `ShowsExcerpts` get them too.
 
     Raises `InputError` if a number is not positive.
     """

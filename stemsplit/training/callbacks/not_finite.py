@@ -21,7 +21,7 @@ ADVICE = "lower optimizer.lr, or set model.normalise=true"
 
 
 class DivergedError(InputError):
-    """The loss or a gradient is NaN or infinite because of the settings, not of the songs."""
+    """The loss or a gradient is NaN or infinite because of the settings, not the songs."""
 
 
 class StopWhenNotFinite(L.Callback):
@@ -29,9 +29,9 @@ class StopWhenNotFinite(L.Callback):
 
     Raises `DivergedError` if the network has diverged, else `InputError`. The message names the
     songs and positions of the batch, the layer, and the last good checkpoint. For the loss, the
-    batch is run again to find the first module with a non-finite output; for gradients, the layer
-    is the affected one nearest to the loss. With float16 loss scaling, only the loss is checked,
-    because the scaler uses infinite gradients to choose its scale.
+    batch is run again to find the first module with a non-finite output; for gradients, the message
+    names the affected layer nearest to the loss. With float16 loss scaling, only the loss is
+    checked, because the scaler uses infinite gradients to choose its scale.
     """
 
     def __init__(self) -> None:
@@ -68,7 +68,7 @@ class StopWhenNotFinite(L.Callback):
         batch: Batch,
         batch_idx: int,
     ) -> None:
-        if self._loss is not None:  # a batch of a step that accumulates more batches
+        if self._loss is not None:  # accumulated batch, not checked by an optimiser step
             self._check(trainer, pl_module, [])
         self._batch = None
 
@@ -81,14 +81,14 @@ class StopWhenNotFinite(L.Callback):
         # The norm is finite if all gradients are, and much cheaper to compute than their maximum.
         # Loss and norm are transferred together, to synchronise with the device only once.
         norm = get_total_norm(gradients) if gradients else torch.zeros_like(loss)
-        loss_value, gradient = torch.stack([loss.double(), norm.double()]).tolist()
-        if math.isfinite(loss_value) and math.isfinite(gradient):
+        loss_value, norm_value = torch.stack([loss.double(), norm.double()]).tolist()
+        if math.isfinite(loss_value) and math.isfinite(norm_value):
             return
         error = None
         if not math.isfinite(loss_value):
             cause, keys = cause_in_loss(trainer, module, self._batch)
             error = f"the loss is {loss_value}; {cause}; in {describe(trainer, keys)}"
-        if not math.isfinite(gradient):  # in all processes, because they average their gradients
+        if not math.isfinite(norm_value):  # in all processes, because they average gradients
             error = next(filter(None, processes.gather([error])), None)
         if error is None:
             cause = cause_in_gradient(trainer, module, self._batch)
@@ -152,8 +152,8 @@ def cause_in_gradient(trainer: L.Trainer, module: L.LightningModule, batch: Batc
     return f"the affected layer nearest to the loss is {name} ({layer_type}): {ADVICE}"
 
 
-def run_again(trainer: L.Trainer, module: L.LightningModule, batch: Batch, see: Any) -> None:
-    """Run the network on a batch as in training, without gradients, and call `see` per layer.
+def run_again(trainer: L.Trainer, module: L.LightningModule, batch: Batch, visit: Any) -> None:
+    """Run the network on a batch as in training, without gradients; `visit` sees every module.
 
     Synchronised batch norm uses its running statistics, because other processes do not run this
     batch.
@@ -164,7 +164,7 @@ def run_again(trainer: L.Trainer, module: L.LightningModule, batch: Batch, see: 
     with (
         torch.no_grad(),
         trainer.precision_plugin.forward_context(),
-        watching(network_of(module), see),
+        watching(network_of(module), visit),
     ):
         cast(Any, module).separator.estimate(batch)
 

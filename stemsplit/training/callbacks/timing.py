@@ -13,8 +13,8 @@ class Timing(L.Callback):
 
     A step lasts from one batch to the next; validation and work between epochs do not count. The
     wait is the time until the data module has the batch, and 0 if the data loader is fast enough.
-    On an accelerator, which computes while the next batch is loaded, only the end of the epoch
-    waits for the computation.
+    An accelerator computes while the next batch is loaded. This callback does not wait for the
+    accelerator after each step; only the end of the epoch waits.
     """
 
     def __init__(self) -> None:

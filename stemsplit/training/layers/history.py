@@ -23,11 +23,13 @@ class LayerHistory:
     """The norms of all quantities and layers over the logged steps.
 
     ``series[quantity][layer]`` is a list of pairs of step and root mean square; quantities are the
-    keys of `DESCRIPTIONS`. ``blown[layer]`` is the step and the quantity in which the layer blew
-    up. After the first non-finite value, which spreads to all other layers, the search is `over`.
+    keys of `DESCRIPTIONS`. ``blown[layer]`` contains the step at which the layer blew up, and the
+    quantity. After the first non-finite value, which spreads to all other layers, the search is
+    `over`.
 
-    `spacing` is the number of steps between kept values, at first that between logged steps. A
-    value blows up if it exceeds `factor` times the median of its series, or is not finite.
+    `spacing` is the number of steps between kept values. It starts as the number of steps between
+    logged values, and doubles in long runs. A value blows up if it exceeds `factor` times the
+    median of its series, or is not finite.
     """
 
     def __init__(self, spacing: int, factor: float) -> None:
@@ -41,7 +43,7 @@ class LayerHistory:
         """Add the norms of a step; describe the first layer that blows up.
 
         `order` lists the layers in the order of the forward pass. Returns None if no layer blows
-        up, or only one that has blown up before.
+        up, or if this layer has blown up before.
         """
         anomaly = None if self.over else self._first_anomaly(figures, order)
         if step % self.spacing == 0:

@@ -44,7 +44,7 @@ def root_mean_square(*tensors: Tensor) -> Figure:
 
 
 def main_tensor(value: Any) -> Tensor | None:
-    """The floating-point tensor in the input or output of a layer; the first of a tuple."""
+    """The floating-point tensor in a layer's input or output; the first item of a tuple."""
     if isinstance(value, tuple) and value:
         value = value[0]
     if isinstance(value, Tensor) and (value.is_floating_point() or value.is_complex()):
@@ -109,14 +109,17 @@ class Probe:
 
 
 @contextmanager
-def watching(network: nn.Module, see: Callable[[str, nn.Module, Any, Any], None]) -> Iterator[None]:
-    """Inside the block, call `see(name, module, inputs, output)` after every module has run.
+def watching(
+    network: nn.Module, visit: Callable[[str, nn.Module, Any, Any], None]
+) -> Iterator[None]:
+    """Inside the block, call `visit(name, module, inputs, output)` after every module.
 
-    Compiled modules run in eager mode inside the block, because they would be compiled again.
+    Compiled modules run in eager mode inside the block, because the hooks would make torch compile
+    them again.
     """
 
     def call(name: str, module: nn.Module, inputs: Any, output: Any) -> None:
-        see(name or "network", module, inputs, output)
+        visit(name or "network", module, inputs, output)
 
     handles = [
         module.register_forward_hook(partial(call, name))

@@ -155,12 +155,16 @@ def unscaled(
 ) -> dict[str, dict[str, Figure]]:
     """Divide gradients by the factor of float16 loss scaling."""
     scaled = {"gradient/in", "gradient/out"}
-    # Fused optimisers unscale gradients of weights in their step; for others, this was done before.
+    # Fused optimisers unscale the gradients of weights in their step; Lightning does it for others.
     if optimizer.defaults.get("fused"):
         scaled.add("gradient")
     scale = scaler.scale(next(iter(figures["weight"].values())).new_ones(()))
     return {
-        quantity: {n: v / scale for n, v in by_layer.items()} if quantity in scaled else by_layer
+        quantity: (
+            {name: value / scale for name, value in by_layer.items()}
+            if quantity in scaled
+            else by_layer
+        )
         for quantity, by_layer in figures.items()
     }
 

@@ -35,7 +35,7 @@ class MetricsCsv(Logger):
 
     @rank_zero_only
     def forget_from(self, step: int) -> None:
-        """Drop the rows from `step` (counted from 0) on, because a resumed run repeats them."""
+        """Drop the rows of `step` (counted from 0) and later; a resumed run repeats them."""
         self.rows = [row for row in self.rows if int(row["step"]) < step]
         self._write()
 
