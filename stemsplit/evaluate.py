@@ -39,10 +39,11 @@ from stemsplit.command_line.scoring import (
 from stemsplit.configuration import CONF
 from stemsplit.data.store.stored import corpus_fingerprint
 from stemsplit.errors import InputError, one_line_errors
+from stemsplit.evaluation.estimates import Folder
 from stemsplit.evaluation.protocol import Protocol
 from stemsplit.evaluation.rows import compare, rows_of
 from stemsplit.evaluation.runner import evaluate
-from stemsplit.evaluation.systems import Folder, Mixture, System
+from stemsplit.evaluation.systems import Mixture, System
 from stemsplit.files import make_writable_folder, where_writable
 from stemsplit.reporting.results import (
     check_result,

@@ -137,7 +137,7 @@ def test_downsampling_scales_the_front_end(tmp_path: Path) -> None:
     front_end, corpus = make(config.model).separator.front_end, make_corpus(config.data)
     assert front_end.sample_rate == corpus.sample_rate == 22050
     assert (front_end.window, front_end.hop) == (2048, 512)
-    with pytest.raises(InputError, match=r"rate 0\.3 leaves 1228\.8 of 4096"):
+    with pytest.raises(InputError, match=r"rate 0\.3 turns 4096 into 1228\.8"):
         make(composed(tmp_path, "data.downsample.rate=0.3").model)
 
 

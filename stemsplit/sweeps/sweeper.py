@@ -60,7 +60,7 @@ class TrialSweeper(Sweeper):
 
         from stemsplit.sweeps.definition import define
         from stemsplit.sweeps.record import shared_settings
-        from stemsplit.sweeps.runner import Jobs, run_sweep
+        from stemsplit.sweeps.trial_runner import Jobs, run_sweep
 
         assert self.launcher is not None
         with one_line_errors():

@@ -93,7 +93,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             "seed='${nowhere}'",
             "seed: cannot be used: Interpolation key 'nowhere' not found",
         ),
-        ("train", "data.downsample.rate=0.3", "data.downsample.rate 0.3 leaves"),
+        ("train", "data.downsample.rate=0.3", "data.downsample.rate 0.3 turns"),
         ("train", "-m optimizer.lr=1e-3,x", "optimizer.lr=x: choose a number above 0"),
         ("train", "-m model=mlp,xyz", "model=xyz: unknown choice"),
         ("train", "-m +sweep=lr_decay hydra.sweeper.jobs=x", "hydra.sweeper.jobs=x: choose"),

@@ -8,7 +8,7 @@ import soundfile
 
 from stemsplit.data.store.stored import StoredTrack
 from stemsplit.errors import InputError
-from stemsplit.evaluation.systems import Folder
+from stemsplit.evaluation.estimates import Folder
 
 
 def test_truncated_estimate_raises(tmp_path: Path) -> None:

@@ -15,13 +15,13 @@ import torch
 from stemsplit.data.store.stored import StoredTrack
 from stemsplit.errors import InputError
 from stemsplit.evaluation import runner
+from stemsplit.evaluation.estimates import Folder
 from stemsplit.evaluation.oracles import ORACLES
 from stemsplit.evaluation.protocol import Protocol, for_scenario
 from stemsplit.evaluation.rows import rows_of
 from stemsplit.evaluation.runner import evaluate
 from stemsplit.evaluation.scores import METRICS
 from stemsplit.evaluation.systems import (
-    Folder,
     Mixture,
     Oracle,
     Resampled,
@@ -160,9 +160,9 @@ def test_interrupted_evaluation_resumes(
     folder_system = all_systems[-1:]
     evaluate(folder_system, tracks, PROTOCOL, folder)
     scored.clear()
-    write_estimates(tmp_path / "a folder_system", tracks[1:2], lambda samples: 0.5 * samples)
+    write_estimates(tmp_path / "a folder", tracks[1:2], lambda samples: 0.5 * samples)
     evaluate(folder_system, tracks, PROTOCOL, folder)
-    assert scored == [("song 1", ("a folder_system",))]
+    assert scored == [("song 1", ("a folder",))]
 
 
 def test_each_folder_holds_scores_of_one_scenario_only(

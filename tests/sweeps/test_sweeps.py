@@ -82,7 +82,7 @@ def test_killed_sweep_resumes(
     assert float(best["optimizer.lr"]) == found.optimizer.lr
     assert (folder / "heat_map.png").stat().st_size > 5_000
     report = (folder / "report.html").read_text()
-    assert "Heat map of the trials" in report
+    assert "Heat maps of the trials" in report
     assert report.count(", best</td>") == 1
     assert f"best: trial {best['trial']}" in output
 

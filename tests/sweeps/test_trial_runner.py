@@ -7,8 +7,8 @@ from optuna.trial import TrialState
 
 from stemsplit.sweeps.definition import Definition, define
 from stemsplit.sweeps.report import settings_of
-from stemsplit.sweeps.runner import enqueue, next_trials
 from stemsplit.sweeps.study import create_study
+from stemsplit.sweeps.trial_runner import enqueue, next_trials
 
 RATES, FACTORS = [1e-4, 1e-3], [0.1, 0.3, 0.8]
 
