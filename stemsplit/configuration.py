@@ -25,8 +25,9 @@ from stemsplit.settings.moved import renamed
 from stemsplit.training.losses import Value
 from stemsplit.training.precision import default_precision
 
-# A configuration may come from an untrusted run folder, so `may_make` allows only `LIBRARIES`,
-# classes of these modules, and functions there that return such a class, tracks or a loss.
+# A configuration may come from an untrusted run folder. So `may_make` allows only the names in
+# `LIBRARIES`, classes of these modules, and functions of these modules that return such a class,
+# tracks or a loss.
 MODULES = (
     "stemsplit.data.augment.",
     "stemsplit.data.corpora.",
@@ -55,7 +56,7 @@ def may_make(target: str) -> bool:
         product = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError):
         return False
-    if getattr(product, "__module__", None) != module:  # imported there, not defined there
+    if getattr(product, "__module__", None) != module:  # imported, not defined in the module
         return False
     if inspect.isfunction(product):
         product = inspect.signature(product).return_annotation

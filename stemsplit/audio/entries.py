@@ -9,8 +9,8 @@ from typing import TypeVar
 
 from stemsplit.errors import InputError
 
-# Suffixes of audio files that data=folder accepts, and of other audio files. Files with any other
-# suffix are ignored.
+# data=folder reads files with a suffix in FORMATS, refuses files with a suffix in OTHER_AUDIO, and
+# ignores all other files.
 FORMATS = (".wav", ".flac", ".mp3", ".ogg", ".m4a")
 # fmt: off
 OTHER_AUDIO = (

@@ -11,13 +11,13 @@ from stemsplit.audio.lengths import Clock
 from stemsplit.audio.resampling import resample
 
 MOST_SECONDS_AT_ONCE = 600.0  # upper bound on preallocation; the length in a header may be wrong
-LONGEST_GAP_SECONDS = 600.0  # if the length is unknown, a longer gap is a wrong time stamp
+LONGEST_GAP_SECONDS = 600.0  # a longer gap is a wrong time stamp, if the length is unknown
 # Beginnings of tags, which MP3 and AAC files may have between or after their frames.
 TAGS = (b"ID3", b"TAG", b"APETAGEX", b"LYRICSBEGIN")
 
 
 class Gap(NamedTuple):
-    """Missing samples that silence replaces."""
+    """Missing samples, which are replaced by silence."""
 
     at_seconds: float
     seconds: float
@@ -58,7 +58,7 @@ class Timeline:
         self._in_tag = self._in_tag or packet.startswith(TAGS)
         if not self._in_tag:
             self._failed_before = True
-            # Zeros are padding if they follow the last frame, and a loss if they precede a frame.
+            # A packet of zeros is a loss if another frame follows it; otherwise it is padding.
             at_seconds = self.seconds if self.parts else self.late_seconds
             (self.failed if any(packet) else self._padding).append(at_seconds)
 
@@ -76,7 +76,7 @@ class Timeline:
         if self._stamp is None:
             self._begin(stamp, part)
         elif self._in_tag or stamp < self._stamp - self._tolerance(part):
-            # Time stamps of the next joined file may start again.
+            # Several files may be joined, and the time stamps start again in each of them.
             self.joints.append(self.seconds)
             self._stamp = stamp
         if gap := self._gap(stamp, seconds, part):
@@ -91,11 +91,11 @@ class Timeline:
 
     def _begin(self, first_stamp: float, part: "Part") -> None:
         """Put silence before a stream that starts late."""
-        lost = self._failed_before  # the time before the first frame is a gap
+        lost = self._failed_before  # the time before the first frame counts as lost
         start = self.clock.start if lost else self.clock.start_with(first_stamp)
         self.late_seconds = self.clock.late_seconds(start)
         part.add_silence(round(self.late_seconds * part.rate))
-        # A lossy decoder may omit its first frame, which is not a loss.
+        # A lossy decoder may omit its first frame, which does not count as lost.
         self._stamp = start if lost or self.exact else first_stamp
 
     def _expected(self) -> float:
@@ -131,7 +131,7 @@ class Timeline:
         return end_stamp <= self.clock.start + self.declared_seconds + 1
 
     def missing_seconds(self) -> float:
-        """Return declared minus decoded length in seconds, or 0 if it is within the tolerance."""
+        """Return declared minus decoded length in seconds, or 0 if that is within the tolerance."""
         if self.declared_seconds is None:
             return 0.0
         missing = self.late_seconds + self.declared_seconds - self.seconds

@@ -80,7 +80,7 @@ def misplaced(command: str, settings: Sequence[str]) -> str | None:
                 return f"{line}: the chosen {name.partition('.')[0]} has no such setting"
             OmegaConf.update(config, name, override.value(), force_add=True)
     except (HydraException, OmegaConfBaseException):
-        pass  # a fault of another kind, which Hydra's own error describes
+        pass  # Hydra's own message describes all other errors
     return None
 
 

@@ -28,7 +28,8 @@ OPTIONS = {
     *("-cp", "--config-path", "-cn", "--config-name", "-cd", "--config-dir"),
     "--experimental-rerun",
 }
-# Defaults of conf/COMMAND.yaml. They are dropped, since Hydra refuses null for a group.
+# Words that repeat a default of conf/COMMAND.yaml. They are dropped from the command line, because
+# Hydra refuses null for a group.
 LEFT_OUT = {"train": ("experiments=null",), "evaluate": ("data=null",), "doctor": ()}
 
 

@@ -216,7 +216,7 @@ class StemDataModule(L.LightningDataModule):
         ranks = self._processes()["ranks"]
         workers = workers_that_fit(self.workers, batch_bytes, ranks, batches)
         return {
-            "generator": torch.Generator(),  # do not advance the networks' global generator
+            "generator": torch.Generator(),  # keep the global generator for the networks
             "num_workers": workers,
             "persistent_workers": workers > 0,
             "pin_memory": torch.cuda.is_available(),

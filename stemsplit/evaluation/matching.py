@@ -10,7 +10,7 @@ from stemsplit.errors import InputError
 
 Samples = Float[np.ndarray, "channel time"]
 Song = dict[str, Samples]
-Estimates = dict[str, Float[np.ndarray, "_ _"]]  # (channel, time), of any shape
+Estimates = dict[str, Float[np.ndarray, "_ _"]]  # (channel, time), of any size
 INAUDIBLE = 1e-7  # amplitude, 140 dB below full scale
 
 

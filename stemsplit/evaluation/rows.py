@@ -30,8 +30,8 @@ class Score(NamedTuple):
     low: float | None
     high: float | None
     statistic: str
-    songs: int  # with this score
-    frames: int | None  # with this score; None for metrics of whole songs
+    songs: int  # number of songs that have this score
+    frames: int | None  # number of frames that have it; None for metrics of whole songs
 
     def facts(self) -> dict[str, Any]:
         """The score in the format of result files."""
@@ -45,10 +45,11 @@ class Row:
     """Scores of one system by stem and metric, and the total number of songs and frames.
 
     BSS Eval scores are medians over frames, then over songs. The SDR gain over the mixture is also
-    such a median, on the frames in which the system and the mixture have an SDR. Metrics of whole
-    songs are medians over songs; the global metrics of mono corpora (GNSDR, GSIR, GSAR) are means
-    weighted by length. Both include minus infinity, but leave out infinity and NaN. For `dropped`
-    and `notes` see `SongScores`; here they count frames and songs.
+    such a median; it uses only the frames in which both the system and the mixture have an SDR.
+    Metrics of whole songs are medians over songs; the global metrics of mono corpora (GNSDR, GSIR,
+    GSAR) are means over songs, weighted by length. These medians and means include minus infinity,
+    but leave out infinity and NaN. `dropped` has the number of frames for each reason, and `notes`
+    the number of songs for each note; see `SongScores`.
     """
 
     scores: dict[str, dict[str, Score]]
@@ -62,7 +63,7 @@ class Spread(NamedTuple):
     """Mean and sample standard deviation of a score over several trainings of one model."""
 
     mean: float
-    deviation: float | None  # None if a training has minus infinity
+    deviation: float | None  # None if the score of a training is minus infinity
     trainings: int
 
 
@@ -167,7 +168,7 @@ def _difference(
 def spread(rows: Sequence[Row]) -> dict[str, dict[str, Spread]]:
     """Mean and standard deviation over trainings of one model, by stem and metric.
 
-    `rows` has one row per training. A score of fewer than two trainings is left out.
+    `rows` has one row per training. A score that fewer than two trainings have is left out.
     """
     spreads: dict[str, dict[str, Spread]] = {}
     for stem, metrics in rows[0].scores.items():

@@ -37,8 +37,9 @@ def evaluate(
 ) -> dict[str, list[SongScores]]:
     """Score every system on every track; return the scores of each system by its name.
 
-    On a CPU, `workers` processes (None: one per core) with one thread each separate and score one
-    song at a time. On an accelerator, the songs are separated and scored one after the other.
+    On a CPU, `workers` processes (None: one per core) run in parallel. Each has one thread, and
+    separates and scores one song at a time. On an accelerator, the songs are separated and
+    scored one after the other.
     The tracks are divided among the processes of `stemsplit.processes`.
 
     Scores are written to ``FOLDER/SCENARIO-CORPUS/SYSTEM/SUBSET/TRACK.json``. All files in one
@@ -46,9 +47,9 @@ def evaluate(
     requires. A file is reused if system, track and protocol are unchanged; outdated files are
     removed.
 
-    For `spectral` see `whole_song`. Before the scoring starts, raises `InputError` for unusable or
-    repeated names and for estimates that are missing or do not fit. During the scoring, raises
-    `InputError` for estimates that contain NaN or infinity.
+    For `spectral` see `whole_song`. Raises `InputError` before the scoring starts for unusable or
+    repeated names and for estimates that are missing or do not fit. Raises it during the scoring
+    for estimates that contain NaN or infinity.
     """
     names = [system.name for system in systems]
     check_names(names)
@@ -100,7 +101,7 @@ def check_names(names: Sequence[str]) -> None:
 class SongScoring:
     """Score all systems on one song, or read their scores from an earlier evaluation.
 
-    `identities` are cache keys by system: the scores in a file are valid if the key is the same.
+    `identities` are cache keys by system: the scores in a file are valid if it holds the same key.
     """
 
     systems: list[System]
@@ -112,7 +113,7 @@ class SongScoring:
     identities: dict[str, str] = field(default_factory=dict)
 
     def prepare(self) -> float:
-        """Remove outdated files; return the song's seconds, or 0 if all systems have scores."""
+        """Remove outdated files; return the song's length in seconds, or 0 if all scores exist."""
         for system in self.systems:
             parts = [FORMAT, str(self.protocol), str(self.spectral), self.track.key]
             parts += [*self.protocol.stems, system.name, system.identity(self.track)]

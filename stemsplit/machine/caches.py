@@ -19,11 +19,11 @@ FOLDERS = {
 
 
 def use_temporary_caches_without_home() -> None:
-    """Set environment variables: a missing user name, and cache folders if home is not writable.
+    """Set USER if the user has no name, and cache folders if the home folder is not writable.
 
-    In containers and on clusters, the user may have no name or no writable home; torch, numba and
-    wandb then fail when they are imported. Variables that are already set keep their values, except
-    an XDG_CACHE_HOME that is not writable.
+    In containers and on clusters, the user may have no name or no writable home folder; torch,
+    numba and wandb then fail when they are imported. Variables that are already set keep their
+    values, except an XDG_CACHE_HOME that is not writable.
     """
     try:
         getpass.getuser()
@@ -56,4 +56,4 @@ def private_temporary_folder() -> Path:
     is_own = stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid()
     if is_own and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         return folder
-    return Path(tempfile.mkdtemp(prefix="stemsplit-"))  # another user controls the folder
+    return Path(tempfile.mkdtemp(prefix="stemsplit-"))  # others can write to the folder

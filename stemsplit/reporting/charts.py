@@ -9,9 +9,9 @@ from typing import NamedTuple
 from markupsafe import Markup, escape
 from matplotlib.ticker import Locator, LogLocator, MaxNLocator
 
-WIDTH, HEIGHT = 380, 210  # of the drawing; the page scales it
+WIDTH, HEIGHT = 380, 210  # size of the drawing; the page scales it
 LEFT, RIGHT, TOP, BOTTOM = 52, 8, 8, 36  # margins around the plot
-COLOURS = 7  # in the page's style sheet: --series-1 to --series-7
+COLOURS = 7  # number of colours in the page's style sheet: --series-1 to --series-7
 
 Point = tuple[float, float]
 

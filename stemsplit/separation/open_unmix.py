@@ -29,7 +29,7 @@ NAMES = {
     "output_scale": "output_scale",
 }
 ONLY_IN_FIRST_RELEASE = {"sample_rate", "stft.window", "transform.0.window"}
-NEEDED = ("input_mean", "output_mean", "fc1.weight", "fc3.weight")  # their shapes give the sizes
+NEEDED = ("input_mean", "output_mean", "fc1.weight", "fc3.weight")  # their shapes give layer sizes
 SAMPLE_RATE = 44100  # Hz; used if a file does not state its sample rate
 
 

@@ -51,9 +51,9 @@ class Network(Protocol):
 class Separator(nn.Module):
     """A front end, a network that estimates masks (or waveforms), and a Wiener filter.
 
-    `targets` are the stems that the network estimates, in its order. `residual` is the name of the
-    stem that holds the rest of the mixture. Without a residual, the rest is spread equally over the
-    targets. In both cases the stems of `separate` sum to the mixture.
+    `targets` are the stems that the network estimates, in the order of its outputs. `residual` is
+    the name of the stem that holds the rest of the mixture. Without a residual, the rest is spread
+    equally over the targets. In both cases the stems of `separate` sum to the mixture.
 
     `wiener_iterations`, `chunk` and `overlap` (in samples) can be changed later; checkpoints saved
     afterwards hold the new values. Saving needs a `network_description`, which `checkpoint.build`
@@ -92,7 +92,7 @@ class Separator(nn.Module):
         self.channels = channels
         self.wiener_iterations = wiener_iterations
         self.chunk = round(chunk_seconds * front_end.sample_rate)
-        # Rounding must not give more than half a chunk, or the cross-fades would not sum to one.
+        # Rounding could give more than half a chunk; then the cross-fades would not sum to one.
         self.overlap = min(round(overlap_seconds * front_end.sample_rate), self.chunk // 2)
         if not self.overlap:
             raise InputError(f"an overlap of {overlap_seconds} s is shorter than one sample")
@@ -160,7 +160,7 @@ class Separator(nn.Module):
         return Estimate(spectra, waveforms, magnitudes)
 
     def forward(self, mixture: Waveform) -> Stems:
-        """Separate an excerpt with the separator's rate and channels; the stems sum to it."""
+        """Separate excerpts at the separator's sample rate; the stems sum to the mixture."""
         scale = scale_below(LOUDEST_SAMPLE, mixture.abs().amax(dim=(1, 2), keepdim=True))
         mixture = mixture * scale
         spectrum = self.front_end(mixture)
@@ -199,9 +199,9 @@ class Separator(nn.Module):
         """Separate a song; each stem has the song's channels, sample rate and exact length.
 
         Overlapping chunks are separated one by one and cross-faded. Memory holds the song, its
-        stems and one chunk; if the separator has another sample rate, also the song and its targets
-        at this rate. `progress` is called with the fraction done. A stereo separator gets a mono
-        song on both channels; a mono separator processes the channels of a song one by one.
+        stems and one chunk. If the sample rates differ, memory also holds the song and its targets
+        at the separator's rate. `progress` is called with the fraction done. A stereo separator
+        gets a mono song on both channels; a mono separator processes channels one by one.
 
         Raises `InputError` if the song is empty, holds NaN or infinity or has too many channels, or
         if the stems hold NaN or infinity.

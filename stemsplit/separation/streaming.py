@@ -12,7 +12,7 @@ from stemsplit.models.shapes import Waveform
 from stemsplit.separation.separator import Separator
 from stemsplit.separation.wiener import scale_below
 
-# The network gets louder frames scaled down to this value: squares would exceed float32's range.
+# Louder frames are scaled down to this value for the network: their squares would exceed float32.
 LOUDEST_SPECTRUM = 2.0**30
 
 StemBlock = Float[Tensor, "batch output_stem channel ready_time"]

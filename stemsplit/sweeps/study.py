@@ -16,8 +16,8 @@ JOURNAL = "study.journal"
 # Attributes of trials:
 PRUNED = "pruned"  # why the training was stopped early
 ERROR = "error"  # why the trial failed
-REPEATS = "instead of"  # number of the failed trial that this one repeats
-SETTINGS = "settings"  # of a queued trial, which has no parameters before it starts
+REPEATS = "instead of"  # number of the failed trial that this trial repeats
+SETTINGS = "settings"  # settings of a queued trial, which has no parameters before it starts
 NOT_FINITE = "not finite"  # a value of PRUNED
 PRUNERS = {
     None: optuna.pruners.NopPruner,

@@ -28,7 +28,7 @@ from stemsplit.sweeps.study import (
 )
 from stemsplit.sweeps.trials import figure_of
 
-Words = Callable[[int, Mapping[str, Any]], list[str]]  # from number and settings
+Words = Callable[[int, Mapping[str, Any]], list[str]]  # trial number, settings → command line
 
 
 class Jobs(NamedTuple):
@@ -135,7 +135,7 @@ def record_result(study: optuna.Study, trial: FrozenTrial, folder: Path, job: Jo
         study.tell(trial.number, state=TrialState.PRUNED)
         return
     try:
-        _ = job.return_value  # raises the error of a failed job, and prints its words
+        _ = job.return_value  # for a failed job, prints its command line and raises its error
         figure = figure_of(folder / str(trial.number) / "best.ckpt")
     except Exception as error:
         open_trial(study, folder, trial.number).set_user_attr(ERROR, one_line(error))

@@ -56,7 +56,7 @@ class ReportTrial(L.Callback):
         self.finished = known.state.is_finished()
         self.monitor = monitor
         self.figure = math.nan
-        # An interrupted trial may have been pruned already:
+        # An interrupted trial may have been pruned already.
         self.pruned = PRUNED in known.user_attrs and not self.finished
 
     def state_dict(self) -> dict[str, float]:

@@ -17,7 +17,7 @@ SILENT = 1e-8  # mean square below which a stem is silent: -80 dB of full scale
 BOUND = 1e-8  # limits the SI-SDR to 80 dB for a perfect and -80 dB for a silent estimate
 
 Value = Float[Tensor, ""]
-# Waveforms (time) or spectra (freq, frame).
+# `axes` is (time) for waveforms, and (freq, frame) for spectra.
 StemSignals = Inexact[Tensor, "batch stem channel *axes"]
 MixtureSignal = Inexact[Tensor, "batch channel *axes"]
 

@@ -66,7 +66,7 @@ class SeparationModule(L.LightningModule):
 
     def on_fit_start(self) -> None:
         if self.trainer.checkpoint_callbacks:
-            _ = self.separator.description  # raises an error if it cannot be saved in a checkpoint
+            _ = self.separator.description  # raises an error if the separator cannot be saved
 
     def on_train_start(self) -> None:
         schedules.check_length(self.trainer)
@@ -75,7 +75,7 @@ class SeparationModule(L.LightningModule):
             torch.manual_seed(torch.initial_seed() + self.trainer.global_rank)
 
     def on_train_batch_start(self, batch: Batch, index: int) -> None:
-        # Restore only now, because data loaders and validation also draw random numbers.
+        # Restore the states only now, because data loaders and validation also draw random numbers.
         if self._random_states is not None:
             restore(self._random_states)
             self._random_states = None

@@ -36,8 +36,8 @@ class Augment:
     6. With probability `equaliser`, gains in `equaliser_decibels` (dB) for bands of about an octave
        between the frequencies `equaliser_hertz`.
 
-    At the end, `snr_decibels` is the range of the ratio in dB of the targets' sum to the sum of the
-    other stems (None: the ratio is not changed).
+    Finally, the ratio of the targets' sum to the sum of the other stems is set to a value in
+    `snr_decibels` (dB). If `snr_decibels` is None, the ratio is not changed.
 
     Every draw depends only on the seed and the excerpt's key, and each augmentation has a separate
     random stream, so a draw does not depend on the rest of the batch or on other augmentations.
@@ -188,7 +188,7 @@ class Augment:
         return result
 
     def _draws(self, stream: int, keys: Sequence[Key]) -> list[np.random.Generator]:
-        """A generator per key; `stream` makes it independent of the generators of the excerpts."""
+        """One generator per key, independent of other streams and of the choice of the excerpts."""
         return [np.random.default_rng([self.seed, *key, stream]) for key in keys]
 
 

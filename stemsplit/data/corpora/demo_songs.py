@@ -46,7 +46,7 @@ SONGS = TRAIN_SONGS + TEST_SONGS
 VALIDATION_TRACKS = ("Velvet Almanac - October Letters", "Harlan Weatherby - The Lamplighter")
 
 BIT_RATE = 192_000  # bits per second of each stream
-# Twice as fast as the coder's default; the sum of the stems still matches the mixture at 22 dB.
+# Twice as fast as the defaults; the stems still sum to the mixture with an error of -22 dB.
 CODER = {"aac_coder": "fast", "aac_ms": "0"}
 PEAK = 0.9
 
@@ -87,7 +87,7 @@ def _mix(stems: dict[str, Signal], engineer: np.random.Generator) -> dict[str, S
     }
     mixed = {}
     for name, stem in stems.items():
-        clean = highpass(stem, 30.0)  # remove direct current
+        clean = highpass(stem, 30.0)  # remove the DC offset
         clean *= edges(clean.shape[-1], 0.0, 0.6)
         mixed[name] = clean / _playing_level(clean) * np.float32(10 ** (level_db.get(name, 0) / 20))
     band = mixed["drums"] + mixed["bass"] + mixed["other"]

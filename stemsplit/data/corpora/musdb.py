@@ -76,8 +76,9 @@ def _musdb(root: Path, is_wav: bool) -> list[Track]:
             f"{root}: has neither a train nor a test folder; "
             "set data.root to the folder of the corpus"
         )
-    # Take only the stems' streams and files and the validation songs from musdb. Its list of songs
-    # needs a call of ffprobe for each song and fails at a damaged song without naming it.
+    # Take only the stems' streams and files and the validation songs from musdb. musdb's list of
+    # songs is not used, because it calls ffprobe for each song and fails at a damaged song without
+    # naming it.
     layout = _import_musdb().DB(root=str(root), subsets=[]).setup
     official = set(layout["validation_tracks"])
     tracks = []

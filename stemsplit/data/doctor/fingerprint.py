@@ -25,7 +25,7 @@ WINDOW = 2048  # samples, 0.37 s: long enough that a shift of half a hop changes
 HOP = 256  # samples, 46 ms
 LOWEST, HIGHEST = 300.0, 2000.0  # Hz
 BANDS = 33
-QUIET_DB = 50  # ignore frames this much below the loudest frame: coding noise sets their bits
+QUIET_DB = 50  # ignore frames further below the loudest one: their bits come from coding noise
 LEAST_SECONDS = 5.0  # least overlap of two songs; half of the shorter song if that is less
 SAME = 0.65  # agreement of equal audio
 # Agreement of songs that share a part, such as the accompaniment. The paper's threshold of 35 %
@@ -62,7 +62,7 @@ def _agreement(song: Bits, spectra: np.ndarray, other: Bits, size: int) -> float
     products = spectra * _spectra(other, size).conj()
     bits = len(song)
     agreeing = scipy.fft.irfft(products[:bits].sum(axis=0), size)
-    overlap = scipy.fft.irfft(products[bits], size)  # loud frames in both, at each shift
+    overlap = scipy.fft.irfft(products[bits], size)  # number of frames loud in both, per shift
     shorter = min(np.count_nonzero(song[0]), np.count_nonzero(other[0]))
     enough = overlap >= max(1.0, min(LEAST_SECONDS * SAMPLE_RATE / HOP, shorter / 2))
     return float((agreeing[enough] / overlap[enough]).max(initial=0) / bits)

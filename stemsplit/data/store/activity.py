@@ -9,8 +9,8 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int
 
 BLOCK_SECONDS = 0.1
-QUIETEST_DB = -60.0  # dB full scale
-RANGE_DB = 40.0  # below the stem's loudest block
+QUIETEST_DB = -60.0  # lowest level of an active block, in dB full scale
+RANGE_DB = 40.0  # an active block is at most this far below the stem's loudest block
 LEAST_SHARE = 0.5  # a stem is active in an excerpt if it is active in this share of its blocks
 
 Levels = Float32[np.ndarray, " block"]

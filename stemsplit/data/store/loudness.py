@@ -6,7 +6,7 @@ from jaxtyping import Float, Int16
 from stemsplit.data.tracks import Track
 from stemsplit.errors import InputError
 
-# Full scale is 1. Floating-point mixes and decoded lossy files exceed 1, but stay far below this.
+# Full scale is 1. Floating-point mixes and decoded lossy files exceed 1, but stay far below 100.
 LOUDEST = 100.0
 INTEGERS = (2**7, 2**15, 2**23, 2**31)  # full scale of signed integers
 

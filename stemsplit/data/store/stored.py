@@ -33,7 +33,7 @@ class StoredTrack:
     scale: float
     weight: float = 1.0  # probability of a training excerpt, relative to the other tracks
     corpus: int = 0  # index of the track's corpus among combined corpora
-    # Time at which the samples were written, in ns. A track decoded again is mapped again.
+    # Time at which the samples were written, in ns. If it changes, the file is mapped again.
     written: int = field(default=0, compare=False)
 
     @property

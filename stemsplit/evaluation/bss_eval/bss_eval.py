@@ -39,7 +39,7 @@ RIDGE = float(np.finfo(float).eps)
 WINDOWS = 4  # number of windows that are decomposed at a time
 
 Spectra = Complex128[Tensor, "freq frame part signal"]
-Responses = Complex128[Tensor, "freq reference both"]
+Responses = Complex128[Tensor, "freq reference component"]
 Sources = Float[Tensor, "_ _"] | Float[np.ndarray, "_ _"]  # stem time
 
 
@@ -53,7 +53,7 @@ class BssEval(NamedTuple):
 
 
 class BssEvalSources(NamedTuple):
-    """Scores in dB; NaN for all stems if one is silent."""
+    """Scores in dB; NaN for all stems if any reference or estimate is silent."""
 
     sdr: Float64[np.ndarray, " stem"]
     sir: Float64[np.ndarray, " stem"]
@@ -61,7 +61,7 @@ class BssEvalSources(NamedTuple):
 
 
 class Parts(NamedTuple):
-    """Spectra of the parts of estimates; the comments list the parts along the axis `part`."""
+    """Spectra of the parts of estimates. The comments give the order along the axis `part`."""
 
     added: Spectra  # spatial, interference
     sums: Spectra  # true + spatial, true + spatial + interference, artefacts
@@ -75,8 +75,9 @@ def bss_eval(references: Signals, estimates: Signals, window: int, hop: int) -> 
 
     A frame is NaN for all stems if any reference or estimate is silent in it. As in museval, a stem
     is also silent if its channels sum to zero; see `dropped`. If a stem is silent throughout, all
-    frames are NaN, where museval raises. Up to rounding, an estimate that equals its reference has
-    an infinite SDR, and a single stem has an infinite SIR.
+    frames are NaN, but museval raises an error. An estimate that equals its reference has an
+    infinite SDR, and a single stem has an infinite SIR; rounding errors may make these scores
+    large but finite.
 
     Raises `InputError` if the shapes differ, or a signal contains NaN or infinity.
     """
@@ -139,9 +140,9 @@ def bss_eval_sources(references: Sources, estimates: Sources) -> BssEvalSources:
     """Scores of BSS Eval v3 per stem, equal to `mir_eval.separation.bss_eval_sources`.
 
     References and estimates are mono, `(stem, time)`, and in the same order: there is no search for
-    a permutation. Filtering of the reference is not an error in version 3. If a signal is silent,
-    all scores are NaN, where mir_eval raises. Device, precision and errors are as in `bss_eval`;
-    the memory grows with the length of the signals.
+    a permutation. Version 3 does not count filtering of the reference as an error. If a signal is
+    silent, all scores are NaN, but mir_eval raises an error. Device, precision and exceptions are
+    as in `bss_eval`; the memory grows with the length of the signals.
     """
     return bss_eval_sources_systems(references, [estimates])[0]
 
@@ -178,9 +179,10 @@ def responses_of(
 ) -> Responses:
     """Frequency responses of the filters from the references to the spatial parts and interference.
 
-    The axis `both` has the spatial parts of all estimates, then their interference. `estimates`
-    holds one system after the other. The transform is long enough for a window and the tail of a
-    filter, so energies in frequency equal energies in time.
+    The axis `component` has the spatial parts of all estimates, then their interference.
+    `estimates` holds the stems of the first system, then those of the second, and so on. The
+    transform is long enough for a window and the tail of a filter, so the energy of a spectrum
+    equals the energy of its signal.
     """
     channels = references.shape[2]
     lags = correlations(references, estimates)
@@ -206,11 +208,11 @@ def decompose(
     estimate: Stretches,
     responses: Responses,
 ) -> Iterator[Parts]:
-    """Decompose the estimates of some windows, one band of frequencies after the other."""
+    """Yield the parts of the estimates in some windows, one band of frequencies at a time."""
     spectra = [torch.fft.rfft(x, norm="ortho") for x in (reference, estimate)]
     for spectrum in spectra:
-        # `energies` counts every frequency twice, for its negative frequency. The first and the
-        # last frequency have no negative counterpart.
+        # `energies` doubles every frequency to include the negative frequency. The first and the
+        # last frequency have no negative counterpart, so their energy is halved here.
         spectrum[..., [0, -1]] *= 0.5**0.5
     # On a CPU, a band fits into the cache of a core. Accelerators are faster with long operations.
     band_elements = 2**15 if reference.device.type == "cpu" else 2**24

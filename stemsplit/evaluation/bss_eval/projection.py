@@ -1,8 +1,8 @@
 """Filters of 512 taps that project estimates onto the references.
 
-The taps solve the normal equations. Their matrix holds the correlations of the references with each
-other, each shifted by 0 to 511 samples; their right-hand side holds the correlations of the
-references with the estimate.
+The taps solve the normal equations. The matrix of these equations holds the correlations of the
+references with each other, each shifted by 0 to 511 samples. The right-hand side holds the
+correlations of the references with the estimate.
 
 - E. Vincent, R. Gribonval, C. Févotte, "Performance measurement in blind audio source separation",
   IEEE TASLP 14(4), 2006.
@@ -31,14 +31,14 @@ TRANSFORM = 5120  # samples
 # Largest correlation of integers. With ten minutes at 44.1 kHz and every sample at full scale, the
 # transforms then have errors below 0.1.
 LARGEST_INTEGER = 2.0**48
-# Sizes of the corrections in `refined`, relative to the solution. If the first correction is not
-# below a quarter of the largest size, the factor is too inaccurate for a refinement. After a
-# correction below the smallest size, the next correction would be lost in rounding.
+# `refined` rejects a first correction of a quarter of LARGEST_CORRECTION or more, because then the
+# factor is too inaccurate. It stops after a correction of SMALLEST_CORRECTION or less, because the
+# next correction would be lost in rounding. Both sizes are relative to the solution.
 LARGEST_CORRECTION, SMALLEST_CORRECTION = 1e-2, 1e-8
 
 Item = TypeVar("Item")
 References = Float[Tensor, "stem time channel"]
-AllEstimates = Float[Tensor, "estimate time channel"]  # the stems of one system after the other
+AllEstimates = Float[Tensor, "estimate time channel"]  # all stems of a system, then the next system
 Stretches = Float64[Tensor, "stretch signal length"]
 Correlations = Float64[Tensor, "reference signal lag"]
 Filters = Float64[Tensor, "reference estimate tap"]
@@ -66,12 +66,12 @@ def correlations(references: References, estimates: AllEstimates) -> Correlation
     on_cpu = references.device.type == "cpu"
     peak = 2.0 ** floor(log2(LARGEST_INTEGER / time) / 2)
     scales = torch.cat([scales_to(peak, stems) for stems in (references, estimates)])
-    blocks = max(1, (2**7 if on_cpu else 2**12) // len(scales))  # transformed at a time
+    blocks = max(1, (2**7 if on_cpu else 2**12) // len(scales))  # number transformed at a time
 
-    def part(starts: range) -> Complex128[Tensor, "both freq reference signal"]:
+    def part(starts: range) -> Complex128[Tensor, "accuracy freq reference signal"]:
         shape = (2, TRANSFORM // 2 + 1, count, len(scales))
-        both = references.new_zeros(shape, dtype=torch.complex128)
-        exact, inexact = both
+        spectra = references.new_zeros(shape, dtype=torch.complex128)
+        exact, inexact = spectra
         for start in starts:
             length = min(blocks, -(-(time - start) // fresh)) * fresh + TAPS - 1
             span = slice(start, start + length)
@@ -91,7 +91,7 @@ def correlations(references: References, estimates: AllEstimates) -> Correlation
             exact.baddbmm_(reference, signal)
             inexact.baddbmm_(reference, signal_remainder)
             inexact.baddbmm_(reference_remainder, signal_remainder.add_(signal))
-        return both
+        return spectra
 
     threads = torch.get_num_threads() if on_cpu else 1
     starts = range(0, time, blocks * fresh)
@@ -124,8 +124,8 @@ def on_threads(
 ) -> Iterator[Tensor]:
     """Yield the function's result for each item in order; on a CPU, in parallel threads.
 
-    With torch's own threads, every one of thousands of operations would wait for the slowest
-    thread, which is slow if another program uses a core.
+    Torch's own threads would share each of thousands of small operations. Every operation would
+    then wait for the slowest thread, which takes long if another program uses a core.
     """
     threads = torch.get_num_threads() if device.type == "cpu" else 1
     if threads == 1:
@@ -160,8 +160,8 @@ def distinct(references: References, lags: Correlations) -> list[int]:
     """Indices of the channels that are not copies of an earlier channel.
 
     A stereo file of a mono song contains such a copy. It does not change the projection, but makes
-    the equations singular. museval keeps copies: rounding errors keep its equations solvable, and
-    its scores are the same.
+    the equations singular. museval does not remove copies. Its equations stay solvable because of
+    rounding errors, and its scores are the same.
     """
     energies = lags[..., 0].diagonal()
     channels = [stem[:, channel] for stem in references for channel in range(stem.shape[1])]
@@ -238,10 +238,10 @@ def residual(
     products: Float64[Tensor, "row estimate"],
     solution: Float64[Tensor, "row estimate"],
 ) -> Float64[Tensor, "row estimate"]:
-    """Compute products - matrix × solution accurately, although it is far smaller than both terms.
+    """Compute products - matrix × solution accurately, even if the two terms almost cancel.
 
-    Matrix and solution are split into leading digits and a remainder. Products of the leading
-    digits are short enough to sum in double precision without rounding: K. Ozaki et al.,
+    Matrix and solution are split into leading digits and a remainder. The products of leading
+    digits have so few digits that double precision can sum them without rounding: K. Ozaki et al.,
     "Error-free transformations of matrix multiplication by using fast routines of matrix
     multiplication", Numerical Algorithms 59, 2012.
     """
@@ -254,7 +254,7 @@ def residual(
 
 
 def shortened(numbers: Float64[Tensor, "_ _"], digits: int) -> Float64[Tensor, "_ _"]:
-    """Round to a number of binary digits, relative to the largest number of the column."""
+    """Round each column to this number of binary digits of its largest number."""
     exponents = torch.frexp(numbers.abs().amax(dim=0)).exponent.double()
     unit = torch.exp2(exponents - digits)
     return torch.where(unit > 0, (numbers / unit).round() * unit, 0)

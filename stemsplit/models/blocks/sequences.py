@@ -31,9 +31,10 @@ def sequence_layer(kind: str, features: int, heads: int) -> nn.Module:
 class AttentionLayer(nn.Module):
     """Self-attention with rotary positions, then a feed-forward layer four times as wide.
 
-    The layer of BS-RoFormer (Lu, Wang, Kong and Hung, "Music Source Separation with Band-Split
-    RoPE Transformer", 2023). It depends on the distance between positions, not on the positions
-    themselves. Raises `InputError` if `features` cannot be divided into heads of an even size.
+    This is the layer of BS-RoFormer (Lu, Wang, Kong and Hung, "Music Source Separation with
+    Band-Split RoPE Transformer", 2023). Its attention depends on the distance between positions,
+    not on the positions themselves. Raises `InputError` if `features` cannot be divided into heads
+    of an even size.
     """
 
     def __init__(self, features: int, heads: int) -> None:
@@ -65,8 +66,8 @@ class AttentionLayer(nn.Module):
 class RecurrentLayer(nn.Module):
     """A BLSTM with `features` hidden units per direction, then a dense layer to `features` outputs.
 
-    The layer of BSRNN (Luo and Yu, "Music Source Separation with Band-split RNN", 2022) with half
-    of the published width, so that it costs about as much as `AttentionLayer`.
+    This is the layer of BSRNN (Luo and Yu, "Music Source Separation with Band-split RNN", 2022)
+    with half of the published width, so that it costs about as much as `AttentionLayer`.
     """
 
     def __init__(self, features: int) -> None:
@@ -83,8 +84,9 @@ def attention(query: Heads, key: Heads, value: Heads) -> Heads:
     """Scaled dot-product attention, equal to torch's `scaled_dot_product_attention`."""
     if query.device.type != "cpu" or not torch.is_grad_enabled():
         return functional.scaled_dot_product_attention(query, key, value)
-    # On a CPU, the backward pass of torch's function is slower (in bfloat16, several times slower).
-    # It needs less memory, which matters for whole songs; these are separated without gradients.
+    # Training on a CPU: the backward pass of torch's function is slower than that of this product
+    # (in bfloat16, several times slower). Whole songs, which are separated without gradients, use
+    # torch's function, because it needs less memory.
     scores = query @ key.transpose(2, 3) * query.shape[3] ** -0.5
     return scores.softmax(dim=3).to(value.dtype) @ value
 

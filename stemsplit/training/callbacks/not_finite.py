@@ -68,7 +68,7 @@ class StopWhenNotFinite(L.Callback):
         batch: Batch,
         batch_idx: int,
     ) -> None:
-        if self._loss is not None:  # accumulated batch, not checked by an optimiser step
+        if self._loss is not None:  # while gradients accumulate, no optimiser step checks it
             self._check(trainer, pl_module, [])
         self._batch = None
 
@@ -88,7 +88,7 @@ class StopWhenNotFinite(L.Callback):
         if not math.isfinite(loss_value):
             cause, keys = cause_in_loss(trainer, module, self._batch)
             error = f"the loss is {loss_value}; {cause}; in {describe(trainer, keys)}"
-        if not math.isfinite(norm_value):  # in all processes, because they average gradients
+        if not math.isfinite(norm_value):  # true in all processes, because they average gradients
             error = next(filter(None, processes.gather([error])), None)
         if error is None:
             cause = cause_in_gradient(trainer, module, self._batch)

@@ -94,7 +94,7 @@ class Progress(ProgressBar):
         if not self.enabled:
             return
         parts = [self._epoch(), f"took {duration(monotonic() - self._epoch_began)}"]
-        parts += losses(pl_module)  # afterwards, the module logs the loss and resets it
+        parts += losses(pl_module)  # read before the module logs the loss and resets it
         if (validated := trainer.callback_metrics.get("validation/loss")) is not None:
             parts.append(f"validation loss {float(validated):.4g}")
         self._print([*parts, *scores(trainer)])

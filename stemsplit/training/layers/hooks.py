@@ -36,7 +36,7 @@ def compiled(network: nn.Module) -> bool:
 def root_mean_square(*tensors: Tensor) -> Figure:
     """Root mean square of the magnitudes of all elements, computed on their device."""
     reals = [tensor.abs() if tensor.is_complex() else tensor for tensor in tensors]
-    norms = [  # at least in float32, also for half-precision tensors
+    norms = [  # float32 or more precise, also for half-precision tensors
         torch.linalg.vector_norm(real, dtype=torch.promote_types(real.dtype, torch.float32))
         for real in reals
     ]

@@ -115,7 +115,7 @@ class LayerNorms(L.Callback):
     ) -> None:
         try:
             self._end(trainer)
-        except Exception as error:  # do not hide `exception`
+        except Exception as error:  # `exception` must stay the error that is reported
             log.warning(f"{self.path} could not be drawn ({type(error).__name__}: {error})")
 
     def _end(self, trainer: L.Trainer) -> None:
@@ -155,7 +155,8 @@ def unscaled(
 ) -> dict[str, dict[str, Figure]]:
     """Divide gradients by the factor of float16 loss scaling."""
     scaled = {"gradient/in", "gradient/out"}
-    # Fused optimisers unscale the gradients of weights in their step; Lightning does it for others.
+    # Fused optimisers unscale the gradients of weights only in their step, so they are still
+    # scaled here. For other optimisers, Lightning has already unscaled them.
     if optimizer.defaults.get("fused"):
         scaled.add("gradient")
     scale = scaler.scale(next(iter(figures["weight"].values())).new_ones(()))
