@@ -1,7 +1,7 @@
 """``python -m stemsplit.evaluate checkpoint=RUN_OR_CKPT data=…``: score separated songs.
 
-``checkpoint=[A,B] estimates=DIR`` compares several systems on the frames for which all of them have
-a score. DIR contains stems separated by any tool, as SUBSET/TRACK/STEM.wav. ``estimates={NAME:
+``checkpoint=[A,B] estimates=DIR`` compares each pair of systems on the frames in which both have a
+score. DIR contains stems separated by any tool, as SUBSET/TRACK/STEM.wav. ``estimates={NAME:
 DIR}`` sets the name of a system in the tables.
 """
 
@@ -91,7 +91,7 @@ def evaluate_systems(config: DictConfig, words: Sequence[str] = ()) -> None:
     checkpoints = [checkpoint(path, name) for name, path in named_paths(config.checkpoint)]
     folders = [Folder(path, name) for name, path in named_paths(config.estimates)]
     if not checkpoints and not folders:
-        raise InputError("say what to score: checkpoint=RUN_OR_CKPT, or estimates=DIR")
+        raise InputError("nothing to score; set checkpoint=RUN_OR_CKPT or estimates=DIR")
     device = processes.device(config.device)
     trained = separators(checkpoints, device)
     runs = [entry.run for entry in checkpoints if entry.run is not None]
@@ -165,7 +165,7 @@ def evaluate_systems(config: DictConfig, words: Sequence[str] = ()) -> None:
 
 
 def count_scoring(run: Path, corpus: str, root: Path) -> None:
-    """Count a scoring of the test songs in the folder of the run, and print the count."""
+    """Increase the number of test scorings recorded in the folder of the run, and print it."""
     count = None
     with where_writable():
         count = count_test_scoring(run, counted_as(corpus, root))
@@ -189,8 +189,8 @@ def output_folder(
         folder = Path(str(config.output))
     elif len(checkpoints) == 1 and not folders:
         folder = checkpoints[0].path.parent / folder
-    above = (folder, *folder.absolute().parents)
-    existing = next(place for place in above if place.exists())
+    candidates = (folder, *folder.absolute().parents)
+    existing = next(path for path in candidates if path.exists())
     make_writable_folder(existing, "choose another folder with output=FOLDER")
     return folder
 

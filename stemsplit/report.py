@@ -46,9 +46,9 @@ def page_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m stemsplit.report",
         description="Write the report of a run, of several runs or of a sweep as one "
-        "self-contained HTML file, and print its path. For the other command see "
-        "`python -m stemsplit.report ranking --help`; if a run is named ranking, write "
-        "./ranking.",
+        "self-contained HTML file, and print its path. The command `report ranking` has its own "
+        "help: `python -m stemsplit.report ranking --help`. To report a run whose folder is "
+        "named ranking, write ./ranking.",
     )
     parser.add_argument(
         "runs",
@@ -58,16 +58,19 @@ def page_parser() -> argparse.ArgumentParser:
         help="folder of a run (writes RUN/report.html) or of a sweep (writes SWEEP/report.html); "
         "several runs are compared (writes report.html in the current folder)",
     )
-    parser.add_argument("--output", type=Path, metavar="FILE", help="write to FILE instead")
+    parser.add_argument(
+        "--output", type=Path, metavar="FILE", help="file to write instead of report.html"
+    )
     return parser
 
 
 def ranking_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m stemsplit.report ranking",
-        description="Train some trials of a sweep again on the full training set, in "
-        "SWEEP/full/TRIAL, and correlate the two rankings by the objective of the sweep. "
-        "Finished trainings are reused.",
+        description="Test whether the small training set of a sweep ranks the settings in the "
+        "same order as the full training set. Some trials are trained again on the full training "
+        "set, in SWEEP/full/TRIAL, and Kendall's tau of the two rankings is printed. Training runs "
+        "that are already finished are reused.",
     )
     parser.add_argument("sweep", type=Path, metavar="SWEEP", help="folder of a sweep")
     parser.add_argument(
@@ -80,7 +83,7 @@ def ranking_parser() -> argparse.ArgumentParser:
         "overrides",
         nargs="*",
         metavar="SETTING",
-        help="settings of the full trainings, for example epochs=100",
+        help="settings for training on the full training set, for example epochs=100",
     )
     return parser
 
@@ -133,7 +136,7 @@ def extra_needed(sweep: Path) -> Iterator[None]:
 
 
 def names(folders: Sequence[Path]) -> list[str]:
-    """The shortest ends of the folders' paths that are unique.
+    """A unique name for each folder: the last parts of its path, as few as are needed.
 
     Raises `InputError` if two folders are the same.
     """

@@ -17,8 +17,9 @@ if TYPE_CHECKING:  # imports torch, which --help does not need
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m stemsplit.separate",
-        description="Separate songs into stems: DIR/SONG/STEM.wav, with the length and sample rate "
-        "of the song. The stems sum to the song. Under torchrun, the processes share the songs.",
+        description="Separate songs into stems. The files DIR/SONG/STEM.wav have the length and "
+        "sample rate of the song. The stems sum to the song. Under torchrun, each process "
+        "separates a part of the songs.",
         epilog="Memory: about 1 GB, plus 21 MB per minute for the song and for each stem (stereo "
         "at 44.1 kHz); about twice as much if separator and song have different sample rates.",
     )

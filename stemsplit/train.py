@@ -75,7 +75,7 @@ def run(config: DictConfig) -> None:
     quieten()
     if HydraConfig.get().mode == RunMode.MULTIRUN:
         check(config, "train")
-        run_job(config, train)  # Hydra records what it raises, and runs the next job
+        run_job(config, train)  # Hydra records an exception of the job, and runs the next job
         return
     with one_line_errors(lambda: after_interruption(config)):
         check(config, "train")
@@ -93,7 +93,7 @@ def advice(run: Path) -> str:
 
 
 def after_interruption(config: DictConfig) -> str:
-    """The line printed when Ctrl-C ends a training."""
+    """The line printed when Ctrl-C ends a training run."""
     run = Path(config.resume or config.run_dir)
     if not (run / "last.ckpt").is_file():
         return "interrupted before the first checkpoint; start the training again"
@@ -187,8 +187,8 @@ def check_data(config: DictConfig, data: StemDataModule, subsets: list[Subset]) 
 def keep_roots(config: DictConfig, corpus: Corpus) -> None:
     """Store absolute corpus folders, so that a run can be resumed from any working directory."""
     config.data.root = str(corpus.root)
-    for place, supplement in enumerate(corpus.also):
-        config.data.also[place].root = str(supplement.folder)
+    for index, supplement in enumerate(corpus.also):
+        config.data.also[index].root = str(supplement.folder)
 
 
 def fit(
@@ -221,7 +221,7 @@ def fit(
     for logger in loggers:
         if isinstance(logger, MetricsCsv):  # drop the rows after the checkpoint
             logger.forget_from(kept_steps)
-    if is_first():  # only now, so that a refused resumption changes nothing
+    if is_first():  # after the checks, so that a run that cannot be resumed is not changed
         configuration.save(config, Path(config.run_dir))
         remember_songs(Path(config.run_dir), data.corpus.contents(), kept_steps)
     with lightning_signals():
@@ -261,7 +261,7 @@ def score(
         seed=config.seed,
         steps=trainer.global_step,
         targets=list(config.targets),
-        # A new training starts the count of test scorings again.
+        # Training changes the weights, so the count of test scorings starts at zero.
         **({} if subset == "test" else {"test_scored": {}}),
     )
     if subset == "test":

@@ -231,5 +231,5 @@ def test_meaningless_setting_is_refused(
 
 
 def test_nothing_to_score_is_refused(corpus: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="say what to score"):
+    with pytest.raises(InputError, match="nothing to score"):
         evaluated(corpus, tmp_path / "out")

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from scipy.stats import kendalltau, wilcoxon
 
 RESAMPLES = 10_000
-# With fewer songs the bootstrap interval is the range of the songs and covers less than 95 %:
+# With fewer songs the bootstrap interval is the range over the songs and covers less than 95 %:
 # with two songs it covers 50 %.
 FEW_SONGS = 6
 
@@ -59,7 +59,7 @@ def median_interval(values: Sequence[float]) -> Interval:
     """Median over songs, ignoring NaN, with its percentile bootstrap interval (Efron 1979).
 
     One song has a median but no interval. With fewer than `FEW_SONGS` songs the interval is the
-    range of the songs.
+    range over the songs.
     """
     present = np.array([value for value in values if not np.isnan(value)])
     if not len(present):

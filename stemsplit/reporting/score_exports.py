@@ -92,7 +92,7 @@ def write_latex(
     lines = [
         f"% {protocol}",
         "% dB: median over frames, then over songs [95 % interval]",
-        f"% With fewer than {FEW_SONGS} songs, the interval is the range of the songs.",
+        f"% With fewer than {FEW_SONGS} songs, the interval is the range over the songs.",
         "% (n): the score exists for n songs only.",
     ]
     lines += [f"% {name}: {text}" for name, row in rows.items() for text in left_out(row)]

@@ -36,7 +36,7 @@ def print_scores(rows: Rows, protocol: Protocol, title: str) -> None:
     console = Console()
     print_table(table, console)
     if min((row.songs for row in rows.values()), default=FEW_SONGS) < FEW_SONGS:
-        console.print(f"fewer than {FEW_SONGS} songs: each interval is the range of the songs")
+        console.print(f"fewer than {FEW_SONGS} songs: each interval is the range over the songs")
     for name, row in rows.items():
         if notes := list(left_out(row)):
             console.print(Text(f"{name}: {'; '.join(notes)}"), soft_wrap=True)

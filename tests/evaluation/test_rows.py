@@ -118,7 +118,7 @@ def test_tables_show_counts_of_scores_with_fewer_songs(
     shown = capsys.readouterr().out
     assert shown.count("1.50 (2)") == 1  # SIR
     assert shown.count("1.00 (2)") == 2  # SI-SDR of both stems
-    assert "fewer than 6 songs: each interval is the range of the songs" in shown
+    assert "fewer than 6 songs: each interval is the range over the songs" in shown
     write_latex(tmp_path / "scores.tex", rows, {}, {}, PROTOCOL)
     assert (tmp_path / "scores.tex").read_text().count("1.50 (2) [1.5, 1.5]") == 1
 
