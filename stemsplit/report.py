@@ -130,7 +130,7 @@ def extra_needed(sweep: Path) -> Iterator[None]:
         yield
     except ModuleNotFoundError as error:
         raise InputError(
-            f"{sweep}: needs {error.name}, which is in the extra `sweeps`: "
+            f"{sweep}: the report of a sweep needs {error.name}, which is in the extra `sweeps`: "
             "pip install 'stemsplit[sweeps]'"
         ) from None
 

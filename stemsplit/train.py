@@ -210,13 +210,14 @@ def fit(
         epochs = content["epoch"] + 1
         if 0 <= (trainer.max_epochs or -1) < epochs:
             raise InputError(
-                f"{checkpoint}: has {epochs} epochs already; set epochs to at least {epochs}"
+                f"{checkpoint}: is already trained for {epochs} epochs; set epochs to at least "
+                f"{epochs}"
             )
         kept_steps = content["global_step"]
         if 0 <= trainer.max_steps < kept_steps:
             raise InputError(
-                f"{checkpoint}: has {kept_steps} steps already; set trainer.max_steps to at least "
-                f"{kept_steps}"
+                f"{checkpoint}: is already trained for {kept_steps} steps; set trainer.max_steps "
+                f"to at least {kept_steps}"
             )
     for logger in loggers:
         if isinstance(logger, MetricsCsv):  # drop the rows after the checkpoint

@@ -221,7 +221,7 @@ def test_official_songs_are_fit_to_train_on(data: str, tmp_path: Path) -> None:
 def test_only_known_errata_are_excused() -> None:
     def examined(name: str, *channels: float) -> Examination:
         song = Examination(Track(name, "test", None, {}), match_db_of_channels=list(channels))
-        song.find("fault", "mixture", "differs")
+        song.add_finding("fault", "mixture", "differs")
         return song
 
     assert [finding.severity for finding in excused(examined("PR - Oh No", 0.4, 20.2))] == ["note"]

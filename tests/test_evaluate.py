@@ -105,7 +105,7 @@ def test_checkpoints_of_different_stems_need_targets(corpus: Path, tmp_path: Pat
     assert found["protocol"]["stems"] == ["vocals", "accompaniment"]
     assert found["targets"] == ["vocals"]
     assert set(found["scores"]["three"]) == {"vocals", "accompaniment"}
-    with pytest.raises(InputError, match=r"two, .*two\.ckpt: no bass among"):
+    with pytest.raises(InputError, match=r"two, .*two\.ckpt: bass cannot be scored"):
         evaluated(corpus, tmp_path / "3", f"checkpoint={two}", *THREE)
 
 

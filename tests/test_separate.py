@@ -109,7 +109,7 @@ def test_failing_songs_do_not_stop_the_others(
     assert lines[1].startswith("error: folder.wav: is a folder")
     assert lines[2].startswith("error: bad one.wav: ")
     assert lines[3:] == [
-        "error: 3 of 5 songs are not separated: absent.wav, folder.wav, 'bad one.wav'"
+        "error: 3 of 5 songs were not separated: absent.wav, folder.wav, 'bad one.wav'"
     ]
 
 
@@ -216,7 +216,7 @@ def test_folder_with_stems_of_another_separator_is_refused(
     song = song_at("a.wav")
     separate_songs(checkpoint, song)
     refused(checkpoint_for(tmp_path / "drums.ckpt", "drums"), song)
-    assert "out/a: holds vocals.wav, which this separator does not make" in capsys.readouterr().err
+    assert "out/a: holds vocals.wav, which this separator does not write" in capsys.readouterr().err
     assert files_in("out") == stems_of("a")
     separate_songs(checkpoint, song)  # the same separator replaces its stems
 

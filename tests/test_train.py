@@ -132,7 +132,7 @@ def test_resumed_run_rejects_changed_corpus_unless_allowed(
     assert result["trained_on"]["songs_changed_at_steps"] == [4]  # 2 songs × 4 excerpts / batch 2
     assert not saved(run).allow_changed_corpus  # it holds for one command only
     allowed.trainer.max_steps = 3  # fewer than the steps already taken
-    with pytest.raises(InputError, match=r"has \d+ steps already; set trainer.max_steps"):
+    with pytest.raises(InputError, match=r"is already trained for \d+ steps; set trainer.max"):
         train(allowed)
     assert saved(run).trainer.max_steps == -1
 

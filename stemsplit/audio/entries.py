@@ -91,7 +91,9 @@ def subset_folders(root: Path, subsets: Sequence[Name]) -> list[Name]:
         if name in subsets and entry.name != name and entry.is_dir():
             if name in present and (root / name).samefile(entry):  # the file system ignores case
                 continue
-            raise InputError(f"{entry}: its songs are not read; rename the folder to {name}")
+            raise InputError(
+                f"{entry}: is not read because of its name; rename the folder to {name}"
+            )
     return present
 
 

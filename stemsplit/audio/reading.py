@@ -85,7 +85,7 @@ def _decode(
     if not present:
         raise InputError(f"{path}: holds no audio")
     if (needed := max(numbers) + 1) > len(present):
-        raise InputError(f"{path}: has {len(present)} audio streams, {needed} are needed")
+        raise InputError(f"{path}: has {len(present)} audio streams, but {needed} are needed")
     streams = {present[number].index: present[number] for number in numbers}
     timelines = {index: _timeline(path, container, stream) for index, stream in streams.items()}
     ends_early = _fill(timelines, container, list(streams.values()))
@@ -162,8 +162,8 @@ def _check_finite(path: Path, audio: Audio) -> None:
     if not finite.all():
         first = np.argmin(finite) / audio.sample_rate
         raise InputError(
-            f"{path}: {np.count_nonzero(~finite)} samples are not finite numbers, the first at "
-            f"{first:.2f} s; export the file again, or remove it"
+            f"{path}: {np.count_nonzero(~finite)} samples are not finite (NaN or infinity), the "
+            f"first at {first:.2f} s; export the file again, or remove it"
         )
 
 

@@ -44,7 +44,7 @@ def named_paths(setting: Any) -> list[tuple[str | None, Path]]:
         pairs = [(None, path) for path in paths]
     for _, path in pairs:
         if not isinstance(path, str | int | float):  # the name of a folder may be a number
-            raise InputError(f"{path}: not a path; say PATH, [PATH,PATH] or {{NAME: PATH}}")
+            raise InputError(f"{path}: not a path; write PATH, [PATH,PATH] or {{NAME: PATH}}")
     return [(name, Path(str(path))) for name, path in pairs]
 
 

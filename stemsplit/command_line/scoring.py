@@ -41,13 +41,13 @@ def setting_names(words: Sequence[str]) -> list[str]:
     for override in OverridesParser.create().parse_overrides(list(words)):
         name = override.key_or_group
         if override.is_delete():
-            raise InputError(f"{override.input_line}: an evaluation needs all of its settings")
+            raise InputError(f"{override.input_line}: a setting of an evaluation cannot be removed")
         is_inside = any(name == key or name.startswith(f"{key}.") for key in MAPPINGS)
         if not is_inside and name not in (*CORPUS, *EVALUATION):
             known = [key for key in (*EVALUATION, *CORPUS) if key != "evaluation"]
             raise InputError(
-                f"{override.input_line}: {name} changes no score; the settings of an evaluation "
-                f"are {', '.join(known)}"
+                f"{override.input_line}: {name} has no effect on the scores; the settings of "
+                f"an evaluation are {', '.join(known)}"
             )
         names.append(name)
     return names
@@ -56,20 +56,24 @@ def setting_names(words: Sequence[str]) -> list[str]:
 def corpus_settings(
     config: DictConfig, names: Collection[str], runs: Sequence[DictConfig], system: Path
 ) -> DictConfig:
-    """The configuration that describes the corpus: `config` if it names one, else the runs'.
+    """The configuration that describes the corpus.
 
-    `names` are the settings on the command line; they replace those of the runs. `system` is a path
-    for error messages. Raises `InputError` if neither describes a corpus, or if the runs differ in
-    a setting that changes the scores.
+    This is `config` if it defines a corpus, otherwise the configuration of the first run.
+
+    `names` are the settings on the command line; they replace the settings of the runs. `system` is
+    a path for error messages. Raises `InputError` if neither describes a corpus, or if the runs
+    differ in a setting that changes the scores.
     """
     if config.data.lister is not None:
         if config.corpus is None:
             raise InputError(
-                "data.lister lists the songs of a new corpus; set its name with corpus=NAME"
+                "data.lister defines a new corpus, which needs a name; set corpus=NAME"
             )
         return config
     if not runs:
-        raise InputError(f"{system}: not in the folder of a run; choose the corpus with data=…")
+        raise InputError(
+            f"{system}: not in the folder of a run, so its corpus is unknown; choose it with data=…"
+        )
     candidates = [with_settings(run, config, names) for run in runs]
     compared = ["corpus", "data.root", "sample_rate", "channels", "data.downsample.rate"]
     if config.subset == "valid":
@@ -86,7 +90,10 @@ def corpus_settings(
 
 
 def with_settings(run: DictConfig, config: DictConfig, names: Collection[str]) -> DictConfig:
-    """The configuration of a run with the settings of the command line, on this machine."""
+    """A copy of a run's configuration, with the settings of the command line.
+
+    The cache folder becomes that of this machine (see `move_cache`).
+    """
     run = run.copy()
     for name in CORPUS:
         if name in names:
@@ -106,7 +113,7 @@ def with_settings(run: DictConfig, config: DictConfig, names: Collection[str]) -
 def scored_stems(
     targets: Sequence[str] | str | None, stems: Sequence[str] | None, trained: list[Trained]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The targets, and all stems that are scored together: the targets and the residual.
+    """Two tuples: the targets, and all scored stems (the targets and the residual).
 
     `targets` come from the command line; if None, the targets of the checkpoints are used, or
     vocals if there are no checkpoints. `stems` are the stems of the corpus. Raises `InputError` if
@@ -137,7 +144,8 @@ def oracle_transform(
 ) -> dict[str, int]:
     """Window and hop of the ideal masks, in samples at the rate of the scored songs.
 
-    Their durations come from the command line, else from the first separator, else from the corpus.
+    Their durations come from the command line if it sets one of them, otherwise from the first
+    separator, or from the corpus if there is no separator.
     """
     if trained and not {"window", "hop"} & set(names):
         front_end = trained[0].separator.front_end
@@ -154,7 +162,7 @@ def baselines(
     protocol: Protocol,
     device: str,
 ) -> list[System]:
-    """The systems beside those that are compared.
+    """Systems that are scored for comparison with the checkpoints and estimates.
 
     These are the mixture, the ideal masks (with ``oracles``), the separators without their Wiener
     filter and the true stems at the separators' sample rates (both with ``stages``).

@@ -151,7 +151,7 @@ class StemDataModule(L.LightningDataModule):
         return cached_statistics(tracks, self.front_end, self.views, self.corpus.cache)
 
     # The data module saves and restores the state of the loader, because Lightning restores a
-    # loader only within an epoch and sets the sampler's epoch only after the workers prefetch.
+    # loader only within an epoch, and the workers prefetch before it sets the sampler's epoch.
     def state_dict(self) -> dict[str, Any]:
         return {} if self._train_loader is None else {"train": self._train_loader.state_dict()}
 
@@ -210,7 +210,7 @@ class StemDataModule(L.LightningDataModule):
     def _loader_options(
         self, batches: str, tracks: Sequence[StoredTrack], batch_size: int, time: int
     ) -> dict[str, Any]:
-        """Options of a DataLoader of batches of at most `time` samples."""
+        """Options of a DataLoader whose excerpts have at most `time` samples."""
         item_bytes = max(track.samples.itemsize for track in tracks)
         batch_bytes = batch_size * len(self.corpus.stems) * self.corpus.channels * time * item_bytes
         ranks = self._processes()["ranks"]
@@ -224,7 +224,7 @@ class StemDataModule(L.LightningDataModule):
         }
 
     def on_before_batch_transfer(self, batch: Chunk, dataloader_idx: int) -> Chunk:
-        self.arrived = perf_counter()
+        self.arrived = perf_counter()  # read by the callback that times the loading
         return batch
 
     def on_after_batch_transfer(self, batch: Chunk, dataloader_idx: int) -> Batch:

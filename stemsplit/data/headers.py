@@ -100,10 +100,12 @@ def _header_of_source(streams: list[Header] | str, source: AudioSource) -> Heade
     if isinstance(streams, str):
         return streams
     if source.stream >= len(streams):
-        return f"{source.path}: has {len(streams)} audio streams, {source.stream + 1} are needed"
+        needed = source.stream + 1
+        return f"{source.path}: has {len(streams)} audio streams, but {needed} are needed"
     header = streams[source.stream]
     if source.channel is None:
         return header
     if source.channel >= header.channels:
-        return f"{source.path}: has {header.channels} channel(s), {source.channel + 1} are needed"
+        needed = source.channel + 1
+        return f"{source.path}: has {header.channels} channel(s), but {needed} are needed"
     return header._replace(channels=1)

@@ -58,9 +58,9 @@ class Folder(System):
                 header = headers[0]
                 if header.sample_rate != track.sample_rate:
                     raise InputError(
-                        f"{file}: has {header.sample_rate} Hz, but the references have "
-                        f"{track.sample_rate} Hz; resample the estimates, or score at their rate "
-                        f"with sample_rate={header.sample_rate}"
+                        f"{file}: has a sample rate of {header.sample_rate} Hz, but the references "
+                        f"have {track.sample_rate} Hz; resample the estimates, or score at their "
+                        f"rate with sample_rate={header.sample_rate}"
                     )
                 if header.channels != channels and 1 not in (header.channels, channels):
                     raise InputError(
@@ -84,8 +84,8 @@ class Folder(System):
         for stem in wanted:
             if missing := [part for part in parts[stem] if part not in files]:
                 raise InputError(
-                    f"{self.root}, {track.name}: no {missing[0]} among the stems {list(files)}: "
-                    "it cannot be scored"
+                    f"{self.root}, {track.name}: {missing[0]} cannot be scored: it is not among "
+                    f"the stems with a file, {list(files)}"
                 )
         return {stem: [files[part] for part in parts[stem]] for stem in wanted}
 

@@ -75,5 +75,7 @@ def for_scenario(available: Sequence[str], wanted: Sequence[str]) -> dict[str, l
         rest = [] if stem != residual else [part for part in available if part not in wanted]
         parts[stem] = [part for part in available if part == stem or part in rest]
         if not parts[stem]:
-            raise InputError(f"no {stem} among the stems {list(available)}: it cannot be scored")
+            raise InputError(
+                f"{stem} cannot be scored: it is not among the stems {list(available)}"
+            )
     return parts

@@ -21,7 +21,7 @@ from stemsplit.files import file_name
 from stemsplit.machine.allocator import keep_freed_memory
 
 FORMAT = "3"  # part of every cache key; change it when scores change
-WORKER_PAYS = 60.0  # seconds of music for which a worker process is worth its start-up time
+SECONDS_PER_WORKER = 60.0  # seconds of music that make the start of a worker worthwhile
 IDLE_SECONDS = 10  # idle workers end after this time, also if the evaluation was killed
 MEMORY = 1.5e9  # bytes of estimates in a process at a time; each is held about three times
 
@@ -65,7 +65,8 @@ def evaluate(
     ]
     seconds = sum(song.prepare() for song in work)
     cores = workers or max(1, (os.cpu_count() or 1) // processes.count())
-    jobs = 1 if device != "cpu" else max(1, min(cores, len(work), int(seconds / WORKER_PAYS)))
+    worthwhile = int(seconds / SECONDS_PER_WORKER)
+    jobs = 1 if device != "cpu" else max(1, min(cores, len(work), worthwhile))
     songs: list[dict[str, SongScores]] = []
     quiet = processes.rank() > 0
     with Progress(disable=quiet) as progress, parallel_config("loky", inner_max_num_threads=1):

@@ -81,7 +81,7 @@ def _allowed_class(name: str, allow: Sequence[str]) -> type[nn.Module]:
     except (ImportError, AttributeError):
         raise InputError(f"{name}: unknown architecture in this version of stemsplit") from None
     if not (isinstance(architecture, type) and issubclass(architecture, nn.Module)):
-        raise InputError(f"{name} is not an architecture")
+        raise InputError(f"{name} is not an architecture (a subclass of nn.Module)")
     return architecture
 
 

@@ -70,8 +70,8 @@ def checkpoint(weights: Mapping[str, Tensor], file_name: str) -> dict[str, Any]:
     channels = len(weights["fc3.weight"]) // freqs
     if (channels, window) == (1, 1024) and "sample_rate" not in weights:
         raise InputError(
-            f"weights with one channel and a window of {window} are for speech (umxse), with a hop "
-            "of half a window; only networks for music can be used"
+            f"one channel and a window of {window} samples: these are the weights of a network for "
+            "speech (umxse); only networks for music can be used"
         )
     sample_rate = int(weights.get("sample_rate", SAMPLE_RATE))
     description = {

@@ -52,7 +52,8 @@ def check_finite(stems: Tensor, mixture: Tensor, start_seconds: float) -> None:
     """Raise `InputError` if the stems of a chunk hold NaN or infinity."""
     if not stems.isfinite().all():
         raise InputError(
-            f"the stems of the chunk starting at {start_seconds:.2f} s hold NaN or infinity. Its "
-            f"samples reach {mixture.abs().max():.3g}: if they are in ±1, the checkpoint is "
-            "damaged or its training diverged; otherwise scale the song down first"
+            f"the estimates of the chunk at {start_seconds:.2f} s contain NaN or infinity. The "
+            f"largest sample of the mixture there is {mixture.abs().max():.3g}: if this is at most "
+            "1, the checkpoint is damaged or its training diverged; otherwise scale the song down "
+            "first"
         )

@@ -211,7 +211,7 @@ class Separator(nn.Module):
             raise InputError("the song has no samples")
         waveform = waveform.cpu().float()
         if not waveform.isfinite().all():
-            raise InputError("the song holds samples that are not finite numbers")
+            raise InputError("the song contains samples that are not finite (NaN or infinity)")
         if self.channels not in (1, channel) and channel != 1:
             raise InputError(
                 f"this separator needs {self.channels} channels, but the song has {channel}: "

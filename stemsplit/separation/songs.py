@@ -36,7 +36,7 @@ def separate_songs(songs: Sequence[Path], output: Path, load: Callable[[], Separ
         if failed and processes.rank() == 0:
             if (count := len(folders) + len(errors)) > 1:
                 names = ", ".join(map(quoted, failed))
-                raise InputError(f"{len(failed)} of {count} songs are not separated: {names}")
+                raise InputError(f"{len(failed)} of {count} songs were not separated: {names}")
             sys.exit(1)
 
 
@@ -153,8 +153,8 @@ def check_folder(folder: Path, stems: Sequence[str], song: Path) -> None:
     ]
     if strays:
         raise InputError(
-            f"{folder}: holds {', '.join(sorted(strays))}, which this separator does not make; "
-            f"remove it, or choose another --output for {song}"
+            f"{folder}: holds {', '.join(sorted(strays))}, which this separator does not write; "
+            f"remove these files, or choose another --output for {song}"
         )
 
 

@@ -68,7 +68,7 @@ class Stream:
                 f"{block.shape[1]}"
             )
         if not block.isfinite().all():
-            raise InputError("the block holds samples that are not finite numbers")
+            raise InputError("the block contains samples that are not finite (NaN or infinity)")
         block = block.to(self.weights)
         self.fed += block.shape[-1]
         self.mixture = joined(self.mixture, block)

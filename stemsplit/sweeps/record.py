@@ -34,7 +34,7 @@ def shared_settings(definition: Definition, configs: Iterable[DictConfig]) -> di
             raise InputError("evaluate_test=true: a sweep must not score the test songs")
         if (trial := config.callbacks.get("trial")) is None:
             raise InputError(
-                "callbacks.trial=null: a sweep needs this callback, which reports the figures"
+                "callbacks.trial=null: a sweep needs this callback, which reports the metric"
             )
         check(trial.monitor, trial.pruner, config.targets)
     # The last configuration represents all: they differ only in swept settings and swept groups.

@@ -24,14 +24,14 @@ from stemsplit.sweeps.plots import Cell, HeatMap, Scale, heat_maps
 from stemsplit.sweeps.study import ERROR, PRUNED, SETTINGS, open_study
 from stemsplit.terminal.tables import print_table
 
-ENOUGH = 8  # finished trials that an estimate of importance needs
+LEAST_FINISHED = 8  # finished trials that an estimate of importance needs
 
 
 def report(study: optuna.Study, folder: Path) -> None:
     """Print the trials, and write ``trials.csv``, ``heat_map.png`` and ``report.html``.
 
-    Heat maps show the learning rate, or else the first varied setting, against each other varied
-    setting.
+    Each heat map has two axes: the learning rate (or the first varied setting, if the learning rate
+    is not varied), and one of the remaining varied settings.
     """
     trials = study.trials
     names = settings_in(trials)
@@ -123,7 +123,7 @@ def settings_in(trials: Sequence[FrozenTrial]) -> list[str]:
 
 
 def settings_of(trial: FrozenTrial) -> dict[str, Any]:
-    """The settings of a trial, or the planned settings of a trial in the queue."""
+    """The settings of a trial; for a trial in the queue, its planned settings."""
     return trial.params or trial.user_attrs.get(SETTINGS, {})
 
 
@@ -144,11 +144,12 @@ def varied_in(trials: Sequence[FrozenTrial]) -> list[str]:
 
 
 def importance_in(study: optuna.Study) -> dict[str, float]:
-    """The importance of each setting, as a share; empty for too few trials."""
+    """The importance of each varied setting, as a share of 1; empty for too few trials."""
     trials = study.trials
     varied = varied_in(trials)
     finished = [trial for trial in trials if trial.state == TrialState.COMPLETE]
-    if not varied or len(finished) < ENOUGH or len({trial.value for trial in finished}) == 1:
+    values = {trial.value for trial in finished}
+    if not varied or len(finished) < LEAST_FINISHED or len(values) == 1:
         return {}
     return optuna.importance.get_param_importances(
         study, params=varied, evaluator=optuna.importance.FanovaImportanceEvaluator(seed=0)
@@ -167,7 +168,7 @@ def best_of(trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
 
 
 def value_of(trial: FrozenTrial) -> float | None:
-    """The figure of a trial, or the last reported figure of a pruned or running trial."""
+    """The result of a finished trial, or the last reported value of a pruned or running trial."""
     reported = trial.intermediate_values
     if trial.state in (TrialState.PRUNED, TrialState.RUNNING):
         value = reported[max(reported)] if reported else None
@@ -177,7 +178,7 @@ def value_of(trial: FrozenTrial) -> float | None:
 
 
 def heat_map(trials: Sequence[FrozenTrial], across: str, down: str) -> HeatMap:
-    """A cell for each pair of values, with the best trial that has both values."""
+    """A heat map of two settings; each cell shows the best trial with its pair of values."""
     cells: dict[tuple[Any, Any], Cell] = {}
     scales = dict.fromkeys((across, down), Scale.LISTED)
     for trial in trials:

@@ -72,8 +72,8 @@ class ReportTrial(L.Callback):
         value = trainer.callback_metrics.get(self.monitor)
         if value is None:
             raise InputError(
-                f"callbacks.trial.monitor={self.monitor}: not logged; choose one of "
-                f"{', '.join(sorted(trainer.callback_metrics)) or 'no metrics'}"
+                f"callbacks.trial.monitor={self.monitor}: this metric is not logged; logged "
+                f"metrics: {', '.join(sorted(trainer.callback_metrics)) or 'none'}"
             )
         self.figure = float(value)
         last = trainer.current_epoch + 1 == trainer.max_epochs

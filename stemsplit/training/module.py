@@ -191,8 +191,8 @@ class SeparationModule(L.LightningModule):
 class Mean:
     """Running mean of a loss over the excerpts of all processes.
 
-    Lightning's own mean, with ``sync_dist=True``, blocks forever if only one process reads it, as
-    its progress bar does.
+    Lightning's own mean, with ``sync_dist=True``, blocks forever if only one process reads it.
+    Lightning's progress bar reads it in one process.
     """
 
     def __init__(self) -> None:

@@ -100,7 +100,7 @@ def test_streams_have_the_requested_order(sound: np.ndarray, tmp_path: Path) -> 
     encode_mp4(path, [sound, 0.5 * sound, 0 * sound])
     levels = [stream.samples.std() / sound.std() for stream in audio.read_streams(path, [2, 0, 1])]
     np.testing.assert_allclose(levels, [0, 1, 0.5], atol=0.02)
-    with pytest.raises(InputError, match=r"song\.stem\.mp4: has 3 audio streams, 5 are needed"):
+    with pytest.raises(InputError, match=r"song\.stem\.mp4: has 3 audio streams, but 5 are needed"):
         audio.read_streams(path, range(5))
 
 

@@ -42,7 +42,7 @@ class Examination:
     bits: Bits | None = None
     findings: list[Finding] = field(default_factory=list)
 
-    def find(self, severity: Severity, check: str, text: str) -> None:
+    def add_finding(self, severity: Severity, check: str, text: str) -> None:
         """Add a finding about this song."""
         self.findings.append(Finding(severity, check, song_of(self.track), text))
 
@@ -55,9 +55,9 @@ def examine_all(
 ) -> list[Examination]:
     """Examine the tracks in parallel; call `report` after each track.
 
-    `parts` are the stems that sum to every mixture, or None if mixtures may contain more. At most 8
-    tracks are examined at once; each holds the decoded mixture, one stem and the sum of the stems
-    in memory.
+    `parts` are the stems that sum to every mixture, or None if mixtures may contain other sounds.
+    At most 8 tracks are examined at once; each holds the decoded mixture, one stem and the sum of
+    the stems in memory.
     """
     with ThreadPoolExecutor(min(os.cpu_count() or 1, 8)) as pool:
         jobs = [pool.submit(examine, track, headers, parts) for track in tracks]
@@ -108,12 +108,12 @@ def _decode(song: Examination, name: str, source: AudioSource) -> audio.Audio | 
     try:
         decoded = audio.read(source.path, source.stream)
     except InputError as error:
-        song.find("fault", "damaged", str(error))
+        song.add_finding("fault", "damaged", str(error))
         return None
     if source.channel is not None:
         decoded = decoded._replace(samples=decoded.samples[[source.channel]])
     if (text := loud_text(decoded.samples, decoded.sample_rate)) is not None:
-        song.find("fault", "loud", f"{name} {text}")
+        song.add_finding("fault", "loud", f"{name} {text}")
         return None
     return decoded
 
@@ -146,9 +146,11 @@ def _check_level(song: Examination, name: str, stream: audio.Audio) -> None:
     level_db = 10 * np.log10(power + 1e-20)
     if level_db < SILENT_DB:
         severity: Severity = "fault" if name == "mixture" else "note"
-        song.find(severity, "silent", f"{name} is silent from end to end")
+        song.add_finding(severity, "silent", f"{name} is silent from end to end")
     elif level_db < NEAR_SILENT_DB:
-        song.find("note", "near-silent", f"{name} has a level of {level_db:.0f} dB full scale")
+        song.add_finding(
+            "note", "near-silent", f"{name} has a level of {level_db:.0f} dB full scale"
+        )
     runs = [_runs(np.abs(channel) >= FULL_SCALE) for channel in stream.samples]
     starts = np.concatenate(runs)
     if len(starts):
@@ -157,7 +159,7 @@ def _check_level(song: Examination, name: str, stream: audio.Audio) -> None:
             f"{name} clips {len(starts)} times ({CLIPPED_RUN} or more samples at full scale), "
             f"first at {first:.2f} s"
         )
-        song.find("note", "clipping", text)
+        song.add_finding("note", "clipping", text)
 
 
 def _runs(clipped: np.ndarray) -> np.ndarray:
@@ -172,9 +174,9 @@ def _runs(clipped: np.ndarray) -> np.ndarray:
 def _check_lengths(
     song: Examination, lengths: dict[str, float], mixture: audio.Audio | None, headers: Headers
 ) -> None:
-    """Compare the lengths in seconds with the mixture's or, without a mixture, the longest stem's.
+    """Compare the lengths in seconds with the mixture or, without a mixture, the longest stem.
 
-    Skip lengths that both headers state exactly: `listing_findings` compares these.
+    Skip a length if both headers state it exactly: `listing_findings` compares the headers.
     """
     exact = {name for name, source in sources(song.track).items() if is_exact(headers[source])}
     against = "mixture" if mixture is not None else "longest stem"
@@ -182,7 +184,7 @@ def _check_lengths(
     for name, seconds in lengths.items():
         is_reported = mixture is not None and {"mixture", name} <= exact
         if not is_reported and (text := length_text(name, seconds - expected, against)):
-            song.find("note", "length", text)
+            song.add_finding("note", "length", text)
 
 
 def _check_match(
@@ -211,10 +213,10 @@ def _check_match(
     if song.match_db < LEAST_MATCH_DB:
         text += _by_channel(song.match_db_of_channels)
         text += ": it contains other or additional stems, or has a time shift or another level"
-        song.find("fault" if must_match else "note", "mixture", text)
+        song.add_finding("fault" if must_match else "note", "mixture", text)
     elif lossless and song.match_db < LOSSLESS_MATCH_DB:
         text += ", as if coded lossily, although the files are lossless"
-        song.find("note", "mixture", text)
+        song.add_finding("note", "mixture", text)
 
 
 def _by_channel(matches: Sequence[float | None]) -> str:

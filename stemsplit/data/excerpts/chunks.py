@@ -22,9 +22,9 @@ Place = tuple[StoredTrack, int]  # the track of an excerpt and the excerpt's fir
 class Chunk(NamedTuple):
     """A batch of excerpts: `stems (batch, stem, channel, time)` in the store's type.
 
-    The numbers are int16, or float32 if any of the songs is stored as float32. A sample is the
-    stored number times `units (batch, stem)`. The device converts the samples to float32, so int16
-    halves the bytes sent to it.
+    The stored numbers are int16, or float32 if any of the songs is stored as float32. A sample is
+    the stored number times `units (batch, stem)`. The device converts the samples to float32, so
+    int16 halves the bytes that are sent to the device.
     """
 
     stems: Tensor
@@ -33,7 +33,7 @@ class Chunk(NamedTuple):
 
     def waveforms(self) -> Stems:
         """The stems as float32 in ±1; a lossy stream may exceed ±1."""
-        # Conversion and multiplication in two steps are faster in torch than in one.
+        # Two steps (convert, then multiply in place) are faster in torch than one.
         return self.stems.to(torch.float32, copy=True).mul_(self.units[:, :, None, None])
 
 
@@ -128,8 +128,8 @@ class RandomChunks(Dataset[Chunk]):
         ]
         if not any(map(len, starts)):
             raise InputError(
-                f"data.sounding {self.sounding}: no training song contains {target} for half an "
-                "excerpt; set data.sounding=0 or a smaller chunk_seconds"
+                f"data.sounding {self.sounding}: no training song contains {target} in at "
+                "least half of an excerpt; set data.sounding=0 or a smaller chunk_seconds"
             )
         return starts
 
@@ -162,7 +162,8 @@ class RandomChunks(Dataset[Chunk]):
                 numbers.append(number)
                 places.append(places[0])
         if self.sounding:
-            # A separate random stream (augmentations use 1 to 7) leaves the other draws unchanged.
+            # The number 8 makes a separate random stream, which leaves the other draws unchanged.
+            # (Augmentations use the numbers 1 to 7.)
             random = np.random.default_rng([self.seed, epoch, position, 8])
             if random.random() < self.sounding:
                 target = self.targets[int(random.integers(len(self.targets)))]
@@ -223,12 +224,12 @@ class FixedChunks(Dataset[Chunk]):
     def __len__(self) -> int:
         return len(self.places)
 
-    def __getitems__(self, places: list[int]) -> Chunk:
-        batch = [self.places[place if place >= 0 else ~place] for place in places]
+    def __getitems__(self, indices: list[int]) -> Chunk:
+        batch = [self.places[index if index >= 0 else ~index] for index in indices]
         excerpts = [[(self.tracks[track], start)] * len(self.stems) for track, start, _ in batch]
         keys = [
             (track, start)
-            for place, (track, start, _) in zip(places, batch, strict=True)
-            if place >= 0
+            for index, (track, start, _) in zip(indices, batch, strict=True)
+            if index >= 0
         ]
         return read_chunk(excerpts, self.stems, batch[0][2], keys)

@@ -110,7 +110,7 @@ def _converted(
     if source.channel is not None:
         if source.channel >= len(samples):
             raise InputError(
-                f"{source.path}: has {len(samples)} channel(s), {source.channel + 1} are needed"
+                f"{source.path}: has {len(samples)} channel(s), but {source.channel + 1} are needed"
             )
         samples = samples[[source.channel]]
     try:

@@ -31,8 +31,8 @@ from stemsplit.machine.allocator import keep_freed_memory
 
 FORMAT = "4"  # part of every key; increase it whenever the stored format changes
 COPIES = 2.5  # peak memory while a track is decoded, in multiples of its float32 samples
-WORKER_PAYS = 2**29  # decoded bytes for which a worker process is worth its start-up time
-ROOM = 2**20  # bytes of disk space to keep free for other files
+BYTES_PER_WORKER = 2**29  # decoded bytes that make the start of a worker process worthwhile
+RESERVED_BYTES = 2**20  # bytes of disk space to keep free for other files
 
 
 class Store:
@@ -96,7 +96,7 @@ class Store:
             len(missing),
             os.cpu_count() or 1,
             int(memory / (largest or 1)),
-            int(sum(sizes) / WORKER_PAYS),
+            int(sum(sizes) / BYTES_PER_WORKER),
         )
         # Processes, not threads: decoders return many small frames and hold the interpreter lock.
         pool = Parallel(n_jobs=max(1, workers), return_as="generator_unordered")
@@ -135,7 +135,7 @@ class Store:
             f"{songs} decoded {'song takes' if songs == 1 else 'songs take'} about "
             f"{decimal(round(needed))}"
         )
-        if needed + ROOM > free:
+        if needed + RESERVED_BYTES > free:
             raise InputError(
                 f"{folder}: the disk has {decimal(free)} free, but {text}; free some space (python "
                 "-m stemsplit.data clean) or choose another folder with data.cache"

@@ -46,7 +46,7 @@ class ShowsExcerpts(Protocol):
 
 
 class Excerpts(L.Callback):
-    """Separates excerpts of validation songs, including the Wiener filter.
+    """Separates excerpts of validation songs, and applies the Wiener filter.
 
     The excerpts stay the same throughout a training. An excerpt consists of the `seconds` in which
     the first target is loudest, and the `count` songs with the loudest excerpts are chosen. The
@@ -82,7 +82,7 @@ class Excerpts(L.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        # At the last batch, because averaged weights are swapped out when the epoch ends.
+        # Separate at the last batch: when the epoch ends, averaged weights are already swapped out.
         if batch_idx + 1 < sum(trainer.num_val_batches) or trainer.sanity_checking:
             return
         epoch = trainer.current_epoch
@@ -92,17 +92,17 @@ class Excerpts(L.Callback):
             self._show(trainer, pl_module, epoch)
 
     def _due(self, epoch: int) -> bool:
-        """Whether the index lacks an earlier epoch of the same interval of `spacing` epochs.
+        """Whether `epoch` is the first of its interval of `spacing` epochs to be separated.
 
-        Epochs are not simply counted, because not every epoch is validated, and a resumed run
-        repeats epochs.
+        The index decides this, not the number of the epoch, because not every epoch is validated,
+        and a resumed run repeats epochs.
         """
         spacing = self.spacing(epoch)
         epochs = [estimate["epoch"] for estimate in all_estimates(read_index(self.folder))]
         return all(earlier // spacing != epoch // spacing or earlier >= epoch for earlier in epochs)
 
     def spacing(self, epoch: int) -> int:
-        """The number of epochs between kept excerpts in a run of `epoch` epochs."""
+        """The number of epochs between two kept sets of excerpts, in a run of `epoch` epochs."""
         spacing = self.every
         while epoch >= KEPT_EPOCHS * spacing:
             spacing *= 2

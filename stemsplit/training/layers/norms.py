@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 class LayerNorms(L.Callback):
     """Logs norms of every layer, and warns of the first layer that blows up.
 
-    A layer is a module of the network with direct parameters. At every `every`-th optimiser step,
+    A layer is a module of the network with its own parameters. At every `every`-th optimiser step,
     starting with the first, these metrics are logged:
 
     - ``norm/weight/LAYER``: the weights, before the step;

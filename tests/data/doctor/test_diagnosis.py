@@ -69,7 +69,7 @@ def test_missing_streams_channels_and_codec_are_reported(tmp_path: Path) -> None
     soundfile.write(path, np.zeros((1000, 3)), 8000, format="WAV")
     findings = listing_findings(tmp_path, musdb18(tmp_path), ALL, 2)
     faults, notes = texts(findings, "fault"), texts(findings, "note")
-    assert any("has 1 audio streams, 5 are needed" in text for text in faults)
+    assert any("has 1 audio streams, but 5 are needed" in text for text in faults)
     assert any("mixture has 3 channels, which cannot be converted to 2" in text for text in faults)
     assert any("the codec is pcm_s16le, but MUSDB18 has aac" in text for text in notes)
 

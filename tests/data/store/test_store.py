@@ -331,7 +331,7 @@ def test_missing_stem_is_silent(cache: Path, tmp_path: Path) -> None:
 def test_missing_channel_is_refused(cache: Path, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "mono.wav", np.zeros(3000), RATE)
     voice = AudioSource(tmp_path / "mono.wav", channel=1)
-    with pytest.raises(InputError, match=r"mono\.wav: has 1 channel\(s\), 2 are needed"):
+    with pytest.raises(InputError, match=r"mono\.wav: has 1 channel\(s\), but 2 are needed"):
         Store(cache, RATE, 1).tracks([Track("mono", "train", None, {"vocals": voice})])
 
 

@@ -28,7 +28,7 @@ RATE = 44100
 DECODE = (
     "import os, pathlib, pickle, sys\n"
     "from stemsplit.data.store import store\n"
-    "store.WORKER_PAYS = float(sys.argv[2])\n"
+    "store.BYTES_PER_WORKER = float(sys.argv[2])\n"
     "os.cpu_count = lambda: 2\n"
     "store.Store(pathlib.Path(sys.argv[1]), 44100, 2).tracks(pickle.load(sys.stdin.buffer))\n"
 )
@@ -84,7 +84,7 @@ def test_workers_decode_the_same_samples(
 ) -> None:
     tracks = musdb18hq(wav_corpus)
     in_one_process = Store(cache, 8000, 1).tracks(tracks)
-    monkeypatch.setattr(store_module, "WORKER_PAYS", 1)
+    monkeypatch.setattr(store_module, "BYTES_PER_WORKER", 1)
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
     in_workers = Store(tmp_path / "workers", 8000, 1).tracks(tracks)
     for expected, stored in zip(in_one_process, in_workers, strict=True):
@@ -99,7 +99,7 @@ def test_worker_names_damaged_song_and_keeps_the_rest(
     tracks = musdb18hq(root)
     broken = tracks[-1].stems["drums"].path
     broken.write_bytes(broken.read_bytes()[:20000])
-    monkeypatch.setattr(store_module, "WORKER_PAYS", 1)
+    monkeypatch.setattr(store_module, "BYTES_PER_WORKER", 1)
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
     with pytest.raises(InputError, match=r"drums\.wav: .* is truncated"):
         Store(tmp_path / "cache", 8000, 1).tracks(tracks)
