@@ -21,6 +21,7 @@ from stemsplit import configuration
 from stemsplit.command_line.argv import argv
 from stemsplit.command_line.corpora import make_corpus, make_data
 from stemsplit.command_line.prepared import prepared
+from stemsplit.command_line.resumption import resumed
 from stemsplit.configuration import CONF, make
 from stemsplit.data.corpus import Corpus
 from stemsplit.data.datamodule import StemDataModule
@@ -81,7 +82,7 @@ def run(config: DictConfig) -> None:
         check(config, "train")
         if config.resume is not None:
             words = HydraConfig.get().overrides.task
-            config = configuration.resumed(config.resume, words, config.data.cache)
+            config = resumed(config.resume, words, config.data.cache)
         train(config)
 
 

@@ -8,6 +8,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from stemsplit import configuration
+from stemsplit.command_line import resumption
 from stemsplit.configuration import CONF
 from stemsplit.errors import InputError
 
@@ -28,7 +29,7 @@ def run(tmp_path: Path) -> Path:
 
 def changed(run: Path, *overrides: str) -> DictConfig:
     config = configuration.saved(run)
-    configuration.override(config, list(overrides))
+    resumption.override(config, list(overrides))
     return config
 
 
@@ -84,7 +85,7 @@ def test_resumed_run_uses_the_cache_of_this_machine(
     configuration.save(config, run)
 
     def resumed(*words: str) -> tuple[str, str | None]:
-        config = configuration.resumed(str(run), words, new)
+        config = resumption.resumed(str(run), words, new)
         return config.data.cache, config.data.root
 
     monkeypatch.delenv("STEMSPLIT_CACHE", raising=False)

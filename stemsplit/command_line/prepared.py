@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from stemsplit import configuration
 from stemsplit.command_line.composition import composed
 from stemsplit.command_line.overrides import parsed
+from stemsplit.command_line.resumption import resumed
 from stemsplit.command_line.tuned import tuned
 from stemsplit.errors import InputError
 from stemsplit.files import check_writable
@@ -68,7 +68,7 @@ def prepared(command: str, arguments: Sequence[str]) -> Prepared:
         if command != "train":
             return Prepared(words)
         if config.resume is not None:
-            configuration.resumed(config.resume, settings, config.data.cache)
+            resumed(config.resume, settings, config.data.cache)
         cache = Path(config.data.cache).expanduser()
         if not cache.is_dir():  # a read-only cache may already hold all songs
             check_writable(cache, "data.cache")

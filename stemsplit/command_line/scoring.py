@@ -10,7 +10,8 @@ from pathlib import Path
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
-from stemsplit.configuration import move_cache, residual
+from stemsplit.command_line.resumption import move_cache
+from stemsplit.configuration import residual
 from stemsplit.errors import InputError
 from stemsplit.evaluation.oracles import ORACLES, scaled_transform
 from stemsplit.evaluation.protocol import Protocol
