@@ -100,7 +100,7 @@ FAULTS = [
     ("damaged", "train/cut", "drums.wav: it is truncated"),
     ("damaged", "train/no audio", "other.wav: cannot be opened"),
     ("damaged", "train/not finite", "vocals.wav: 1 samples are not finite"),
-    ("mixture", "train/other mixture", "at -6.0 dB"),
+    ("mixture", "train/other mixture", "with only -6.0 dB"),
     ("duplicate", "train/clean", "has the same audio as test/twin"),
 ]
 NOTES = [

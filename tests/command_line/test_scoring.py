@@ -253,7 +253,7 @@ def test_runs_with_different_rates_need_a_common_rate(
     scoring: Callable[..., Scoring],
 ) -> None:
     both = "checkpoint={a: PLACE/run, b: PLACE/half}"
-    with pytest.raises(InputError, match=r"data\.downsample\.rate \(1\.0, 0\.5\): say which"):
+    with pytest.raises(InputError, match=r"data\.downsample\.rate \(1\.0, 0\.5\): choose one with"):
         scoring(both)
     found = scoring(both, "data.downsample.rate=1")
     assert found.protocol.sample_rate == RATE

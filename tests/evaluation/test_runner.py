@@ -160,9 +160,9 @@ def test_interrupted_evaluation_resumes(
     folder_system = all_systems[-1:]
     evaluate(folder_system, tracks, PROTOCOL, folder)
     scored.clear()
-    write_estimates(tmp_path / "a folder", tracks[1:2], lambda samples: 0.5 * samples)
+    write_estimates(tmp_path / "a tool", tracks[1:2], lambda samples: 0.5 * samples)
     evaluate(folder_system, tracks, PROTOCOL, folder)
-    assert scored == [("song 1", ("a folder",))]
+    assert scored == [("song 1", ("a tool",))]
 
 
 def test_each_folder_holds_scores_of_one_scenario_only(

@@ -16,7 +16,7 @@ def test_figure_of_the_best_checkpoint_is_used(tmp_path: Path) -> None:
     for steps, figure in ((4, 1.0), (8, 3.0), (12, 2.0)):
         torch.save({"global_step": steps}, tmp_path / "best.ckpt")
         assert monitored_in(tmp_path, "sdr") == figure
-    with pytest.raises(InputError, match="no gain of best"):
+    with pytest.raises(InputError, match="no gain for best"):
         monitored_in(tmp_path, "gain")
 
 
