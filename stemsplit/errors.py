@@ -21,6 +21,18 @@ class InputError(ValueError):
 
 
 @contextmanager
+def needs_extra(extra: str) -> Iterator[None]:
+    """Turn a failed import of a package in an extra of stemsplit into an `InputError`."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"{error.name} is not installed; run pip install --editable '.[{extra}]' in the folder "
+            "of stemsplit's repository"
+        ) from None
+
+
+@contextmanager
 def settings_at_fault(group: str = "") -> Iterator[None]:
     """Turn every error of the block into an `InputError` that names the setting or `group`."""
     try:

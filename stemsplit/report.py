@@ -6,11 +6,10 @@ the same order as the full training set.
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
-from stemsplit.errors import InputError, one_line_errors
+from stemsplit.errors import InputError, needs_extra, one_line_errors
 from stemsplit.files import READ_ONLY
 
 JOURNAL = "study.journal"  # every folder of a sweep contains this file
@@ -21,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with one_line_errors():
         if asks_for_ranking(words):
             options = ranking_parser().parse_intermixed_args(words[1:])
-            with extra_needed(options.sweep):
+            with needs_extra("sweeps"):
                 from stemsplit.sweeps.ranking import ranking
 
             ranking(options.sweep, options.trials, options.overrides)
@@ -102,7 +101,7 @@ def page(folders: Sequence[Path], output: Path | None = None) -> Path:
     if sweeps and len(folders) > 1:
         raise InputError(f"{sweeps[0]}: is a sweep; report each sweep separately")
     if sweeps:
-        with extra_needed(sweeps[0]):
+        with needs_extra("sweeps"):
             from stemsplit.sweeps.report import page_of
 
         path, text = folders[0] / "report.html", page_of(folders[0])
@@ -121,18 +120,6 @@ def page(folders: Sequence[Path], output: Path | None = None) -> Path:
             raise
         raise InputError(f"{path}: {error.strerror}; choose another file with --output") from None
     return path
-
-
-@contextmanager
-def extra_needed(sweep: Path) -> Iterator[None]:
-    """Turn a failed import of Optuna, which is an extra, into an `InputError`."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        raise InputError(
-            f"{sweep}: the report of a sweep needs {error.name}, which is in the extra `sweeps`: "
-            "pip install 'stemsplit[sweeps]'"
-        ) from None
 
 
 def names(folders: Sequence[Path]) -> list[str]:

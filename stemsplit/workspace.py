@@ -8,7 +8,7 @@ import argparse
 import json
 from collections.abc import Sequence
 
-from stemsplit.errors import InputError, one_line_errors
+from stemsplit.errors import needs_extra, one_line_errors
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -37,12 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def show(options: argparse.Namespace) -> None:
     """Save the view and print its address, or print its specification only."""
-    try:
+    with needs_extra("dashboard"):
         from stemsplit.reporting.workspace_view import specification, workspace
-    except ModuleNotFoundError as missing:
-        raise InputError(
-            f"{missing.name} is not installed: pip install 'stemsplit[dashboard]'"
-        ) from None
     view = workspace(options.entity, options.project, options.stems, options.excerpts)
     if options.dry_run:
         print(json.dumps(specification(view), indent=2))

@@ -207,7 +207,7 @@ def test_missing_package_is_one_line_error_of_the_command(
     assert ended.value.code == 1
     [line] = capsys.readouterr().err.splitlines()
     assert line.startswith("error: wandb_workspaces")
-    assert line.endswith("is not installed: pip install 'stemsplit[dashboard]'")
+    assert "is not installed; run pip install --editable '.[dashboard]'" in line
 
 
 def test_dry_run_prints_the_specification(capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from stemsplit.errors import InputError, one_line_errors
+from stemsplit.errors import InputError, needs_extra, one_line_errors
 
 
 @pytest.mark.parametrize(
@@ -154,3 +154,9 @@ def test_missing_stdout_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
         patched.setattr(sys, "stdout", None)
         with one_line_errors():
             print("nobody reads this")
+
+
+def test_missing_extra_names_the_command_that_installs_it() -> None:
+    says = r"optuna is not installed; run pip install --editable '\.\[sweeps\]'"
+    with pytest.raises(InputError, match=says), needs_extra("sweeps"):
+        raise ModuleNotFoundError(name="optuna")

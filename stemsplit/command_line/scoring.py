@@ -20,15 +20,36 @@ from stemsplit.separation.front_end import FrontEnd
 
 # Settings of conf/corpus.yaml that change a score or an ideal mask.
 CORPUS = (
-    *("corpus", "stems", "sample_rate", "channels", "window", "hop"),
-    *("data.lister", "data.root", "data.cache", "data.stems", "data.sample_rate", "data.channels"),
-    *("data.downsample.rate", "data.validation_tracks"),
+    "channels",
+    "corpus",
+    "data.cache",
+    "data.channels",
+    "data.downsample.rate",
+    "data.lister",
+    "data.root",
+    "data.sample_rate",
+    "data.stems",
+    "data.validation_tracks",
+    "hop",
+    "sample_rate",
+    "stems",
+    "window",
 )
 # Settings of conf/evaluate.yaml.
 EVALUATION = (
-    *("checkpoint", "estimates", "targets", "subset", "workers", "output", "device", "data"),
-    *("evaluation", "evaluation.backend", "evaluation.oracles"),
-    *("evaluation.spectral", "evaluation.stages"),
+    "checkpoint",
+    "data",
+    "device",
+    "estimates",
+    "evaluation",
+    "evaluation.backend",
+    "evaluation.oracles",
+    "evaluation.spectral",
+    "evaluation.stages",
+    "output",
+    "subset",
+    "targets",
+    "workers",
 )
 MAPPINGS = ("checkpoint", "estimates", "data.lister", "hydra")  # their keys can have any name
 

@@ -28,8 +28,11 @@ from stemsplit.terminal.tables import print_table
 LEAST_TRIALS = 3
 # Settings that turn a trial into an ordinary training on the full training set.
 FULL = (
-    *("callbacks.trial=null", "tuned=null"),
-    *("data.downsample.chunks=1", "data.downsample.songs=1", "data.downsample.rate=1"),
+    "callbacks.trial=null",
+    "tuned=null",
+    "data.downsample.chunks=1",
+    "data.downsample.songs=1",
+    "data.downsample.rate=1",
 )
 
 

@@ -19,7 +19,11 @@ DEFINITION = "asked for"  # attribute of a study
 MOST = 5  # largest number of differences that an error message lists
 # Settings that may differ when a sweep is resumed, because no trial's figure depends on them.
 FREE = (
-    *("tuned", "logger", "checkpoint_minutes", "data.workers", "data.cache"),
+    "tuned",
+    "logger",
+    "checkpoint_minutes",
+    "data.workers",
+    "data.cache",
     "allow_changed_corpus",
 )
 

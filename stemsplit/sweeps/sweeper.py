@@ -18,7 +18,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from stemsplit.errors import InputError, one_line_errors
+from stemsplit.errors import InputError, needs_extra, one_line_errors
 
 if TYPE_CHECKING:
     from stemsplit.sweeps.definition import Definition
@@ -45,7 +45,9 @@ class TrialSweeper(Sweeper):
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
-        with one_line_errors():
+        with one_line_errors(), needs_extra("sweeps"):
+            import optuna  # noqa: F401 (before any job is prepared)
+
             if "sweep" not in config:
                 raise InputError("hydra/sweeper=trials needs a sweep, for example +sweep=lr_decay")
         self.base = config
