@@ -78,7 +78,7 @@ def examine_corpus(config: DictConfig) -> dict[str, Any]:
         raise InputError("say which corpus to examine: data=musdb18 data.root=/path/to/musdb18")
     corpus = make_corpus(data)
     root = corpus.root
-    tracks = corpus.lister(root)
+    tracks = corpus.listed()
     supplementary: list[Track] = []
     findings: list[Finding] = []
     try:

@@ -41,7 +41,13 @@ from stemsplit.reporting.score_tables import print_scores
 from stemsplit.separation.checkpoint import read
 from stemsplit.settings.check import check
 from stemsplit.sweeps.job import run_job
-from stemsplit.training.checks import check_callbacks, check_parts, check_processes, check_residual
+from stemsplit.training.checks import (
+    check_callbacks,
+    check_parts,
+    check_processes,
+    check_residual,
+    check_targets,
+)
 from stemsplit.training.loggers.metrics_csv import MetricsCsv
 from stemsplit.training.loggers.weights_and_biases import WeightsAndBiases, finish
 from stemsplit.training.module import SeparationModule
@@ -134,6 +140,8 @@ def train(config: DictConfig) -> None:
     data = make_data(
         config.data, corpus, front_end=separator.front_end, views=separator.network.views
     )
+    copies = {"model.separator.targets": separator.targets, "data.targets": data.targets}
+    check_targets(config.targets, **copies)
     check_residual(separator, corpus.stems)
     subsets: list[Subset] = ["valid", "test"] if config.evaluate_test else ["valid"]
     check_data(config, data, subsets)

@@ -43,4 +43,5 @@ def make_data(data: DictConfig, corpus: Corpus, **arguments: Any) -> StemDataMod
 
 
 def downsample(settings: dict[str, Any]) -> Downsample:
-    return Downsample(**settings.get("downsample", {}))
+    with settings_at_fault("data.downsample"):
+        return Downsample(**settings.get("downsample", {}))

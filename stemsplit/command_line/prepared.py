@@ -49,6 +49,10 @@ OPTIONS = {
 LEFT_OUT = {"train": ("experiments=null",), "evaluate": ("data=null",), "doctor": ()}
 
 
+def resumes(settings: Sequence[str]) -> bool:
+    return any(word.startswith("resume=") and word != "resume=null" for word in settings)
+
+
 class Prepared(NamedTuple):
     """A command line for Hydra, and the folder that Hydra will create for a run."""
 
@@ -74,6 +78,8 @@ def prepared(command: str, arguments: Sequence[str]) -> Prepared:
         return Prepared(words)
     settings = [word for word in words if word not in flags]
     if sweeping:
+        if resumes(settings):
+            raise InputError("resume= continues one run; the command of a sweep resumes the sweep")
         for job in covering_jobs(parsed(settings)):
             with composed(command, job) as config:
                 check(config, command)

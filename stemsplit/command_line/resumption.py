@@ -15,6 +15,7 @@ CHANGEABLE = (
     "allow_changed_corpus",
     "callbacks",
     "checkpoint_minutes",
+    "data.also",
     "data.cache",
     "data.root",
     "data.validation_chunks",

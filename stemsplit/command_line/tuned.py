@@ -49,7 +49,7 @@ def words_in(path: Path) -> list[str]:
         raise InputError(" ".join(str(reason).split())) from None
     if not isinstance(content, dict) or not content:
         raise InputError("holds no settings")
-    choices = dict(chosen_in(content.pop("defaults", [])))
+    choices = dict(chosen_in(content.pop("defaults", None) or []))
     settings = {str(name).lstrip("+"): value for name, value in leaves(content)}
     choices |= {name: value for name, value in settings.items() if is_group(name)}
     for name in (*choices, *settings):
@@ -67,10 +67,11 @@ def chosen_in(defaults: Sequence[Any]) -> Iterator[tuple[str, str]]:
     for entry in defaults:
         if entry == "_self_":
             continue
-        [(group, option)] = entry.items() if isinstance(entry, dict) else [(str(entry), None)]
-        if not group.startswith(OVERRIDE):
-            raise InputError(f"unexpected entry {entry!r} in the defaults list")
-        yield group.removeprefix(OVERRIDE), str(option)
+        pairs = entry.items() if isinstance(entry, dict) else [(str(entry), None)]
+        for group, option in pairs:
+            if not (str(group).startswith(OVERRIDE) and isinstance(option, str)):
+                raise InputError(f"unexpected entry {entry!r} in the defaults list")
+            yield group.removeprefix(OVERRIDE), option
 
 
 def leaves(settings: Mapping[str, Any], inside: str = "") -> Iterator[tuple[str, Any]]:

@@ -15,6 +15,7 @@ from stemsplit.data.tracks import (
     all_stems,
     check_rest,
     check_targets,
+    listed,
     of_subset,
     song_of,
     with_stems,
@@ -54,7 +55,7 @@ class Corpus:
         validation_tracks: Sequence[str] | None = None,
         also: Sequence[Supplement] = (),
     ) -> None:
-        if root is None:
+        if not isinstance(root, str):
             raise InputError("data.root is not set; set data.root=/path/to/the/corpus")
         self.lister = lister
         self.root = Path(os.path.realpath(Path(root).expanduser()))
@@ -94,7 +95,7 @@ class Corpus:
 
     @cached_property
     def _listed(self) -> list[Track]:
-        tracks = self.lister(self.root)
+        tracks = self.listed()
         if self.validation_tracks is not None:
             tracks = with_validation(tracks, self.validation_tracks)
         return [*tracks, *added(tracks, self.also)]
@@ -108,6 +109,10 @@ class Corpus:
                     "remove one of them (python -m stemsplit.doctor also finds songs with similar "
                     "audio)"
                 )
+
+    def listed(self) -> list[Track]:
+        """The tracks that the lister finds, without any check."""
+        return listed(self.lister, self.root, "data.lister")
 
     def check_targets(self, targets: Sequence[str]) -> None:
         """Raise `InputError` if a target is not a stem.

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from stemsplit.data.tracks import Track, of_subset
+from stemsplit.data.tracks import Track, listed, of_subset
 from stemsplit.errors import InputError
 
 
@@ -17,7 +17,7 @@ class Supplement:
         root: folder of the corpus.
         weight: number of training excerpts from this corpus per excerpt of the main corpus.
 
-    Raises `InputError` for a weight that is not positive and finite.
+    Raises `InputError` for a weight that is not positive and finite, and without a root.
     """
 
     lister: Callable[[Path], list[Track]]
@@ -25,9 +25,12 @@ class Supplement:
     weight: float = 1.0
 
     def __post_init__(self) -> None:
-        if not 0 < self.weight < float("inf"):
+        if not isinstance(self.root, str):
+            raise InputError(f"data.also: root {self.root} must be the folder of a corpus")
+        is_number = isinstance(self.weight, int | float) and not isinstance(self.weight, bool)
+        if not is_number or not 0 < self.weight < float("inf"):
             raise InputError(
-                f"data.also: weight {self.weight} of {self.root} must be positive; "
+                f"data.also: weight {self.weight} of {self.root} must be a positive number; "
                 "to omit the corpus, remove its entry"
             )
 
@@ -37,7 +40,12 @@ class Supplement:
 
     def training_tracks(self) -> list[Track]:
         """The training tracks of the corpus. Raises `InputError` if there are none."""
-        return of_subset(self.lister(self.folder), "train", self.folder)
+        if not self.folder.is_dir():
+            raise InputError(
+                f"data.also: {self.folder} is not a folder; set data.also again, with the "
+                "present root of the corpus"
+            )
+        return of_subset(listed(self.lister, self.folder, "data.also"), "train", self.folder)
 
 
 def added(tracks: Sequence[Track], supplements: Sequence[Supplement]) -> list[Track]:

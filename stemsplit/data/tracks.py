@@ -4,7 +4,7 @@ A new corpus needs a lister in `corpora/`: a function from its root folder to a 
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -50,6 +50,22 @@ class Track:
         """The first file of the song, for messages."""
         sources = (self.mixture, *self.stems.values())
         return next(source.path for source in sources if source is not None)
+
+
+def listed(lister: Callable[[Path], list[Track]], root: Path, setting: str) -> list[Track]:
+    """The tracks that a lister finds in a folder.
+
+    Raises `InputError` that names the setting if the lister cannot be used, as for an argument of
+    the wrong type.
+    """
+    if not callable(lister):
+        raise InputError(f"{setting}: {lister!r} is not a function that lists songs")
+    try:
+        return lister(root)
+    except InputError:
+        raise
+    except (AttributeError, TypeError, ValueError) as error:
+        raise InputError(f"{setting}: cannot list the songs: {error}") from error
 
 
 def song_of(track: Track) -> str:

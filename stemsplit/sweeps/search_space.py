@@ -73,6 +73,8 @@ def covering_jobs(overrides: Sequence[Override]) -> list[list[str]]:
             continue
         if override.is_discrete_sweep():
             values = list(override.sweep_string_iterator())
+            if not values:
+                raise InputError(f"{line}: has no values")
         else:
             interval: Any = override.value()
             values = [str(interval.start), str(interval.end)]

@@ -15,6 +15,7 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from stemsplit.audio.entries import normal
 from stemsplit.errors import InputError, settings_at_fault
 from stemsplit.models.shapes import Batch, Estimate
 from stemsplit.separation.separator import Separator
@@ -51,6 +52,19 @@ def check_mel_bands(separator: Separator) -> None:
             f"{front_end.mel_bands} mel bands need more than the {bins} frequency bins of window "
             f"{front_end.window}; choose fewer bands or a longer window"
         )
+
+
+def check_targets(targets: Sequence[str], **copies: Sequence[str]) -> None:
+    """Raise `InputError` if a setting that follows ``targets`` was given another value.
+
+    The network would then be compared with other stems than those it is named after.
+    """
+    for setting, names in copies.items():
+        if list(map(normal, names)) != list(map(normal, targets)):
+            raise InputError(
+                f"{setting} {list(names)} must be the same as targets {list(targets)}; set only "
+                "targets"
+            )
 
 
 def check_residual(separator: Separator, stems: Sequence[str]) -> None:

@@ -34,6 +34,11 @@ def test_settings_come_before_those_of_the_command_line(text: str, folder: Path)
     ]
 
 
+def test_empty_defaults_list_is_ignored(folder: Path) -> None:
+    (folder / "best.yaml").write_text("defaults:\noptimizer:\n  lr: 0.004\n")
+    assert tuned(["tuned=best.yaml"])[0] == "++optimizer.lr=0.004"
+
+
 def test_null_chooses_no_file() -> None:
     assert tuned(["tuned=null", "epochs=3"]) == ["tuned=null", "epochs=3"]
 
@@ -47,6 +52,7 @@ def test_null_chooses_no_file() -> None:
         ("defaults: [override /nosuch: a]\n", "unknown setting 'nosuch'"),
         ("defaults: [mlp]\n", "unexpected entry 'mlp' in the defaults list"),
         ("defaults: [model: mlp]\n", "unexpected entry {'model': 'mlp'} in the defaults list"),
+        ("defaults: [override /model: null]\n", "unexpected entry {'override /model': None}"),
         ("[1, 2]\n", "holds no settings"),
         ("optimizer.lr: [\n", "is damaged"),
     ],

@@ -10,6 +10,7 @@ from stemsplit.data.corpora.folders import folder
 from stemsplit.data.corpus import Corpus
 from stemsplit.data.datamodule import StemDataModule
 from stemsplit.data.supplements import Supplement, added
+from stemsplit.data.tracks import Track
 from stemsplit.errors import InputError
 
 RATE = 8000
@@ -69,9 +70,24 @@ def test_supplement_adds_training_songs_only(first: Path, other: Path) -> None:
     assert added(folder(first), []) == []
 
 
+def test_missing_folder_names_the_setting(first: Path) -> None:
+    with pytest.raises(InputError, match=r"data\.also: .*nowhere is not a folder"):
+        added(folder(first), [Supplement(folder, "/nowhere")])
+
+
+def test_lister_that_fails_names_the_setting(first: Path, cache: Path) -> None:
+    def wrong_type(root: Path) -> list[Track]:
+        raise TypeError("slice indices must be integers")
+
+    with pytest.raises(InputError, match=r"data\.also: cannot list the songs: slice indices"):
+        added(folder(first), [Supplement(wrong_type, str(first))])
+    with pytest.raises(InputError, match=r"data\.lister: cannot list the songs: slice indices"):
+        Corpus(wrong_type, str(first), None, RATE, 1, str(cache)).tracks("train")
+
+
 @pytest.mark.parametrize("weight", [0, -1.0, float("inf"), float("nan")])
 def test_unusable_weight_is_refused(weight: float, first: Path) -> None:
-    with pytest.raises(InputError, match=r"data\.also: weight .* must be positive"):
+    with pytest.raises(InputError, match=r"data\.also: weight .* must be a positive number"):
         Supplement(folder, str(first), weight)
 
 
