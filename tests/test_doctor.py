@@ -253,7 +253,7 @@ def test_supplementary_corpora_are_examined(clean: Path, songs: list[Song], tmp_
     assert "has the same audio as train/leak" in fault["text"]
     [fault] = doctor(clean, *given[:2], given[2].replace("/also}", "/nowhere}"))["faults"]
     assert fault["check"] == "data.also"
-    assert "nowhere: does not exist" in fault["text"]
+    assert "nowhere is not a folder" in fault["text"]
 
 
 def test_missing_target_is_a_fault(songs: list[Song], tmp_path: Path) -> None:

@@ -131,9 +131,7 @@ class Corpus:
     def contents(self) -> dict[str, str]:
         """The content hash of every training and validation song, by ``SUBSET/NAME``."""
         return {
-            song_of(track) + (f" (data.also {track.corpus})" if track.corpus else ""): (
-                self.store.content(track)
-            )
+            song_of(track): self.store.content(track)
             for track in self.songs
             if track.subset != "test"
         }

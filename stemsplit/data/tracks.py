@@ -69,8 +69,8 @@ def listed(lister: Callable[[Path], list[Track]], root: Path, setting: str) -> l
 
 
 def song_of(track: Track) -> str:
-    """The name of a song within its corpus: ``SUBSET/NAME``."""
-    return f"{track.subset}/{track.name}"
+    """The name of a song for messages: ``SUBSET/NAME``, and the supplement that it is from."""
+    return f"{track.subset}/{track.name}" + (f" (data.also {track.corpus})" if track.corpus else "")
 
 
 def check_folder(root: Path) -> None:
