@@ -47,9 +47,10 @@ class Row:
     BSS Eval scores are medians over frames, then over songs. The SDR gain over the mixture is also
     such a median; it uses only the frames in which both the system and the mixture have an SDR.
     Metrics of whole songs are medians over songs; the global metrics of mono corpora (GNSDR, GSIR,
-    GSAR) are means over songs, weighted by length. These medians and means include minus infinity,
-    but leave out infinity and NaN. `dropped` has the number of frames for each reason, and `notes`
-    the number of songs for each note; see `SongScores`.
+    GSAR) are means over songs, weighted by length. The metrics of whole songs and the global
+    metrics include minus infinity, but leave out infinity and NaN; medians over frames use finite
+    values only. `dropped` has the number of frames without a score, by the reason, and `notes` the
+    number of songs for each note; see `SongScores`.
     """
 
     scores: dict[str, dict[str, Score]]

@@ -36,8 +36,8 @@ LOUDEST_SAMPLE = 2.0**16
 class Network(Protocol):
     """Interface of an architecture, which is also a `torch.nn.Module`.
 
-    It maps the named views to a mask. If `views` is empty, it maps the mixture's waveform to the
-    stems' waveforms.
+    It maps representations of the spectrum, named in `views` (see `FrontEnd`), to a mask. If
+    `views` is empty, it maps the mixture's waveform to the stems' waveforms.
     """
 
     views: tuple[str, ...]
@@ -203,8 +203,8 @@ class Separator(nn.Module):
         at the separator's rate. `progress` is called with the fraction done. A stereo separator
         gets a mono song on both channels; a mono separator processes channels one by one.
 
-        Raises `InputError` if the song is empty, holds NaN or infinity or has too many channels, or
-        if the stems hold NaN or infinity.
+        Raises `InputError` if the song is empty, holds NaN or infinity or has a number of channels
+        that does not fit, or if the stems hold NaN or infinity.
         """
         channel, time = waveform.shape
         if not time:
@@ -213,9 +213,10 @@ class Separator(nn.Module):
         if not waveform.isfinite().all():
             raise InputError("the song contains samples that are not finite (NaN or infinity)")
         if self.channels not in (1, channel) and channel != 1:
+            advice = "mix it down first" if channel > self.channels else "use another separator"
             raise InputError(
-                f"this separator needs {self.channels} channels, but the song has {channel}: "
-                "mix it down first"
+                f"this separator needs {self.channels} channels, but the song has {channel}; "
+                f"{advice}"
             )
         song = torch.from_numpy(resample(waveform.numpy(), sample_rate, self.sample_rate))
         if not song.shape[1]:  # resampling may return no sample for a very short song
@@ -248,9 +249,9 @@ class Separator(nn.Module):
             for target in range(targets):
                 samples = resample(separated[target].numpy(), self.sample_rate, sample_rate)
                 stems[target] = cut_or_pad(torch.from_numpy(samples), time)
-        # The rest is computed at the song's own rate, so it includes the frequencies that
-        # resampling removes. It is computed in blocks, because intermediate results of the whole
-        # song would take more memory than its stems.
+        # The rest of the mixture is computed at the song's own rate, so it includes the frequencies
+        # that resampling removes. It is computed in blocks, because intermediate results of the
+        # whole song would take more memory than its stems.
         for start in range(0, time, self.chunk):
             block = slice(start, start + self.chunk)
             mixture = waveform[None, :, block]

@@ -93,7 +93,8 @@ def projected(estimate: Estimate, batch: Batch) -> Estimate:
 def magnitude_mse(estimate: Estimate, batch: Batch) -> Value:
     """Mean squared error of magnitude spectra, as in the training of open-unmix.
 
-    As in open-unmix, the spectra are not scaled by the window, so that losses can be compared.
+    As in open-unmix, the Fourier transform uses a window but is not normalised, so the values of
+    the loss are comparable with open-unmix's.
     """
     return functional.mse_loss(estimate.magnitudes, batch.stem_spectra.abs())
 

@@ -22,6 +22,8 @@ Place = tuple[StoredTrack, int]  # the track of an excerpt and the excerpt's fir
 class Chunk(NamedTuple):
     """A batch of excerpts: `stems (batch, stem, channel, time)` in the store's type.
 
+    (Elsewhere, `chunk` is the length of one excerpt in samples.)
+
     The stored numbers are int16, or float32 if any of the songs is stored as float32. A sample is
     the stored number times `units (batch, stem)`. The device converts the samples to float32, so
     int16 halves the bytes that are sent to the device.
@@ -128,8 +130,8 @@ class RandomChunks(Dataset[Chunk]):
         ]
         if not any(map(len, starts)):
             raise InputError(
-                f"data.sounding {self.sounding}: no training song contains {target} in at "
-                "least half of an excerpt; set data.sounding=0 or a smaller chunk_seconds"
+                f"data.sounding {self.sounding}: in no training song is {target} active in "
+                "at least half of any excerpt; set data.sounding=0 or a smaller chunk_seconds"
             )
         return starts
 
@@ -200,8 +202,9 @@ class FixedChunks(Dataset[Chunk]):
     """Fixed excerpts for validation.
 
     `per_track` excerpts of `chunk` samples are spaced evenly over each song; with None, each whole
-    song is one excerpt. Keys are `(track, first sample)`. The index ~i stands for excerpt i without
-    its key: `sampling.SharedBatches` uses it for excerpts that must not be counted again.
+    song is one excerpt. Keys are `(track, first sample)`. The index ~i reads excerpt i but returns
+    no key for it, so that it is not counted: `sampling.SharedBatches` repeats the first batch in
+    this way if there are too few batches for all processes.
 
     Raises `InputError` for test songs.
     """
