@@ -308,7 +308,7 @@ def test_sweep_page_without_optuna_names_extra(
     sweep = write_sweep(tmp_path / "sweep")
     monkeypatch.setitem(sys.modules, "optuna", None)
     monkeypatch.delitem(sys.modules, "stemsplit.sweeps.report", raising=False)
-    with pytest.raises(InputError, match=r"needs optuna, which is in the extra `sweeps`"):
+    with pytest.raises(InputError, match=r"optuna is not installed; run pip install"):
         page([sweep])
 
 

@@ -35,5 +35,5 @@ def test_identity_restores_the_signal(time: int) -> None:
 def test_chunk_with_nan_is_refused_with_its_position() -> None:
     signal = torch.ones(1, 1, 30)
     signal[..., 12] = torch.nan
-    with pytest.raises(InputError, match=r"starting at 0\.50 s"):
+    with pytest.raises(InputError, match=r"chunk at 0\.50 s"):
         overlap_add(lambda chunk: chunk[:, None], signal, torch.zeros(1, 1, 1, 30), 8, 3, 10)

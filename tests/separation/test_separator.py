@@ -195,14 +195,14 @@ def test_song_beyond_float32_is_refused() -> None:
 def test_nan_in_stems_is_refused_with_its_position() -> None:
     separator = constant(0.3, iterations=0)
     separator.network.values.data.fill_(torch.nan)
-    with pytest.raises(InputError, match=r"starting at 0\.00 s hold .* samples reach 0\.5"):
+    with pytest.raises(InputError, match=r"chunk at 0\.00 s contain .* mixture there is 0\.5"):
         separator.separate(noise(2, CHUNK), RATE)
 
 
 def test_stems_beyond_float32_are_refused() -> None:
     song = torch.zeros(2, CHUNK)
     song[:, 100] = 3e38
-    with pytest.raises(InputError, match=r"samples reach 3e\+38"):
+    with pytest.raises(InputError, match=r"mixture there is 3e\+38"):
         constant(2.0, iterations=0).separate(song, RATE)
 
 
