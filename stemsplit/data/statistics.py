@@ -1,4 +1,7 @@
-"""Mean and scale of every band of every view over the training songs, stored in the cache."""
+"""Mean and scale of every band of a network's inputs over the training songs, kept in the cache.
+
+The inputs are named views, such as the linear and the mel spectrogram (see `FrontEnd`).
+"""
 
 import hashlib
 from collections.abc import Sequence

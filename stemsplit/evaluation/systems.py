@@ -1,4 +1,7 @@
-"""Systems to score: separators, oracles and the mixture; `estimates` has those of files."""
+"""Systems to score: separators, oracles and the mixture.
+
+The module `estimates` contains the system that reads its stems from files.
+"""
 
 import hashlib
 from collections.abc import Sequence
@@ -155,7 +158,10 @@ class Trained(System):
 
 
 def summed(stems: Estimates, wanted: Sequence[str]) -> Estimates:
-    """The wanted stems; the residual is the sum of all stems that are not wanted."""
+    """The wanted stems.
+
+    The last one can be a residual (``accompaniment`` or ``residual``): the sum of all other stems.
+    """
     return {
         stem: stems[parts[0]]
         if len(parts) == 1
@@ -165,5 +171,5 @@ def summed(stems: Estimates, wanted: Sequence[str]) -> Estimates:
 
 
 def references_of(track: StoredTrack, wanted: Sequence[str]) -> Song:
-    """The true stems as `(channel, time)`; the residual is the sum of all stems not wanted."""
+    """The true stems as `(channel, time)`, with a residual as in `summed`."""
     return summed({stem: track.read(stem) for stem in track.stems}, wanted)

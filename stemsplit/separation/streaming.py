@@ -12,7 +12,8 @@ from stemsplit.models.shapes import Waveform
 from stemsplit.separation.separator import Separator
 from stemsplit.separation.wiener import scale_below
 
-# Louder frames are scaled down to this value for the network: their squares would exceed float32.
+# Frames with larger magnitudes are scaled down to this value for the network. The square of a
+# magnitude of 2**64 would exceed the range of float32.
 LOUDEST_SPECTRUM = 2.0**30
 
 StemBlock = Float[Tensor, "batch output_stem channel ready_time"]
@@ -105,7 +106,7 @@ class Stream:
     def _process_frames(self) -> Tensor | None:
         """Process all complete frames, if any.
 
-        Return the targets of the samples that no later frame overlaps.
+        Return the estimated targets at the samples that no later frame overlaps.
         """
         assert self.ahead is not None
         if self.ahead.shape[-1] < self.window:
@@ -142,7 +143,10 @@ class Stream:
         return total
 
     def _stems_of(self, targets: Tensor | None) -> StemBlock:
-        """Return all stems for the targets, without the mirror image before the first sample."""
+        """Return the estimated targets and the rest of the mixture.
+
+        The samples of the mirror image before the first sample are dropped.
+        """
         assert self.mixture is not None
         if targets is None:
             batch, channel, _ = self.mixture.shape
