@@ -115,8 +115,8 @@ def rank_correlation(first: Sequence[float], second: Sequence[float]) -> RankCor
 
     M. G. Kendall, "The treatment of ties in ranking problems", Biometrika 33(3), 1945. The interval
     contains every true tau whose central 95 % range (see `sampling_ranges`) contains the measured
-    tau, if the measurements follow a Gaussian copula. (A bootstrap interval has no width if a few
-    items rank the same in both measurements.)
+    tau, if the measurements follow a Gaussian copula. (Two measurements may rank a few items in the
+    same order. A bootstrap interval then has no width, because tau is 1 in every resample.)
     """
     test = kendalltau(first, second)
     if np.isnan(test.statistic):
