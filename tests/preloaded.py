@@ -46,7 +46,7 @@ class Command:
         self._status = os.fdopen(status[0])
         self.pid = int(self._status.readline())
         self.returncode: int | None = None
-        self._texts: dict[str, str] = {}
+        self._texts = {"output": "", "errors": ""}
         self._readers = [
             threading.Thread(target=self._read, args=(name, end), daemon=True)
             for name, end in (("output", output[0]), ("errors", errors[0]))
@@ -58,7 +58,13 @@ class Command:
 
     def _read(self, name: str, end: int) -> None:
         with os.fdopen(end, errors="replace") as file:
-            self._texts[name] = file.read()
+            for line in file:
+                self._texts[name] += line
+
+    @property
+    def errors(self) -> str:
+        """The lines on stderr so far."""
+        return self._texts["errors"]
 
     def _wait(self) -> None:
         with self._status:

@@ -3,6 +3,7 @@
 import csv
 import json
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -131,6 +132,7 @@ def test_report_without_finished_trials_or_with_equal_figures(
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="a started command shows its output at its end")
 def test_workers_end_with_their_sweep_and_a_trial_has_one_process(
     place: Path, corpus: list[str]
 ) -> None:
@@ -139,11 +141,11 @@ def test_workers_end_with_their_sweep_and_a_trial_has_one_process(
     kill_in(folder / "0", start(place, "train", *command))  # waits for the workers too
     with FileLock(folder / "0/.lock", timeout=10):  # like a job of a cluster that still trains
         process = start(place, "train", *command)
-        time.sleep(20)
-        assert process.poll() is None
+        while "another process still trains this trial" not in process.errors:
+            assert process.poll() is None, process.errors
+            time.sleep(0.1)
     _, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
-    assert "another process still trains this trial" in errors
     for trial in open_study(folder).trials:
         assert trial.state == TrialState.COMPLETE
         assert epochs(folder / str(trial.number)) == [str(epoch) for epoch in range(12)]
