@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryFile
 
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, FileLock, Timeout
 
 from stemsplit.errors import InputError
 
@@ -154,6 +154,15 @@ def _raise_if_full(partial: Path, cause: Exception) -> None:
         raise OSError(error.errno, error.strerror, str(partial)) from cause
 
 
+def acquire(lock: BaseFileLock, message: str) -> None:
+    """Acquire a lock; if another process holds it, print the message and wait."""
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        print(message, file=sys.stderr)
+        lock.acquire()
+
+
 @contextmanager
 def one_at_a_time(folder: Path, activity: str) -> Iterator[None]:
     """Lock a folder: only one process at a time runs the block; the others wait.
@@ -165,11 +174,7 @@ def one_at_a_time(folder: Path, activity: str) -> Iterator[None]:
     lock = FileLock(folder / ".lock")
     with suppress(OSError, NotImplementedError):
         folder.mkdir(parents=True, exist_ok=True)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            print(f"{folder}: waiting for another process, which {activity}", file=sys.stderr)
-            lock.acquire()
+        acquire(lock, f"{folder}: waiting for another process, which {activity}")
     try:
         yield
     finally:

@@ -39,7 +39,7 @@ class Supplement:
         return Path(self.root).expanduser().resolve()
 
     def training_tracks(self) -> list[Track]:
-        """The training tracks of the corpus. Raises `InputError` if there are none."""
+        """The training tracks of the corpus. Raises `InputError` if it has none."""
         if not self.folder.is_dir():
             raise InputError(
                 f"data.also: {self.folder} is not a folder; set data.also again, with the "
@@ -58,7 +58,7 @@ def added(tracks: Sequence[Track], supplements: Sequence[Supplement]) -> list[Tr
     """
     training = sum(track.subset == "train" for track in tracks)
     if supplements and not training:
-        raise InputError("data.also needs training songs in data.root, but there are none")
+        raise InputError("data.root has no training songs, so data.also cannot add songs to them")
     held_out = {track.name: track.subset for track in tracks if track.subset != "train"}
     added: list[Track] = []
     for number, supplement in enumerate(supplements, 1):

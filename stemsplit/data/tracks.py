@@ -105,7 +105,7 @@ def with_validation(tracks: Sequence[Track], names: Sequence[str]) -> list[Track
 
 
 def of_subset(tracks: Sequence[Track], subset: Subset, root: Path) -> list[Track]:
-    """The tracks of one subset. Raises `InputError` if there are none."""
+    """The tracks of one subset. Raises `InputError` if the subset is empty."""
     chosen = [track for track in tracks if track.subset == subset]
     if chosen:
         return chosen

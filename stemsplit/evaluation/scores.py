@@ -112,6 +112,6 @@ def stack(song: Song, device: str) -> Float[Tensor, "stem time channel"]:
 
 
 def median_of_frames(values: Sequence[float]) -> float:
-    """Median of the finite values, as in museval's EvalStore; NaN if there are none."""
+    """Median of the finite values, as in museval's EvalStore; NaN without finite values."""
     present = [value for value in values if np.isfinite(value)]
     return float(np.median(present)) if present else NAN

@@ -1,15 +1,15 @@
 """Run one job of a sweep in its worker."""
 
-import sys
 from collections.abc import Callable
 from multiprocessing import current_process
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 from omegaconf import DictConfig
 
 from stemsplit import processes
 from stemsplit.errors import InputError
+from stemsplit.files import acquire
 
 
 def run_job(config: DictConfig, train: Callable[[DictConfig], None]) -> None:
@@ -27,11 +27,7 @@ def run_job(config: DictConfig, train: Callable[[DictConfig], None]) -> None:
         processes.end_with_parent()
     run = Path(config.run_dir)
     lock = FileLock(run / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        print(f"{run}: another process still trains this trial; waiting for it", file=sys.stderr)
-        lock.acquire()
+    acquire(lock, f"{run}: another process still trains this trial; waiting for it")
     try:
         if (run / "result.json").is_file():
             return
