@@ -11,7 +11,8 @@ from stemsplit.audio.lengths import Clock
 from stemsplit.audio.resampling import resample
 
 MOST_SECONDS_AT_ONCE = 600.0  # upper bound on preallocation; the length in a header may be wrong
-LONGEST_GAP_SECONDS = 600.0  # a longer gap is a wrong time stamp, if the length is unknown
+# In a file that declares no length, a longer gap is taken for a wrong time stamp.
+LONGEST_GAP_SECONDS = 600.0
 # Beginnings of tags, which MP3 and AAC files may have between or after their frames.
 TAGS = (b"ID3", b"TAG", b"APETAGEX", b"LYRICSBEGIN")
 
@@ -91,7 +92,8 @@ class Timeline:
 
     def _begin(self, first_stamp: float, part: "Part") -> None:
         """Put silence before a stream that starts late."""
-        lost = self._failed_before  # the time before the first frame counts as lost
+        # If a packet failed before the first frame, the time before that frame counts as lost.
+        lost = self._failed_before
         start = self.clock.start if lost else self.clock.start_with(first_stamp)
         self.late_seconds = self.clock.late_seconds(start)
         part.add_silence(round(self.late_seconds * part.rate))
@@ -135,7 +137,7 @@ class Timeline:
         if self.declared_seconds is None:
             return 0.0
         missing = self.late_seconds + self.declared_seconds - self.seconds
-        # A lossy decoder may remove its delay at the start or at the end.
+        # A lossy decoder may cut the delay of the codec at the start, and its padding at the end.
         tolerance = 0.5 / self.parts[0].rate if self.exact else 2 * self.longest_frame_seconds
         return missing if missing > tolerance + self.slack_seconds else 0.0
 

@@ -39,7 +39,7 @@ class FittedEstimates(NamedTuple):
     scored: Song
     unchanged: Song
     silent: set[str]
-    notes: dict[str, int]  # the number of samples that were changed; 0 for all samples
+    notes: dict[str, int]  # note → number of samples that it concerns; 0: the whole stem
 
 
 def fit_estimates(references: Song, estimates: Estimates) -> FittedEstimates:

@@ -1,4 +1,4 @@
-"""Convert a search space from Hydra's grammar to Optuna, and a trial's settings to words."""
+"""Convert a search space from Hydra's grammar to Optuna, and a trial's settings to overrides."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,7 +16,7 @@ Axes = Mapping[str, list[Any] | IntervalSweep]  # values or bounds of each setti
 
 
 def is_group(name: str) -> bool:
-    """Whether `name` is a group, which has options, and not a setting."""
+    """Whether `name` is a config group of Hydra, such as ``model``, and not a single setting."""
     return name == "experiments" or Path(CONF, name).is_dir()
 
 
@@ -43,7 +43,7 @@ def interval_of(override: Override) -> IntervalSweep:
 
 
 def words_of(settings: Mapping[str, Any]) -> list[str]:
-    """The settings of a trial as words of the command line."""
+    """The settings of a trial as overrides of the command line, such as ``optimizer.lr=0.01``."""
     return [
         f"{name}={value if isinstance(value, str) else Transformer.str(value)}"
         for name, value in settings.items()
@@ -51,7 +51,7 @@ def words_of(settings: Mapping[str, Any]) -> list[str]:
 
 
 def propose(trial: "optuna.Trial", axes: Axes) -> None:
-    """Let Optuna suggest values for a trial. Values that the trial already has are kept."""
+    """Let Optuna suggest values for a trial; an enqueued trial has fixed values already."""
     for name, values in axes.items():
         if not isinstance(values, IntervalSweep):
             trial.suggest_categorical(name, values)

@@ -45,8 +45,8 @@ def clean(cache: Path, unused_days: float | None) -> Iterator[tuple[Path, str]]:
     """Remove damaged tracks, leftovers of killed processes and tracks in another version's format.
 
     Also removes tracks that were not used for `unused_days` days, unless it is None. Yields each
-    removed folder and the reason, a phrase that follows "it". Keeps folders that another process
-    may be writing. Raises `InputError` if a folder cannot be removed.
+    removed folder and the reason, for example "is damaged". Keeps folders that another process may
+    be writing. Raises `InputError` if a folder cannot be removed.
     """
     for partial in remove_leftovers(cache):
         yield partial, "was left by a killed process"

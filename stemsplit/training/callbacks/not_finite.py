@@ -68,7 +68,8 @@ class StopWhenNotFinite(L.Callback):
         batch: Batch,
         batch_idx: int,
     ) -> None:
-        if self._loss is not None:  # while gradients accumulate, no optimiser step checks it
+        # A batch without an optimiser step (gradients accumulate): its loss is not checked yet.
+        if self._loss is not None:
             self._check(trainer, pl_module, [])
         self._batch = None
 
@@ -92,7 +93,7 @@ class StopWhenNotFinite(L.Callback):
             error = next(filter(None, processes.gather([error])), None)
         if error is None:
             cause = cause_in_gradient(trainer, module, self._batch)
-            error = f"a gradient is not finite; {cause}; in {describe(trainer, self._keys)}"
+            error = f"the norm of the gradients is not finite; {cause}; in {describe(trainer, self._keys)}"
         checkpoint = last_good(trainer)
         raise (DivergedError if ADVICE in error else InputError)(
             f"step {trainer.global_step}: {error}; the weights were not changed; "
@@ -146,7 +147,7 @@ def cause_in_gradient(trainer: L.Trainer, module: L.LightningModule, batch: Batc
         if gradients and not finite(root_mean_square(*gradients)):
             affected[name] = layer
     if not affected:
-        return f"the gradient of each single layer is finite: {ADVICE}"
+        return f"the gradient of each layer is finite, but the norm over all layers is not: {ADVICE}"
     name = max(affected, key=lambda name: order.index(name) if name in order else -1)
     layer_type = type(affected[name]).__name__
     return f"the affected layer nearest to the loss is {name} ({layer_type}): {ADVICE}"

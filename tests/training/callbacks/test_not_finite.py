@@ -127,7 +127,7 @@ def test_error_names_layer_with_non_finite_gradient(
     network: Any = network_of(module)
     network.disturb[disturbed] = BreaksBackwards(call=1)
     message = failure(trainer(StopWhenNotFinite(), gradient_clip_val=1.0), module, songs(3))
-    assert message.startswith("step 1: a gradient is not finite")
+    assert message.startswith("step 1: the norm of the gradients is not finite")
     assert f"the affected layer nearest to the loss is {named}" in message
     assert "in song 2 at 2.5 s | song 3 at 3.5 s;" in message
 
