@@ -12,8 +12,8 @@ from stemsplit.models.shapes import Waveform
 from stemsplit.separation.separator import Separator
 from stemsplit.separation.wiener import scale_below
 
-# Frames with larger magnitudes are scaled down to this value for the network. The square of a
-# magnitude of 2**64 would exceed the range of float32.
+# Frames with larger magnitudes are scaled down to this value for the network. Networks square
+# magnitudes and sum the squares over bands; the sums must stay below 2**128, the limit of float32.
 LOUDEST_SPECTRUM = 2.0**30
 
 StemBlock = Float[Tensor, "batch output_stem channel ready_time"]
@@ -143,7 +143,7 @@ class Stream:
         return total
 
     def _stems_of(self, targets: Tensor | None) -> StemBlock:
-        """Return the estimated targets and the rest of the mixture.
+        """Return all stems: the targets, and the residual (the mixture without the targets).
 
         The samples of the mirror image before the first sample are dropped.
         """

@@ -13,8 +13,8 @@ from stemsplit.errors import InputError
 class EpochSampler(Sampler[Key]):
     """The keys `(epoch, position)` of an epoch in an order that depends on seed and epoch only.
 
-    Each of `ranks` processes draws the same number of different keys. `start_at` skips the first
-    keys of an epoch, for a training that is resumed within it.
+    Each of `ranks` processes draws the same number of keys, and no two processes draw the same key.
+    `start_at` skips the first keys of an epoch, for a training that is resumed within it.
     """
 
     def __init__(self, positions: int, seed: int, rank: int = 0, ranks: int = 1) -> None:
@@ -83,8 +83,9 @@ class ResumableLoader(DataLoader[Chunk]):
 class SharedBatches(Sampler[list[int]]):
     """Batches of the indices below `count`, distributed evenly over `ranks` processes.
 
-    Every process has the same number of batches. If there are too few batches, some processes
-    repeat the first batch with indices ~index, which are not counted.
+    Every process has the same number of batches. If their number is not a multiple of `ranks`, some
+    processes get the first batch again, with the negative indices ~index; the validation leaves
+    these excerpts out of its averages.
     """
 
     def __init__(self, count: int, batch_size: int, rank: int = 0, ranks: int = 1) -> None:

@@ -147,7 +147,9 @@ def cause_in_gradient(trainer: L.Trainer, module: L.LightningModule, batch: Batc
         if gradients and not finite(root_mean_square(*gradients)):
             affected[name] = layer
     if not affected:
-        return f"the gradient of each layer is finite, but the norm over all layers is not: {ADVICE}"
+        return (
+            f"the gradient of each layer is finite, but the norm over all layers is not: {ADVICE}"
+        )
     name = max(affected, key=lambda name: order.index(name) if name in order else -1)
     layer_type = type(affected[name]).__name__
     return f"the affected layer nearest to the loss is {name} ({layer_type}): {ADVICE}"

@@ -138,7 +138,7 @@ def test_error_names_all_accumulated_batches(
     network: Any = network_of(module)
     network.disturb["last"] = BreaksBackwards(call=2)
     message = failure(trainer(StopWhenNotFinite(), accumulate_grad_batches=2), module, songs(4))
-    assert message.startswith("step 1: a gradient")
+    assert message.startswith("step 1: the norm of the gradients")
     assert " | ".join(f"song {song} at {song}.5 s" for song in (4, 5, 6, 7)) in message
     assert "song 3" not in message
 
