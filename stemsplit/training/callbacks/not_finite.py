@@ -93,7 +93,8 @@ class StopWhenNotFinite(L.Callback):
             error = next(filter(None, processes.gather([error])), None)
         if error is None:
             cause = cause_in_gradient(trainer, module, self._batch)
-            error = f"the norm of the gradients is not finite; {cause}; in {describe(trainer, self._keys)}"
+            songs = describe(trainer, self._keys)
+            error = f"the norm of the gradients is not finite; {cause}; in {songs}"
         checkpoint = last_good(trainer)
         raise (DivergedError if ADVICE in error else InputError)(
             f"step {trainer.global_step}: {error}; the weights were not changed; "
