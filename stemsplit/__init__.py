@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from stemsplit.machine.caches import use_temporary_caches_without_home
 
 if TYPE_CHECKING:
-    from stemsplit.separation.checkpoint import load as load
+    from stemsplit.separation.loading import load as load
 
 __all__ = ["load"]
 
@@ -20,7 +20,7 @@ use_temporary_caches_without_home()
 def __getattr__(name: str) -> Any:
     # Import torch only on demand; worker processes that compute scores do not need it.
     if name == "load":
-        from stemsplit.separation.checkpoint import load
+        from stemsplit.separation.loading import load
 
         return load
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

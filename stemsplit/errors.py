@@ -20,6 +20,10 @@ class InputError(ValueError):
     """Error in a file or a setting; the message names it and says how to fix it."""
 
 
+class Cancelled(Exception):  # noqa: N818
+    """The caller's progress function returned False to end a separation."""
+
+
 @contextmanager
 def needs_extra(extra: str) -> Iterator[None]:
     """Turn a failed import of a package in an extra of stemsplit into an `InputError`."""

@@ -11,8 +11,8 @@ from collections.abc import Callable
 import torch
 
 from stemsplit.models.shapes import Spectrum, StemMagnitudes, Stems, StemSpectra, Waveform
+from stemsplit.separation.blocks import chunks_of, cross_faded
 from stemsplit.separation.front_end import FrontEnd
-from stemsplit.separation.overlap_add import crossfades
 from stemsplit.separation.wiener import wiener
 
 CHUNK_SECONDS, OVERLAP_SECONDS = 30.0, 2.0
@@ -75,9 +75,14 @@ def separate(oracle: Oracle, front_end: FrontEnd, stems: Stems, mixture: Wavefor
     """
     chunk = round(CHUNK_SECONDS * front_end.sample_rate)
     overlap = round(OVERLAP_SECONDS * front_end.sample_rate)
-    estimates = torch.zeros_like(stems)
-    for start, weight in crossfades(mixture.shape[-1], chunk, overlap):
-        span = slice(start, start + len(weight))
-        spectra = oracle(front_end(stems[..., span]), front_end(mixture[..., span]))
-        estimates[..., span] += front_end.inverse(spectra, len(weight)) * weight
-    return estimates
+    signals = torch.cat([stems, mixture[:, None]], dim=1)
+    separated = (
+        (_estimates(oracle, front_end, samples[:, :-1], samples[:, -1]), is_last)
+        for samples, _, is_last in chunks_of([signals], chunk, overlap)
+    )
+    return torch.cat(list(cross_faded(separated, overlap)), dim=-1)
+
+
+def _estimates(oracle: Oracle, front_end: FrontEnd, stems: Stems, mixture: Waveform) -> Stems:
+    spectra = oracle(front_end(stems), front_end(mixture))
+    return front_end.inverse(spectra, mixture.shape[-1])

@@ -56,13 +56,13 @@ def describe(members: Sequence[tuple[Path, Separator]]) -> dict[str, Any]:
     kinds of output (masks or waveforms) differ.
     """
     first_path, first = members[0]
-    expected = _shared_settings(first)
+    expected = shared_settings(first)
     networks: list[Description] = []
     path_of_target: dict[str, Path] = {}
     for path, member in members:
         if differences := [
             f"{name} is {value}, not {expected[name]}"
-            for name, value in _shared_settings(member).items()
+            for name, value in shared_settings(member).items()
             if value != expected[name]
         ]:
             raise InputError(
@@ -93,7 +93,16 @@ def weights(members: Sequence[Separator]) -> dict[str, Tensor]:
     return {f"network.{name}": value for name, value in Bag(networks).state_dict().items()}
 
 
-def _shared_settings(separator: Separator) -> dict[str, Any]:
+def fit_together(members: Sequence[Separator]) -> bool:
+    """Whether the members can form a bag: they have different targets and the same settings."""
+    targets = [target for member in members for target in member.targets]
+    settings = shared_settings(members[0])
+    return len(set(targets)) == len(targets) and all(
+        shared_settings(member) == settings for member in members
+    )
+
+
+def shared_settings(separator: Separator) -> dict[str, Any]:
     """Return the settings that all members of a bag must share."""
     output = "masks" if separator.network.views else "waveforms"
     return {**separator.front_end_settings, "channels": separator.channels, "output": output}

@@ -145,11 +145,25 @@ def load(
     if not run_or_checkpoint:
         raise InputError("no checkpoint: name a run's folder or a checkpoint file")
     paths = [checkpoint_of(Path(path)) for path in run_or_checkpoint]
-    members = [_load(path, allow) for path in paths]
-    separator = members[0]
-    if len(members) > 1:
-        separator = build(**bag.describe(list(zip(paths, members, strict=True))), allow=allow)
-        separator.load_state_dict(bag.weights(members))
+    return on_device(combined([(path, _load(path, allow)) for path in paths], allow), device)
+
+
+def combined(members: Sequence[tuple[Path, Separator]], allow: Sequence[str] = ()) -> Separator:
+    """Return one separator that estimates the targets of all members.
+
+    The members are pairs of a checkpoint's path and its separator. Raises `InputError` if they
+    cannot be combined, see `bag.describe`.
+    """
+    separators = [separator for _, separator in members]
+    if len(separators) == 1:
+        return separators[0]
+    separator = build(**bag.describe(members), allow=allow)
+    separator.load_state_dict(bag.weights(separators))
+    return separator
+
+
+def on_device(separator: Separator, device: str) -> Separator:
+    """Move a separator to a device, in evaluation mode; raise `InputError` if that cannot be."""
     try:
         return separator.eval().to(device)
     except (RuntimeError, AssertionError) as error:

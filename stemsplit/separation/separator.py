@@ -1,14 +1,13 @@
-"""The separator: front end, network, mask, Wiener filter, inverse, overlap-add."""
+"""The separator: front end, network, mask, Wiener filter, inverse."""
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from stemsplit.audio import resample
 from stemsplit.errors import InputError
 from stemsplit.models.shapes import (
     Batch,
@@ -21,8 +20,9 @@ from stemsplit.models.shapes import (
     Views,
     Waveform,
 )
+from stemsplit.separation import songwise
 from stemsplit.separation.front_end import FrontEnd
-from stemsplit.separation.overlap_add import check_finite, overlap_add
+from stemsplit.separation.inference import Inference, chunk_and_overlap
 from stemsplit.separation.wiener import scale_below, wiener
 
 Description = Mapping[str, Any]
@@ -80,22 +80,15 @@ class Separator(nn.Module):
             raise InputError(f"the residual {residual!r} is also a target; choose another name")
         if channels < 1:
             raise InputError(f"channels={channels} must be 1 or more")
-        if not 0 < 2 * overlap_seconds <= chunk_seconds:
-            raise InputError(
-                f"chunks of {chunk_seconds} s cannot overlap by {overlap_seconds} s: choose an "
-                f"overlap above 0 s, up to {chunk_seconds / 2} s"
-            )
         self.front_end = front_end
         self.network = cast(Network, network)
         self.targets = tuple(targets)
         self.residual = residual
         self.channels = channels
         self.wiener_iterations = wiener_iterations
-        self.chunk = round(chunk_seconds * front_end.sample_rate)
-        # Rounding could give more than half a chunk; then the cross-fades would not sum to one.
-        self.overlap = min(round(overlap_seconds * front_end.sample_rate), self.chunk // 2)
-        if not self.overlap:
-            raise InputError(f"an overlap of {overlap_seconds} s is shorter than one sample")
+        self.chunk, self.overlap = chunk_and_overlap(
+            chunk_seconds, overlap_seconds, front_end.sample_rate
+        )
         self.network_description = network_description
 
     @property
@@ -136,16 +129,23 @@ class Separator(nn.Module):
 
     def estimate(self, batch: Batch) -> Estimate:
         """Estimate the targets of a batch for training, without the Wiener filter."""
-        return self._estimate(batch.mixture, batch.spectrum, batch.views)
+        output = self._output(batch.mixture, batch.views)
+        return self._estimate(output, batch.mixture, batch.spectrum, batch.views)
 
-    def _estimate(self, mixture: Waveform, spectrum: Spectrum, views: Views) -> Estimate:
-        """Estimate the targets in float32, whatever the precision of the network."""
+    def _output(self, mixture: Waveform, views: Views) -> Mask | Stems:
+        """The masks or stems that the network estimates; real ones in float32.
+
+        The network may have computed them in another precision.
+        """
+        output = self.network(views if self.network.views else mixture)
+        return output if output.is_complex() else output.float()
+
+    def _estimate(
+        self, output: Mask | Stems, mixture: Waveform, spectrum: Spectrum, views: Views
+    ) -> Estimate:
         if not self.network.views:
-            stems = self.network(mixture).float()
-            return Estimate(lambda: self.front_end(stems), lambda: stems)
-        mask: Mask = self.network(views)
-        if not mask.is_complex():
-            mask = mask.float()
+            return Estimate(lambda: self.front_end(output), lambda: output)
+        mask = output
 
         def spectra() -> StemSpectra:
             return mask * spectrum[:, None]
@@ -159,26 +159,40 @@ class Separator(nn.Module):
 
         return Estimate(spectra, waveforms, magnitudes)
 
-    def forward(self, mixture: Waveform) -> Stems:
-        """Separate excerpts at the separator's sample rate; the stems sum to the mixture."""
+    def forward(self, mixture: Waveform, wiener_iterations: int | None = None) -> Stems:
+        """Separate excerpts at the separator's sample rate; the stems sum to the mixture.
+
+        By default, the Wiener filter does the separator's number of iterations.
+        """
+        iterations = self.wiener_iterations if wiener_iterations is None else wiener_iterations
         scale = scale_below(LOUDEST_SAMPLE, mixture.abs().amax(dim=(1, 2), keepdim=True))
         mixture = mixture * scale
         spectrum = self.front_end(mixture)
-        views = self.front_end.views(spectrum, self.network.views)
-        estimate = self._estimate(mixture, spectrum, views)
-        if self.wiener_iterations:
-            filtered = self._filter(estimate.spectra, spectrum)
-            targets = self.front_end.inverse(filtered, mixture.shape[-1])
-        else:
-            targets = estimate.waveforms
+        output = self._output(mixture, self.front_end.views(spectrum, self.network.views))
+        # One excerpt after another, because the spectra of all stems take much memory.
+        targets = torch.cat(
+            [
+                self._targets(output[[item]], mixture[[item]], spectrum[[item]], iterations)
+                for item in range(len(mixture))
+            ]
+        )
         return self.complete(targets, mixture) / scale[:, None]
 
-    def _filter(self, spectra: StemSpectra, mixture: Spectrum) -> StemSpectra:
+    def _targets(
+        self, output: Mask | Stems, mixture: Waveform, spectrum: Spectrum, wiener_iterations: int
+    ) -> Stems:
+        estimate = self._estimate(output, mixture, spectrum, {})
+        if not wiener_iterations:
+            return estimate.waveforms
+        filtered = self._filter(estimate.spectra, spectrum, wiener_iterations)
+        return self.front_end.inverse(filtered, mixture.shape[-1])
+
+    def _filter(self, spectra: StemSpectra, mixture: Spectrum, iterations: int) -> StemSpectra:
         """Apply the Wiener filter with the residual as a source; return the targets."""
         if self.residual is not None:
             rest = mixture[:, None] - spectra.sum(dim=1, keepdim=True)
             spectra = torch.cat([spectra, rest], dim=1)
-        return wiener(spectra, mixture, self.wiener_iterations)[:, : len(self.targets)]
+        return wiener(spectra, mixture, iterations)[:, : len(self.targets)]
 
     def complete(
         self, targets: Stems, mixture: Waveform
@@ -189,83 +203,58 @@ class Separator(nn.Module):
             return targets + rest / len(self.targets)
         return torch.cat([targets, rest], dim=1)
 
-    @torch.inference_mode()
-    def separate(
+    def stream(
         self,
-        waveform: Float[Tensor, "channel time"],
+        blocks: Iterable[songwise.Samples],
         sample_rate: int,
-        progress: Callable[[float], None] | None = None,
-    ) -> dict[str, Float[Tensor, "channel time"]]:
-        """Separate a song; each stem has the song's channels, sample rate and exact length.
+        channels: int,
+        inference: Inference = Inference(),  # noqa: B008
+    ) -> Iterator[songwise.StemSamples]:
+        """Separate a song that arrives in blocks `(channel, time)` of any length.
 
-        Overlapping chunks are separated one by one and cross-faded. Memory holds the song, its
-        stems and one chunk. If the sample rates differ, memory also holds the song and its targets
-        at the separator's rate. `progress` is called with the fraction done. A stereo separator
-        gets a mono song on both channels; a mono separator processes channels one by one.
+        Yields blocks of the stems `(stem, channel, time)` at the song's sample rate. Together they
+        have the length of the song, and they sum to the song. Memory holds a few chunks, however
+        long the song is. A stereo separator gets a mono song on both channels; a mono separator
+        processes the channels one by one.
 
         Raises `InputError` if the song is empty, holds NaN or infinity or has a number of channels
-        that does not fit, or if the stems hold NaN or infinity.
+        that does not fit, if the settings do not fit together, if the memory is too small, or if
+        the stems hold NaN or infinity.
         """
-        channel, time = waveform.shape
-        if not time:
-            raise InputError("the song has no samples")
-        waveform = waveform.cpu().float()
-        if not waveform.isfinite().all():
-            raise InputError("the song contains samples that are not finite (NaN or infinity)")
-        if self.channels not in (1, channel) and channel != 1:
-            advice = "mix it down first" if channel > self.channels else "use another separator"
-            raise InputError(
-                f"this separator needs {self.channels} channels, but the song has {channel}; "
-                f"{advice}"
-            )
-        song = torch.from_numpy(resample(waveform.numpy(), sample_rate, self.sample_rate))
-        if not song.shape[1]:  # resampling may return no sample for a very short song
-            song = song.new_zeros(channel, 1)
-        # For a mono separator, the channels of the song are the items of the batch.
-        song = song[:, None] if self.channels == 1 else song.expand(self.channels, -1)[None]
-        targets = len(self.targets)
-        # The residual stays zero until the targets have the sample rate of the song.
-        stems = torch.zeros(len(self.stems), *song.shape)
         training = self.training
-        self.eval()
+        if training:
+            self.eval()
         try:
-            overlap_add(
-                self._targets_of,
-                song,
-                stems[:targets],
-                chunk=self.chunk,
-                overlap=self.overlap,
-                sample_rate=self.sample_rate,
-                progress=progress,
-            )
+            yield from songwise.stream(self, blocks, sample_rate, channels, inference)
         finally:
-            self.train(training)
-        del song
-        if channel == 1:
-            stems = stems.mean(dim=2, keepdim=True)
-        stems = stems.reshape(len(self.stems), channel, -1)
-        if sample_rate != self.sample_rate:
-            separated, stems = stems, torch.empty(len(self.stems), channel, time)
-            for target in range(targets):
-                samples = resample(separated[target].numpy(), self.sample_rate, sample_rate)
-                stems[target] = cut_or_pad(torch.from_numpy(samples), time)
-        # The rest of the mixture is computed at the song's own rate, so it includes the frequencies
-        # that resampling removes. It is computed in blocks, because intermediate results of the
-        # whole song would take more memory than its stems.
-        for start in range(0, time, self.chunk):
-            block = slice(start, start + self.chunk)
-            mixture = waveform[None, :, block]
-            stems[..., block] = self.complete(stems[None, :targets, :, block], mixture)[0]
-            check_finite(stems[..., block], mixture, start / sample_rate)
-        return dict(zip(self.stems, stems, strict=True))
+            if training:
+                self.train()
 
-    def _targets_of(self, chunk: Waveform) -> Stems:
-        """Separate a chunk on the separator's device; return the targets on the CPU."""
+    def separate(
+        self,
+        waveform: Any,
+        sample_rate: int,
+        progress: songwise.Progress | None = None,
+        **settings: Any,
+    ) -> dict[str, Any]:
+        """Separate a song `(channel, time)`, a tensor or an array; return its stems by name.
+
+        Each stem has the song's channels, sample rate and exact length, and the same type of array.
+        `progress` is called with the fraction done; if it returns False, `Cancelled` is raised.
+        `settings` are those of `Inference`. Several threads may use one separator at the same time,
+        if it is in evaluation mode. Raises `InputError` as `stream` does.
+        """
+        inference = Inference(**settings)
+
+        def stream(
+            blocks: Iterable[songwise.Samples], rate: int, channels: int
+        ) -> Iterator[songwise.StemSamples]:
+            return self.stream(blocks, rate, channels, inference)
+
+        return songwise.separate(stream, self.stems, waveform, sample_rate, progress)
+
+    @torch.no_grad()
+    def targets_of(self, chunks: Waveform, wiener_iterations: int | None = None) -> Stems:
+        """Separate chunks on the separator's device; return the targets on the CPU."""
         device = self.front_end.window_function.device
-        return self(chunk.to(device))[:, : len(self.targets)].cpu()
-
-
-def cut_or_pad(samples: Float[Tensor, "channel any"], time: int) -> Float[Tensor, "channel time"]:
-    """Cut to `time` samples, or pad with silence."""
-    samples = samples[:, :time]
-    return nn.functional.pad(samples, (0, time - samples.shape[1]))
+        return self(chunks.to(device), wiener_iterations)[:, : len(self.targets)].cpu()

@@ -17,6 +17,7 @@ from stemsplit.configuration import CONF, register_resolvers
 from stemsplit.errors import InputError
 from stemsplit.evaluate import evaluate_systems
 from stemsplit.models.shapes import Stems, Waveform
+from stemsplit.separation import checkpoint
 from stemsplit.separation.bag import Bag, residual_of
 from stemsplit.separation.checkpoint import build, save
 from stemsplit.separation.separator import Separator
@@ -167,18 +168,18 @@ def test_members_with_different_settings_are_refused(
     first = member(tmp_path / "a.ckpt", "vocals")
     second = member(tmp_path / "b.ckpt", "drums", **settings)
     with pytest.raises(InputError) as refused:
-        stemsplit.load([first, second], allow=[SHARE["class"]])
+        checkpoint.load([first, second], allow=[SHARE["class"]])
     assert str(refused.value) == f"{second} cannot be combined with {first}: {message}"
 
 
 def test_target_of_two_members_is_refused(files: list[Path], tmp_path: Path) -> None:
     third = member(tmp_path / "c.ckpt", "other", "drums")
     with pytest.raises(InputError, match=f"{files[1]} and {third} both estimate 'drums'"):
-        stemsplit.load([*files, third])
+        checkpoint.load([*files, third])
     with pytest.raises(InputError, match="both estimate 'vocals'"):
-        stemsplit.load([files[0], files[0]])
+        checkpoint.load([files[0], files[0]])
     with pytest.raises(InputError, match="no checkpoint"):
-        stemsplit.load([])
+        checkpoint.load([])
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,83 @@
+"""Separate chunks in batches, as many at a time as the memory holds."""
+
+from collections.abc import Callable, Iterable, Iterator
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from stemsplit.errors import InputError
+from stemsplit.separation.blocks import Chunk, StemBlock, check_finite
+
+MOST_CHUNKS = 8  # of a batch, unless the user chooses another number
+SeparateChunks = Callable[
+    [Float[Tensor, "chunk *channels time"]], Float[Tensor, "chunk stem *channels time"]
+]
+
+
+def separated(
+    separate: SeparateChunks, chunks: Iterable[Chunk], sample_rate: int, batch: int | None
+) -> Iterator[tuple[StemBlock, bool]]:
+    """Yield the stems of each chunk, and whether the chunk is the last one.
+
+    The first batch has one chunk, so that the first stems are ready early; each later batch has
+    twice as many, up to `MOST_CHUNKS`. With `batch`, every batch has that many chunks. If a batch
+    does not fit in the memory, the batches are halved.
+
+    Raises `InputError` if the memory is too small for one chunk, or if stems hold NaN or infinity.
+    """
+    size, most = (1, MOST_CHUNKS) if batch is None else (batch, batch)
+    group: list[Chunk] = []
+    for chunk in chunks:
+        if not chunk.is_last:
+            group.append(chunk)
+            if len(group) < size:
+                continue
+            parts = [group]
+            group = []
+        else:  # it has another length, and cannot be in one batch with other chunks
+            parts = [group, [chunk]] if group else [[chunk]]
+        for part in parts:
+            while part:
+                stems = _attempt(separate, part[:size])
+                if stems is None:
+                    if size == 1:
+                        seconds = part[0].samples.shape[-1] / sample_rate
+                        raise InputError(
+                            f"the memory is too small for a chunk of {seconds:.1f} s; choose "
+                            "shorter chunks (chunk_seconds), or another device"
+                        )
+                    size = most = size // 2
+                    continue
+                for chunk_stems, separated_chunk in zip(stems, part[:size], strict=False):
+                    check_finite(
+                        chunk_stems,
+                        separated_chunk.samples,
+                        separated_chunk.start / sample_rate,
+                    )
+                    yield chunk_stems, separated_chunk.is_last
+                part = part[size:]
+        size = min(2 * size, most)
+
+
+def _attempt(
+    separate: SeparateChunks, chunks: list[Chunk]
+) -> Float[Tensor, "chunk stem *channels time"] | None:
+    """Return the stems of the chunks, or None if the memory is too small for all at once."""
+    try:
+        return separate(torch.stack([chunk.samples for chunk in chunks]))
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+    # Outside the except block, because the traceback keeps the tensors of the failed attempt.
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    return None
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an allocation failed. torch has its own error class for this on CUDA only."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    text = str(error)
+    return "out of memory" in text or "can't allocate memory" in text

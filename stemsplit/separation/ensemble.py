@@ -1,0 +1,113 @@
+"""Average the stems of several separators, which may have different kinds of networks."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import tee
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32
+
+from stemsplit.errors import InputError
+from stemsplit.separation import songwise
+from stemsplit.separation.bag import residual_of
+from stemsplit.separation.inference import Inference
+from stemsplit.separation.separator import Separator
+
+
+class Ensemble:
+    """Several separators whose stems are averaged where they share stems.
+
+    `targets` are the targets of all members. Each is the mean over the members that have such a
+    stem, with `weights` (by default equal); a member's residual also counts as a stem. The rest of
+    the mixture is another stem, unless the targets are known to sum to the mixture; then it is
+    spread equally over them. Members may differ in sample rate, front end and network. Each member
+    filters its own estimates.
+
+    Raises `InputError` if there is another number of weights than of members, or a weight is not
+    above 0.
+    """
+
+    def __init__(
+        self, members: Sequence[Separator], weights: Sequence[float] | None = None
+    ) -> None:
+        if weights is None:
+            weights = [1.0] * len(members)
+        if len(weights) != len(members):
+            raise InputError(
+                f"{len(members)} models have {len(weights)} weights: give one weight for each model"
+            )
+        if low := [weight for weight in weights if not 0 < weight < float("inf")]:
+            raise InputError(f"weight {low[0]} must be a number above 0")
+        self.members = tuple(members)
+        self.weights = tuple(weights)
+        self.targets = tuple(dict.fromkeys(name for member in members for name in member.targets))
+        self.residual = residual_of(self.targets)
+        if self.residual in self.targets:
+            raise InputError(
+                f"the models cannot be averaged: one has the target {self.residual!r}, which is "
+                "also the name of what the targets leave"
+            )
+
+    @property
+    def stems(self) -> tuple[str, ...]:
+        """The names of the output stems: the targets, then the residual."""
+        return self.targets if self.residual is None else (*self.targets, self.residual)
+
+    @property
+    def channels(self) -> int:
+        return max(member.channels for member in self.members)
+
+    @property
+    def sample_rate(self) -> int:
+        """The highest sample rate of the members, in Hz."""
+        return max(member.sample_rate for member in self.members)
+
+    def stream(
+        self,
+        blocks: Iterable[songwise.Samples],
+        sample_rate: int,
+        channels: int,
+        inference: Inference = Inference(),  # noqa: B008
+    ) -> Iterator[songwise.StemSamples]:
+        """Separate a song that arrives in blocks; see `Separator.stream`."""
+        copies = tee(blocks, len(self.members) + 1)
+        streams = [
+            member.stream(copy, sample_rate, channels, inference)
+            for member, copy in zip(self.members, copies, strict=False)
+        ]
+        # The members yield blocks of the same lengths, because all take and yield regrouped blocks.
+        for piece, *parts in zip(songwise.pieces_of(copies[-1]), *streams, strict=True):
+            targets = np.stack([self._mean(name, parts) for name in self.targets])
+            rest = piece.numpy() - targets.sum(axis=0)
+            if self.residual is None:
+                yield targets + rest / np.float32(len(targets))
+            else:
+                yield np.concatenate([targets, rest[None]])
+
+    def _mean(
+        self, name: str, parts: Sequence[Float32[np.ndarray, "_ channel time"]]
+    ) -> songwise.Samples:
+        having = [
+            (weight, stems[member.stems.index(name)])
+            for member, weight, stems in zip(self.members, self.weights, parts, strict=True)
+            if name in member.stems
+        ]
+        total = sum(weight for weight, _ in having)
+        return np.sum([np.float32(weight / total) * stem for weight, stem in having], axis=0)
+
+    def separate(
+        self,
+        waveform: Any,
+        sample_rate: int,
+        progress: songwise.Progress | None = None,
+        **settings: Any,
+    ) -> dict[str, Any]:
+        """Separate a song `(channel, time)` in memory; see `Separator.separate`."""
+        inference = Inference(**settings)
+
+        def stream(
+            blocks: Iterable[songwise.Samples], rate: int, channels: int
+        ) -> Iterator[songwise.StemSamples]:
+            return self.stream(blocks, rate, channels, inference)
+
+        return songwise.separate(stream, self.stems, waveform, sample_rate, progress)

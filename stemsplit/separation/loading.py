@@ -1,0 +1,35 @@
+"""Load what separates songs: one separator, a bag of several, or an ensemble."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from stemsplit.separation import bag, checkpoint
+from stemsplit.separation.ensemble import Ensemble
+from stemsplit.separation.separator import Separator
+
+Source = str | Path
+
+
+def load(
+    source: Source | Sequence[Source],
+    allow: Sequence[str] = (),
+    device: str = "cpu",
+    weights: Sequence[float] | None = None,
+) -> Separator | Ensemble:
+    """Load the separator of a run or of a checkpoint onto a device, in evaluation mode.
+
+    Several sources for different stems with the same front end give one separator, whose Wiener
+    filter sees all stems (see `bag.Bag`). Otherwise, or with `weights`, they give an ensemble. It
+    averages the stems that they share. `allow` names classes outside stemsplit that may be built.
+
+    Raises `InputError` if a source cannot be loaded, if the sources cannot be combined, or if the
+    device cannot be used.
+    """
+    sources = [source] if isinstance(source, str | Path) else list(source)
+    if len(sources) <= 1 and weights is None:
+        return checkpoint.load(sources, allow, device)
+    members = [checkpoint.load(part, allow, device) for part in sources]
+    if weights is None and bag.fit_together(members):
+        named = list(zip(map(Path, sources), members, strict=True))
+        return checkpoint.on_device(checkpoint.combined(named, allow), device)
+    return Ensemble(members, weights)

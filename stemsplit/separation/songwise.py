@@ -1,0 +1,152 @@
+"""Separate whole songs with a separator of chunks: as a stream of blocks, or in memory."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import tee
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32
+from torch import Tensor
+
+from stemsplit.errors import Cancelled, InputError
+from stemsplit.separation.batches import separated
+from stemsplit.separation.blocks import (
+    Block,
+    StemBlock,
+    advanced,
+    averaged,
+    check_finite,
+    chunks_of,
+    cross_faded,
+    delayed,
+    finite,
+    paired,
+    regrouped,
+    resampled,
+)
+from stemsplit.separation.inference import Inference, chunk_and_overlap
+
+BLOCK = 2**16  # samples; the pieces in which a song is taken and its stems are yielded
+LONGEST_SHIFT_SECONDS = 0.5  # as in Demucs
+
+Samples = Float32[np.ndarray, "channel time"]
+StemSamples = Float32[np.ndarray, "stem channel time"]
+Progress = Callable[[float], bool | None]
+
+
+@runtime_checkable
+class ChunkSeparator(Protocol):
+    """The part of a `Separator` that this module uses."""
+
+    targets: tuple[str, ...]
+    channels: int
+    chunk: int
+    overlap: int
+
+    @property
+    def sample_rate(self) -> int: ...
+
+    def targets_of(
+        self, chunks: Float[Tensor, "batch channel time"], wiener_iterations: int | None
+    ) -> Float[Tensor, "batch stem channel time"]: ...
+
+    def complete(
+        self,
+        targets: Float[Tensor, "batch stem channel time"],
+        mixture: Float[Tensor, "batch channel time"],
+    ) -> Float[Tensor, "batch output_stem channel time"]: ...
+
+
+def stream(
+    separator: ChunkSeparator,
+    blocks: Iterable[Samples],
+    sample_rate: int,
+    channels: int,
+    inference: Inference,
+) -> Iterator[StemSamples]:
+    """Separate a song that arrives in blocks; see `Separator.stream`."""
+    inference.check()
+    if separator.channels not in (1, channels) and channels != 1:
+        advice = "mix it down first" if channels > separator.channels else "use another separator"
+        raise InputError(
+            f"this separator needs {separator.channels} channels, but the song has {channels}; "
+            f"{advice}"
+        )
+    rate = separator.sample_rate
+    chunk, overlap = separator.chunk, separator.overlap
+    if (inference.chunk_seconds, inference.overlap_seconds) != (None, None):
+        chunk, overlap = chunk_and_overlap(
+            chunk / rate if inference.chunk_seconds is None else inference.chunk_seconds,
+            overlap / rate if inference.overlap_seconds is None else inference.overlap_seconds,
+            rate,
+        )
+
+    def separate(
+        chunks: Float[Tensor, "chunk channel time"],
+    ) -> Float[Tensor, "chunk stem channel time"]:
+        # A mono separator gets the channels as items of the batch; a stereo separator gets a mono
+        # song on both channels.
+        count, _, time = chunks.shape
+        if separator.channels == 1:
+            items = chunks.reshape(count * channels, 1, time)
+            targets = separator.targets_of(items, inference.wiener_iterations)
+            return targets.reshape(count, channels, -1, time).transpose(1, 2)
+        items = chunks.expand(count, separator.channels, time)
+        targets = separator.targets_of(items, inference.wiener_iterations)
+        return targets.mean(dim=2, keepdim=True) if channels == 1 else targets
+
+    def targets_after(delay: int, signal: Iterable[Block]) -> Iterator[StemBlock]:
+        chunks = chunks_of(delayed(signal, delay), chunk, overlap)
+        targets = separated(separate, chunks, rate, inference.batch)
+        return advanced(cross_faded(targets, overlap), delay)
+
+    song = finite(pieces_of(blocks), sample_rate)
+    # `tee` keeps the samples that one of its iterators has not reached yet: about one batch.
+    ahead, mixture = tee(song)
+    signals = tee(resampled(ahead, sample_rate, rate), inference.shifts)
+    delays = [
+        round(shift * LONGEST_SHIFT_SECONDS * rate / inference.shifts)
+        for shift in range(inference.shifts)
+    ]
+    targets = averaged(list(map(targets_after, delays, signals)), BLOCK)
+    start = 0
+    for stems, block in paired(
+        resampled(targets, rate, sample_rate), mixture, len(separator.targets)
+    ):
+        # The rest of the mixture is computed at the song's own rate, so it includes the frequencies
+        # that resampling removes.
+        completed = separator.complete(stems[None], block[None])[0]
+        check_finite(completed, block, start / sample_rate)
+        start += block.shape[-1]
+        yield completed.numpy()
+
+
+def separate(
+    stream: Callable[[Iterable[Samples], int, int], Iterator[StemSamples]],
+    names: Sequence[str],
+    waveform: Any,
+    sample_rate: int,
+    progress: Progress | None,
+) -> dict[str, Any]:
+    """Separate a song in memory; see `Separator.separate`. `names` are those of the stems."""
+    is_tensor = isinstance(waveform, Tensor)
+    song = waveform.detach().cpu() if is_tensor else torch.from_numpy(np.asarray(waveform))
+    song = song.float()
+    list(finite([song], sample_rate))  # before hours are spent
+    channels, time = song.shape
+    stems = np.empty((len(names), channels, time), np.float32)
+    start = 0
+    for block in stream([song.numpy()], sample_rate, channels):
+        end = start + block.shape[-1]
+        stems[..., start:end] = block
+        start = end
+        if progress is not None and progress(start / time) is False:
+            raise Cancelled
+    return dict(zip(names, torch.from_numpy(stems) if is_tensor else stems, strict=True))
+
+
+def pieces_of(blocks: Iterable[Samples]) -> Iterator[Block]:
+    """Yield a song in the pieces in which `stream` yields its stems."""
+    # The copy is needed because blocks may be read-only or may change.
+    return regrouped((torch.from_numpy(np.array(block, np.float32)) for block in blocks), BLOCK)

@@ -1,0 +1,202 @@
+"""Separating a song as a stream of blocks, in memory, in threads, and with other settings."""
+
+import itertools
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from stemsplit.errors import Cancelled, InputError
+from stemsplit.separation.checkpoint import build
+from stemsplit.separation.ensemble import Ensemble
+from stemsplit.separation.separator import Separator
+
+RATE = 8000
+FRONT_END = {"sample_rate": RATE, "window": 256, "hop": 64, "mel_bands": 16, "mfccs": 4}
+BLSTM = {"class": "stemsplit.models.blstm.Blstm", "views": ["magnitude"], "hidden": 8, "layers": 1}
+
+
+def separator(
+    *targets: str,
+    residual: str | None = "rest",
+    channels: int = 2,
+    seed: int = 0,
+    rate: int = RATE,
+) -> Separator:
+    torch.manual_seed(seed)
+    front_end = {**FRONT_END, "sample_rate": rate}
+    return build(front_end, BLSTM, targets, residual, channels, 1, 0.5, 0.1).eval()
+
+
+def noise(channel: int, time: int) -> np.ndarray:
+    return np.random.default_rng(time).uniform(-0.5, 0.5, (channel, time)).astype(np.float32)
+
+
+def in_blocks(samples: np.ndarray, *sizes: int) -> Iterator[np.ndarray]:
+    start = 0
+    for size in itertools.cycle(sizes):
+        if start >= samples.shape[1]:
+            return
+        yield samples[:, start : start + size]
+        start += size
+
+
+def whole(model: Any, song: np.ndarray, rate: int, **settings: Any) -> np.ndarray:
+    return np.stack(list(model.separate(song, rate, **settings).values()))
+
+
+@pytest.mark.parametrize("rate", [RATE, 11025, 44100])
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize("sizes", [(1000,), (333, 70001)])
+def test_stream_equals_the_separation_in_memory(
+    rate: int, channels: int, sizes: tuple[int, ...]
+) -> None:
+    model = separator("vocals", "drums")
+    song = noise(channels, 3 * rate + 17)
+    stems = np.concatenate(list(model.stream(in_blocks(song, *sizes), rate, channels)), axis=2)
+    np.testing.assert_allclose(stems, whole(model, song, rate), atol=1e-5)
+    np.testing.assert_allclose(stems.sum(axis=0), song, atol=1e-6)
+
+
+def test_first_stems_are_ready_before_the_song_ends() -> None:
+    model = separator("vocals")
+    taken = []
+
+    def blocks() -> Iterator[np.ndarray]:
+        for number in range(1000):
+            taken.append(number)
+            yield noise(2, RATE)
+
+    stream = model.stream(blocks(), RATE, 2)
+    next(stream)
+    assert len(taken) < 30
+
+
+@pytest.mark.parametrize("batch", [1, 3, None])
+def test_batches_do_not_change_the_stems(batch: int | None) -> None:
+    model = separator("vocals")
+    song = noise(2, 10 * RATE)
+    np.testing.assert_allclose(
+        whole(model, song, RATE, batch=batch), whole(model, song, RATE, batch=1), atol=1e-5
+    )
+
+
+def test_settings_do_not_change_the_separator() -> None:
+    model = separator("vocals")
+    song = noise(2, 3 * RATE)
+    before = model.description
+    other = whole(
+        model, song, RATE, wiener_iterations=0, chunk_seconds=1.0, overlap_seconds=0.25, shifts=2
+    )
+    assert model.description == before
+    assert np.abs(other - whole(model, song, RATE)).max() > 1e-4
+    np.testing.assert_allclose(other.sum(axis=0), song, atol=1e-6)
+
+
+def test_long_chunk_equals_one_pass() -> None:
+    model = separator("vocals")
+    song = noise(2, 3 * RATE)
+    stems = whole(model, song, RATE, chunk_seconds=60.0)
+    with torch.no_grad():
+        once = model(torch.from_numpy(song)[None])[0].numpy()
+    np.testing.assert_allclose(stems, once, atol=1e-5)
+
+
+def test_shifts_average_other_chunks() -> None:
+    model = separator("vocals")
+    song = noise(2, 5 * RATE)
+    delay = RATE // 4
+    late = np.pad(song, ((0, 0), (delay, 0)))
+    both = whole(model, song, RATE), whole(model, late, RATE)[..., delay:]
+    shifted = whole(model, song, RATE, shifts=2)
+    # Only the targets are averaged; the residual follows from them.
+    np.testing.assert_allclose(shifted[0], (both[0] + both[1])[0] / 2, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"wiener_iterations": -1}, "-1 iterations of the Wiener filter"),
+        ({"chunk_seconds": 0.1}, "cannot overlap by 0.1 s"),
+        ({"overlap_seconds": 0.4}, "cannot overlap by 0.4 s"),
+        ({"overlap_seconds": 1e-9}, "shorter than one sample"),
+        ({"shifts": 0}, "shifts 0 must be 1 or more"),
+        ({"batch": 0}, "batch 0 must be 1 or more"),
+    ],
+)
+def test_invalid_settings_are_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        separator("vocals").separate(noise(2, RATE), RATE, **settings)
+
+
+def test_progress_rises_to_one_and_can_cancel() -> None:
+    model = separator("vocals")
+    song = noise(2, 40 * RATE)
+    fractions: list[float] = []
+    model.separate(song, RATE, fractions.append)
+    assert fractions == sorted(fractions)
+    assert fractions[-1] == 1
+    assert len(fractions) > 3
+    with pytest.raises(Cancelled):
+        model.separate(song, RATE, lambda fraction: False)
+
+
+def test_two_threads_share_a_separator() -> None:
+    model = separator("vocals")
+    songs = [noise(2, 10 * RATE), noise(2, 11 * RATE)]
+    expected = [whole(model, song, RATE) for song in songs]
+    results: dict[int, np.ndarray] = {}
+
+    def run(index: int) -> None:
+        results[index] = whole(model, songs[index], RATE)
+
+    threads = [threading.Thread(target=run, args=(index,)) for index in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for index in range(2):
+        np.testing.assert_allclose(results[index], expected[index], atol=1e-6)
+
+
+def test_stems_have_the_type_of_the_song() -> None:
+    model = separator("vocals")
+    song = noise(2, RATE)
+    assert isinstance(model.separate(song, RATE)["vocals"], np.ndarray)
+    assert isinstance(model.separate(torch.from_numpy(song), RATE)["vocals"], torch.Tensor)
+
+
+def test_training_mode_is_restored() -> None:
+    model = separator("vocals").train()
+    model.separate(noise(2, RATE), RATE)
+    assert model.training
+
+
+def test_ensemble_averages_shared_stems() -> None:
+    first, second = separator("vocals", seed=1), separator("vocals", seed=2, rate=11025)
+    song = noise(2, 3 * RATE)
+    ensemble = Ensemble([first, second], [3, 1])
+    assert ensemble.stems == ("vocals", "accompaniment")
+    stems = ensemble.separate(song, RATE)
+    parts = [model.separate(song, RATE)["vocals"] for model in (first, second)]
+    np.testing.assert_allclose(stems["vocals"], 0.75 * parts[0] + 0.25 * parts[1], atol=1e-6)
+    np.testing.assert_allclose(stems["vocals"] + stems["accompaniment"], song, atol=1e-6)
+
+
+def test_ensemble_of_different_stems_sums_to_the_song() -> None:
+    four = separator("vocals", "drums", "bass", "other", residual=None)
+    ensemble = Ensemble([four, separator("vocals", residual="accompaniment", seed=3)])
+    assert ensemble.stems == ("vocals", "drums", "bass", "other")
+    song = noise(1, 3 * RATE)
+    np.testing.assert_allclose(whole(ensemble, song, RATE).sum(axis=0), song, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"), [([1.0], "2 models have 1 weights"), ([1.0, 0.0], "weight 0.0")]
+)
+def test_wrong_weights_are_refused(weights: list[float], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Ensemble([separator("vocals"), separator("vocals")], weights)
