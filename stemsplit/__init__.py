@@ -1,7 +1,7 @@
 """Music source separation: train, score and apply separators.
 
->>> separator = stemsplit.load("runs/2026-01-01/12-00-00-mel_blstm")  # doctest: +SKIP
->>> stems = separator.separate(waveform, 44100)                        # doctest: +SKIP
+>>> separator = stemsplit.load("umxhq")          # doctest: +SKIP
+>>> stems = separator.separate(waveform, 44100)  # doctest: +SKIP
 """
 
 from typing import TYPE_CHECKING, Any

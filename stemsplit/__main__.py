@@ -5,13 +5,14 @@ import sys
 
 from stemsplit.command_line.argv import argv
 from stemsplit.errors import InputError, one_line_errors
-from stemsplit.settings.check import near
+from stemsplit.settings.suggestions import near
 
 COMMANDS = {
     "train": "train and score a separator; write all results to a run folder",
     "evaluate": "score separators, or stems from other tools",
     "separate": "separate songs into stems",
     "combine": "combine separators for different stems into one",
+    "models": "list, download and remove published models",
     "report": "write an HTML report of runs or of a sweep",
     "doctor": "examine a corpus before training",
     "data": "list, verify and clean decoded songs",

@@ -19,9 +19,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "checkpoints",
         nargs="+",
-        type=Path,
         metavar="RUN_OR_CKPT",
-        help="a run's folder, a checkpoint, or published weights of open-unmix (vocals-….pth)",
+        help="a run's folder, a checkpoint, or the name of a published model",
     )
     parser.add_argument(
         "--output", required=True, type=Path, metavar="CKPT", help="the checkpoint to write"
@@ -36,6 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with one_line_errors():
         options = parser.parse_args(arguments)
         from stemsplit.separation.checkpoint import load, save  # here, since it imports torch
+        from stemsplit.separation.origins import origins
 
         if options.output.is_dir():
             raise InputError(f"--output {options.output}: is a folder; name a file in it")
@@ -43,7 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         with removed_if_empty(folder), exit_at_sigterm():
             make_writable_folder(folder, "choose another file with --output")
             separator = load(options.checkpoints, options.allow)
-            save(separator, options.output)
+            models = [name for source in options.checkpoints for name in origins(source)]
+            save(separator, options.output, published=models)
         print(f"{shlex.quote(str(options.output))}: {', '.join(separator.stems)}")
 
 

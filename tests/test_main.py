@@ -18,7 +18,7 @@ def stemsplit_command(*words: str) -> subprocess.CompletedProcess[str]:
 def test_every_command_is_listed() -> None:
     package = Path(stemsplit.__file__).parent
     modules = {path.stem for path in package.glob("*.py") if "def main(" in path.read_text()}
-    assert modules - {"__main__"} | {"data"} == set(COMMANDS)
+    assert modules - {"__main__"} | {"data", "models"} == set(COMMANDS)
     assert all(f"  {command} " in help_text() for command in COMMANDS)
 
 

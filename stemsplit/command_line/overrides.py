@@ -8,9 +8,9 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
 from stemsplit.errors import InputError
-from stemsplit.settings.check import near
 from stemsplit.settings.defaults import kinds_of
 from stemsplit.settings.help import CONF
+from stemsplit.settings.suggestions import near
 from stemsplit.sweeps.search_space import is_group
 
 

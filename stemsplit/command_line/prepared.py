@@ -14,8 +14,9 @@ from stemsplit.command_line.resumption import resumed
 from stemsplit.command_line.tuned import tuned
 from stemsplit.errors import InputError
 from stemsplit.files import check_writable
-from stemsplit.settings.check import check, near
+from stemsplit.settings.check import check
 from stemsplit.settings.paths import quote, quote_paths
+from stemsplit.settings.suggestions import near
 from stemsplit.sweeps.search_space import covering_jobs
 
 SWEEP = {"-m", "--multirun"}

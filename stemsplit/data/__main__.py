@@ -1,7 +1,6 @@
 """``python -m stemsplit.data list|verify|clean``: manage the decoded songs."""
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from rich.text import Text
 
 from stemsplit.data.store.upkeep import clean, entries, verify
 from stemsplit.errors import InputError, one_line_errors
+from stemsplit.machine.caches import cache_folder
 from stemsplit.terminal.tables import print_table
 
 
@@ -19,7 +19,7 @@ def main() -> None:
     parser.add_argument(
         "--cache",
         type=Path,
-        default=Path(os.environ.get("STEMSPLIT_CACHE") or "~/.cache/stemsplit"),
+        default=cache_folder(),
         help="folder of the decoded songs; same as the setting data.cache (default: %(default)s)",
     )
     commands = parser.add_subparsers(dest="command", required=True)

@@ -38,6 +38,11 @@ def use_temporary_caches_without_home() -> None:
             os.environ[variable] = str(folder / subfolder)
 
 
+def cache_folder() -> Path:
+    """The folder of decoded songs and downloaded weights."""
+    return Path(os.environ.get("STEMSPLIT_CACHE") or "~/.cache/stemsplit").expanduser()
+
+
 def can_be_written(folder: str) -> bool:
     """Whether a folder is writable or, if it does not exist, can be made."""
     path = Path(folder)

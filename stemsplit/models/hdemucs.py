@@ -3,6 +3,7 @@
 The network is torchaudio's (Défossez, "Hybrid Spectrogram and Waveform Source Separation", 2021).
 """
 
+import torch
 import torchaudio
 from torch import Tensor, nn
 from torch.nn import functional
@@ -12,6 +13,7 @@ from stemsplit.models.shapes import Stems, Waveform
 
 WINDOWS = (1024, 2048, 4096)  # their hops equal the total stride of the waveform's U-Net
 SILENT = 1e-8
+QUIETEST_MONO = 0.1  # of the deviation over all channels
 
 
 class HybridDemucs(nn.Module):
@@ -20,7 +22,9 @@ class HybridDemucs(nn.Module):
     The first layer has `features` channels; each of the `depth` layers has twice as many as the
     layer before. The network computes its own Fourier transform with the front end's window and a
     hop of a quarter window. Each mixture is normalised to zero mean and unit standard deviation,
-    and the stems are scaled back, so that a mixture twice as loud has stems twice as loud.
+    and the stems are scaled back, so that a mixture twice as loud has stems twice as loud. With
+    `mono_level`, mean and deviation are those of the mean over channels, as in the training of
+    torchaudio's weights.
 
     Raises `InputError` if the window is not in `WINDOWS`.
     """
@@ -35,12 +39,14 @@ class HybridDemucs(nn.Module):
         stems: int,
         features: int = 48,
         depth: int = 6,
+        mono_level: bool = False,
     ) -> None:
         super().__init__()
         window = 2 * (bands["magnitude"] - 1)
         if window not in WINDOWS:
             raise InputError(f"Hybrid Demucs cannot use window {window}: choose one of {WINDOWS}")
         self.window = window
+        self.mono_level = mono_level
         self.demucs = torchaudio.models.HDemucs(
             sources=[f"stem {stem}" for stem in range(stems)],
             audio_channels=channels,
@@ -55,6 +61,12 @@ class HybridDemucs(nn.Module):
     def forward(self, mixture: Waveform) -> Stems:
         mean = mixture.mean(dim=(1, 2), keepdim=True)
         scale = mixture.std(dim=(1, 2), keepdim=True, correction=0) + SILENT
+        if self.mono_level:
+            mono = mixture.mean(dim=1, keepdim=True)
+            # Channels of opposite sign cancel; the division by a tiny level would overflow.
+            scale = torch.maximum(
+                mono.std(dim=2, keepdim=True, correction=0), QUIETEST_MONO * scale
+            )
         time = mixture.shape[2]
         # The network divides by standard deviations over time, which need more than one sample.
         normalised = functional.pad((mixture - mean) / scale, (0, max(0, self.window - time)))

@@ -11,9 +11,13 @@ from torch import nn
 
 from stemsplit.errors import InputError
 from stemsplit.files import replacing
-from stemsplit.separation import bag, open_unmix
+from stemsplit.separation import bag, open_unmix, torchaudio_hdemucs
 from stemsplit.separation.front_end import VIEWS, FrontEnd
+from stemsplit.separation.published import catalogue
+from stemsplit.separation.published.catalogue import Model
+from stemsplit.separation.published.download import pull
 from stemsplit.separation.separator import Description, Separator
+from stemsplit.settings.suggestions import near
 
 TOO_LITTLE_MEMORY = (MemoryError, torch.OutOfMemoryError)
 
@@ -98,9 +102,21 @@ def checkpoint_of(run_or_checkpoint: Path) -> Path:
     for path in candidates:
         if path.is_file():
             return path
+    name = str(run_or_checkpoint)
     raise InputError(
-        f"{run_or_checkpoint}: neither a checkpoint nor a run's folder with best.ckpt or last.ckpt"
+        f"{name}: neither a checkpoint nor a run's folder with best.ckpt or last.ckpt"
+        + ("" if run_or_checkpoint.exists() else near(name, catalogue.catalogue()))
     )
+
+
+def files_of(source: str | Path) -> list[Path]:
+    """Return the files of a run, a checkpoint or a published model (see `catalogue.find`).
+
+    The weights of a published model are downloaded if they are missing. Raises `InputError` if that
+    is not possible, or if there is no such run, checkpoint or model.
+    """
+    model = catalogue.find(source)
+    return [checkpoint_of(Path(source))] if model is None else pull(model)
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -129,23 +145,26 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def load(
-    run_or_checkpoint: str | Path | Sequence[str | Path],
+    source: str | Path | Sequence[str | Path],
     allow: Sequence[str] = (),
     device: str = "cpu",
 ) -> Separator:
-    """Load the separator of a run or of a checkpoint onto a device, in evaluation mode.
+    """Load the separator of a run, a checkpoint or a published model onto a device.
 
-    Several runs or checkpoints give one separator that estimates the targets of all of them, in
-    their order. A checkpoint may also hold published weights of open-unmix (see `open_unmix`).
-    `allow` names classes outside stemsplit that may be built, as in `build`. Raises `InputError` if
-    a file is not a checkpoint, the separators cannot be combined, or the device cannot be used.
+    `source` is the folder of a run, the path of a checkpoint or the name of a published model, as
+    in ``load("umxhq")``; the weights of a published model are downloaded at the first use. A name
+    wins over a folder of the same name, which is ``./umxhq``. A checkpoint may also hold weights of
+    open-unmix or of torchaudio's Hybrid Demucs. Several sources give one separator that estimates
+    the targets of all of them, in their order. The separator is in evaluation mode. `allow` names
+    classes outside stemsplit that may be built, as in `build`. Raises `InputError` if a file is not
+    a checkpoint, weights cannot be downloaded, the separators cannot be combined, or the device
+    cannot be used.
     """
-    if isinstance(run_or_checkpoint, str | Path):
-        run_or_checkpoint = [run_or_checkpoint]
-    if not run_or_checkpoint:
-        raise InputError("no checkpoint: name a run's folder or a checkpoint file")
-    paths = [checkpoint_of(Path(path)) for path in run_or_checkpoint]
-    return on_device(combined([(path, _load(path, allow)) for path in paths], allow), device)
+    sources = [source] if isinstance(source, str | Path) else source
+    if not sources:
+        raise InputError("no checkpoint: name a run's folder, a checkpoint or a published model")
+    members = [member for each in sources for member in _members(each, allow)]
+    return on_device(combined(members, allow), device)
 
 
 def combined(members: Sequence[tuple[Path, Separator]], allow: Sequence[str] = ()) -> Separator:
@@ -170,11 +189,20 @@ def on_device(separator: Separator, device: str) -> Separator:
         raise InputError(f"device {device!r} cannot be used ({_one_line(error)})") from None
 
 
-def _load(path: Path, allow: Sequence[str]) -> Separator:
+def _members(source: str | Path, allow: Sequence[str]) -> list[tuple[Path, Separator]]:
+    """The files of a source and their separators."""
+    model = catalogue.find(source)
+    return [(path, _load(path, allow, model)) for path in files_of(source)]
+
+
+def _load(path: Path, allow: Sequence[str], model: Model | None) -> Separator:
     content = read(path)
     try:
         if open_unmix.is_state_dict(content):
             content = open_unmix.checkpoint(content, path.name)
+        elif torchaudio_hdemucs.is_state_dict(content):
+            stems, sample_rate = (None, None) if model is None else (model.stems, model.sample_rate)
+            content = torchaudio_hdemucs.checkpoint(content, stems, sample_rate)
         separator = build(**content["separator"], allow=allow)
         # The checkpoint of a training also holds other values, such as buffers of the metrics.
         prefix = "separator."
@@ -193,11 +221,15 @@ def _load(path: Path, allow: Sequence[str]) -> Separator:
     return separator
 
 
-def save(separator: Separator, path: Path) -> None:
-    """Write a separator as a checkpoint for `load`: tensors and plain values only."""
+def save(separator: Separator, path: Path, published: Sequence[str] = ()) -> None:
+    """Write a separator as a checkpoint for `load`: tensors and plain values only.
+
+    `published` are the names of the published models whose weights it holds.
+    """
     weights = {f"separator.{name}": value for name, value in separator.state_dict().items()}
+    content = {"separator": separator.description, "state_dict": weights}
     with replacing(path) as partial:
-        torch.save({"separator": separator.description, "state_dict": weights}, partial)
+        torch.save({**content, "published": list(published)}, partial)
 
 
 def _one_line(error: Exception) -> str:

@@ -16,13 +16,17 @@ def load(
     device: str = "cpu",
     weights: Sequence[float] | None = None,
 ) -> Separator | Ensemble:
-    """Load the separator of a run or of a checkpoint onto a device, in evaluation mode.
+    """Load what separates songs onto a device, in evaluation mode.
+
+    A source is the folder of a run, the path of a checkpoint or the name of a published model, as
+    in ``load("umxhq")``. The weights of a published model are downloaded at the first use. A name
+    wins over a folder of the same name in the current folder, which is ``./umxhq``.
 
     Several sources for different stems with the same front end give one separator, whose Wiener
     filter sees all stems (see `bag.Bag`). Otherwise, or with `weights`, they give an ensemble. It
     averages the stems that they share. `allow` names classes outside stemsplit that may be built.
 
-    Raises `InputError` if a source cannot be loaded, if the sources cannot be combined, or if the
+    Raises `InputError` if a source cannot be loaded or downloaded, if the sources cannot be combined, or if the
     device cannot be used.
     """
     sources = [source] if isinstance(source, str | Path) else list(source)

@@ -1,6 +1,5 @@
 """Check a composed configuration against the declared types and ranges of its settings."""
 
-import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from typing import Any
@@ -12,6 +11,7 @@ from stemsplit.errors import InputError
 from stemsplit.settings.defaults import kinds_of
 from stemsplit.settings.kinds import Kind
 from stemsplit.settings.ranges import GROUPS
+from stemsplit.settings.suggestions import near
 
 SWEEPER = [f"hydra.sweeper.{name}" for name in GROUPS["hydra.sweeper"]]
 # Keys that tell Hydra which object to instantiate; `configuration.may_make` checks the objects.
@@ -123,11 +123,3 @@ def needs_quotes(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def near(name: str, known: Iterable[str]) -> str:
-    """Suggest known names similar to an unknown `name`, as the end of an error message."""
-    known = list(known)
-    similar = [candidate for candidate in known if candidate.endswith(f".{name}")][:3]
-    similar = similar or difflib.get_close_matches(name, known, n=3, cutoff=0.6)
-    return f"; did you mean {' or '.join(similar)}?" if similar else ""

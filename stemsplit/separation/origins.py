@@ -1,0 +1,41 @@
+"""Which published weights a checkpoint holds, also under another file name or in a bag."""
+
+import hashlib
+import zipfile
+from pathlib import Path
+
+from stemsplit.separation import checkpoint
+from stemsplit.separation.published import catalogue
+
+
+def origins(source: str | Path) -> list[str]:
+    """Names of the published models whose weights a run, checkpoint or model contains.
+
+    A file is recognised by its SHA-256, and a checkpoint that `checkpoint.save` wrote by the names
+    in it.
+    """
+    if (model := catalogue.find(source)) is not None:
+        return [model.name]
+    path = checkpoint.checkpoint_of(Path(source))
+    if name := published_as(path):
+        return [name]
+    # The other formats, such as the older one of torch, never hold names.
+    content = checkpoint.read(path) if zipfile.is_zipfile(path) else {}
+    names: list[str] = content.get("published", [])
+    return names
+
+
+def published_as(path: Path) -> str | None:
+    """The published model of which `path` is a file, or None."""
+    size = path.stat().st_size
+    candidates = [
+        (model.name, file.sha256)
+        for model in catalogue.catalogue().values()
+        for file in model.files
+        if file.sha256 is not None and file.size in (None, size)
+    ]
+    if not candidates:
+        return None
+    with path.open("rb") as content:
+        digest = hashlib.file_digest(content, "sha256").hexdigest()
+    return next((name for name, start in candidates if digest.startswith(start)), None)

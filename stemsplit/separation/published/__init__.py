@@ -1,0 +1,1 @@
+"""Weights that others published: a catalogue of names, and their download."""

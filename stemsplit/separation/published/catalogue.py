@@ -1,0 +1,163 @@
+"""The catalogue of published weights: ``catalogue.toml`` and the user's own entries."""
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+from urllib.parse import unquote, urlsplit
+
+from stemsplit.errors import InputError
+from stemsplit.settings.suggestions import near
+
+BUILT_IN = Path(__file__).with_name("catalogue.toml")
+OWN = "STEMSPLIT_MODELS"  # environment variable with the path of the user's own entries
+# Names of models and of files: they become parts of paths, so they must not lead elsewhere.
+PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
+SHA256 = re.compile(r"[0-9a-f]{8,64}")
+SCHEMES = ("http", "https", "file")
+NOT_STATED = "not stated"
+BYTES_PER_PARAMETER = 4
+
+
+class File(NamedTuple):
+    """A file of weights. `sha256` holds the first digits of the digest, or all; `size` is bytes."""
+
+    address: str
+    sha256: str | None = None
+    size: int | None = None
+    name: str = ""  # the last part of the address, unless the entry sets it
+
+
+class Model(NamedTuple):
+    """An entry of the catalogue. `scores` are SDRs in dB by stem, as published."""
+
+    name: str
+    files: list[File]
+    stems: list[str]
+    title: str = ""
+    sample_rate: int = 44100
+    parameters: int | None = None
+    licence: str = NOT_STATED
+    trained_on: str = NOT_STATED
+    saw_musdb18_test: Literal["yes", "no", "not stated"] = NOT_STATED
+    scores: dict[str, float] = {}  # noqa: RUF012 (it is never changed)
+    scores_of: str = ""
+    page: str = ""
+
+    @property
+    def size(self) -> int | None:
+        """Bytes of all files, estimated from the parameters if a size is unknown."""
+        sizes = [file.size for file in self.files if file.size is not None]
+        if len(sizes) == len(self.files):
+            return sum(sizes)
+        return None if self.parameters is None else BYTES_PER_PARAMETER * self.parameters
+
+    @property
+    def has_exact_size(self) -> bool:
+        return all(file.size is not None for file in self.files)
+
+
+def own_file() -> Path:
+    """The file with the user's own entries; it need not exist."""
+    if chosen := os.environ.get(OWN):
+        return Path(chosen).expanduser()
+    configuration = Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config")
+    return configuration.expanduser() / "stemsplit" / "models.toml"
+
+
+def catalogue() -> dict[str, Model]:
+    """All models by name; an entry of the user replaces the entry of stemsplit with its name.
+
+    Raises `InputError` for a file or an entry that is not valid, and if the file that the
+    environment variable names does not exist.
+    """
+    own = own_file()
+    if own.is_file():
+        return {**read(BUILT_IN), **read(own)}
+    if os.environ.get(OWN):
+        raise InputError(f"{own}: does not exist; correct or unset the variable {OWN}")
+    return read(BUILT_IN)
+
+
+def find(source: str | Path) -> Model | None:
+    """The model with this name, or None if `source` is a path.
+
+    A name wins over a file or folder of the same name in the current folder: ``./umxhq`` and a
+    `Path` always mean the file or folder.
+    """
+    if isinstance(source, Path) or not PLAIN_NAME.fullmatch(source):
+        return None
+    return catalogue().get(source)
+
+
+def model(name: str) -> Model:
+    """The model with this name. Raises `InputError` for an unknown name."""
+    models = catalogue()
+    if name not in models:
+        raise InputError(
+            f"{name}: unknown model{near(name, models)}; `stemsplit models` lists all models"
+        )
+    return models[name]
+
+
+def read(path: Path) -> dict[str, Model]:
+    """Read the entries of a file. Raises `InputError` that names the file and the entry."""
+    from pydantic import ConfigDict, TypeAdapter, ValidationError  # late, because it takes 0.1 s
+
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: is not a TOML file: {error}") from None
+    for name, entry in content.items():
+        if not isinstance(entry, dict):
+            raise InputError(f"{path}: {name}: is not an entry; write [{name}] and its keys")
+        if "name" in entry:
+            raise InputError(f"{path}: {name}: remove the key name; the name is in [{name}]")
+    # Lax about integers for numbers, as TOML writes 6 for 6.0, and about tables for tuples.
+    types = TypeAdapter(dict[str, Model], config=ConfigDict(extra="forbid"))
+    named = {name: {"name": name, **entry} for name, entry in content.items()}
+    try:
+        models: dict[str, Model] = types.validate_python(named)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise InputError(f"{path}: {place}: {first['msg']}") from None
+    try:
+        return {name: checked(entry) for name, entry in models.items()}
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+def checked(entry: Model) -> Model:
+    """Give every file its name. Raises `InputError` for a value that cannot be used."""
+    if not PLAIN_NAME.fullmatch(entry.name):
+        raise InputError(f"{entry.name!r}: a name has letters, digits, '.', '_', '+' and '-' only")
+    if not entry.files or not entry.stems:
+        raise InputError(f"{entry.name}: needs at least one file and one stem")
+    files = []
+    for file in entry.files:
+        address = urlsplit(file.address)
+        if address.scheme not in SCHEMES:
+            raise InputError(
+                f"{entry.name}: {file.address}: an address starts with http://, https:// or file://"
+            )
+        if file.sha256 is not None and not SHA256.fullmatch(file.sha256):
+            raise InputError(
+                f"{entry.name}: sha256 = {file.sha256!r}: write 8 to 64 digits from 0-9 and a-f"
+            )
+        name = file.name or unquote(address.path).rpartition("/")[2]
+        if not PLAIN_NAME.fullmatch(name):
+            raise InputError(
+                f"{entry.name}: {file.address}: does not end in a file's name; set the key name"
+            )
+        files.append(file._replace(name=name))
+    if len({file.name for file in files}) < len(files):
+        raise InputError(f"{entry.name}: two files have the same name; set the key name")
+    return entry._replace(files=files, title=entry.title or entry.name)
+
+
+def facts(entry: Model) -> Mapping[str, Any]:
+    """The entry as plain values, for JSON."""
+    return {**entry._asdict(), "files": [file._asdict() for file in entry.files]}

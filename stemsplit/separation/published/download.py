@@ -1,0 +1,169 @@
+"""Download the weights of a published model, and check them, also those put there by hand."""
+
+import hashlib
+import os
+import shutil
+import sys
+from pathlib import Path
+from time import sleep
+
+from rich.filesize import decimal
+
+from stemsplit.errors import DISK_FULL, InputError
+from stemsplit.files import make_writable_folder, one_at_a_time
+from stemsplit.machine.caches import cache_folder
+from stemsplit.separation.published.catalogue import File, Model
+from stemsplit.separation.published.progress import shown
+from stemsplit.separation.published.transfer import DroppedError, RefusedError, Transfer
+
+PAUSES_SECONDS = (1.0, 3.0, 10.0)  # before the second, third and fourth try
+ADVANCE = 2**20  # bytes; a try that gets so much further does not count as failed
+
+
+def folder_of(model: Model) -> Path:
+    """The folder of the weights, below the folder of decoded songs."""
+    return cache_folder() / "models" / model.name
+
+
+def paths_of(model: Model) -> list[Path]:
+    """The files of the weights, whether they exist or not."""
+    return [folder_of(model) / file.name for file in model.files]
+
+
+def is_downloaded(model: Model) -> bool:
+    """Whether all files exist and have their sizes; `pull` also checks their digests."""
+    return all(
+        path.is_file() and file.size in (None, path.stat().st_size)
+        for file, path in zip(model.files, paths_of(model), strict=True)
+    )
+
+
+def pull(model: Model) -> list[Path]:
+    """Download the files that are missing, check all files, and return their paths.
+
+    Prints name, size and licence before a download. A second process that pulls the same model
+    waits for the first. Raises `InputError` that says where to put a file by hand if it cannot be
+    downloaded, and for a file that is not the published one.
+    """
+    folder, paths = folder_of(model), paths_of(model)
+    if not all(path.is_file() for path in paths):
+        make_writable_folder(folder, "choose another folder with the variable STEMSPLIT_CACHE")
+        with one_at_a_time(folder, f"downloads {model.name}"):
+            # Another process may have downloaded files while this one waited.
+            missing = [
+                (file, path)
+                for file, path in zip(model.files, paths, strict=True)
+                if not path.is_file()
+            ]
+            if missing:
+                print(announcement(model), file=sys.stderr)
+            for file, path in missing:
+                fetch(model, file, path)
+    for file, path in zip(model.files, paths, strict=True):
+        if (difference := difference_from(file, path)) is not None:
+            raise InputError(
+                f"{path}: is not the published file: {difference}; replace it, or remove it with "
+                f"`stemsplit models remove {model.name}`"
+            )
+    return paths
+
+
+def announcement(model: Model) -> str:
+    """The line that is printed before a download."""
+    size = "of unknown size"
+    if model.size is not None:
+        size = decimal(model.size) if model.has_exact_size else f"about {decimal(model.size)}"
+    seen = {"yes": "; its training saw MUSDB18's test songs"}.get(model.saw_musdb18_test, "")
+    return (
+        f"{model.name}: downloading {model.title} ({size}) to {folder_of(model)}; "
+        f"licence: {model.licence}{seen}"
+    )
+
+
+def fetch(model: Model, file: File, path: Path) -> None:
+    """Download one file. Bytes of an interrupted download are kept in ``NAME.part``."""
+    part = path.with_name(f"{path.name}.part")
+    by_hand = f"download {file.address} in another way and save it as {path}"
+    transfer = Transfer(file.address, part, file.size, resumable=file.sha256 is not None)
+    try:
+        was_resumed = transfer.received > 0
+        receive(transfer, model.name, file)
+        difference = difference_from(file, part)
+        if difference is not None and was_resumed:
+            # The kept bytes may be those of another version of the file.
+            part.unlink()
+            receive(transfer, model.name, file)
+            difference = difference_from(file, part)
+        if difference is not None:
+            part.unlink()
+            raise InputError(
+                f"{model.name}: the server sent another file: {difference}; it was removed; "
+                f"{by_hand}"
+            )
+        with part.open("rb") as complete:
+            os.fsync(complete.fileno())
+        part.replace(path)
+    except RefusedError as error:
+        raise InputError(f"{model.name}: cannot be downloaded ({error}); {by_hand}") from None
+    except DroppedError as error:
+        raise InputError(
+            f"{model.name}: the download failed repeatedly ({error}); run the command again to "
+            f"continue it, or {by_hand}"
+        ) from None
+    except OSError as error:
+        full = "the disk is full: free some space" if error.errno in DISK_FULL else error.strerror
+        raise InputError(
+            f"{model.name}: {part} cannot be written ({full}); choose another folder with the "
+            f"variable STEMSPLIT_CACHE, or {by_hand}"
+        ) from None
+
+
+def receive(transfer: Transfer, name: str, file: File) -> None:
+    """Receive a file, and try again after pauses if the connection breaks off.
+
+    Raises the last `DroppedError` after several tries in a row that did not get further.
+    """
+    check_space(transfer)
+    failures, furthest = 0, transfer.received
+    with shown(f"{name}: {file.name}") as progress:
+        while True:
+            try:
+                transfer.receive(progress)
+                return
+            except DroppedError:
+                received = transfer.received
+                failures = 1 if received >= furthest + ADVANCE else failures + 1
+                furthest = max(furthest, received)
+                if failures > len(PAUSES_SECONDS):
+                    raise
+                sleep(PAUSES_SECONDS[failures - 1])
+
+
+def check_space(transfer: Transfer) -> None:
+    """Raise `RefusedError` if the disk has too little space for the rest of the file."""
+    if transfer.size is None:
+        return
+    needed = transfer.size - transfer.received
+    free = shutil.disk_usage(transfer.part.parent).free
+    if needed > free:
+        raise RefusedError(
+            f"the disk is full: {decimal(needed)} are needed, but only {decimal(free)} are free in "
+            f"{transfer.part.parent}"
+        )
+
+
+def difference_from(file: File, path: Path) -> str | None:
+    """How a file on the disk differs from the published one; None if it does not."""
+    size = path.stat().st_size
+    if file.size not in (None, size):
+        return f"it has {size} bytes, not {file.size}"
+    if file.sha256 is None:
+        with path.open("rb") as content:
+            begin = content.read(100).strip()
+        # A proxy or a login page may answer in place of the server.
+        return "it is empty or a web page" if not begin or begin.startswith(b"<") else None
+    with path.open("rb") as content:
+        digest = hashlib.file_digest(content, "sha256").hexdigest()
+        if not digest.startswith(file.sha256):
+            return f"its SHA-256 is {digest[: len(file.sha256)]}, not {file.sha256}"
+    return None

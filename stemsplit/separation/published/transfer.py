@@ -1,0 +1,170 @@
+"""Receive a file over http or https, or copy it, and continue where an earlier try ended."""
+
+import errno
+import http.client
+import re
+import socket
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
+from urllib.error import HTTPError, URLError
+from urllib.request import (
+    FileHandler,
+    HTTPDefaultErrorHandler,
+    HTTPErrorProcessor,
+    HTTPHandler,
+    HTTPRedirectHandler,
+    HTTPSHandler,
+    OpenerDirector,
+    ProxyHandler,
+    Request,
+    UnknownHandler,
+)
+
+TIMEOUT_SECONDS = 30.0  # without a byte
+BLOCK = 2**18  # bytes
+# Statuses that a server may not give again: overloaded, restarting, behind a slow proxy.
+TEMPORARY = {408, 425, 429, 500, 502, 503, 504}
+UNREACHABLE = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN}
+
+
+class DroppedError(Exception):
+    """The connection broke off; another try may get the rest."""
+
+
+class RefusedError(Exception):
+    """Another try would fail in the same way."""
+
+
+class Transfer:
+    """The transfer of one file from `address` to the file `part`.
+
+    `size` is the expected number of bytes, if it is known. `resumable` tells whether bytes that an
+    earlier process left in `part` may be kept: the caller must be able to check the whole file.
+    """
+
+    def __init__(self, address: str, part: Path, size: int | None, resumable: bool) -> None:
+        self.address = address
+        self.part = part
+        self.size = size
+        self.resumable = resumable
+        self.validator: str | None = None  # identifies the version of the file on the server
+
+    @property
+    def received(self) -> int:
+        return self.part.stat().st_size if self.part.exists() else 0
+
+    def receive(self, progress: Callable[[int, int | None], object]) -> None:
+        """Receive the rest of the file in one try; call `progress(bytes, total)` after each block.
+
+        If the server cannot continue, or its file has changed, the file is received from its start.
+        Raises `DroppedError`, `RefusedError`, and `OSError` if `part` cannot be written.
+        """
+        if not (self.resumable or self.validator):
+            self.part.unlink(missing_ok=True)
+        start = self.received
+        if start and start == self.size:
+            return
+        headers = {"User-Agent": "stemsplit", "Accept-Encoding": "identity"}
+        if start:
+            headers["Range"] = f"bytes={start}-"
+            if self.validator:
+                headers["If-Range"] = self.validator
+        response = self.opened(Request(self.address, headers=headers))
+        if response is None:
+            return
+        with response:
+            start, total = self.extent(response, start)
+            if self.size not in (None, total) and total is not None:
+                raise RefusedError(f"the file on the server has {total} bytes, not {self.size}")
+            with self.part.open("r+b" if start else "wb") as file:
+                file.truncate(start)
+                file.seek(start)
+                self.copy(response, file, total, progress)
+        if total is not None and self.received < total:
+            raise DroppedError(f"it ended after {self.received} of {total} bytes")
+
+    def copy(
+        self,
+        response: Any,
+        file: BinaryIO,
+        total: int | None,
+        progress: Callable[[int, int | None], object],
+    ) -> None:
+        limit = total if total is not None else self.size
+        while True:
+            try:
+                block = response.read1(BLOCK)
+            except (OSError, http.client.HTTPException) as error:
+                raise DroppedError(reason(error)) from None
+            if not block:
+                return
+            file.write(block)
+            progress(file.tell(), total)
+            if limit is not None and file.tell() > limit:
+                raise RefusedError(f"the server sends more than {limit} bytes")
+
+    def opened(self, request: Request) -> Any:
+        """The response of the server; None if the file is already complete."""
+        try:
+            return opener(request.type).open(request, timeout=TIMEOUT_SECONDS)
+        except HTTPError as error:
+            error.close()
+            if error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+                if error.headers.get("Content-Range") == f"bytes */{self.received}":
+                    return None
+                self.part.unlink(missing_ok=True)
+                raise DroppedError("the partial file is longer than the server's") from None
+            status = f"HTTP status {error.code} {error.reason}".rstrip()
+            raise (DroppedError if error.code in TEMPORARY else RefusedError)(status) from None
+        except URLError as error:
+            cause = error.reason
+            if isinstance(cause, socket.gaierror):
+                raise RefusedError(f"no network, or the host is unknown: {reason(cause)}") from None
+            if isinstance(cause, OSError) and cause.errno in UNREACHABLE:
+                raise RefusedError(f"no network: {reason(cause)}") from None
+            if isinstance(cause, ssl.SSLCertVerificationError) or request.type == "file":
+                raise RefusedError(reason(cause)) from None
+            raise DroppedError(reason(cause)) from None
+        except (OSError, http.client.HTTPException) as error:
+            raise DroppedError(reason(error)) from None
+
+    def extent(self, response: Any, start: int) -> tuple[int, int | None]:
+        """The position at which the response starts, and the total size if the server states it."""
+        tag = response.headers.get("ETag", "")
+        self.validator = tag if tag.startswith('"') else response.headers.get("Last-Modified")
+        length = response.headers.get("Content-Length")
+        if start and response.status == http.HTTPStatus.PARTIAL_CONTENT:
+            stated = re.fullmatch(
+                r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", "")
+            )
+            if stated is None or int(stated[1]) != start:
+                self.part.unlink()
+                raise DroppedError("the server sent another part of the file")
+            total = None if stated[2] == "*" else int(stated[2])
+            return start, total
+        return 0, None if length is None else int(length)
+
+
+def opener(scheme: str) -> OpenerDirector:
+    """An opener for http and https, and for files only if the catalogue itself names one."""
+    director = OpenerDirector()
+    handlers = [
+        ProxyHandler(),
+        HTTPHandler(),
+        HTTPSHandler(),
+        HTTPRedirectHandler(),
+        HTTPDefaultErrorHandler(),
+        HTTPErrorProcessor(),
+        UnknownHandler(),
+    ]
+    for handler in [*handlers, FileHandler()] if scheme == "file" else handlers:
+        director.add_handler(handler)
+    return director
+
+
+def reason(error: object) -> str:
+    """What an exception says, in one line."""
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return " ".join(str(text).split())

@@ -1,0 +1,121 @@
+"""The catalogue of published weights, and entries that a user adds."""
+
+from pathlib import Path
+
+import pytest
+
+from stemsplit.errors import InputError
+from stemsplit.separation.published import catalogue
+
+ENTRY = '[mine]\nstems = ["vocals"]\nfiles = [{address = "https://host/vocals-1.pth"}]\n'
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "my models.toml"
+    path.write_text(ENTRY)
+    monkeypatch.setenv("STEMSPLIT_MODELS", str(path))
+    return path
+
+
+def test_built_in_entries_are_complete(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("STEMSPLIT_MODELS", raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    models = catalogue.catalogue()
+    assert list(models) == ["umxhq", "umx", "umxl", "hdemucs_musdb", "hdemucs_musdb_plus"]
+    for model in models.values():
+        assert sorted(model.stems) == ["bass", "drums", "other", "vocals"]
+        assert set(model.scores) == set(model.stems)
+        assert model.size is not None
+        assert model.size > 1e8
+        assert model.scores_of
+        for file in model.files:
+            assert file.address.startswith("https://")
+            # Weights of open-unmix have the first digits of their digest in their names.
+            assert "-" not in file.name or file.sha256.startswith(file.name[-12:-4])
+    seen = {name: model.saw_musdb18_test for name, model in models.items()}
+    assert seen["hdemucs_musdb_plus"] == "yes"
+    assert seen["umxl"] == "not stated"
+    assert models["umx"].licence == "not stated"
+
+
+def test_own_entries_are_added_with_defaults(own: Path) -> None:
+    models = catalogue.catalogue()
+    assert {"umxhq", "mine"} <= set(models)
+    mine = models["mine"]
+    assert (mine.title, mine.licence, mine.saw_musdb18_test) == ("mine", "not stated", "not stated")
+    assert (mine.sample_rate, mine.size) == (44100, None)
+    assert mine.files[0].name == "vocals-1.pth"
+
+
+def test_own_entry_replaces_one_of_the_same_name(own: Path) -> None:
+    own.write_text(ENTRY.replace("mine", "umxhq"))
+    assert catalogue.model("umxhq").stems == ["vocals"]
+
+
+def test_configuration_folder_has_own_entries(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("STEMSPLIT_MODELS", raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    (tmp_path / "stemsplit").mkdir()
+    (tmp_path / "stemsplit/models.toml").write_text(ENTRY)
+    assert "mine" in catalogue.catalogue()
+
+
+def test_missing_file_of_the_variable_is_an_error(own: Path) -> None:
+    own.unlink()
+    with pytest.raises(InputError, match=rf"{own}: does not exist; .*STEMSPLIT_MODELS"):
+        catalogue.catalogue()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[mine", "is not a TOML file"),
+        ("mine = 1", "mine: is not an entry"),
+        ('[mine]\nstems = ["vocals"]', "mine.files: Field required"),
+        (ENTRY + 'licens = "MIT"', "mine.licens: Extra inputs are not permitted"),
+        (ENTRY + "sample_rate = 'x'", "mine.sample_rate: Input should be a valid integer"),
+        (ENTRY + 'saw_musdb18_test = "maybe"', "mine.saw_musdb18_test: Input should be 'yes'"),
+        (ENTRY + 'name = "x"', "mine: remove the key name"),
+        (ENTRY.replace('"vocals"', ""), "mine: needs at least one file and one stem"),
+        (ENTRY.replace("https", "ftp"), "mine: ftp://host/vocals-1.pth: an address starts with"),
+        (ENTRY.replace("https://host", ""), "an address starts with http://"),
+        (ENTRY.replace("vocals-1.pth", ""), "does not end in a file's name; set the key name"),
+        (ENTRY.replace("vocals-1.pth", "..%2F.bashrc"), "does not end in a file's name"),
+        (ENTRY.replace('.pth"', '.pth", name = "../evil"'), "does not end in a file's name"),
+        (ENTRY.replace('.pth"', '.pth", sha256 = "XYZ"'), "write 8 to 64 digits"),
+        (ENTRY.replace('.pth"', '.pth", size = 1.5'), "mine.files.0.size: Input should be"),
+        (ENTRY.replace("[mine]", '["../mine"]'), "'../mine': a name has letters"),
+        (
+            ENTRY.replace("}]", '}, {address = "https://other/vocals-1.pth"}]'),
+            "mine: two files have the same name",
+        ),
+    ],
+)
+def test_invalid_entry_is_a_one_line_error(own: Path, text: str, message: str) -> None:
+    own.write_text(text)
+    with pytest.raises(InputError) as refused:
+        catalogue.catalogue()
+    line = str(refused.value)
+    assert line.startswith(f"{own}: ")
+    assert message in line
+    assert "\n" not in line
+
+
+def test_name_wins_over_a_folder_and_a_path_over_a_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "umxhq").mkdir()
+    model = catalogue.find("umxhq")
+    assert model is not None
+    assert model.name == "umxhq"
+    for path in ("./umxhq", "umxhq/", str(tmp_path / "umxhq"), Path("umxhq"), "unknown", ""):
+        assert catalogue.find(path) is None
+
+
+def test_unknown_name_suggests_the_nearest() -> None:
+    with pytest.raises(InputError, match="umxqh: unknown model; did you mean umxhq"):
+        catalogue.model("umxqh")
