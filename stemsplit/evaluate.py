@@ -36,6 +36,7 @@ from stemsplit.command_line.scoring import (
     scored_stems,
     setting_names,
 )
+from stemsplit.command_line.seen_songs import check_unseen, systems_that_saw, with_notes
 from stemsplit.configuration import CONF
 from stemsplit.data.store.stored import corpus_fingerprint
 from stemsplit.errors import InputError, one_line_errors
@@ -89,20 +90,23 @@ def evaluate_systems(config: DictConfig, words: Sequence[str] = ()) -> None:
     names = setting_names(words)
     check(config, "evaluate")
     checkpoints = [checkpoint(path, name) for name, path in named_paths(config.checkpoint)]
-    folders = [Folder(path, name) for name, path in named_paths(config.estimates)]
+    folders = [Folder(Path(path), name) for name, path in named_paths(config.estimates)]
     if not checkpoints and not folders:
         raise InputError("nothing to score; set checkpoint=RUN_OR_CKPT or estimates=DIR")
     device = processes.device(config.device)
     trained = separators(checkpoints, device)
     runs = [entry.run for entry in checkpoints if entry.run is not None]
     source = corpus_settings(
-        config, names, runs, checkpoints[0].path if checkpoints else folders[0].root
+        config, names, runs, checkpoints[0].source if checkpoints else folders[0].root
     )
     targets, stems = scored_stems(config.targets, source.data.stems, trained)
     source.data.also = []  # supplementary corpora have training songs only
     corpus = make_corpus(source.data)
     corpus.check_targets(targets)
     tracks = corpus.tracks(config.subset)
+    seen = systems_that_saw(trained, source.corpus, config.subset, tracks)
+    if not config.allow_training_songs:
+        check_unseen(seen)
     protocol = Protocol(
         source.corpus,
         config.subset,
@@ -127,7 +131,7 @@ def evaluate_systems(config: DictConfig, words: Sequence[str] = ()) -> None:
     )
     if processes.rank():
         return
-    rows = rows_of(songs, Mixture.name)
+    rows = with_notes(rows_of(songs, Mixture.name), seen)
     differences = {
         f"{second.name} - {first.name}": compare(songs[second.name], songs[first.name])
         for first, second in combinations(compared, 2)
@@ -139,7 +143,7 @@ def evaluate_systems(config: DictConfig, words: Sequence[str] = ()) -> None:
         protocol,
         differences,
         spreads,
-        checkpoints={system.name: str(system.checkpoint) for system in trained},
+        checkpoints={system.name: str(system.source) for system in trained},
         estimates={system.name: str(system.root) for system in folders},
         corpus=source.corpus,
         subset=config.subset,
@@ -158,9 +162,8 @@ def evaluate_systems(config: DictConfig, words: Sequence[str] = ()) -> None:
     if spreads:
         print_spreads(spreads)
     if config.subset == "test":
-        for run in dict.fromkeys(
-            entry.path.parent for entry in checkpoints if entry.run is not None
-        ):
+        runs_scored = [entry.folder for entry in checkpoints if entry.run is not None]
+        for run in dict.fromkeys(filter(None, runs_scored)):
             count_scoring(run, source.corpus, corpus.root)
 
 
@@ -181,14 +184,15 @@ def output_folder(
 ) -> Path:
     """The folder for results, ``evaluations/CORPUS-SUBSET`` by default.
 
-    It is beside the checkpoint if only one checkpoint is scored, else in the current folder. Raises
-    `InputError`, before songs are scored, if the folder cannot be written.
+    It is beside the checkpoint if only one checkpoint is scored, else in the current folder, as for
+    a published model. Raises `InputError`, before songs are scored, if the folder cannot be
+    written.
     """
     folder = Path("evaluations") / f"{corpus}-{config.subset}"
     if config.output is not None:
         folder = Path(str(config.output))
-    elif len(checkpoints) == 1 and not folders:
-        folder = checkpoints[0].path.parent / folder
+    elif len(checkpoints) == 1 and not folders and checkpoints[0].folder is not None:
+        folder = checkpoints[0].folder / folder
     candidates = (folder, *folder.absolute().parents)
     existing = next(path for path in candidates if path.exists())
     make_writable_folder(existing, "choose another folder with output=FOLDER")

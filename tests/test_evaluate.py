@@ -11,6 +11,7 @@ import pytest
 import soundfile
 import yaml
 from hydra import compose, initialize_config_dir
+from weights_server import HDEMUCS, published
 
 from stemsplit.configuration import CONF, register_resolvers
 from stemsplit.errors import InputError
@@ -233,3 +234,46 @@ def test_meaningless_setting_is_refused(
 def test_nothing_to_score_is_refused(corpus: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nothing to score"):
         evaluated(corpus, tmp_path / "out")
+
+
+@pytest.mark.filterwarnings("ignore:Empty filters")
+def test_published_model_is_scored_by_its_name(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with published(tmp_path, monkeypatch):
+        found = evaluated(corpus, tmp_path / "out", "checkpoint=umxhq", "targets=[vocals]")
+    assert list(found["scores"]) == ["mixture", "umxhq"]
+    assert found["checkpoints"] == {"umxhq": "umxhq"}
+    assert not any("saw" in note for note in found["frames"]["umxhq"]["notes"])
+
+
+@pytest.mark.parametrize("by", ["corpus", "names"])
+def test_songs_of_its_training_are_refused_unless_insisted_on(
+    corpus: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    by: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    overrides = ["targets=[vocals]"]
+    if by == "names":
+        (corpus / "test/song0").rename(corpus / "test/Zeno - Signs")
+    else:
+        overrides.append("corpus=musdb18hq")
+    output = tmp_path / "out"
+    with published(tmp_path, monkeypatch) as server:
+        (tmp_path / "copy.pt").write_bytes(server.files[HDEMUCS])
+        for source in ("hdemucs_musdb_plus", f"{{mine: {tmp_path}/copy.pt}}"):
+            with pytest.raises(InputError, match=r"its training saw .*allow_training_songs=true"):
+                evaluated(corpus, output, f"checkpoint={source}", *overrides)
+        assert not output.exists()
+        insisted = ["checkpoint=hdemucs_musdb_plus", "allow_training_songs=true"]
+        found = evaluated(corpus, output, *insisted, *overrides)
+        count = {"corpus": 2, "names": 1}[by]
+        assert found["frames"]["hdemucs_musdb_plus"]["notes"] == {
+            "its training saw these songs": count
+        }
+        assert found["frames"]["mixture"]["notes"] == {}
+        note = f"hdemucs_musdb_plus: its training saw these songs ({count} song"
+        assert note in capsys.readouterr().out
+        evaluated(corpus, tmp_path / "umxhq", "checkpoint=umxhq", *overrides)

@@ -10,30 +10,43 @@ from stemsplit.errors import InputError
 from stemsplit.evaluation.rows import Row, Rows, Spread, spread
 from stemsplit.evaluation.systems import Trained
 from stemsplit.reporting.run_records import PLACES, flattened
-from stemsplit.separation.checkpoint import checkpoint_of
+from stemsplit.separation.sources import resolved
 
 
 class Checkpoint(NamedTuple):
-    """A checkpoint to score. `run` is the configuration of its run, None outside a run folder."""
+    """A checkpoint to score.
 
-    path: Path
+    `source` is its path, or the name of a published model. `run` is the configuration of its run,
+    None outside a run folder.
+    """
+
+    source: str | Path
     run: DictConfig | None
     name: str | None = None  # None: named after its model, or its file
 
     @property
     def model(self) -> str:
-        return self.path.stem if self.run is None else str(self.run.name)
+        return Path(self.source).stem if self.run is None else str(self.run.name)
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder of the checkpoint; None for a published model."""
+        return self.source.parent if isinstance(self.source, Path) else None
 
 
-def checkpoint(run_or_checkpoint: Path, name: str | None) -> Checkpoint:
+def checkpoint(source: str, name: str | None) -> Checkpoint:
     """Find the checkpoint of a run, and the run of a checkpoint."""
-    path = checkpoint_of(run_or_checkpoint)
-    in_run = (path.parent / "config.yaml").is_file()
-    return Checkpoint(path, configuration.saved(path.parent) if in_run else None, name)
+    found = Checkpoint(resolved(source), None, name)
+    if found.folder is None or not (found.folder / "config.yaml").is_file():
+        return found
+    return found._replace(run=configuration.saved(found.folder))
 
 
-def named_paths(setting: Any) -> list[tuple[str | None, Path]]:
-    """Names and paths of a setting: a path, a list of paths, or a mapping of names to paths."""
+def named_paths(setting: Any) -> list[tuple[str | None, str]]:
+    """Names and paths of a setting: a path, a list of paths, or a mapping of names to paths.
+
+    Paths stay text, because ``./umxhq`` is a folder, but ``umxhq`` a published model.
+    """
     if setting is None:
         return []
     pairs: list[tuple[str | None, Any]]
@@ -45,7 +58,7 @@ def named_paths(setting: Any) -> list[tuple[str | None, Path]]:
     for _, path in pairs:
         if not isinstance(path, str | int | float):  # the name of a folder may be a number
             raise InputError(f"{path}: not a path; write PATH, [PATH,PATH] or {{NAME: PATH}}")
-    return [(name, Path(str(path))) for name, path in pairs]
+    return [(name, str(path)) for name, path in pairs]
 
 
 def separators(checkpoints: list[Checkpoint], device: str) -> list[Trained]:
@@ -58,10 +71,12 @@ def separators(checkpoints: list[Checkpoint], device: str) -> list[Trained]:
 
     def name_of(checkpoint: Checkpoint) -> str:
         model = checkpoint.model
-        return model if models.count(model) == 1 else f"{model} ({checkpoint.path.parent.name})"
+        if models.count(model) == 1 or checkpoint.folder is None:
+            return model
+        return f"{model} ({checkpoint.folder.name})"
 
     return [
-        Trained(checkpoint.name or name_of(checkpoint), checkpoint.path, device)
+        Trained(checkpoint.name or name_of(checkpoint), checkpoint.source, device)
         for checkpoint in checkpoints
     ]
 
@@ -72,7 +87,7 @@ def seed_spreads(
     """Spread of the scores of runs that differ only in their seed, by model."""
     runs: dict[tuple[str, str], dict[str, Row]] = {}
     for checkpoint, system in zip(checkpoints, systems, strict=True):
-        if checkpoint.run is not None:
+        if checkpoint.run is not None and checkpoint.folder is not None:
             settings = flattened(OmegaConf.to_container(checkpoint.run))  # type: ignore[arg-type]
             compared = sorted(
                 (name, value)
@@ -81,7 +96,7 @@ def seed_spreads(
             )
             same_settings = runs.setdefault((checkpoint.model, str(compared)), {})
             # Several checkpoints of a run come from one training, so only the first counts.
-            same_settings.setdefault(str(checkpoint.path.parent.resolve()), rows[system.name])
+            same_settings.setdefault(str(checkpoint.folder.resolve()), rows[system.name])
     spreads = {
         (model, number): spread(list(rows_of_runs.values()))
         for number, ((model, _), rows_of_runs) in enumerate(runs.items())

@@ -37,6 +37,7 @@ CORPUS = (
 )
 # Settings of conf/evaluate.yaml.
 EVALUATION = (
+    "allow_training_songs",
     "checkpoint",
     "data",
     "device",
@@ -76,14 +77,14 @@ def setting_names(words: Sequence[str]) -> list[str]:
 
 
 def corpus_settings(
-    config: DictConfig, names: Collection[str], runs: Sequence[DictConfig], system: Path
+    config: DictConfig, names: Collection[str], runs: Sequence[DictConfig], system: str | Path
 ) -> DictConfig:
     """The configuration that describes the corpus.
 
     This is `config` if it defines a corpus, otherwise the configuration of the first run.
 
     `names` are the settings on the command line; they replace the settings of the runs. `system` is
-    a path for error messages. Raises `InputError` if neither describes a corpus, or if the runs
+    named in error messages. Raises `InputError` if neither describes a corpus, or if the runs
     differ in a setting that changes the scores.
     """
     if config.data.lister is not None:
@@ -195,7 +196,7 @@ def baselines(
         systems += [Oracle(name, front_end) for name in ORACLES]
     if settings.stages:
         systems += [
-            Trained(f"{system.name}, mask only", system.checkpoint, device, wiener_iterations=0)
+            Trained(f"{system.name}, mask only", system.source, device, wiener_iterations=0)
             for system in trained
             if system.separator.wiener_iterations
         ]

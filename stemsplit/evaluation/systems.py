@@ -20,9 +20,10 @@ from stemsplit.errors import InputError
 from stemsplit.evaluation import oracles
 from stemsplit.evaluation.matching import Estimates, Song
 from stemsplit.evaluation.protocol import for_scenario
-from stemsplit.separation.checkpoint import checkpoint_of, load
+from stemsplit.separation.checkpoint import load
 from stemsplit.separation.front_end import FrontEnd
 from stemsplit.separation.separator import Separator
+from stemsplit.separation.sources import files_of, resolved
 
 
 @runtime_checkable
@@ -97,19 +98,23 @@ class Resampled(System):
 
 
 @lru_cache(maxsize=32)
-def loaded(checkpoint: Path, digest: str, device: str) -> Separator:
-    """Load the separator of a checkpoint, once per process.
+def loaded(source: str | Path, digest: str, device: str) -> Separator:
+    """Load the separator of a checkpoint or of a published model, once per process.
 
     `digest` is part of the cache key because a running training replaces its checkpoints. Raises
     `InputError` if the file no longer has this digest.
     """
-    separator = load(checkpoint, device=device)
-    if digest_of_file(checkpoint) != digest:
+    separator = load(source, device=device)
+    if digest_of_files(files_of(source)) != digest:
         raise InputError(
-            f"{checkpoint}: has changed since the scoring began; score a copy, or score it again "
+            f"{source}: has changed since the scoring began; score a copy, or score it again "
             "when its training has ended"
         )
     return separator
+
+
+def digest_of_files(paths: Sequence[Path]) -> str:
+    return " ".join(map(digest_of_file, paths))
 
 
 def digest_of_file(path: Path) -> str:
@@ -118,7 +123,7 @@ def digest_of_file(path: Path) -> str:
 
 
 class Trained(System):
-    """The separator of a checkpoint.
+    """The separator of a run, of a checkpoint or of a published model (see `sources.files_of`).
 
     `wiener_iterations` replaces the separator's own number, unless it is None.
     """
@@ -126,19 +131,19 @@ class Trained(System):
     def __init__(
         self,
         name: str,
-        checkpoint: Path,
+        source: str | Path,
         device: str = "cpu",
         wiener_iterations: int | None = None,
     ) -> None:
         self.name = name
-        self.checkpoint = checkpoint_of(checkpoint)
+        self.source = resolved(source)
         self.device = device
         self.wiener_iterations = wiener_iterations
-        self.digest = digest_of_file(self.checkpoint)
+        self.digest = digest_of_files(files_of(self.source))
 
     @property
     def separator(self) -> Separator:
-        separator = copy(loaded(self.checkpoint, self.digest, self.device))
+        separator = copy(loaded(self.source, self.digest, self.device))
         if self.wiener_iterations is not None:
             separator.wiener_iterations = self.wiener_iterations
         return separator
@@ -147,7 +152,7 @@ class Trained(System):
         try:
             for_scenario(self.separator.stems, wanted)
         except InputError as error:
-            raise InputError(f"{self.name}, {self.checkpoint}: {error}") from None
+            raise InputError(f"{self.name}, {self.source}: {error}") from None
 
     def identity(self, track: StoredTrack) -> str:
         return f"{self.digest} {self.wiener_iterations}"

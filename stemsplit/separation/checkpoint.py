@@ -15,9 +15,8 @@ from stemsplit.separation import bag, open_unmix, torchaudio_hdemucs
 from stemsplit.separation.front_end import VIEWS, FrontEnd
 from stemsplit.separation.published import catalogue
 from stemsplit.separation.published.catalogue import Model
-from stemsplit.separation.published.download import pull
 from stemsplit.separation.separator import Description, Separator
-from stemsplit.settings.suggestions import near
+from stemsplit.separation.sources import files_of
 
 TOO_LITTLE_MEMORY = (MemoryError, torch.OutOfMemoryError)
 
@@ -87,36 +86,6 @@ def _allowed_class(name: str, allow: Sequence[str]) -> type[nn.Module]:
     if not (isinstance(architecture, type) and issubclass(architecture, nn.Module)):
         raise InputError(f"{name} is not an architecture (a subclass of nn.Module)")
     return architecture
-
-
-def checkpoint_of(run_or_checkpoint: Path) -> Path:
-    """Return the path of a checkpoint: the file itself, or ``best.ckpt`` in the folder of a run.
-
-    Without ``best.ckpt`` it is ``last.ckpt``. Raises `InputError` if the folder holds neither.
-    """
-    candidates = [
-        run_or_checkpoint,
-        run_or_checkpoint / "best.ckpt",
-        run_or_checkpoint / "last.ckpt",
-    ]
-    for path in candidates:
-        if path.is_file():
-            return path
-    name = str(run_or_checkpoint)
-    raise InputError(
-        f"{name}: neither a checkpoint nor a run's folder with best.ckpt or last.ckpt"
-        + ("" if run_or_checkpoint.exists() else near(name, catalogue.catalogue()))
-    )
-
-
-def files_of(source: str | Path) -> list[Path]:
-    """Return the files of a run, a checkpoint or a published model (see `catalogue.find`).
-
-    The weights of a published model are downloaded if they are missing. Raises `InputError` if that
-    is not possible, or if there is no such run, checkpoint or model.
-    """
-    model = catalogue.find(source)
-    return [checkpoint_of(Path(source))] if model is None else pull(model)
 
 
 def read(path: Path) -> dict[str, Any]:

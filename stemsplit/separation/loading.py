@@ -26,8 +26,8 @@ def load(
     filter sees all stems (see `bag.Bag`). Otherwise, or with `weights`, they give an ensemble. It
     averages the stems that they share. `allow` names classes outside stemsplit that may be built.
 
-    Raises `InputError` if a source cannot be loaded or downloaded, if the sources cannot be combined, or if the
-    device cannot be used.
+    Raises `InputError` if a source cannot be loaded or downloaded, if the sources cannot be
+    combined, or if the device cannot be used.
     """
     sources = [source] if isinstance(source, str | Path) else list(source)
     if len(sources) <= 1 and weights is None:

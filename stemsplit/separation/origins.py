@@ -6,6 +6,7 @@ from pathlib import Path
 
 from stemsplit.separation import checkpoint
 from stemsplit.separation.published import catalogue
+from stemsplit.separation.sources import checkpoint_of
 
 
 def origins(source: str | Path) -> list[str]:
@@ -16,7 +17,7 @@ def origins(source: str | Path) -> list[str]:
     """
     if (model := catalogue.find(source)) is not None:
         return [model.name]
-    path = checkpoint.checkpoint_of(Path(source))
+    path = checkpoint_of(Path(source))
     if name := published_as(path):
         return [name]
     # The other formats, such as the older one of torch, never hold names.

@@ -59,7 +59,8 @@ Examples:
   python -m stemsplit.evaluate 'estimates={NAME: DIR}' data=musdb7
 
 Most used settings:
-  checkpoint=RUN_OR_CKPT      run folder or checkpoint, or a list of them
+  checkpoint=RUN_OR_CKPT      run folder, checkpoint or name of a published
+                              model, or a list of them
   estimates=DIR               separated stems: DIR/SUBSET/TRACK/STEM.wav
   data.root=PATH              folder of the corpus
   subset=test                 test or valid

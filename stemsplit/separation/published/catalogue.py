@@ -17,7 +17,7 @@ OWN = "STEMSPLIT_MODELS"  # environment variable with the path of the user's own
 PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
 SHA256 = re.compile(r"[0-9a-f]{8,64}")
 SCHEMES = ("http", "https", "file")
-NOT_STATED = "not stated"
+NOT_STATED: Literal["not stated"] = "not stated"
 BYTES_PER_PARAMETER = 4
 
 
