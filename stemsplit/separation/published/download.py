@@ -70,14 +70,14 @@ def pull(model: Model) -> list[Path]:
 
 def announcement(model: Model) -> str:
     """The line that is printed before a download."""
-    size = "of unknown size"
+    size = "files of unknown size"
     if model.size is not None:
         size = decimal(model.size) if model.has_exact_size else f"about {decimal(model.size)}"
-    seen = {"yes": "; its training saw MUSDB18's test songs"}.get(model.saw_musdb18_test, "")
-    return (
-        f"{model.name}: downloading {model.title} ({size}) to {folder_of(model)}; "
-        f"licence: {model.licence}{seen}"
-    )
+    facts = [] if model.title == model.name else [model.title]
+    facts.append(f"licence: {model.licence}")
+    if model.saw_musdb18_test == "yes":
+        facts.append("its training saw MUSDB18's test songs")
+    return f"{model.name}: downloading {size} ({'; '.join(facts)}) to {folder_of(model)}"
 
 
 def fetch(model: Model, file: File, path: Path) -> None:
@@ -87,12 +87,12 @@ def fetch(model: Model, file: File, path: Path) -> None:
     transfer = Transfer(file.address, part, file.size, resumable=file.sha256 is not None)
     try:
         was_resumed = transfer.received > 0
-        receive(transfer, model.name, file)
+        receive(transfer, file)
         difference = difference_from(file, part)
         if difference is not None and was_resumed:
             # The kept bytes may be those of another version of the file.
             part.unlink()
-            receive(transfer, model.name, file)
+            receive(transfer, file)
             difference = difference_from(file, part)
         if difference is not None:
             part.unlink()
@@ -118,14 +118,14 @@ def fetch(model: Model, file: File, path: Path) -> None:
         ) from None
 
 
-def receive(transfer: Transfer, name: str, file: File) -> None:
+def receive(transfer: Transfer, file: File) -> None:
     """Receive a file, and try again after pauses if the connection breaks off.
 
     Raises the last `DroppedError` after several tries in a row that did not get further.
     """
     check_space(transfer)
     failures, furthest = 0, transfer.received
-    with shown(f"{name}: {file.name}") as progress:
+    with shown(file.name) as progress:
         while True:
             try:
                 transfer.receive(progress)
@@ -165,5 +165,5 @@ def difference_from(file: File, path: Path) -> str | None:
     with path.open("rb") as content:
         digest = hashlib.file_digest(content, "sha256").hexdigest()
         if not digest.startswith(file.sha256):
-            return f"its SHA-256 is {digest[: len(file.sha256)]}, not {file.sha256}"
+            return f"its SHA-256 begins with {digest[:8]}, not {file.sha256[:8]}"
     return None

@@ -21,7 +21,7 @@ def shown(name: str) -> Iterator[Callable[[int, int | None], None]]:
     if not console.is_terminal:
         yield Lines(name)
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), DownloadColumn())
     with Progress(*columns, TransferSpeedColumn(), console=console, transient=True) as progress:
         bar = progress.add_task(name, total=None)
         yield lambda done, total: progress.update(bar, completed=done, total=total)
