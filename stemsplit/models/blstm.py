@@ -12,9 +12,10 @@ from typing import cast
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional
 
 from stemsplit.errors import InputError
-from stemsplit.models.blocks.layers import InputNorm, bands_below
+from stemsplit.models.blocks.layers import InputNorm, bands_below, normed, scale_and_shift
 from stemsplit.models.shapes import Mask, View, Views
 
 
@@ -36,7 +37,7 @@ class Branch(nn.Module):
 
     def forward(self, view: View) -> Float[Tensor, "frame batch hidden"]:
         frames = self.norm(view)
-        encoded = self.encoder_norm(self.encoder(frames.flatten(0, 1)))
+        encoded = normed(frames.flatten(0, 1), self.encoder, self.encoder_norm)
         encoded = torch.tanh(encoded).reshape(*frames.shape[:2], -1)
         return torch.cat([encoded, self.lstm(encoded)[0]], dim=-1)
 
@@ -99,8 +100,22 @@ class Blstm(nn.Module):
             dim=0
         )
         frame, batch, _ = features.shape
-        decoded = self.decoder(features.flatten(0, 1))
         channel = views[self.views[0]].shape[1]
-        decoded = decoded.reshape(frame, batch, self.stems, channel, -1)
-        mask = torch.relu(decoded * self.output_scale + self.output_mean)
+        decoded = self._decoded(features.flatten(0, 1), channel)
+        mask = torch.relu(decoded).reshape(frame, batch, self.stems, channel, -1)
         return mask.permute(1, 2, 3, 4, 0)
+
+    def _decoded(
+        self, features: Float[Tensor, "item feature"], channel: int
+    ) -> Float[Tensor, "item output"]:
+        """Apply the decoder, and the scale and the mean of the outputs."""
+        first, first_norm, relu, second, second_norm = self.decoder
+        hidden = relu(normed(features, first, first_norm))
+        scale = self.output_scale.expand(-1, channel, -1).flatten()
+        mean = self.output_mean.expand(-1, channel, -1).flatten()
+        if second_norm.training:
+            return second_norm(second(hidden)) * scale + mean
+        # One matrix product instead of four passes over the largest array of the network.
+        norm_scale, shift = scale_and_shift(second_norm)
+        weight = (scale * norm_scale)[:, None] * second.weight
+        return functional.linear(hidden, weight, scale * shift + mean)

@@ -36,7 +36,11 @@ class Bag(nn.Module):
             network.set_statistics(statistics)
 
     def forward(self, views: Any) -> Mask | Stems:
-        return torch.cat([network(views) for network in self.networks], dim=1)
+        outputs = [network(views) for network in self.networks]
+        if not self.views:
+            return torch.cat(outputs, dim=1)
+        # The frequencies of a frame stay next to each other in memory, as in the spectrum.
+        return torch.cat([mask.transpose(3, 4) for mask in outputs], dim=1).transpose(3, 4)
 
 
 def residual_of(targets: Sequence[str]) -> str | None:

@@ -9,24 +9,32 @@ from torch import Tensor
 from stemsplit.errors import InputError
 from stemsplit.separation.blocks import Chunk, StemBlock, check_finite
 
-MOST_CHUNKS = 8  # of a batch, unless the user chooses another number
+FIRST_CHUNKS = 2  # in the first batch: few, so that the first stems are ready early
+# In a batch, unless the user chooses another number. On a CPU, an LSTM gains nothing beyond 4.
+MOST_CHUNKS = {"cpu": 4}
+MOST_CHUNKS_ELSEWHERE = 16
 SeparateChunks = Callable[
     [Float[Tensor, "chunk *channels time"]], Float[Tensor, "chunk stem *channels time"]
 ]
 
 
 def separated(
-    separate: SeparateChunks, chunks: Iterable[Chunk], sample_rate: int, batch: int | None
+    separate: SeparateChunks,
+    chunks: Iterable[Chunk],
+    sample_rate: int,
+    batch: int | None,
+    device_type: str,
 ) -> Iterator[tuple[StemBlock, bool]]:
     """Yield the stems of each chunk, and whether the chunk is the last one.
 
-    The first batch has one chunk, so that the first stems are ready early; each later batch has
-    twice as many, up to `MOST_CHUNKS`. With `batch`, every batch has that many chunks. If a batch
-    does not fit in the memory, the batches are halved.
+    The first batch has `FIRST_CHUNKS`; each later batch has twice as many, up to the limit for the
+    type of device. With `batch`, every batch has that many chunks. If a batch does not fit in the
+    memory, the batches are halved.
 
     Raises `InputError` if the memory is too small for one chunk, or if stems hold NaN or infinity.
     """
-    size, most = (1, MOST_CHUNKS) if batch is None else (batch, batch)
+    most = batch or MOST_CHUNKS.get(device_type, MOST_CHUNKS_ELSEWHERE)
+    size = batch or FIRST_CHUNKS
     group: list[Chunk] = []
     for chunk in chunks:
         if not chunk.is_last:

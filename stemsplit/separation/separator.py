@@ -123,6 +123,10 @@ class Separator(nn.Module):
         return self.front_end.sample_rate
 
     @property
+    def device(self) -> torch.device:
+        return self.front_end.window_function.device
+
+    @property
     def stems(self) -> tuple[str, ...]:
         """The names of the output stems: the targets, then the residual."""
         return self.targets if self.residual is None else (*self.targets, self.residual)
@@ -148,7 +152,11 @@ class Separator(nn.Module):
         mask = output
 
         def spectra() -> StemSpectra:
-            return mask * spectrum[:, None]
+            if mask.is_complex():
+                return mask * spectrum[:, None]
+            # torch's own product would first convert the mask to complex numbers.
+            parts = mask[..., None] * torch.view_as_real(spectrum)[:, None]
+            return torch.view_as_complex(parts)
 
         def waveforms() -> Stems:
             return self.front_end.inverse(spectra(), mixture.shape[-1])
@@ -172,8 +180,8 @@ class Separator(nn.Module):
         # One excerpt after another, because the spectra of all stems take much memory.
         targets = torch.cat(
             [
-                self._targets(output[[item]], mixture[[item]], spectrum[[item]], iterations)
-                for item in range(len(mixture))
+                self._targets(*item, iterations)
+                for item in zip(output.split(1), mixture.split(1), spectrum.split(1), strict=True)
             ]
         )
         return self.complete(targets, mixture) / scale[:, None]
@@ -256,5 +264,4 @@ class Separator(nn.Module):
     @torch.no_grad()
     def targets_of(self, chunks: Waveform, wiener_iterations: int | None = None) -> Stems:
         """Separate chunks on the separator's device; return the targets on the CPU."""
-        device = self.front_end.window_function.device
-        return self(chunks.to(device), wiener_iterations)[:, : len(self.targets)].cpu()
+        return self(chunks.to(self.device), wiener_iterations)[:, : len(self.targets)].cpu()

@@ -47,6 +47,9 @@ class ChunkSeparator(Protocol):
     @property
     def sample_rate(self) -> int: ...
 
+    @property
+    def device(self) -> torch.device: ...
+
     def targets_of(
         self, chunks: Float[Tensor, "batch channel time"], wiener_iterations: int | None
     ) -> Float[Tensor, "batch stem channel time"]: ...
@@ -98,7 +101,7 @@ def stream(
 
     def targets_after(delay: int, signal: Iterable[Block]) -> Iterator[StemBlock]:
         chunks = chunks_of(delayed(signal, delay), chunk, overlap)
-        targets = separated(separate, chunks, rate, inference.batch)
+        targets = separated(separate, chunks, rate, inference.batch, separator.device.type)
         return advanced(cross_faded(targets, overlap), delay)
 
     song = finite(pieces_of(blocks), sample_rate)

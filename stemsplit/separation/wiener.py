@@ -52,27 +52,32 @@ def wiener(estimates: StemSpectra, mixture: Spectrum, iterations: int = 1) -> St
     refined = torch.empty_like(estimates, dtype=dtype)
     # Frequencies are independent. Blocks of frequencies keep the largest array in the second-level
     # caches of a CPU; an accelerator needs large kernels instead.
-    cache = 2**21 * torch.get_num_threads() if estimates.device.type == "cpu" else 2**28
+    cache = 2**22 * torch.get_num_threads() if estimates.device.type == "cpu" else 2**28
     bins = max(1, cache // (stem * channel**2 * frame * dtype.itemsize))
     for item in range(batch):
-        values = torch.view_as_real(mixture[item].to(dtype).resolve_conj())
-        scale = scale_below(LARGEST_MAGNITUDE, torch.linalg.vector_norm(values, torch.inf))
-        mixture_blocks = mixture[item].to(dtype).split(bins, dim=1)
+        song, sources = mixture[item].to(dtype).resolve_conj(), estimates[item].to(dtype)
+        peak = torch.linalg.vector_norm(torch.view_as_real(song), torch.inf)
+        scale = scale_below(LARGEST_MAGNITUDE, peak)
+        is_scaled = bool(scale < 1)
+        if is_scaled:
+            song, sources = song * scale, sources * scale
+        mixture_blocks = song.split(bins, dim=1)
         # Keep one running maximum instead of one maximum per block: small tensors between large
         # temporary tensors fragment the heap. In a long song, this would waste about as much memory
         # as the mixture takes.
         excess = torch.ones((), dtype=dtype.to_real(), device=mixture.device)
-        for block_of_mixture in mixture_blocks:
-            scaled = block_of_mixture * scale
-            excess = torch.maximum(excess, (scaled * scaled.conj()).real.amax() / 10**2)
+        for block in mixture_blocks:
+            power = block.real.square() + block.imag.square()
+            excess = torch.maximum(excess, power.amax() / 10**2)
         noise = NOISE_POWER * excess
-        for start, mixture_block in zip(range(0, freq, bins), mixture_blocks, strict=True):
-            block = (item, slice(None), slice(None), slice(start, start + bins))
-            stems = (estimates[block].to(dtype) * scale).contiguous()
-            scaled_block = mixture_block * scale
+        for start, block in zip(range(0, freq, bins), mixture_blocks, strict=True):
+            place = (slice(None), slice(None), slice(start, start + bins))
+            stems, block = sources[place].contiguous(), block.contiguous()
             for _ in range(iterations):
-                stems = iterate(stems, scaled_block, noise)
-            refined[block] = stems / scale
+                stems = iterate(stems, block, noise)
+            refined[item][place] = stems
+        if is_scaled:
+            refined[item] /= scale
     return refined
 
 

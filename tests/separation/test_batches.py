@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from stemsplit.errors import InputError
-from stemsplit.separation.batches import MOST_CHUNKS, separated
+from stemsplit.separation.batches import separated
 from stemsplit.separation.blocks import chunks_of, cross_faded
 
 
@@ -24,9 +24,9 @@ class Device:
         return chunks[:, None]
 
 
-def run(device: Device, batch: int | None, count: int = 40) -> Tensor:
+def run(device: Device, batch: int | None, device_type: str = "cuda", count: int = 80) -> Tensor:
     signal = torch.arange(10.0 * count)[None]
-    stems = separated(device, chunks_of([signal], 12, 2), 10, batch)
+    stems = separated(device, chunks_of([signal], 12, 2), 10, batch, device_type)
     result = torch.cat(list(cross_faded(stems, 2)), dim=-1)
     torch.testing.assert_close(result[0], signal)
     return result
@@ -35,8 +35,14 @@ def run(device: Device, batch: int | None, count: int = 40) -> Tensor:
 def test_batches_grow_to_the_limit() -> None:
     device = Device(room=100)
     run(device, None)
-    assert device.batches[:5] == [1, 2, 4, 8, 8]
-    assert max(device.batches) == MOST_CHUNKS
+    assert device.batches[:5] == [2, 4, 8, 16, 16]
+    assert max(device.batches) == 16
+
+
+def test_cpu_has_small_batches() -> None:
+    device = Device(room=100)
+    run(device, None, "cpu")
+    assert device.batches[:4] == [2, 4, 4, 4]
 
 
 def test_chosen_batch_is_used() -> None:
@@ -74,4 +80,4 @@ def test_chunk_with_nan_is_refused_with_its_position() -> None:
         return stems
 
     with pytest.raises(InputError, match=r"chunk at 2\.00 s"):
-        list(separated(separate, chunks_of([torch.arange(60.0)[None]], 12, 2), 10, None))
+        list(separated(separate, chunks_of([torch.arange(60.0)[None]], 12, 2), 10, None, "cpu"))

@@ -3,6 +3,7 @@
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional
 
 from stemsplit.errors import InputError
 from stemsplit.models.shapes import View
@@ -32,6 +33,26 @@ class InputNorm(nn.Module):
     def forward(self, view: View) -> Frames:
         bands = view[:, :, : self.bands].permute(3, 0, 1, 2)
         return ((bands + self.mean) * self.scale).flatten(2)
+
+
+def normed(
+    features: Float[Tensor, "item feature"], linear: nn.Linear, norm: nn.BatchNorm1d
+) -> Float[Tensor, "item hidden"]:
+    """Apply a linear layer and batch normalisation; in evaluation mode as one matrix product."""
+    if norm.training:
+        return norm(linear(features))
+    scale, shift = scale_and_shift(norm)
+    if linear.bias is not None:
+        shift = shift + scale * linear.bias
+    return functional.linear(features, scale[:, None] * linear.weight, shift)
+
+
+def scale_and_shift(norm: nn.BatchNorm1d) -> tuple[Tensor, Tensor]:
+    """Return the factor and the summand of each feature, which batch normalisation applies."""
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
+    return scale, norm.bias - norm.running_mean * scale
 
 
 class DenseMask(nn.Module):
@@ -75,8 +96,12 @@ class HiddenLayer(nn.Module):
 
     def forward(self, frames: Frames) -> Float[Tensor, "frame batch hidden"]:
         frame, batch, _ = frames.shape
-        normed = self.norm(self.linear(frames.flatten(0, 1)))
-        return self.dropout(torch.relu(normed)).reshape(frame, batch, -1)
+        features = frames.flatten(0, 1)
+        if isinstance(self.norm, nn.BatchNorm1d):
+            hidden = normed(features, self.linear, self.norm)
+        else:
+            hidden = self.linear(features)
+        return self.dropout(torch.relu(hidden)).reshape(frame, batch, -1)
 
 
 def bands_below(hertz: float, sample_rate: int, freqs: int) -> int:
