@@ -7,7 +7,7 @@ its own encoder and its own BLSTM, and their features are added before the decod
 """
 
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float
@@ -109,7 +109,7 @@ class Blstm(nn.Module):
         self, features: Float[Tensor, "item feature"], channel: int
     ) -> Float[Tensor, "item output"]:
         """Apply the decoder, and the scale and the mean of the outputs."""
-        first, first_norm, relu, second, second_norm = self.decoder
+        first, first_norm, relu, second, second_norm = cast(Any, self.decoder)
         hidden = relu(normed(features, first, first_norm))
         scale = self.output_scale.expand(-1, channel, -1).flatten()
         mean = self.output_mean.expand(-1, channel, -1).flatten()
