@@ -67,18 +67,25 @@ def own_file() -> Path:
     return configuration.expanduser() / "stemsplit" / "models.toml"
 
 
-def catalogue() -> dict[str, Model]:
-    """All models by name; an entry of the user replaces the entry of stemsplit with its name.
+def sources() -> list[Path]:
+    """The files with entries; later files replace entries of earlier ones.
 
-    Raises `InputError` for a file or an entry that is not valid, and if the file that the
-    environment variable names does not exist.
+    Raises `InputError` if the file that the environment variable names does not exist.
     """
     own = own_file()
     if own.is_file():
-        return {**read(BUILT_IN), **read(own)}
+        return [BUILT_IN, own]
     if os.environ.get(OWN):
         raise InputError(f"{own}: does not exist; correct or unset the variable {OWN}")
-    return read(BUILT_IN)
+    return [BUILT_IN]
+
+
+def catalogue() -> dict[str, Model]:
+    """All models by name; an entry of the user replaces the entry of stemsplit with its name.
+
+    Raises `InputError` for a file or an entry that is not valid.
+    """
+    return {name: model for path in sources() for name, model in read(path).items()}
 
 
 def find(source: str | Path) -> Model | None:
@@ -89,7 +96,10 @@ def find(source: str | Path) -> Model | None:
     """
     if isinstance(source, Path) or not PLAIN_NAME.fullmatch(source):
         return None
-    return catalogue().get(source)
+    for path in reversed(sources()):
+        if source in content_of(path):  # entries are checked only when they are needed
+            return read(path)[source]
+    return None
 
 
 def model(name: str) -> Model:
@@ -102,14 +112,19 @@ def model(name: str) -> Model:
     return models[name]
 
 
+def content_of(path: Path) -> dict[str, Any]:
+    """The content of a TOML file. Raises `InputError` if it is not one."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: is not a TOML file: {error}") from None
+
+
 def read(path: Path) -> dict[str, Model]:
     """Read the entries of a file. Raises `InputError` that names the file and the entry."""
     from pydantic import ConfigDict, TypeAdapter, ValidationError  # late, because it takes 0.1 s
 
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: is not a TOML file: {error}") from None
+    content = content_of(path)
     for name, entry in content.items():
         if not isinstance(entry, dict):
             raise InputError(f"{path}: {name}: is not an entry; write [{name}] and its keys")

@@ -13,7 +13,6 @@ from stemsplit.errors import DISK_FULL, InputError
 from stemsplit.files import make_writable_folder, one_at_a_time
 from stemsplit.machine.caches import cache_folder
 from stemsplit.separation.published.catalogue import File, Model
-from stemsplit.separation.published.progress import shown
 from stemsplit.separation.published.transfer import DroppedError, RefusedError, Transfer
 
 PAUSES_SECONDS = (1.0, 3.0, 10.0)  # before the second, third and fourth try
@@ -123,6 +122,8 @@ def receive(transfer: Transfer, file: File) -> None:
 
     Raises the last `DroppedError` after several tries in a row that did not get further.
     """
+    from stemsplit.separation.published.progress import shown  # late: rich takes 0.1 s
+
     check_space(transfer)
     failures, furthest = 0, transfer.received
     with shown(file.name) as progress:
