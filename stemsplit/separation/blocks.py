@@ -154,7 +154,8 @@ def paired(
                 part = block.new_zeros(count, *block.shape[:-1], time - ready)
             parts.append(part)
             ready += part.shape[-1]
-        joined = torch.cat(parts, dim=-1)
+        # Without a new part, nothing is copied: the stems of a whole batch may be waiting.
+        joined = torch.cat(parts, dim=-1) if len(parts) > 1 else waiting
         yield joined[..., :time], block
         waiting = joined[..., time:]
 

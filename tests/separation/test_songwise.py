@@ -8,10 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from stemsplit.errors import Cancelled, InputError
+from stemsplit.models.shapes import Mask, Views
 from stemsplit.separation.checkpoint import build
 from stemsplit.separation.ensemble import Ensemble
+from stemsplit.separation.front_end import FrontEnd
 from stemsplit.separation.separator import Separator
 
 RATE = 8000
@@ -29,6 +32,24 @@ def separator(
     torch.manual_seed(seed)
     front_end = {**FRONT_END, "sample_rate": rate}
     return build(front_end, BLSTM, targets, residual, channels, 1, 0.5, 0.1).eval()
+
+
+class ConstantMask(nn.Module):
+    """One value for all frequencies and frames."""
+
+    views = ("magnitude",)
+
+    def __init__(self, value: float) -> None:
+        super().__init__()
+        self.value = value
+
+    def forward(self, views: Views) -> Mask:
+        return torch.full_like(views["magnitude"], self.value)[:, None]
+
+
+def constant_mask(value: float) -> Separator:
+    front_end = FrontEnd(**FRONT_END)
+    return Separator(front_end, ConstantMask(value), ["vocals"], "rest", 2, 1, 0.5, 0.1).eval()
 
 
 def noise(channel: int, time: int) -> np.ndarray:
@@ -200,3 +221,13 @@ def test_ensemble_of_different_stems_sums_to_the_song() -> None:
 def test_wrong_weights_are_refused(weights: list[float], message: str) -> None:
     with pytest.raises(InputError, match=message):
         Ensemble([separator("vocals"), separator("vocals")], weights)
+
+
+@pytest.mark.parametrize("rate", [RATE, 11025])
+def test_constant_and_sine_have_no_seams(rate: int) -> None:
+    model = constant_mask(0.5)
+    time = np.arange(5 * rate) / rate
+    for song in (np.full((2, len(time)), 0.4), np.stack([np.sin(2 * np.pi * 100 * time)] * 2) / 2):
+        stems = model.separate(song.astype(np.float32), rate, wiener_iterations=0)
+        middle = slice(rate // 10, -rate // 10)  # a filter cannot know what surrounds the song
+        np.testing.assert_allclose(stems["vocals"][:, middle], song[:, middle] / 2, atol=1e-4)
