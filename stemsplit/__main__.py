@@ -12,6 +12,7 @@ COMMANDS = {
     "evaluate": "score separators, or stems from other tools",
     "separate": "separate songs into stems",
     "combine": "combine separators for different stems into one",
+    "export": "write a separator as one safetensors file, or as an ONNX model",
     "models": "list, download and remove published models",
     "report": "write an HTML report of runs or of a sweep",
     "doctor": "examine a corpus before training",

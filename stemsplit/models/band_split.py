@@ -17,6 +17,7 @@ from stemsplit.models.shapes import Mask, Views
 # (upper limit, band width) in Hz. Bands are narrow where voices and chords have their partials.
 WIDTHS = ((1000, 100), (4000, 250), (8000, 500), (16000, 1000), (20000, 2000))
 
+MaskParts = Float[Tensor, "batch stem channel freq frame 2"]
 Groups = list[tuple[int, int]]
 Tokens = Float[Tensor, "band token feature"]  # a token is a frame of one batch item
 
@@ -159,16 +160,19 @@ class BandSplit(nn.Module):
         self.scale.copy_(power.rsqrt())
 
     def forward(self, views: Views) -> Mask:
+        return torch.view_as_complex(self.mask_parts(views))
+
+    def mask_parts(self, views: Views) -> MaskParts:
+        """Return the real and the imaginary part of the mask along the last axis, for ONNX."""
         parts = views["complex"].unflatten(2, (2, -1)) * self.scale[:, None]
-        batch, _, _, _, frame = parts.shape
+        batch, _, _, frame = views["complex"].shape
         spectrum = parts.permute(0, 4, 3, 1, 2).flatten(0, 1).flatten(2)
         # The residual additions stay in float32, also under autocast.
         tokens = self.encoder(spectrum).float()
         for along_time, along_bands in zip(self.over_time, self.over_bands, strict=True):
             sequences = along_time(tokens.reshape(-1, frame, tokens.shape[2]))
-            tokens = sequences.reshape(tokens.shape).transpose(0, 1)
+            tokens = sequences.reshape(tokens.shape[0], -1, tokens.shape[2]).transpose(0, 1)
             tokens = along_bands(tokens).transpose(0, 1)
         # PyTorch has no complex type for bfloat16.
         masks = torch.stack([mask(tokens).float() for mask in self.masks])
-        mask = torch.view_as_complex(masks).unflatten(1, (batch, frame))
-        return mask.permute(1, 0, 4, 3, 2)
+        return masks.unflatten(1, (batch, frame)).permute(1, 0, 4, 3, 2, 5)

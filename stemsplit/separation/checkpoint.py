@@ -11,7 +11,7 @@ from torch import nn
 
 from stemsplit.errors import InputError
 from stemsplit.files import replacing
-from stemsplit.separation import bag, open_unmix, torchaudio_hdemucs
+from stemsplit.separation import bag, bundle, open_unmix, torchaudio_hdemucs
 from stemsplit.separation.front_end import VIEWS, FrontEnd
 from stemsplit.separation.published import catalogue
 from stemsplit.separation.published.catalogue import Model
@@ -89,13 +89,16 @@ def _allowed_class(name: str, allow: Sequence[str]) -> type[nn.Module]:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """Read the content of a checkpoint. Only tensors and plain values are unpickled.
+    """Read the content of a checkpoint or of a bundle. Only tensors and plain values are unpickled.
 
     Raises `InputError` if the file is damaged or is not a checkpoint, `OSError` if it cannot be
     opened.
     """
-    with path.open("rb"):  # raises OSError for a file that cannot be opened
-        pass
+    if bundle.is_safetensors(path):
+        content = bundle.read(path)
+        weights = {f"separator.{name}": value for name, value in content.weights.items()}
+        facts = {name: content.document[name] for name in ("separator", "published")}
+        return {**facts, "state_dict": weights}
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except TOO_LITTLE_MEMORY:
@@ -122,12 +125,12 @@ def load(
 
     `source` is the folder of a run, the path of a checkpoint or the name of a published model, as
     in ``load("umxhq")``; the weights of a published model are downloaded at the first use. A name
-    wins over a folder of the same name, which is ``./umxhq``. A checkpoint may also hold weights of
-    open-unmix or of torchaudio's Hybrid Demucs. Several sources give one separator that estimates
-    the targets of all of them, in their order. The separator is in evaluation mode. `allow` names
-    classes outside stemsplit that may be built, as in `build`. Raises `InputError` if a file is not
-    a checkpoint, weights cannot be downloaded, the separators cannot be combined, or the device
-    cannot be used.
+    wins over a folder of the same name, which is ``./umxhq``. A checkpoint may also be a bundle (see
+    `bundle`), or hold weights of open-unmix or of torchaudio's Hybrid Demucs. Several sources give
+    one separator that estimates the targets of all of them, in their order. The separator is in
+    evaluation mode. `allow` names classes outside stemsplit that may be built, as in `build`.
+    Raises `InputError` if a file is not a checkpoint, weights cannot be downloaded, the separators
+    cannot be combined, or the device cannot be used.
     """
     sources = [source] if isinstance(source, str | Path) else source
     if not sources:

@@ -56,7 +56,10 @@ class AttentionLayer(nn.Module):
         )
 
     def forward(self, sequences: Sequences) -> Sequences:
-        inputs = self.inputs(self.norm(sequences)).unflatten(2, (3, self.heads, -1))
+        _, position, features = sequences.shape
+        inputs = self.inputs(self.norm(sequences))
+        # The ONNX exporter would fix the number of sequences if it were not the inferred size.
+        inputs = inputs.reshape(-1, position, 3, self.heads, features // self.heads)
         query, key, value = inputs.permute(2, 0, 3, 1, 4)
         values = attention(rotate(query), rotate(key), value)
         sequences = sequences + self.output(values.transpose(1, 2).flatten(2))
@@ -97,7 +100,7 @@ def rotate(heads: Heads) -> Heads:
     The product of a rotated query and a rotated key depends only on the distance of their positions
     (Su et al., "RoFormer: Enhanced Transformer with Rotary Position Embedding", 2021).
     """
-    position, size = heads.shape[2:]
+    _, _, position, size = heads.shape
     pairs = torch.arange(size // 2, device=heads.device) / (size // 2)
     # Angles stay in float32, also under autocast: bfloat16 is exact only for integers up to 256.
     angles = torch.arange(position, device=heads.device)[:, None] * ROTARY_BASE**-pairs

@@ -1,0 +1,191 @@
+"""``python -m stemsplit.export SOURCE… --output FILE``: write a bundle, or an ONNX model.
+
+``--verify FILE`` verifies a bundle.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stemsplit.errors import InputError, one_line_errors
+from stemsplit.files import exit_at_sigterm, make_writable_folder, removed_if_empty
+
+if TYPE_CHECKING:  # imports torch, which --help does not need
+    from stemsplit.separation.separator import Separator
+
+PACKAGES = ("stemsplit", "torch", "torchaudio")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = export_parser()
+    with one_line_errors():
+        options = parser.parse_args(arguments)
+        if options.verify is not None:
+            if options.sources or options.output or options.onnx:
+                parser.error("--verify takes one bundle, and no other file")
+            sys.exit(0 if verified(options.verify, options.allow, options.json) else 1)
+        if not options.sources or not (options.output or options.onnx):
+            parser.error("name a source, and --output FILE or --onnx FILE")
+        if options.frames is not None and not options.onnx:
+            parser.error("--frames needs --onnx FILE")
+        export(options)
+
+
+def export_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m stemsplit.export",
+        description="Write a separator as a bundle: one safetensors file with its weights, its "
+        "settings, its licence and its scores. `separate`, `evaluate`, `combine` and "
+        "`stemsplit.load` take a bundle in place of a checkpoint. Or write the separator's network "
+        "as an ONNX model, or verify a bundle.",
+        epilog="Examples: python -m stemsplit.export RUN --output vocals.safetensors --licence "
+        "MIT; python -m stemsplit.export --verify vocals.safetensors",
+    )
+    parser.add_argument(
+        "sources",
+        nargs="*",
+        type=Path,
+        metavar="SOURCE",
+        help="a run's folder, a checkpoint or a bundle; several with different stems are combined",
+    )
+    parser.add_argument("--output", type=Path, metavar="FILE", help="the bundle to write")
+    parser.add_argument(
+        "--licence",
+        metavar="TEXT",
+        help="licence of the weights, for example CC-BY-4.0; default: that of the source, if it is "
+        "a bundle",
+    )
+    parser.add_argument("--note", metavar="TEXT", help="any text to store in the bundle")
+    parser.add_argument(
+        "--onnx",
+        type=Path,
+        metavar="FILE",
+        help="the ONNX model to write; it maps the views of the spectrum to the mask, without the "
+        "Fourier transform",
+    )
+    parser.add_argument(
+        "--frames",
+        type=frame_count,
+        metavar="N",
+        help="number of frames of the ONNX model; default: any number",
+    )
+    parser.add_argument(
+        "--verify",
+        type=Path,
+        metavar="FILE",
+        help="test whether a bundle is whole, loads, and gives the stems that it gave when it was "
+        "written; print its content; exit code 1 if a check fails",
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="print the result of --verify as one JSON object"
+    )
+    parser.add_argument(
+        "--allow",
+        action="append",
+        default=[],
+        metavar="CLASS",
+        help="class outside stemsplit that the separator may use; can be repeated",
+    )
+    return parser
+
+
+def frame_count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number of 1 or more")
+    return int(text)
+
+
+def export(options: argparse.Namespace) -> None:
+    """Write the files that the options name."""
+    from stemsplit.separation import bundle
+    from stemsplit.separation.checkpoint import load  # here, since it imports torch
+
+    facts = {
+        **facts_of(options.sources, options.licence),
+        "note": options.note,
+        "versions": {package: version(package) for package in PACKAGES},
+    }
+    separator = load(options.sources, options.allow)
+    if options.output:
+        checksum = written(options.output, lambda path: bundle.write(path, separator, facts))
+        print(f"{shlex.quote(str(options.output))}: {', '.join(separator.stems)}; {checksum}")
+    if options.onnx:
+        export_onnx(options, separator, facts["licence"])
+
+
+def written(path: Path, write: Callable[[Path], str]) -> str:
+    """Write a file with `write`. On an error, no new file or folder remains."""
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder; name a file in it")
+    with removed_if_empty(path.parent), exit_at_sigterm():
+        make_writable_folder(path.parent, "choose another file")
+        return write(path)
+
+
+def export_onnx(options: argparse.Namespace, separator: Separator, licence: str | None) -> None:
+    from stemsplit.separation import onnx_network
+
+    def write(path: Path) -> str:
+        facts = {"licence": licence}
+        difference = onnx_network.write(path, separator, options.frames, facts)
+        return f"differs from the network by {difference:.1g} of the mask's peak"
+
+    text = written(options.onnx, write)
+    print(f"{shlex.quote(str(options.onnx))}: {', '.join(separator.network.views)} → mask; {text}")
+
+
+def facts_of(sources: Sequence[Path], licence: str | None) -> dict[str, Any]:
+    """The licence and the sources of a bundle. A bundle among the sources passes on its sources.
+
+    Raises `InputError` if no licence is given and the licences of the sources differ.
+    """
+    from stemsplit.reporting.run_facts import run_facts
+    from stemsplit.separation import bundle
+    from stemsplit.separation.checkpoint import checkpoint_of
+
+    entries: list[Any] = []
+    licences: list[str | None] = []
+    for source in sources:
+        path = checkpoint_of(source)
+        if bundle.is_safetensors(path):
+            document = bundle.read(path).document
+            entries += document.get("sources", [])
+            licences.append(document.get("licence"))
+        else:
+            entries.append(run_facts(path))
+            licences.append(None)
+    if licence is None:
+        if any(other != licences[0] for other in licences):
+            names = ", ".join(str(name or "none") for name in licences)
+            raise InputError(f"the sources have different licences ({names}); set --licence")
+        licence = licences[0]
+    return {"licence": licence, "sources": entries}
+
+
+def verified(path: Path, allow: Sequence[str], as_json: bool) -> bool:
+    """Verify a bundle, and print the checks and the content of the bundle."""
+    from stemsplit.reporting.bundle_summary import summary
+    from stemsplit.separation.verification import verify
+
+    verification = verify(path, allow)
+    if as_json:
+        checks = [check._asdict() for check in verification.checks]
+        content = {"passed": verification.passed, "checks": checks}
+        print(json.dumps({"file": str(path), **content, "bundle": verification.document}))
+        return verification.passed
+    for check in verification.checks:
+        print(f"{check.name}: {'yes' if check.passed else 'no'} ({check.detail})")
+    for line in [] if verification.document is None else summary(verification.document):
+        print(line)
+    return verification.passed
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,141 @@
+"""Bundles: safetensors files that hold a separator and the facts about its origin.
+
+The tensors are the separator's state dict and a probe: a short mixture, and the stems that the
+separator gave for it when the bundle was written. The metadata of the file has one entry, a JSON
+document with these keys:
+
+- ``version``: version of this layout;
+- ``separator``: the arguments of `checkpoint.build`;
+- ``sha256``: digest of all tensors and of the other keys of the document;
+- the facts that the writer adds, for example the licence.
+
+Reading a bundle unpickles nothing.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from stemsplit.errors import InputError
+from stemsplit.files import replacing
+from stemsplit.separation.probe import probe_mixture, probe_stems
+from stemsplit.separation.separator import Separator
+
+VERSION = 1
+ENTRY = "stemsplit"  # the key of the document in the metadata
+MIXTURE, STEMS = "probe.mixture", "probe.stems"
+LENGTH_BYTES = 8  # a safetensors file starts with the length of its header
+LARGEST_HEADER = 4 * 2**20  # bytes; the header of a bundle with 1000 weights has about 100 kB
+LARGEST_DOCUMENT = LARGEST_HEADER // 4  # bytes; escaped quotes make it longer in the header
+
+
+class Bundle(NamedTuple):
+    """The content of a bundle. `weights` is the separator's state dict."""
+
+    document: dict[str, Any]
+    weights: dict[str, Tensor]
+    mixture: Float[Tensor, "channel time"]
+    stems: Float[Tensor, "stem channel time"]
+
+
+def is_safetensors(path: Path) -> bool:
+    """Whether a file starts like a safetensors file: the length of the header, then ``{``."""
+    with path.open("rb") as file:
+        start = file.read(LENGTH_BYTES + 1)
+    # The length is below 2^48, so that text with a brace at this position is not taken for it.
+    return start[LENGTH_BYTES - 2 :] == b"\0\0{"
+
+
+def write(path: Path, separator: Separator, facts: Mapping[str, Any]) -> str:
+    """Write a bundle, and return its SHA-256. `facts` are added to the document.
+
+    Raises `InputError` if the separator has no description, or if the facts are too long.
+    """
+    mixture = probe_mixture(separator.channels, separator.sample_rate)
+    # safetensors refuses tensors that share memory, such as tied weights.
+    tensors = {name: value.cpu().clone() for name, value in separator.state_dict().items()}
+    tensors |= {MIXTURE: mixture, STEMS: probe_stems(separator, mixture)}
+    tensors = {name: value.contiguous() for name, value in tensors.items()}
+    content = {"version": VERSION, "separator": separator.description, **facts}
+    document = {**content, "sha256": digest(content, tensors)}
+    text = json.dumps(document)
+    if len(text) > LARGEST_DOCUMENT:
+        raise InputError(
+            f"{path}: note, licence and scores have {len(text)} bytes, but a bundle can hold "
+            f"{LARGEST_DOCUMENT}; shorten the note"
+        )
+    with replacing(path) as partial:
+        # safetensors itself would write a file that only its owner can read.
+        partial.write_bytes(save(tensors, {ENTRY: text}))
+    return document["sha256"]
+
+
+def read(path: Path) -> Bundle:
+    """Read a bundle and check its digest.
+
+    Raises `InputError` if the file is damaged, is not a bundle, or has a newer layout.
+    """
+    length, size = _header_length(path), path.stat().st_size
+    if length > min(LARGEST_HEADER, size - LENGTH_BYTES):
+        raise InputError(
+            f"{path}: damaged, or not a bundle of stemsplit: its header would have {length} bytes, "
+            f"but the file has {size}, and the header of a bundle at most {LARGEST_HEADER}"
+        )
+    try:
+        # With pread, another process that truncates the file causes an error, not a crash.
+        with safe_open(path, framework="pt", backend="pread") as file:
+            document = _document(path, file.metadata())
+            tensors = file.get_tensors()
+    except SafetensorError as error:
+        raise InputError(f"{path}: damaged safetensors file ({error}); copy it again") from None
+    stated = document.pop("sha256", None)
+    if stated != digest(document, tensors):
+        raise InputError(f"{path}: damaged: its content does not have its SHA-256; copy it again")
+    mixture, stems = tensors.pop(MIXTURE, None), tensors.pop(STEMS, None)
+    if mixture is None or mixture.ndim != 2 or stems is None or stems.ndim != 3:
+        raise InputError(f"{path}: not a bundle of stemsplit: it has no mixture with its stems")
+    return Bundle({**document, "sha256": stated}, tensors, mixture, stems)
+
+
+def digest(document: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 of a document, and of the names, types, shapes and values of tensors."""
+    total = hashlib.sha256(json.dumps(document, sort_keys=True).encode())
+    for name, tensor in sorted(tensors.items()):
+        total.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+        total.update(tensor.flatten().view(torch.uint8).numpy())
+    return total.hexdigest()
+
+
+def _header_length(path: Path) -> int:
+    with path.open("rb") as file:
+        return int.from_bytes(file.read(LENGTH_BYTES), "little")
+
+
+def _document(path: Path, metadata: dict[str, str] | None) -> dict[str, Any]:
+    """The document of a bundle without its digest."""
+    text = (metadata or {}).get(ENTRY)
+    if text is None:
+        raise InputError(
+            f"{path}: a safetensors file, but not a bundle of stemsplit: it has no description of "
+            "a separator; bundles are written by `stemsplit export`"
+        )
+    try:
+        document: dict[str, Any] = json.loads(text)
+        version, _ = document["version"], document["separator"]
+        newer = version > VERSION
+    except (ValueError, RecursionError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: damaged: its description is malformed ({error})") from None
+    if newer:
+        raise InputError(
+            f"{path}: a bundle of layout {version}, but this version of stemsplit reads layouts up "
+            f"to {VERSION}; update stemsplit"
+        )
+    return document

@@ -1,0 +1,200 @@
+"""Write the network of a separator as an ONNX model. The Fourier transform stays outside.
+
+The inputs are the views that the network reads, `(batch, channel, band, frame)`. The output
+``mask`` has the axes `(batch, stem, channel, freq, frame)`. A complex mask, for which ONNX has no
+type, has two outputs: ``mask_real`` and ``mask_imaginary``. The model's metadata has the entry
+``stemsplit``, a JSON document with the settings of the Fourier transform and of the views.
+"""
+
+import io
+import json
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.onnx import symbolic_helper
+
+from stemsplit.errors import InputError, needs_extra
+from stemsplit.files import replacing
+from stemsplit.models.shapes import Views
+from stemsplit.separation.bag import Bag
+from stemsplit.separation.separator import Separator
+
+with needs_extra("onnx"):
+    import onnx
+    import onnxruntime
+
+OPSET = 17  # runtimes since 2022 support it
+ENTRY = "stemsplit"  # the key of the document in the metadata
+TOLERANCE = 1e-4  # of the peak of the mask
+EXAMPLE_FRAMES = 24  # the exporter traces the network with this number of frames
+TESTED_FRAMES = (1, EXAMPLE_FRAMES, 100)  # of a model for any number of frames
+TESTED_BATCH = 2  # the exporter traces one item
+RMS_NORM = "aten::rms_norm"
+
+
+class MaskNetwork(nn.Module):
+    """Views as separate arguments → the mask, or the real and the imaginary part of the mask."""
+
+    def __init__(self, separator: Separator) -> None:
+        super().__init__()
+        network: Any = separator.network
+        self.names = network.views
+        self.networks = network.networks if isinstance(network, Bag) else nn.ModuleList([network])
+        self.complex = any(hasattr(member, "mask_parts") for member in self.networks)
+
+    def forward(self, *views: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        named = dict(zip(self.names, views, strict=True))
+        if not self.complex:
+            return torch.cat([member(named) for member in self.networks], dim=1)
+        parts = torch.cat([self.parts(member, named) for member in self.networks], dim=1)
+        return parts[..., 0], parts[..., 1]
+
+    @staticmethod
+    def parts(network: Any, views: Views) -> Tensor:
+        """Real and imaginary parts of a mask, along the last axis."""
+        if hasattr(network, "mask_parts"):
+            return network.mask_parts(views)
+        mask = network(views)
+        return torch.stack([mask, 0 * mask], dim=-1)  # zeros_like would fix the batch size
+
+
+def write(path: Path, separator: Separator, frames: int | None, facts: dict[str, Any]) -> float:
+    """Write the network as an ONNX model for `frames` frames, or for any number if it is None.
+
+    `facts` are added to the metadata. Returns the largest difference between the outputs of
+    onnxruntime and of torch, relative to the peak of the mask. Raises `InputError` if ONNX cannot
+    express the network, or if this difference exceeds `TOLERANCE`.
+    """
+    if not separator.network.views:
+        raise InputError(
+            "this network computes its own Fourier transform of the waveform, which an ONNX model "
+            "cannot hold; write a bundle with --output instead"
+        )
+    network = MaskNetwork(separator).eval()
+    example = example_views(separator, 1, frames or EXAMPLE_FRAMES)
+    model = traced(network, example, any_frames=frames is None)
+    label(model, separator, frames, facts)
+    content = model.SerializeToString()
+    tested = TESTED_FRAMES if frames is None else (frames,)
+    difference = max(
+        difference_of(content, network, example_views(separator, TESTED_BATCH, count))
+        for count in tested
+    )
+    if not difference <= TOLERANCE:
+        raise InputError(
+            f"{path}: not written: its mask differs from the network's by {difference:.2g} of the "
+            f"peak, more than {TOLERANCE:g}"
+        )
+    with replacing(path) as partial:
+        partial.write_bytes(content)
+    return difference
+
+
+def example_views(separator: Separator, batch: int, frames: int) -> list[Tensor]:
+    """The views of `frames` frames of noise."""
+    front_end = separator.front_end
+    time = front_end.window + frames * front_end.hop
+    noise = torch.rand(batch, separator.channels, time, generator=torch.Generator().manual_seed(0))
+    views = front_end.views(front_end(noise - 0.5), separator.network.views)
+    return [view[..., :frames] for view in views.values()]
+
+
+@torch.no_grad()
+def traced(network: MaskNetwork, views: Sequence[Tensor], any_frames: bool) -> Any:
+    """Convert a network to an ONNX model. Any batch size is possible."""
+    file = io.BytesIO()
+    outputs = output_names(network)
+    axes = {name: {0: "batch"} | ({3: "frame"} if any_frames else {}) for name in network.names}
+    try:
+        with warnings.catch_warnings(), exported_rms_norm():
+            # The exporter based on torch.export fixes the number of frames of an LSTM, so the older
+            # exporter is used. It warns that it is older, and of values that it takes from the
+            # example. `write` compares the model for other numbers of frames and batch sizes.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            warnings.simplefilter("ignore", torch.jit.TracerWarning)
+            warnings.filterwarnings("ignore", "Exporting a model to ONNX with a batch_size")
+            torch.onnx.export(
+                network,
+                tuple(views),
+                file,
+                input_names=list(network.names),
+                output_names=outputs,
+                opset_version=OPSET,
+                dynamic_axes=axes | {name: {0: "batch"} for name in outputs},
+                dynamo=False,
+            )
+    except torch.onnx.errors.OnnxExporterError as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"ONNX cannot express this network ({reason})") from error
+    return onnx.load_from_string(file.getvalue())
+
+
+@contextmanager
+def exported_rms_norm() -> Iterator[None]:
+    """Let the exporter express torch's root-mean-square norm, which it does not know."""
+    torch.onnx.register_custom_op_symbolic(RMS_NORM, rms_norm, OPSET)
+    try:
+        yield
+    finally:
+        torch.onnx.unregister_custom_op_symbolic(RMS_NORM, OPSET)
+
+
+@symbolic_helper.parse_args("v", "v", "v", "f")
+def rms_norm(graph: Any, values: Any, shape: Any, weight: Any, epsilon: float | None) -> Any:
+    """Nodes that divide by the root mean square over the last axis, then multiply by `weight`."""
+    added = torch.finfo(torch.float32).eps if epsilon is None else epsilon
+    power = graph.op("ReduceMean", graph.op("Mul", values, values), axes_i=[-1])
+    power = graph.op("Add", power, graph.op("Constant", value_t=torch.tensor(added)))
+    normed = graph.op("Div", values, graph.op("Sqrt", power))
+    return normed if weight.node().mustBeNone() else graph.op("Mul", normed, weight)
+
+
+def output_names(network: MaskNetwork) -> list[str]:
+    return ["mask_real", "mask_imaginary"] if network.complex else ["mask"]
+
+
+def label(model: Any, separator: Separator, frames: int | None, facts: dict[str, Any]) -> None:
+    """Add the metadata, and name the axes of the outputs."""
+    freqs = separator.front_end.window // 2 + 1
+    sizes = ["batch", len(separator.targets), separator.channels, freqs, frames or "frame"]
+    for output in model.graph.output:
+        output.CopyFrom(
+            onnx.helper.make_tensor_value_info(output.name, onnx.TensorProto.FLOAT, sizes)
+        )
+    document = {
+        "version": 1,
+        "front_end": separator.front_end_settings,
+        "stft": {
+            "window": "Hann, periodic",
+            "padding": "half a window of reflected samples at both ends",
+            "scale": "none",
+        },
+        "views": list(separator.network.views),
+        "mask": [output.name for output in model.graph.output],
+        "mask_axes": ["batch", "stem", "channel", "freq", "frame"],
+        "targets": list(separator.targets),
+        "residual": separator.residual,
+        "channels": separator.channels,
+        "sample_rate": separator.sample_rate,
+        **facts,
+    }
+    onnx.helper.set_model_props(model, {ENTRY: json.dumps(document)})
+    onnx.checker.check_model(model)
+
+
+@torch.no_grad()
+def difference_of(model: bytes, network: MaskNetwork, views: Sequence[Tensor]) -> float:
+    """Largest difference between onnxruntime's and torch's mask, relative to the mask's peak."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors only; the warnings are about graph optimisations
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    inputs = {name: view.numpy() for name, view in zip(network.names, views, strict=True)}
+    computed = torch.stack([torch.from_numpy(mask) for mask in session.run(None, inputs)])
+    output = network(*views)
+    expected = torch.stack(output) if isinstance(output, tuple) else output[None]
+    return float((computed - expected).abs().max() / expected.abs().max())
