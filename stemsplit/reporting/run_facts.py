@@ -51,8 +51,10 @@ def _results(run: Path, checkpoint: str) -> Iterator[dict[str, Any]]:
             scores = {row: result["scores"][row]}
             if "mixture" in result["scores"]:
                 scores = {"mixture": result["scores"]["mixture"], **scores}
-            kept = {name: result[name] for name in ("protocol", "fingerprint") if name in result}
-            yield {**kept, "row": row, "scores": scores}
+            kept: dict[str, Any] = {
+                name: result[name] for name in ("protocol", "fingerprint") if name in result
+            }
+            yield kept | {"row": row, "scores": scores}
 
 
 def _row(result: dict[str, Any], checkpoint: str) -> str | None:

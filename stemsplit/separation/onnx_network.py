@@ -6,14 +6,15 @@ type, has two outputs: ``mask_real`` and ``mask_imaginary``. The model's metadat
 ``stemsplit``, a JSON document with the settings of the Fourier transform and of the views.
 """
 
-import io
 import json
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.onnx import symbolic_helper
@@ -54,6 +55,12 @@ class MaskNetwork(nn.Module):
         parts = torch.cat([self.parts(member, named) for member in self.networks], dim=1)
         return parts[..., 0], parts[..., 1]
 
+    @torch.no_grad()
+    def masks(self, views: Sequence[Tensor]) -> list[Tensor]:
+        """The outputs for these views, as a list."""
+        output = self(*views)
+        return list(output) if isinstance(output, tuple) else [output]
+
     @staticmethod
     def parts(network: Any, views: Views) -> Tensor:
         """Real and imaginary parts of a mask, along the last axis."""
@@ -77,14 +84,20 @@ def write(path: Path, separator: Separator, frames: int | None, facts: dict[str,
         )
     network = MaskNetwork(separator).eval()
     example = example_views(separator, 1, frames or EXAMPLE_FRAMES)
+    if any(part.is_complex() for part in network.masks(example)):
+        raise InputError(
+            "ONNX has no complex numbers; a network with a complex mask needs a method mask_parts "
+            "that returns real and imaginary parts, like stemsplit.models.band_split.BandSplit"
+        )
     model = traced(network, example, any_frames=frames is None)
     label(model, separator, frames, facts)
     content = model.SerializeToString()
     tested = TESTED_FRAMES if frames is None else (frames,)
-    difference = max(
+    differences = [
         difference_of(content, network, example_views(separator, TESTED_BATCH, count))
         for count in tested
-    )
+    ]
+    difference = float(np.max(differences))  # NaN if one of them is NaN
     if not difference <= TOLERANCE:
         raise InputError(
             f"{path}: not written: its mask differs from the network's by {difference:.2g} of the "
@@ -107,11 +120,10 @@ def example_views(separator: Separator, batch: int, frames: int) -> list[Tensor]
 @torch.no_grad()
 def traced(network: MaskNetwork, views: Sequence[Tensor], any_frames: bool) -> Any:
     """Convert a network to an ONNX model. Any batch size is possible."""
-    file = io.BytesIO()
     outputs = output_names(network)
     axes = {name: {0: "batch"} | ({3: "frame"} if any_frames else {}) for name in network.names}
     try:
-        with warnings.catch_warnings(), exported_rms_norm():
+        with TemporaryDirectory() as folder, warnings.catch_warnings(), exported_rms_norm():
             # The exporter based on torch.export fixes the number of frames of an LSTM, so the older
             # exporter is used. It warns that it is older, and of values that it takes from the
             # example. `write` compares the model for other numbers of frames and batch sizes.
@@ -121,17 +133,17 @@ def traced(network: MaskNetwork, views: Sequence[Tensor], any_frames: bool) -> A
             torch.onnx.export(
                 network,
                 tuple(views),
-                file,
+                f"{folder}/network.onnx",
                 input_names=list(network.names),
                 output_names=outputs,
                 opset_version=OPSET,
                 dynamic_axes=axes | {name: {0: "batch"} for name in outputs},
                 dynamo=False,
             )
-    except torch.onnx.errors.OnnxExporterError as error:
+            return onnx.load(f"{folder}/network.onnx")
+    except RuntimeError as error:  # OnnxExporterError, or that of another part of torch
         reason = str(error).splitlines()[0]
         raise InputError(f"ONNX cannot express this network ({reason})") from error
-    return onnx.load_from_string(file.getvalue())
 
 
 @contextmanager
@@ -161,7 +173,13 @@ def output_names(network: MaskNetwork) -> list[str]:
 def label(model: Any, separator: Separator, frames: int | None, facts: dict[str, Any]) -> None:
     """Add the metadata, and name the axes of the outputs."""
     freqs = separator.front_end.window // 2 + 1
-    sizes = ["batch", len(separator.targets), separator.channels, freqs, frames or "frame"]
+    sizes: list[str | int | None] = [
+        "batch",
+        len(separator.targets),
+        separator.channels,
+        freqs,
+        frames or "frame",
+    ]
     for output in model.graph.output:
         output.CopyFrom(
             onnx.helper.make_tensor_value_info(output.name, onnx.TensorProto.FLOAT, sizes)
@@ -187,14 +205,21 @@ def label(model: Any, separator: Separator, frames: int | None, facts: dict[str,
     onnx.checker.check_model(model)
 
 
-@torch.no_grad()
 def difference_of(model: bytes, network: MaskNetwork, views: Sequence[Tensor]) -> float:
     """Largest difference between onnxruntime's and torch's mask, relative to the mask's peak."""
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors only; the warnings are about graph optimisations
-    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    options.log_severity_level = 4  # errors are raised; warnings are about graph optimisations
     inputs = {name: view.numpy() for name, view in zip(network.names, views, strict=True)}
-    computed = torch.stack([torch.from_numpy(mask) for mask in session.run(None, inputs)])
-    output = network(*views)
-    expected = torch.stack(output) if isinstance(output, tuple) else output[None]
-    return float((computed - expected).abs().max() / expected.abs().max())
+    try:
+        session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        masks = session.run(None, inputs)
+    except Exception as error:  # the errors of onnxruntime have no common class
+        reason = str(error).splitlines()[0]
+        shape = list(views[0].shape)
+        raise InputError(
+            f"onnxruntime cannot run the model for a view of shape {shape} ({reason})"
+        ) from error
+    computed = torch.stack([torch.from_numpy(mask) for mask in masks])
+    expected = torch.stack(network.masks(views))
+    peak = expected.abs().max().clamp(min=torch.finfo(torch.float32).tiny)  # a mask may be zero
+    return float((computed - expected).abs().max() / peak)
