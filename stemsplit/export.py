@@ -51,16 +51,16 @@ def export_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "sources",
         nargs="*",
-        type=Path,
         metavar="SOURCE",
-        help="a run's folder, a checkpoint or a bundle; several with different stems are combined",
+        help="a run's folder, a checkpoint, a bundle or the name of a published model; several "
+        "with different stems are combined",
     )
     parser.add_argument("--output", type=Path, metavar="FILE", help="the bundle to write")
     parser.add_argument(
         "--licence",
         metavar="TEXT",
         help="licence of the weights, for example CC-BY-4.0; default: that of the source, if it is "
-        "a bundle",
+        "a bundle or a published model",
     )
     parser.add_argument("--note", metavar="TEXT", help="any text to store in the bundle")
     parser.add_argument(
@@ -106,6 +106,7 @@ def export(options: argparse.Namespace) -> None:
     """Write the files that the options name."""
     from stemsplit.separation import bundle
     from stemsplit.separation.checkpoint import load  # here, since it imports torch
+    from stemsplit.separation.origins import origins
 
     facts = {
         **facts_of(options.sources, options.licence),
@@ -114,7 +115,10 @@ def export(options: argparse.Namespace) -> None:
     }
     separator = load(options.sources, options.allow)
     if options.output:
-        checksum = written(options.output, lambda path: bundle.write(path, separator, facts))
+        models = [name for source in options.sources for name in origins(source)]
+        checksum = written(
+            options.output, lambda path: bundle.write(path, separator, facts, published=models)
+        )
         print(f"{shlex.quote(str(options.output))}: {', '.join(separator.stems)}; {checksum}")
     if options.onnx:
         export_onnx(options, separator, facts["licence"])
@@ -141,32 +145,44 @@ def export_onnx(options: argparse.Namespace, separator: Separator, licence: str 
     print(f"{shlex.quote(str(options.onnx))}: {', '.join(separator.network.views)} → mask; {text}")
 
 
-def facts_of(sources: Sequence[Path], licence: str | None) -> dict[str, Any]:
+def facts_of(sources: Sequence[str], licence: str | None) -> dict[str, Any]:
     """The licence and the sources of a bundle. A bundle among the sources passes on its sources.
 
     Raises `InputError` if no licence is given and the licences of the sources differ.
     """
-    from stemsplit.reporting.run_facts import run_facts
-    from stemsplit.separation import bundle
-    from stemsplit.separation.checkpoint import checkpoint_of
-
     entries: list[Any] = []
     licences: list[str | None] = []
     for source in sources:
-        path = checkpoint_of(source)
-        if bundle.is_safetensors(path):
-            document = bundle.read(path).document
-            entries += document.get("sources", [])
-            licences.append(document.get("licence"))
-        else:
-            entries.append(run_facts(path))
-            licences.append(None)
+        facts, stated = facts_of_source(source)
+        entries += facts
+        licences += stated
     if licence is None:
         if any(other != licences[0] for other in licences):
             names = ", ".join(str(name or "none") for name in licences)
             raise InputError(f"the sources have different licences ({names}); set --licence")
         licence = licences[0]
     return {"licence": licence, "sources": entries}
+
+
+def facts_of_source(source: str) -> tuple[list[Any], list[str | None]]:
+    """The entries of a source in a bundle, and its licences; None if it states no licence."""
+    from stemsplit.reporting.run_facts import run_facts
+    from stemsplit.separation import bundle
+    from stemsplit.separation.origins import origins
+    from stemsplit.separation.published import catalogue
+    from stemsplit.separation.sources import checkpoint_of
+
+    if (model := catalogue.find(source)) is None:
+        path = checkpoint_of(Path(source))
+        if bundle.is_safetensors(path):
+            document = bundle.read(path).document
+            return document.get("sources", []), [document.get("licence")]
+        facts = run_facts(path)
+    else:
+        facts = {"file": model.name, "page": model.page, "trained_on": model.trained_on}
+    models = [catalogue.model(name) for name in origins(source)]
+    licences = [None if m.licence == catalogue.NOT_STATED else m.licence for m in models]
+    return [facts], licences or [None]
 
 
 def verified(path: Path, allow: Sequence[str], as_json: bool) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 import onnx
 import pytest
 import torch
+from weights_server import published
 
 import stemsplit
 from stemsplit import combine, export
@@ -137,6 +138,19 @@ def test_facts_of_a_bundle_are_passed_on(
     assert "different licences (MIT, none); set --licence" in line
     export.main([str(first), str(second), "--output", f"{tmp_path}/c", "--licence", "CC0"])
     assert bundle.read(tmp_path / "c").document["licence"] == "CC0"
+
+
+@pytest.mark.filterwarnings("ignore:Empty filters")
+def test_published_model_passes_on_its_licence_and_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with published(tmp_path, monkeypatch):
+        export.main(["umxhq", "--output", "a.safetensors"])
+        for document in (exported("./a.safetensors"), bundle.read(Path("a.safetensors")).document):
+            assert (document["licence"], document["published"]) == ("MIT", ["umxhq"])
+            assert document["sources"][0]["file"] == "umxhq"
+        assert stemsplit.load("a.safetensors").stems == stemsplit.load("umxhq").stems
 
 
 def test_bundle_and_onnx_model_can_be_written_at_once(run: Path, tmp_path: Path) -> None:

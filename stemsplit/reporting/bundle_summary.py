@@ -19,6 +19,7 @@ DOCUMENT: dict[str, Shape] = {
         "residual": (None, str),
         "channels": int,
     },
+    "published": [str],
     "licence": TEXT,
     "note": TEXT,
     "versions": (ABSENT, {...: str}),
@@ -53,6 +54,8 @@ def _lines(document: Mapping[str, Any]) -> Iterator[str]:
     networks = separator["network"]
     networks = networks if isinstance(networks, list) else [networks]
     yield f"network: {', '.join(network['class'] for network in networks)}"
+    if document["published"]:
+        yield f"published weights: {', '.join(document['published'])}"
     yield f"licence: {document.get('licence') or 'not stated'}"
     if document.get("note"):
         yield f"note: {document['note']}"
@@ -68,6 +71,8 @@ def _source(source: Mapping[str, Any]) -> Iterator[str]:
     if isinstance(trained_on, dict):
         fingerprint = str(trained_on.get("fingerprint"))[:8]
         facts.append(f"trained on {trained_on.get('songs')} songs (fingerprint {fingerprint})")
+    elif trained_on:
+        facts.append(f"trained on {trained_on}")
     facts += [f"{name} {source[name]}" for name in ("steps", "seed", "commit") if name in source]
     yield f"source: {', '.join(facts)}"
     for result in source.get("results", []):

@@ -6,6 +6,7 @@ document with these keys:
 
 - ``version``: version of this layout;
 - ``separator``: the arguments of `checkpoint.build`;
+- ``published``: names of the published models whose weights the separator holds;
 - ``sha256``: digest of all tensors and of the other keys of the document;
 - the facts that the writer adds, for example the licence.
 
@@ -14,7 +15,7 @@ Reading a bundle unpickles nothing.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -54,8 +55,12 @@ def is_safetensors(path: Path) -> bool:
     return start[LENGTH_BYTES - 2 :] == b"\0\0{"
 
 
-def write(path: Path, separator: Separator, facts: Mapping[str, Any]) -> str:
+def write(
+    path: Path, separator: Separator, facts: Mapping[str, Any], published: Sequence[str] = ()
+) -> str:
     """Write a bundle, and return its SHA-256. `facts` are added to the document.
+
+    `published` are the names of the published models whose weights the separator holds.
 
     Raises `InputError` if the separator has no description, or if the facts are too long.
     """
@@ -64,7 +69,12 @@ def write(path: Path, separator: Separator, facts: Mapping[str, Any]) -> str:
     tensors = {name: value.cpu().clone() for name, value in separator.state_dict().items()}
     tensors |= {MIXTURE: mixture, STEMS: probe_stems(separator, mixture)}
     tensors = {name: value.contiguous() for name, value in tensors.items()}
-    content = {"version": VERSION, "separator": separator.description, **facts}
+    content = {
+        "version": VERSION,
+        "separator": separator.description,
+        "published": list(published),
+        **facts,
+    }
     document = {**content, "sha256": digest(content, tensors)}
     text = json.dumps(document)
     if len(text) > LARGEST_DOCUMENT:
@@ -129,13 +139,14 @@ def _document(path: Path, metadata: dict[str, str] | None) -> dict[str, Any]:
         )
     try:
         document: dict[str, Any] = json.loads(text)
-        version, _ = document["version"], document["separator"]
-        newer = version > VERSION
+        newer = document["version"] > VERSION
+        if not newer:
+            _ = document["separator"], ", ".join(document["published"])  # keys that are used
     except (ValueError, RecursionError, KeyError, TypeError) as error:
         raise InputError(f"{path}: damaged: its description is malformed ({error})") from None
     if newer:
         raise InputError(
-            f"{path}: a bundle of layout {version}, but this version of stemsplit reads layouts up "
-            f"to {VERSION}; update stemsplit"
+            f"{path}: a bundle of layout {document['version']}, but this version of stemsplit "
+            f"reads layouts up to {VERSION}; update stemsplit"
         )
     return document

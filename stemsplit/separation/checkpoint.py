@@ -125,10 +125,10 @@ def load(
 
     `source` is the folder of a run, the path of a checkpoint or the name of a published model, as
     in ``load("umxhq")``; the weights of a published model are downloaded at the first use. A name
-    wins over a folder of the same name, which is ``./umxhq``. A checkpoint may also be a bundle (see
-    `bundle`), or hold weights of open-unmix or of torchaudio's Hybrid Demucs. Several sources give
-    one separator that estimates the targets of all of them, in their order. The separator is in
-    evaluation mode. `allow` names classes outside stemsplit that may be built, as in `build`.
+    wins over a folder of the same name, which is ``./umxhq``. A checkpoint may also be a bundle
+    (see `bundle`), or hold weights of open-unmix or of torchaudio's Hybrid Demucs. Several sources
+    give one separator that estimates the targets of all of them, in their order. The separator is
+    in evaluation mode. `allow` names classes outside stemsplit that may be built, as in `build`.
     Raises `InputError` if a file is not a checkpoint, weights cannot be downloaded, the separators
     cannot be combined, or the device cannot be used.
     """

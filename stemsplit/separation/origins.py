@@ -4,7 +4,7 @@ import hashlib
 import zipfile
 from pathlib import Path
 
-from stemsplit.separation import checkpoint
+from stemsplit.separation import bundle, checkpoint
 from stemsplit.separation.published import catalogue
 from stemsplit.separation.sources import checkpoint_of
 
@@ -12,8 +12,8 @@ from stemsplit.separation.sources import checkpoint_of
 def origins(source: str | Path) -> list[str]:
     """Names of the published models whose weights a run, checkpoint or model contains.
 
-    A file is recognised by its SHA-256, and a checkpoint that `checkpoint.save` wrote by the names
-    in it.
+    A file is recognised by its SHA-256; a bundle, and a checkpoint that `checkpoint.save` wrote, by
+    the names in it.
     """
     if (model := catalogue.find(source)) is not None:
         return [model.name]
@@ -21,7 +21,8 @@ def origins(source: str | Path) -> list[str]:
     if name := published_as(path):
         return [name]
     # The other formats, such as the older one of torch, never hold names.
-    content = checkpoint.read(path) if zipfile.is_zipfile(path) else {}
+    holds_names = zipfile.is_zipfile(path) or bundle.is_safetensors(path)
+    content = checkpoint.read(path) if holds_names else {}
     names: list[str] = content.get("published", [])
     return names
 

@@ -17,6 +17,7 @@ from stemsplit.errors import InputError
 from stemsplit.models.shapes import Stems, Waveform
 from stemsplit.separation import bundle
 from stemsplit.separation.checkpoint import build, save
+from stemsplit.separation.origins import origins
 from stemsplit.separation.probe import probe_mixture
 from stemsplit.separation.separator import Separator
 from stemsplit.separation.verification import verify
@@ -126,6 +127,13 @@ def test_bundles_can_be_combined(tmp_path: Path) -> None:
     assert combined.targets == ("vocals", "drums")
 
 
+def test_published_models_in_a_bundle_are_known(tmp_path: Path) -> None:
+    bundle.write(tmp_path / "a", separator_of(targets=["vocals"]), {}, published=["umxl"])
+    assert origins(tmp_path / "a") == ["umxl"]
+    bundle.write(tmp_path / "a", separator_of(targets=["vocals"]), {})
+    assert origins(tmp_path / "a") == []
+
+
 def test_other_users_can_read_the_file(path: Path, tmp_path: Path) -> None:
     (tmp_path / "other").write_text("")
     assert path.stat().st_mode == (tmp_path / "other").stat().st_mode
@@ -175,6 +183,7 @@ def test_foreign_safetensors_file_is_refused(tmp_path: Path) -> None:
     [
         (lambda document, _: document.update(version=2), "layout 2, but .* update stemsplit"),
         (lambda document, _: document.pop("separator"), "malformed"),
+        (lambda document, _: document.update(published=[3]), "malformed"),
         (lambda document, _: document.update(separator=3), "not a checkpoint of stemsplit"),
         (lambda document, _: document["separator"].update(channels=1), "size mismatch"),
         (lambda document, _: document["separator"].update(x=1), "unexpected keyword"),
