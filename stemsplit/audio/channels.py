@@ -1,5 +1,8 @@
 """Change the number of channels."""
 
+from collections.abc import Callable
+from functools import lru_cache
+
 import av
 import numpy as np
 from jaxtyping import Float32
@@ -40,21 +43,35 @@ def with_channels(samples: Samples, channels: int) -> Float32[np.ndarray, "_ tim
 def downmix(audio: Audio, channels: int) -> tuple[Audio, str]:
     """Mix surround sound down to stereo or mono; return it with one line that describes the mix.
 
-    The coefficients are those of ITU-R BS.775: in stereo the front channels at 0 dB, the centre and
-    the surrounds at -3 dB; in mono left and right at -3 dB, the centre at 0 dB, the surrounds at
-    -6 dB. The low-frequency channel is left out. The level is not normalised, so the sum may exceed
-    ±1; floating-point samples do not clip.
+    See `downmixer` for the coefficients and for the error.
+    """
+    mix, note = downmixer(audio.layout, len(audio.samples), channels)
+    mixed = mix(audio.samples)
+    return audio._replace(samples=mixed, layout=USUAL_LAYOUTS[channels]), note
+
+
+def downmixer(
+    layout: str, source_channels: int, channels: int
+) -> tuple[Callable[[Samples], Samples], str]:
+    """Return a function that mixes blocks down, and one line that describes the mix.
+
+    The function takes samples with `source_channels` channels in the given layout, and returns
+    stereo or mono. The coefficients are those of ITU-R BS.775: in stereo the front channels at
+    0 dB, the centre and the surrounds at -3 dB; in mono left and right at -3 dB, the centre at
+    0 dB, the surrounds at -6 dB. The low-frequency channel is left out. The level is not
+    normalised, so the sum may exceed ±1; floating-point samples do not clip. The result does not
+    depend on how a song is divided into blocks.
 
     Raises `InputError` if the file does not name its channels and their number has no usual layout.
     """
-    layout = named_layout(audio.layout, len(audio.samples))
-    mixed = _remix(audio.samples, layout, USUAL_LAYOUTS[channels])
-    layout_text = layout if layout == audio.layout else f"not named, assumed to be {layout}"
+    named = named_layout(layout, source_channels)
+    target = USUAL_LAYOUTS[channels]
+    layout_text = named if named == layout else f"not named, assumed to be {named}"
     note = (
-        f"its {len(audio.samples)} channels ({layout_text}) are mixed down to "
-        f"{USUAL_LAYOUTS[channels]} with the coefficients of ITU-R BS.775"
+        f"its {source_channels} channels ({layout_text}) are mixed down to {target} with the "
+        "coefficients of ITU-R BS.775"
     )
-    return audio._replace(samples=mixed, layout=USUAL_LAYOUTS[channels]), note
+    return lambda samples: _remix(samples, named, target), note
 
 
 def to_layout(samples: Samples, layout: str, target: str) -> Float32[np.ndarray, "_ time"]:
@@ -80,10 +97,19 @@ def named_layout(layout: str, channels: int) -> str:
 
 
 def _remix(samples: Samples, layout: str, target: str) -> Float32[np.ndarray, "_ time"]:
-    """Apply libswresample's mixing matrix, measured with one unit impulse per channel."""
-    impulses = np.eye(len(samples), dtype=np.float32).reshape(1, -1)
+    matrix = _mixing_matrix(layout, len(samples), target)
+    mixed = np.zeros((len(matrix), samples.shape[1]), np.float32)
+    # Not `matrix @ samples`: there the rounding of a sample depends on its position in the block.
+    for coefficients, channel in zip(matrix.T, samples, strict=True):
+        mixed += coefficients[:, None] * channel
+    return mixed
+
+
+@lru_cache(maxsize=32)
+def _mixing_matrix(layout: str, channels: int, target: str) -> Float32[np.ndarray, "target source"]:
+    """Return libswresample's mixing matrix, measured with one unit impulse per channel."""
+    impulses = np.eye(channels, dtype=np.float32).reshape(1, -1)
     frame = av.AudioFrame.from_ndarray(impulses, "flt", layout)
     frame.sample_rate = 48000  # libswresample needs a rate, but does not change it
     mixed = av.AudioResampler(format="fltp", layout=target).resample(frame)
-    matrix = np.concatenate([response.to_ndarray() for response in mixed], axis=1)
-    return matrix @ samples
+    return np.concatenate([response.to_ndarray() for response in mixed], axis=1)

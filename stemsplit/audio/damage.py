@@ -11,7 +11,7 @@ MOST_PLACES = 3  # number of gaps whose positions are listed
 
 
 def damage_of(
-    path: Path, container: av.container.InputContainer, timeline: Timeline, ends_early: bool
+    path: Path, container: av.container.InputContainer, timeline: Timeline
 ) -> tuple[list[str], list[str]]:
     """Return losses and oddities of a stream, one line each.
 
@@ -29,7 +29,7 @@ def damage_of(
         )
     elif is_cut:
         losses.append(f"it is cut off after {timeline.seconds:.2f} s: its last page is missing")
-    elif ends_early:
+    elif timeline.ends_early:
         losses.append(f"it cannot be read beyond {timeline.seconds:.2f} s")
     if failed := timeline.failed:
         text = f"{_count(len(failed), 'packet')} cannot be decoded, the first at {failed[0]:.2f} s"

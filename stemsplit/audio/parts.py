@@ -1,0 +1,73 @@
+"""Convert decoded frames to the sample rate and the layout of the first frame of their stream."""
+
+from collections.abc import Iterator
+
+import av
+import numpy as np
+from soxr import ResampleStream
+
+from stemsplit.audio.channels import to_layout
+from stemsplit.audio.forms import Samples
+from stemsplit.errors import InputError
+
+SILENCE = 2**16  # most samples in a block of silence
+RATES = range(100, 3_000_000)  # Hz; a damaged header may hold any number
+
+
+class Part:
+    """Consecutive frames of one rate, layout and sample format.
+
+    The samples get the rate and the layout of the part `first`, if there is one. `time` counts the
+    samples before this conversion. Raises `InputError` for an impossible sample rate.
+    """
+
+    def __init__(self, frame: av.AudioFrame, first: "Part | None") -> None:
+        self.rate = frame.sample_rate
+        self.layout = frame.layout.name
+        self.format = frame.format.name
+        self.channels = frame.layout.nb_channels
+        self.tick = float(frame.time_base or 0)  # seconds per unit of a time stamp
+        self.time = 0
+        if self.rate not in RATES:
+            raise InputError(f"its sample rate of {self.rate:,} Hz is impossible; copy it again")
+        self._to_planar_float = av.AudioResampler(format="fltp")
+        self._target_layout = self.layout if first is None else first.layout
+        self._resampler: ResampleStream | None = None
+        if first is not None and first.rate != self.rate:
+            self._resampler = ResampleStream(self.rate, first.rate, first.channels)
+
+    def takes(self, frame: av.AudioFrame) -> bool:
+        form = (frame.sample_rate, frame.layout.name, frame.format.name)
+        return form == (self.rate, self.layout, self.format)
+
+    def planar(self, frame: av.AudioFrame) -> Samples:
+        """Return the samples of a frame, before conversion to the form of the first part."""
+        if self.format == "fltp":
+            return frame.to_ndarray()
+        frames = self._to_planar_float.resample(frame)
+        return np.concatenate([planar.to_ndarray() for planar in frames], axis=1)
+
+    def add(self, samples: Samples) -> Iterator[Samples]:
+        """Yield samples of this part in the form of the first part."""
+        self.time += samples.shape[1]
+        if self.layout != self._target_layout:
+            samples = to_layout(samples, self.layout, self._target_layout)
+        if self._resampler is not None:
+            # The result is that of `resample` on the whole part, bit for bit.
+            samples = self._resampler.resample_chunk(np.ascontiguousarray(samples.T)).T
+        if samples.size:
+            yield samples
+
+    def silence(self, time: int) -> Iterator[Samples]:
+        for start in range(0, time, SILENCE):
+            yield from self.add(np.zeros((self.channels, min(SILENCE, time - start)), np.float32))
+
+    def end(self) -> Iterator[Samples]:
+        """Yield what the conversion of the sample rate still holds."""
+        if self._resampler is not None:
+            channels = av.AudioLayout(self._target_layout).nb_channels
+            nothing = np.zeros((0, channels), np.float32)
+            tail = self._resampler.resample_chunk(nothing, last=True).T
+            self._resampler = None
+            if tail.size:
+                yield tail
