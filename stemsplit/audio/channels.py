@@ -111,5 +111,6 @@ def _mixing_matrix(layout: str, channels: int, target: str) -> Float32[np.ndarra
     impulses = np.eye(channels, dtype=np.float32).reshape(1, -1)
     frame = av.AudioFrame.from_ndarray(impulses, "flt", layout)
     frame.sample_rate = 48000  # libswresample needs a rate, but does not change it
-    mixed = av.AudioResampler(format="fltp", layout=target).resample(frame)
-    return np.concatenate([response.to_ndarray() for response in mixed], axis=1)
+    mixed = av.AudioResampler(format="flt", layout=target).resample(frame)
+    responses = np.concatenate([response.to_ndarray() for response in mixed], axis=1)
+    return np.ascontiguousarray(responses.reshape(channels, -1).T)

@@ -11,6 +11,7 @@ from stemsplit.audio.forms import Samples
 from stemsplit.errors import InputError
 
 SILENCE = 2**16  # most samples in a block of silence
+MOST_PLANES = 7  # PyAV 18 reads beyond the end of a planar frame that has more channels
 RATES = range(100, 3_000_000)  # Hz; a damaged header may hold any number
 
 
@@ -30,7 +31,7 @@ class Part:
         self.time = 0
         if self.rate not in RATES:
             raise InputError(f"its sample rate of {self.rate:,} Hz is impossible; copy it again")
-        self._to_planar_float = av.AudioResampler(format="fltp")
+        self._to_float = av.AudioResampler(format="flt")
         self._target_layout = self.layout if first is None else first.layout
         self._resampler: ResampleStream | None = None
         if first is not None and first.rate != self.rate:
@@ -42,10 +43,10 @@ class Part:
 
     def planar(self, frame: av.AudioFrame) -> Samples:
         """Return the samples of a frame, before conversion to the form of the first part."""
-        if self.format == "fltp":
+        if self.format == "fltp" and self.channels <= MOST_PLANES:
             return frame.to_ndarray()
-        frames = self._to_planar_float.resample(frame)
-        return np.concatenate([planar.to_ndarray() for planar in frames], axis=1)
+        frames = [packed.to_ndarray() for packed in self._to_float.resample(frame)]
+        return np.concatenate(frames, axis=1).reshape(-1, self.channels).T
 
     def add(self, samples: Samples) -> Iterator[Samples]:
         """Yield samples of this part in the form of the first part."""
