@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 import av
 import numpy as np
-from soxr import ResampleStream
 
 from stemsplit.audio.channels import to_layout
 from stemsplit.audio.forms import Samples
+from stemsplit.audio.resampling import StreamResampler
 from stemsplit.errors import InputError
 
 SILENCE = 2**16  # most samples in a block of silence
@@ -33,9 +33,9 @@ class Part:
             raise InputError(f"its sample rate of {self.rate:,} Hz is impossible; copy it again")
         self._to_float = av.AudioResampler(format="flt")
         self._target_layout = self.layout if first is None else first.layout
-        self._resampler: ResampleStream | None = None
+        self._resampler: StreamResampler | None = None
         if first is not None and first.rate != self.rate:
-            self._resampler = ResampleStream(self.rate, first.rate, first.channels)
+            self._resampler = StreamResampler(self.rate, first.rate, first.channels)
 
     def takes(self, frame: av.AudioFrame) -> bool:
         form = (frame.sample_rate, frame.layout.name, frame.format.name)
@@ -55,7 +55,7 @@ class Part:
             samples = to_layout(samples, self.layout, self._target_layout)
         if self._resampler is not None:
             # The result is that of `resample` on the whole part, bit for bit.
-            samples = self._resampler.resample_chunk(np.ascontiguousarray(samples.T)).T
+            samples = self._resampler.add(samples)
         if samples.size:
             yield samples
 
@@ -66,9 +66,7 @@ class Part:
     def end(self) -> Iterator[Samples]:
         """Yield what the conversion of the sample rate still holds."""
         if self._resampler is not None:
-            channels = av.AudioLayout(self._target_layout).nb_channels
-            nothing = np.zeros((0, channels), np.float32)
-            tail = self._resampler.resample_chunk(nothing, last=True).T
+            rest = self._resampler.end()
             self._resampler = None
-            if tail.size:
-                yield tail
+            if rest.size:
+                yield rest

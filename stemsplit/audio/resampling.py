@@ -14,3 +14,20 @@ def resample(
     if source_rate == rate:
         return samples
     return np.ascontiguousarray(soxr.resample(samples.T, source_rate, rate).T)
+
+
+class StreamResampler:
+    """Resample a signal in blocks; joined, the blocks are the result of `resample`, bit for bit."""
+
+    def __init__(self, source_rate: int, rate: int, channels: int) -> None:
+        self._stream = soxr.ResampleStream(source_rate, rate, channels)
+        self._channels = channels
+
+    def add(self, samples: Samples) -> Float32[np.ndarray, "channel resampled"]:
+        """Return the samples that are ready; the filter holds back a few."""
+        return np.ascontiguousarray(self._stream.resample_chunk(np.ascontiguousarray(samples.T)).T)
+
+    def end(self) -> Float32[np.ndarray, "channel resampled"]:
+        """Return the samples that the filter held back. No block may follow."""
+        nothing = np.zeros((0, self._channels), np.float32)
+        return np.ascontiguousarray(self._stream.resample_chunk(nothing, last=True).T)
