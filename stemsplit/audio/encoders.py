@@ -132,7 +132,7 @@ def ffmpeg_file(
     """Open a file with one stream; see `encoding.open_writer`."""
     codec = CODECS[name, bit_depth]
     if bitrate is not None:
-        bitrate = min(bitrate, _highest_bitrate(name, sample_rate, channels))
+        bitrate = min(bitrate, highest_bitrate(name, sample_rate, channels))
     with ffmpeg_container(path, codec, sample_rate, tags) as container:
         stream = FfmpegStream(container, codec, sample_rate, channels, bitrate)
         container.start_encoding()
@@ -175,7 +175,7 @@ def ffmpeg_container(
         raise
 
 
-def _highest_bitrate(name: str, sample_rate: int, channels: int) -> int:
+def highest_bitrate(name: str, sample_rate: int, channels: int) -> int:
     """Return the highest bitrate in kbit/s at this sample rate."""
     if name == "m4a":
         return AAC_BITS_PER_FRAME * sample_rate * channels // 1024 // 1000
