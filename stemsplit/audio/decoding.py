@@ -71,15 +71,19 @@ def _timeline(
 
 
 def decoded(
-    path: Path, container: av.container.InputContainer, timelines: dict[int, Timeline]
+    path: Path,
+    container: av.container.InputContainer,
+    timelines: dict[int, Timeline],
+    keep_padding: bool,
 ) -> Generator[tuple[int, Samples], None, None]:
     """Decode all packets; yield the samples of each stream in order, with the stream's index.
 
-    `timelines` maps the index of a stream in the file to its timeline. Raises `InputError` if a
+    `timelines` maps the index of a stream in the file to its timeline. An MP4 file states how much
+    of its last frame is padding, which is left out unless `keep_padding`. Raises `InputError` if a
     stream cannot be converted to the form of its first frame.
     """
     packets = container.demux([container.streams[index] for index in timelines])
-    has_index = container.format.name == MP4
+    states_padding = container.format.name == MP4 and not keep_padding
     with _readable(path):
         while (packet := _next_packet(packets, timelines)) is not None:
             index = packet.stream.index
@@ -89,7 +93,7 @@ def decoded(
             except av.FFmpegError:
                 timeline.fail(bytes(packet))
                 continue
-            stated = packet.duration if has_index else None
+            stated = packet.duration if states_padding else None
             for frame in frames:
                 seconds = float(stated * packet.time_base) if stated else None
                 yield from _of_stream(index, timeline.add(frame, seconds), path)

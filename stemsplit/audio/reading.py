@@ -49,10 +49,12 @@ def read(path: Path, stream: int = 0) -> Audio:
 def read_streams(path: Path, streams: Sequence[int]) -> list[Audio]:
     """Decode several audio streams of a file in one pass.
 
+    AAC streams in MP4 files keep the padding of their last frame, as in musdb.
+
     Raises `InputError` if the file is missing, is not audio, is truncated or damaged, has too few
     streams, or holds NaN or infinity.
     """
-    decoded_streams = _decode_file(path, streams)
+    decoded_streams = _decode_file(path, streams, keep_padding=True)
     for stream in decoded_streams:
         if faults := stream.losses + stream.oddities:
             raise InputError(f"{path}: {'; '.join(faults)}; copy it again, or export it again")
@@ -62,15 +64,16 @@ def read_streams(path: Path, streams: Sequence[int]) -> list[Audio]:
 def read_song(path: Path) -> Song:
     """Decode the first audio stream of a file as far as possible.
 
-    Silence replaces audio that cannot be decoded, so that later audio keeps its position. Raises
-    `InputError` if the file is missing, holds no audio, or holds NaN or infinity.
+    Silence replaces audio that cannot be decoded, so that later audio keeps its position. The
+    padding that an MP4 file states at the end of a stream is left out. Raises `InputError` if the
+    file is missing, holds no audio, or holds NaN or infinity.
     `song_stream.open_song` yields the same samples block by block.
     """
-    song = _decode_file(path, [0])[0]
+    song = _decode_file(path, [0], keep_padding=False)[0]
     return Song(song.audio, song.losses)
 
 
-def _decode_file(path: Path, numbers: Sequence[int]) -> list[Decoded]:
+def _decode_file(path: Path, numbers: Sequence[int], keep_padding: bool = False) -> list[Decoded]:
     with opened(path) as container:
         timelines = timelines_of(path, container, numbers)
         streams = [container.streams.audio[number] for number in numbers]
@@ -78,7 +81,7 @@ def _decode_file(path: Path, numbers: Sequence[int]) -> list[Decoded]:
             stream.index: timeline for stream, timeline in zip(streams, timelines, strict=True)
         }
         recordings = {index: _Recording(timeline) for index, timeline in by_index.items()}
-        for index, block in decoded(path, container, by_index):
+        for index, block in decoded(path, container, by_index, keep_padding):
             recordings[index].add(block)
         return [
             _whole(path, container, stream, by_index[stream.index], recordings[stream.index])

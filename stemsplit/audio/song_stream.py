@@ -41,7 +41,7 @@ class SongStream:
         self._path = path
         self._container = container
         self._decoded: Generator[tuple[int, Samples], None, None] = decoded(
-            path, container, {stream.index: self._timeline}
+            path, container, {stream.index: self._timeline}, keep_padding=False
         )
         # The first frame, not the header, tells the sample rate and the layout.
         self._first = next(self._decoded, None)
