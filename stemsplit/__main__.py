@@ -11,6 +11,7 @@ COMMANDS = {
     "train": "train and score a separator; write all results to a run folder",
     "evaluate": "score separators, or stems from other tools",
     "separate": "separate songs into stems",
+    "app": "open a page in the browser that separates and plays songs",
     "combine": "combine separators for different stems into one",
     "export": "write a separator as one safetensors file, or as an ONNX model",
     "models": "list, download and remove published models",

@@ -1,0 +1,81 @@
+"""``python -m stemsplit.app``: a page in the browser that separates and plays songs."""
+
+import argparse
+from collections.abc import Sequence
+
+from stemsplit.errors import InputError, needs_extra, one_line_errors
+from stemsplit.files import exit_at_sigterm
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m stemsplit.app",
+        description="Open a page in the browser: drop a song, choose a model, hear the stems in "
+        "sync with the mixture, and download them. The songs stay on this machine.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument(
+        "--model",
+        required=True,
+        action="append",
+        metavar="MODEL",
+        help="a run's folder or a checkpoint; repeat it to offer several models",
+    )
+    parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1 …; auto: a GPU, if any")
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="address to listen at; 0.0.0.0: all of this machine"
+    )
+    parser.add_argument("--port", type=int, default=8000, help="0: any free port")
+    parser.add_argument(
+        "--no-browser", action="store_true", help="do not open the page in the browser"
+    )
+    parser.add_argument(
+        "--max-seconds", type=float, default=1800, metavar="N", help="longest song that is accepted"
+    )
+    parser.add_argument(
+        "--max-megabytes", type=float, default=500, metavar="N", help="largest file accepted"
+    )
+    parser.add_argument(
+        "--queue", type=int, default=8, metavar="N", help="number of songs that may wait"
+    )
+    parser.add_argument(
+        "--keep-minutes",
+        type=float,
+        default=60,
+        metavar="N",
+        help="time until the files of a song are removed, after they were last used",
+    )
+    with one_line_errors():
+        options = parser.parse_args(arguments)
+        for option in ("max_seconds", "max_megabytes", "queue", "keep_minutes"):
+            if not getattr(options, option) > 0:
+                flag = option.replace("_", "-")
+                raise InputError(f"--{flag} {getattr(options, option)} must be above 0")
+        with needs_extra("app"):
+            import starlette  # noqa: F401
+            import uvicorn  # noqa: F401
+        with exit_at_sigterm():
+            serve_page(options)
+
+
+def serve_page(options: argparse.Namespace) -> None:
+    # Imported here, since --help does not need torch and matplotlib, which take seconds to import.
+    import stemsplit
+    from stemsplit import processes
+    from stemsplit.page.models import Models, named
+    from stemsplit.page.server import Limits
+    from stemsplit.page.serving import serve
+
+    device = processes.device(options.device)
+    serve(
+        options.host,
+        options.port,
+        Models(named(options.model), lambda source: stemsplit.load(source, device=device)),
+        Limits(options.max_seconds, options.max_megabytes, options.keep_minutes),
+        places=options.queue,
+        open_browser=not options.no_browser,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+"""Draw the spectrograms of a song's stems as pictures for the page, all on one scale."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from jaxtyping import Complex, Float
+from matplotlib.image import imsave
+
+WINDOW = 4096
+COLUMNS = 1200
+COLUMNS_AT_ONCE = 40
+FRAMES_PER_COLUMN = 3  # a column shows the loudest of these frames, however long the song is
+ROWS = 160
+LOWEST_HERTZ = 50.0
+HIGHEST_HERTZ = 16000.0
+RANGE_DECIBELS = 80.0
+
+
+def draw(stems: Sequence[Path], folder: Path) -> list[Path]:
+    """Draw the mixture, which is the sum of the stems, and each stem: ``0.png``, ``1.png`` ….
+
+    The horizontal axis is the whole song, the vertical axis is logarithmic from `LOWEST_HERTZ` to
+    `HIGHEST_HERTZ` (or half the sample rate). The loudest point of all pictures is white; a point
+    `RANGE_DECIBELS` below it is black. Memory does not depend on the length of the song.
+    """
+    with ExitStack() as opened:
+        files = [opened.enter_context(soundfile.SoundFile(path)) for path in stems]
+        bands = band_edges(files[0].samplerate)
+        columns = [
+            np.maximum.reduceat(
+                np.abs(np.concatenate([spectra.sum(axis=0, keepdims=True), spectra]))
+                .reshape(len(files) + 1, -1, FRAMES_PER_COLUMN, spectra.shape[-1])
+                .max(axis=2),
+                bands,
+                axis=-1,
+            )[..., :-1]
+            for spectra in frames(files)
+        ]
+    magnitudes = np.concatenate(columns, axis=1)
+    loudest = magnitudes.max() or 1.0
+    decibels = 20 * np.log10(np.maximum(magnitudes / loudest, 1e-9))
+    pictures = [folder / f"{number}.png" for number in range(len(decibels))]
+    for picture, pixels in zip(pictures, decibels, strict=True):
+        imsave(picture, pixels.T, cmap="magma", vmin=-RANGE_DECIBELS, vmax=0, origin="lower")
+    return pictures
+
+
+def band_edges(sample_rate: int) -> list[int]:
+    """The first bin of each row of a picture, and the first bin above the last row."""
+    highest = min(HIGHEST_HERTZ, sample_rate / 2)
+    hertz = np.geomspace(LOWEST_HERTZ, highest, ROWS + 1)
+    return (hertz * WINDOW / sample_rate).round().astype(int).clip(max=WINDOW // 2).tolist()
+
+
+def frames(
+    files: Sequence[soundfile.SoundFile],
+) -> Iterator[Complex[np.ndarray, "stem frame freq"]]:
+    """Spectra of frames that are evenly spaced over the song, some columns at a time."""
+    count = COLUMNS * FRAMES_PER_COLUMN
+    starts = np.linspace(0, max(0, files[0].frames - WINDOW), count).astype(int)
+    window = np.hanning(WINDOW).astype(np.float32)
+    for part in starts.reshape(-1, COLUMNS_AT_ONCE * FRAMES_PER_COLUMN):
+        samples = np.stack([[mono(file, start) for start in part] for file in files])
+        yield np.fft.rfft(samples * window).astype(np.complex64)
+
+
+def mono(file: soundfile.SoundFile, start: int) -> Float[np.ndarray, " time"]:
+    """A window of the mean of the channels, padded with silence after the end of the song."""
+    file.seek(start)
+    samples = file.read(WINDOW, dtype="float32", always_2d=True, fill_value=0)
+    return samples.mean(axis=1)
