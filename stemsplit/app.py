@@ -1,6 +1,8 @@
 """``python -m stemsplit.app``: a page in the browser that separates and plays songs."""
 
 import argparse
+import os
+import threading
 from collections.abc import Sequence
 
 from stemsplit.errors import InputError, needs_extra, one_line_errors
@@ -12,7 +14,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         prog="python -m stemsplit.app",
         description="Open a page in the browser: drop a song, choose a model, hear the stems in "
         "sync with the mixture, and download them. The songs stay on this machine.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument(
         "--model",
@@ -21,45 +22,76 @@ def main(arguments: Sequence[str] | None = None) -> None:
         metavar="MODEL",
         help="a run's folder or a checkpoint; repeat it to offer several models",
     )
-    parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1 …; auto: a GPU, if any")
     parser.add_argument(
-        "--host", default="127.0.0.1", help="address to listen at; 0.0.0.0: all of this machine"
+        "--device", default="auto", help="cpu, cuda, cuda:1 …; default: a GPU, if available"
     )
-    parser.add_argument("--port", type=int, default=8000, help="0: any free port")
+    parser.add_argument(
+        "--host",
+        default="127.0.0.1",
+        help="address to listen at; default: %(default)s, which only this machine can reach; "
+        "0.0.0.0: all addresses of this machine",
+    )
+    parser.add_argument(
+        "--port", type=int, default=8000, help="default: %(default)s; 0: any free port"
+    )
     parser.add_argument(
         "--no-browser", action="store_true", help="do not open the page in the browser"
     )
     parser.add_argument(
-        "--max-seconds", type=float, default=1800, metavar="N", help="longest song that is accepted"
+        "--max-seconds",
+        type=float,
+        default=1800,
+        metavar="N",
+        help="length of the longest song that is accepted; default: %(default)s",
     )
     parser.add_argument(
-        "--max-megabytes", type=float, default=500, metavar="N", help="largest file accepted"
+        "--max-megabytes",
+        type=float,
+        default=500,
+        metavar="N",
+        help="size of the largest file that is accepted; default: %(default)s",
     )
     parser.add_argument(
-        "--queue", type=int, default=8, metavar="N", help="number of songs that may wait"
+        "--queue",
+        type=int,
+        default=8,
+        metavar="N",
+        help="number of songs that may wait; default: %(default)s",
     )
     parser.add_argument(
         "--keep-minutes",
         type=float,
         default=60,
         metavar="N",
-        help="time until the files of a song are removed, after they were last used",
+        help="the files of a song are removed when nobody has used them for this time; "
+        "default: %(default)s",
     )
-    with one_line_errors():
-        options = parser.parse_args(arguments)
-        for option in ("max_seconds", "max_megabytes", "queue", "keep_minutes"):
-            if not getattr(options, option) > 0:
-                flag = option.replace("_", "-")
-                raise InputError(f"--{flag} {getattr(options, option)} must be above 0")
-        with needs_extra("app"):
-            import starlette  # noqa: F401
-            import uvicorn  # noqa: F401
-        with exit_at_sigterm():
+    try:
+        with one_line_errors(), exit_at_sigterm():
+            options = parser.parse_args(arguments)
+            check_limits(options)
             serve_page(options)
+    except SystemExit as ended:
+        if threading.active_count() > 1 and isinstance(ended.code, int):
+            # The thread that separates may be inside torch, where nothing can stop it. There, the
+            # exit of the interpreter would abort the process.
+            os._exit(ended.code)
+        raise
+
+
+def check_limits(options: argparse.Namespace) -> None:
+    for option in ("max_seconds", "max_megabytes", "queue", "keep_minutes"):
+        value = getattr(options, option)
+        if not value > 0:
+            raise InputError(f"--{option.replace('_', '-')} {value} must be above 0")
 
 
 def serve_page(options: argparse.Namespace) -> None:
     # Imported here, since --help does not need torch and matplotlib, which take seconds to import.
+    with needs_extra("app"):
+        import starlette  # noqa: F401
+        import uvicorn  # noqa: F401
+
     import stemsplit
     from stemsplit import processes
     from stemsplit.page.models import Models, named

@@ -25,8 +25,9 @@ from stemsplit.page.models import Models
 from stemsplit.page.names import title
 from stemsplit.page.playback import playback
 from stemsplit.page.protection import Protection
+from stemsplit.page.spectrograms import hertz_range
 from stemsplit.page.stems import Stems, requested_job
-from stemsplit.page.uploads import TooLargeError, check_length, receive
+from stemsplit.page.uploads import TooLargeError, check, receive
 
 STATIC = Path(__file__).parent / "static"
 STATUS_SECONDS = 0.25  # time between two looks at the status of a job
@@ -116,7 +117,7 @@ class Page:
     async def receive(self, request: Request, job: Job) -> None:
         try:
             await receive(request, job.song, round(self.limits.megabytes * 1e6))
-            await run_in_threadpool(check_length, job.song, self.limits.seconds)
+            await run_in_threadpool(check, job.song, self.limits.seconds)
         except TooLargeError:
             most = f"{self.limits.megabytes:g} MB"
             raise HTTPException(413, f"{job.title}: is larger than {most}") from None
@@ -140,7 +141,8 @@ class Page:
         }
         if job.state is State.DONE:
             form = playback(next(iter(job.stems.values())))
-            described |= {"stems": list(job.stems), **form._asdict()}
+            hertz = hertz_range(form.sample_rate)
+            described |= {"stems": list(job.stems), **form._asdict(), "hertz": hertz}
         return described
 
     async def status(self, request: Request) -> Response:

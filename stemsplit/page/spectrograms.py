@@ -10,9 +10,9 @@ from jaxtyping import Complex, Float
 from matplotlib.image import imsave
 
 WINDOW = 4096
-COLUMNS = 1200
+COLUMNS = 1000
 COLUMNS_AT_ONCE = 40
-FRAMES_PER_COLUMN = 3  # a column shows the loudest of these frames, however long the song is
+FRAMES_PER_COLUMN = 2  # a column shows the loudest of these frames, however long the song is
 ROWS = 160
 LOWEST_HERTZ = 50.0
 HIGHEST_HERTZ = 16000.0
@@ -22,9 +22,9 @@ RANGE_DECIBELS = 80.0
 def draw(stems: Sequence[Path], folder: Path) -> list[Path]:
     """Draw the mixture, which is the sum of the stems, and each stem: ``0.png``, ``1.png`` ….
 
-    The horizontal axis is the whole song, the vertical axis is logarithmic from `LOWEST_HERTZ` to
-    `HIGHEST_HERTZ` (or half the sample rate). The loudest point of all pictures is white; a point
-    `RANGE_DECIBELS` below it is black. Memory does not depend on the length of the song.
+    The horizontal axis is the whole song, the vertical axis is logarithmic over `hertz_range`. The
+    loudest point of all pictures has the brightest colour; a point `RANGE_DECIBELS` below it is
+    black. Memory does not depend on the length of the song.
     """
     with ExitStack() as opened:
         files = [opened.enter_context(soundfile.SoundFile(path)) for path in stems]
@@ -48,10 +48,14 @@ def draw(stems: Sequence[Path], folder: Path) -> list[Path]:
     return pictures
 
 
+def hertz_range(sample_rate: int) -> tuple[float, float]:
+    """The frequencies at the lower and the upper edge of a picture."""
+    return LOWEST_HERTZ, min(HIGHEST_HERTZ, sample_rate / 2)
+
+
 def band_edges(sample_rate: int) -> list[int]:
     """The first bin of each row of a picture, and the first bin above the last row."""
-    highest = min(HIGHEST_HERTZ, sample_rate / 2)
-    hertz = np.geomspace(LOWEST_HERTZ, highest, ROWS + 1)
+    hertz = np.geomspace(*hertz_range(sample_rate), ROWS + 1)
     return (hertz * WINDOW / sample_rate).round().astype(int).clip(max=WINDOW // 2).tolist()
 
 
@@ -62,13 +66,12 @@ def frames(
     count = COLUMNS * FRAMES_PER_COLUMN
     starts = np.linspace(0, max(0, files[0].frames - WINDOW), count).astype(int)
     window = np.hanning(WINDOW).astype(np.float32)
-    for part in starts.reshape(-1, COLUMNS_AT_ONCE * FRAMES_PER_COLUMN):
-        samples = np.stack([[mono(file, start) for start in part] for file in files])
-        yield np.fft.rfft(samples * window).astype(np.complex64)
+    for part in starts.reshape(-1, COLUMNS_AT_ONCE * FRAMES_PER_COLUMN).tolist():
+        samples = np.stack([[window_at(file, start) for start in part] for file in files])
+        yield np.fft.rfft(samples.mean(axis=-1) * window).astype(np.complex64, copy=False)
 
 
-def mono(file: soundfile.SoundFile, start: int) -> Float[np.ndarray, " time"]:
-    """A window of the mean of the channels, padded with silence after the end of the song."""
+def window_at(file: soundfile.SoundFile, start: int) -> Float[np.ndarray, "time channel"]:
+    """`WINDOW` samples of a file, padded with silence after the end of the song."""
     file.seek(start)
-    samples = file.read(WINDOW, dtype="float32", always_2d=True, fill_value=0)
-    return samples.mean(axis=1)
+    return file.read(WINDOW, dtype="float32", always_2d=True, fill_value=0)

@@ -3,12 +3,19 @@
 from pathlib import Path
 
 import anyio
+import av
 from starlette.requests import Request
 
 from stemsplit import audio
 from stemsplit.errors import InputError
 
 STALLED_SECONDS = 30.0
+# The other formats of FFmpeg include playlists: FFmpeg would open the files that they name.
+CONTAINERS = (
+    *("aac", "ac3", "aiff", "amr", "ape", "asf", "au", "avi", "caf", "dsf", "dts", "eac3", "flac"),
+    *("flv", "iff", "matroska", "mov", "mp3", "mpc", "mpc8", "mpeg", "mpegts", "ogg", "oma", "rm"),
+    *("tak", "tta", "voc", "w64", "wav", "wv"),
+)
 
 
 class TooLargeError(Exception):
@@ -18,8 +25,8 @@ class TooLargeError(Exception):
 async def receive(request: Request, path: Path, most_bytes: int) -> None:
     """Write the body of a request to a file while it arrives.
 
-    Raises `TooLargeError` as soon as the upload exceeds `most_bytes`, `TimeoutError` if nothing arrives
-    for `STALLED_SECONDS`, and `ClientDisconnect` if the browser gives up.
+    Raises `TooLargeError` as soon as the upload exceeds `most_bytes`, `TimeoutError` if nothing
+    arrives for `STALLED_SECONDS`, and `ClientDisconnect` if the browser gives up.
     """
     size = 0
     blocks = request.stream()
@@ -35,13 +42,17 @@ async def receive(request: Request, path: Path, most_bytes: int) -> None:
             await file.write(block)
 
 
-def check_length(song: Path, most_seconds: float) -> None:
+def check(song: Path, most_seconds: float) -> None:
     """Decode a song; raise `InputError` if it is not audio, or longer than `most_seconds`.
 
     The length in a header is not reliable, so the song is decoded.
     """
+    try:
+        with av.open(f"file:{song}", options={"format_whitelist": ",".join(CONTAINERS)}):
+            pass
+    except av.FFmpegError:
+        raise InputError(f"{song}: is not audio in a known format, or is damaged") from None
     mixture, _ = audio.read_song(song)
     if mixture.samples.shape[1] > most_seconds * mixture.sample_rate:
-        raise InputError(
-            f"{song}: is longer than {most_seconds / 60:g} minutes, which this server allows"
-        )
+        limit = f"{int(most_seconds) // 60}:{int(most_seconds) % 60:02} minutes"
+        raise InputError(f"{song}: is longer than {limit}, the limit of this server")

@@ -121,7 +121,7 @@ function finish(song, address) {
 async function open() {
   limits = await (await fetch("settings")).json();
   element("model").replaceChildren(...limits.models.map((model) => new Option(model)));
-  element("limits").textContent = `Up to ${Math.floor(limits.seconds / 60)} minutes and ${limits.megabytes} MB`;
+  element("limits").textContent = `Up to ${clock(limits.seconds)} minutes and ${limits.megabytes} MB`;
   element("kept").textContent = `The files are removed ${limits.keep_minutes} minutes after their last use.`;
   const id = sessionStorage.getItem(REMEMBERED);
   const response = id && (await fetch(`songs/${encodeURIComponent(id)}`));

@@ -20,6 +20,8 @@ export class Mixer {
     element("title").textContent = song.title;
     element("notes").textContent = song.message;
     element("notes").hidden = !song.message;
+    const [lowest, highest] = song.hertz.map((hertz) => (hertz < 1000 ? `${hertz} Hz` : `${hertz / 1000} kHz`));
+    element("scale").textContent = `${lowest} at the bottom, ${highest} at the top`;
     element("archive").href = `${address}/archive`;
     element("seek").max = this.player.duration;
     element("duration").textContent = clock(this.player.duration);
@@ -124,7 +126,7 @@ export class Mixer {
     element("play").ariaLabel = wanted ? "Pause" : "Play";
     element("play").classList.toggle("playing", wanted);
     element("play").classList.toggle("waiting", player.waiting);
-    this.tracks.forEach((track, number) => { track.meter.value = player.level(number); });
+    this.tracks.forEach((track, number) => { track.meter.value = Math.max(-60, player.peak(number)); });
     this.frame = requestAnimationFrame(() => this.draw());
   }
 }

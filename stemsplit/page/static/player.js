@@ -79,12 +79,12 @@ export class Player {
     this.channels[number].gain.gain.setTargetAtTime(gain, this.context.currentTime, RAMP_SECONDS);
   }
 
-  // The peak of what is heard of a track at this moment.
-  level(number) {
-    if (!this.context || this.context.state !== "running") return 0;
+  // The present peak of what is heard of a track, in dB; -Infinity in silence.
+  peak(number) {
+    if (!this.context || this.context.state !== "running") return -Infinity;
     const { analyser, samples } = this.channels[number];
     analyser.getFloatTimeDomainData(samples);
-    return samples.reduce((peak, sample) => Math.max(peak, Math.abs(sample)), 0);
+    return 20 * Math.log10(samples.reduce((peak, sample) => Math.max(peak, Math.abs(sample)), 0));
   }
 
   close() {
