@@ -17,10 +17,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument(
         "--model",
-        required=True,
         action="append",
         metavar="MODEL",
-        help="a run's folder or a checkpoint; repeat it to offer several models",
+        help="a published model (`stemsplit models` lists them), a run's folder or a checkpoint; "
+        "repeat it to offer several; default: umxhq and all published models that are downloaded",
     )
     parser.add_argument(
         "--device", default="auto", help="cpu, cuda, cuda:1 …; default: a GPU, if available"
@@ -94,7 +94,7 @@ def serve_page(options: argparse.Namespace) -> None:
 
     import stemsplit
     from stemsplit import processes
-    from stemsplit.page.models import Models, named
+    from stemsplit.page.models import Models, default_models, named
     from stemsplit.page.server import Limits
     from stemsplit.page.serving import serve
 
@@ -102,7 +102,10 @@ def serve_page(options: argparse.Namespace) -> None:
     serve(
         options.host,
         options.port,
-        Models(named(options.model), lambda source: stemsplit.load(source, device=device)),
+        Models(
+            named(options.model or default_models()),
+            lambda source: stemsplit.load(source, device=device),
+        ),
         Limits(options.max_seconds, options.max_megabytes, options.keep_minutes),
         places=options.queue,
         open_browser=not options.no_browser,

@@ -92,14 +92,14 @@ class Page:
     async def index(self, _: Request) -> Response:
         return FileResponse(STATIC / "index.html")
 
-    async def settings(self, _: Request) -> Response:
-        return JSONResponse({"models": self.models.names, **self.limits._asdict()})
+    def settings(self, _: Request) -> Response:
+        return JSONResponse({"models": self.models.notes(), **self.limits._asdict()})
 
     async def upload(self, request: Request) -> Response:
         """Receive, check and queue a song: POST with the file as body, ``?name=…&model=…``."""
         model = request.query_params.get("model", "")
-        if model not in self.models.names:
-            raise HTTPException(400, f"choose one of the models {', '.join(self.models.names)}")
+        if model not in self.models.sources:
+            raise HTTPException(400, f"choose one of the models {', '.join(self.models.sources)}")
         try:
             with self.queue.reserve_place():
                 folder = Path(tempfile.mkdtemp(prefix="song-", dir=self.folder))

@@ -8,6 +8,7 @@ import torch
 
 from stemsplit import audio
 from stemsplit.errors import Cancelled
+from stemsplit.separation.ensemble import Ensemble
 from stemsplit.separation.separator import Separator
 
 
@@ -20,7 +21,7 @@ class SeparatedSong(NamedTuple):
 def separate_file(
     song: Path,
     output: Path,
-    model: Separator,
+    model: Separator | Ensemble,
     *,
     name: str,
     progress: Callable[[float], bool | None],

@@ -41,6 +41,10 @@ function choose() {
   if (song) fail(tooLarge ? `${song.name}: is larger than ${limits.megabytes} MB` : "");
 }
 
+function describe() {
+  element("note").textContent = limits.models[element("model").value];
+}
+
 function progress(title, text, fraction) {
   show("progress");
   element("progress-title").textContent = title;
@@ -120,7 +124,8 @@ function finish(song, address) {
 
 async function open() {
   limits = await (await fetch("settings")).json();
-  element("model").replaceChildren(...limits.models.map((model) => new Option(model)));
+  element("model").replaceChildren(...Object.keys(limits.models).map((model) => new Option(model)));
+  describe();
   element("limits").textContent = `Up to ${clock(limits.seconds)} minutes and ${limits.megabytes} MB`;
   element("kept").textContent = `The files are removed ${limits.keep_minutes} minutes after their last use.`;
   const id = sessionStorage.getItem(REMEMBERED);
@@ -130,6 +135,7 @@ async function open() {
 }
 
 element("file").onchange = choose;
+element("model").onchange = describe;
 element("cancel").onclick = () => begin();
 element("again").onclick = () => begin();
 element("start").onsubmit = (event) => {
