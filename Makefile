@@ -51,18 +51,19 @@ endef
 ffmpeg:
 	$(call system_package,ffmpeg,setup)
 
-# Some tests of the HTML report need a browser. They are skipped if no browser is installed.
+# Some tests of the HTML report and of the page need a browser. They are skipped if no browser is installed.
 .PHONY: browser chromium screenshot
-browser:  ## install chromium for the tests of the HTML report and for `make screenshot`
+browser:  ## install chromium for the tests of the HTML report and of the page, and for `make screenshot`
 	@{ command -v chromium || command -v chromium-browser || command -v google-chrome; } >/dev/null \
 		|| $(MAKE) --no-print-directory chromium
 
 chromium:
 	$(call system_package,chromium,browser,--cask)
 
-screenshot: setup browser  ## update the README's picture of a report: make screenshot OF=RUN_FOLDER
+screenshot: setup browser  ## update the README's pictures of the page and of a report: make screenshot OF=RUN_FOLDER
 	@test -n "$(OF)" || { echo "OF is not set; run make screenshot OF=path/to/a/run"; exit 1; }
 	$(VENV_PYTHON) experiments/screenshot.py $(OF)
+	$(VENV_PYTHON) experiments/app_screenshot.py $(OF)
 
 demo: setup  ## train, score and separate on synthesised songs, in at most 4 minutes
 	$(VENV_PYTHON) -m stemsplit.demo
