@@ -1,6 +1,7 @@
 """``stemsplit export``: bundles and their facts, ONNX models, verification."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 import torch
 from weights_server import published
 
-import stemsplit
+import stemsplit.separation
 from stemsplit import combine, export
 from stemsplit.reporting.bundle_summary import summary
 from stemsplit.separation import bundle
@@ -233,6 +234,18 @@ def test_errors_are_one_line_and_keep_existing_files(
     assert "result.json: is damaged" in error_of(capsys, run, "--output", kept)
     assert kept.read_text() == "kept"
     assert set(tmp_path.rglob("*")) == before
+
+
+def test_missing_extra_is_named(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for module in ("onnx_network", "onnx_tracing"):
+        monkeypatch.delitem(sys.modules, f"stemsplit.separation.{module}", raising=False)
+        monkeypatch.delattr(stemsplit.separation, module, raising=False)
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    line = error_of(capsys, run, "--onnx", run.parent / "a.onnx")
+    assert "onnx is not installed; run pip install --editable '.[onnx]'" in line
+    assert not (run.parent / "a.onnx").exists()
 
 
 @pytest.mark.parametrize(

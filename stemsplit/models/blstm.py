@@ -69,6 +69,7 @@ class Blstm(nn.Module):
             )
         self.views = tuple(views)
         self.stems = stems
+        self.channels = channels
         freqs = bands["magnitude"]
         bands_read = {**bands, "magnitude": bands_below(bandwidth_hertz, sample_rate, freqs)}
         self.branches = nn.ModuleDict(
@@ -100,19 +101,16 @@ class Blstm(nn.Module):
             dim=0
         )
         frame, batch, _ = features.shape
-        channel = views[self.views[0]].shape[1]
-        decoded = self._decoded(features.flatten(0, 1), channel)
-        mask = torch.relu(decoded).reshape(frame, batch, self.stems, channel, -1)
+        decoded = self._decoded(features.flatten(0, 1))
+        mask = torch.relu(decoded).reshape(frame, batch, self.stems, self.channels, -1)
         return mask.permute(1, 2, 3, 4, 0)
 
-    def _decoded(
-        self, features: Float[Tensor, "item feature"], channel: int
-    ) -> Float[Tensor, "item output"]:
+    def _decoded(self, features: Float[Tensor, "item feature"]) -> Float[Tensor, "item output"]:
         """Apply the decoder, and the scale and the mean of the outputs."""
         first, first_norm, relu, second, second_norm = cast(Any, self.decoder)
         hidden = relu(normed(features, first, first_norm))
-        scale = self.output_scale.expand(-1, channel, -1).flatten()
-        mean = self.output_mean.expand(-1, channel, -1).flatten()
+        scale = self.output_scale.expand(-1, self.channels, -1).flatten()
+        mean = self.output_mean.expand(-1, self.channels, -1).flatten()
         if second_norm.training:
             return second_norm(second(hidden)) * scale + mean
         # One matrix product instead of four passes over the largest array of the network.

@@ -18,9 +18,10 @@ def load(
 ) -> Separator | Ensemble:
     """Load what separates songs onto a device, in evaluation mode.
 
-    A source is the folder of a run, the path of a checkpoint or the name of a published model, as
-    in ``load("umxhq")``. The weights of a published model are downloaded at the first use. A name
-    wins over a folder of the same name in the current folder, which is ``./umxhq``.
+    A source is the folder of a run, the path of a checkpoint or of a bundle, or the name of a
+    published model, as in ``load("umxhq")``. The weights of a published model are downloaded at the
+    first use. A name wins over a folder of the same name in the current folder, which is
+    ``./umxhq``.
 
     Several sources for different stems with the same front end give one separator, whose Wiener
     filter sees all stems (see `bag.Bag`). Otherwise, or with `weights`, they give an ensemble. It

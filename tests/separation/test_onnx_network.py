@@ -193,7 +193,7 @@ class Fixed(Bessel):
 
     def forward(self, views: Views) -> Mask:
         magnitude = views["magnitude"]
-        ramp = torch.linspace(0, 1, magnitude.shape[3:][0])
+        ramp = torch.linspace(0.1, 1, int(magnitude.shape[3]))
         return (magnitude * ramp)[:, None].expand(-1, self.stems, -1, -1, -1)
 
 
