@@ -8,8 +8,9 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from fractions import Fraction
+from io import FileIO
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import av
 import numpy as np
@@ -140,6 +141,27 @@ def ffmpeg_file(
         stream.end()
 
 
+class OutputFile(FileIO):
+    """A file that drops all data after a failed write.
+
+    PyAV writes the end of a container also after an error, and prints a line about a second error.
+    """
+
+    _failed = False
+
+    def write(self, data: Any) -> int:
+        if self._failed:
+            return len(data)
+        rest = memoryview(data)
+        try:
+            while rest:  # a write may end early, for example when the disk is full
+                rest = rest[super().write(rest) :]
+        except OSError:
+            self._failed = True
+            raise
+        return len(data)
+
+
 @contextmanager
 def ffmpeg_container(
     path: Path, codec: Codec, sample_rate: int, tags: Mapping[str, str]
@@ -165,7 +187,7 @@ def ffmpeg_container(
     try:
         # PyAV encodes file names as UTF-8, so it cannot open a file with another name.
         with (
-            path.open("wb") as file,
+            OutputFile(path, "wb") as file,
             av.open(file, "w", format=codec.container, container_options=options) as container,
         ):
             container.metadata.update(tags)
