@@ -2,6 +2,7 @@
 
 >>> separator = stemsplit.load("umxhq")          # doctest: +SKIP
 >>> stems = separator.separate(waveform, 44100)  # doctest: +SKIP
+>>> stemsplit.separate_file("song.mp3", "stems")  # doctest: +SKIP
 """
 
 from typing import TYPE_CHECKING, Any
@@ -10,8 +11,9 @@ from stemsplit.machine.caches import use_temporary_caches_without_home
 
 if TYPE_CHECKING:
     from stemsplit.separation.loading import load as load
+    from stemsplit.separation.songs.song import separate_file as separate_file
 
-__all__ = ["load"]
+__all__ = ["load", "separate_file"]
 
 # Set environment variables before other imports: torch, numba and matplotlib read them at import.
 use_temporary_caches_without_home()
@@ -23,4 +25,8 @@ def __getattr__(name: str) -> Any:
         from stemsplit.separation.loading import load
 
         return load
+    if name == "separate_file":
+        from stemsplit.separation.songs.song import separate_file
+
+        return separate_file
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

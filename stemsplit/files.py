@@ -41,10 +41,13 @@ def make_writable_folder(folder: Path, way_out: str = "choose another folder") -
         raise InputError(f"{folder}: is not writable ({error.strerror}); {way_out}") from None
 
 
-def file_name(name: str, suffix: str = "") -> str:
-    """Join `name` and `suffix`; if the result is too long, shorten `name` and add its digest."""
+def file_name(name: str, suffix: str = "", longest: int = LONGEST_NAME) -> str:
+    """Join `name` and `suffix`; if the result is too long, shorten `name` and add its digest.
+
+    `longest` is the largest number of bytes.
+    """
     encoded = name.encode("utf-8", "surrogateescape")
-    room = LONGEST_NAME - len(suffix.encode())
+    room = longest - len(suffix.encode())
     if len(encoded) <= room:
         return name + suffix
     digest = hashlib.blake2b(encoded, digest_size=8).hexdigest()
@@ -88,8 +91,8 @@ def replacing_together() -> Iterator[Callable[[Path], Path]]:
             except OSError:
                 raise
             except Exception as error:
-                if partials:
-                    _raise_if_full(list(partials.values())[-1], error)
+                for temporary in reversed(partials.values()):
+                    _raise_if_full(temporary, error)
                 raise
             for temporary in partials.values():
                 with temporary.open("rb") as file:

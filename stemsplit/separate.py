@@ -1,8 +1,9 @@
-"""``python -m stemsplit.separate SONG… --checkpoint RUN_OR_CKPT --output DIR``."""
+"""``stemsplit separate SONG…``: separate songs into stems."""
 
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,64 +12,249 @@ from stemsplit.errors import one_line_errors
 from stemsplit.files import exit_at_sigterm, make_writable_folder, removed_if_empty
 
 if TYPE_CHECKING:  # imports torch, which --help does not need
+    from stemsplit.separation.ensemble import Ensemble
     from stemsplit.separation.separator import Separator
+
+DEFAULT_MODEL = "umxhq"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    with one_line_errors():
+        words = sys.argv[1:] if arguments is None else arguments
+        options = parse(words)
+        # Here, since --help does not need these modules, which import torch.
+        from stemsplit.separation.inference import Inference
+        from stemsplit.separation.songs.lines import Lines
+        from stemsplit.separation.songs.naming import model_name
+        from stemsplit.separation.songs.outputs import Output
+        from stemsplit.separation.songs.queue import Settings, separate_songs
+
+        output = Output(
+            folder=options.output,
+            format=options.format,
+            bit_depth=options.bit_depth,
+            bitrate=options.bitrate,
+            clip=options.clip,
+            name=options.name,
+            stems=options.stems,
+            two_stems=options.two_stems,
+            model=model_name(options.models),
+        )
+        inference = Inference(
+            wiener_iterations=options.wiener,
+            chunk_seconds=options.chunk_seconds,
+            overlap_seconds=options.overlap,
+            shifts=options.shifts,
+            batch=options.batch,
+        )
+        settings = Settings(output, inference, options.jobs, options.skip_existing)
+        settings.check()
+        with removed_if_empty(options.output), exit_at_sigterm():
+            # An unusable output folder is an error before the model is loaded.
+            make_writable_folder(options.output, "choose another folder with --output")
+            lines = Lines(options.json)
+            separate_songs(options.songs, settings, lambda: separator_of(options), lines)
+
+
+def separator_of(options: argparse.Namespace) -> Separator | Ensemble:
+    """Load the separator that the options choose."""
+    from stemsplit import processes
+    from stemsplit.separation.loading import load
+
+    device = processes.device(options.device)
+    return load(options.models, options.allow, device, options.weights)
+
+
+def parse(words: Sequence[str]) -> argparse.Namespace:
+    """Parse a command line. A file whose name starts with a dash is a song, not an option."""
+    parser = argument_parser()
+    options = parser.parse_intermixed_args(
+        [f"./{word}" if word.startswith("-") and Path(word).is_file() else word for word in words]
+    )
+    options.models = options.models or [DEFAULT_MODEL]
+    return options
+
+
+def argument_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m stemsplit.separate",
-        description="Separate songs into stems. The files DIR/SONG/STEM.wav have the length and "
-        "sample rate of the song. The stems sum to the song. Under torchrun, each process "
-        "separates a part of the songs.",
-        epilog="Memory: about 1 GB, plus 21 MB per minute for the song and for each stem (stereo "
-        "at 44.1 kHz); about twice as much if separator and song have different sample rates.",
+        prog="stemsplit separate",
+        usage="stemsplit separate SONG… [OPTION…]",
+        description="Separate songs into stems, such as vocals and drums. The files "
+        "separated/SONG/STEM.wav have the length, the sample rate and the bit depth of the song, "
+        "and sum to the song. Songs of any length need the same memory.",
+        epilog="Examples: stemsplit separate song.mp3 --two-stems vocals · stemsplit separate "
+        "music/ --format flac --skip-existing · torchrun --nproc-per-node 2 -m stemsplit.separate "
+        "music/ (the processes share the songs). Exit code: 0 if all songs were separated, 1 if a "
+        "song failed, 2 for a wrong option, 130 after Ctrl-C.",
     )
     parser.add_argument(
-        "songs", nargs="+", type=Path, metavar="SONG", help="audio file in any format"
-    )
-    parser.add_argument(
-        "--checkpoint",
-        required=True,
-        action="append",
+        "songs",
+        nargs="+",
         type=Path,
-        metavar="RUN_OR_CKPT",
-        help="a run's folder or a checkpoint; repeat it to combine separators of different stems",
+        metavar="SONG",
+        help="audio or video file in any format, a folder (with its subfolders), or a pattern in "
+        "quotes such as '*.mp3' or 'music/**/*.flac'",
     )
-    parser.add_argument(
+    add_model_options(parser)
+    add_stem_options(parser)
+    add_file_options(parser)
+    add_separation_options(parser)
+    return parser
+
+
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("model")
+    group.add_argument(
+        "--model",
+        dest="models",
+        action="append",
+        metavar="NAME",
+        help=f"published model, see `stemsplit models`; default: {DEFAULT_MODEL}. Several models "
+        "(repeat the option) are averaged where they estimate the same stem",
+    )
+    group.add_argument(
+        "--checkpoint",
+        dest="models",
+        action="append",
+        metavar="RUN_OR_FILE",
+        help="folder of a training run, checkpoint, bundle, or weights of open-unmix; can be "
+        "repeated, also beside --model",
+    )
+    group.add_argument(
+        "--weights",
+        type=numbers,
+        metavar="W,W…",
+        help="weights of the models in the average, in their order, such as 2,1; default: equal",
+    )
+    group.add_argument(
+        "--device",
+        default="auto",
+        help="cpu, cuda, cuda:1, mps …; default: a CUDA device, if there is one",
+    )
+    group.add_argument(
+        "--allow",
+        action="append",
+        default=[],
+        metavar="CLASS",
+        help="class outside stemsplit that a checkpoint may load; can be repeated",
+    )
+
+
+def add_stem_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("stems").add_mutually_exclusive_group()
+    group.add_argument(
+        "--stems",
+        type=names,
+        metavar="STEM,STEM…",
+        help="write only these stems, such as vocals,drums; default: all",
+    )
+    group.add_argument(
+        "--two-stems",
+        metavar="STEM",
+        help="write this stem and the sum of all others, such as vocals and accompaniment, or "
+        "drums and no_drums",
+    )
+
+
+def add_file_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("files")
+    group.add_argument(
         "--output",
         default=Path("separated"),
         type=Path,
         metavar="DIR",
         help="folder for the stems; default: separated",
     )
-    parser.add_argument(
-        "--device",
-        default="auto",
-        help="cpu, cuda, cuda:1 …; default: a GPU, if available",
+    group.add_argument(
+        "--name",
+        metavar="TEMPLATE",
+        help="path of a stem in the output folder, with the fields {song}, {stem} and {model}; "
+        "default: {song}/{stem}. The suffix is added",
     )
-    parser.add_argument(
-        "--allow",
-        action="append",
-        default=[],
-        metavar="CLASS",
-        help="class outside stemsplit that the checkpoint may load; can be repeated",
+    group.add_argument(
+        "--format",
+        default="wav",
+        help="wav, flac, mp3, ogg, m4a, or stem.mp4 (one file with the song and four stems, as in "
+        "MUSDB18); default: wav. Tags of the song are kept where the format has tags",
     )
-    with one_line_errors():
-        options = parser.parse_args(arguments)
-        with removed_if_empty(options.output), exit_at_sigterm():
-            # An unusable output folder is an error before the model is loaded.
-            make_writable_folder(options.output, "choose another folder with --output")
-            from stemsplit.separation.songs import separate_songs
+    group.add_argument(
+        "--bit-depth",
+        metavar="BITS",
+        help="16, 24, or 32f (floating point, wav only); default: that of the song, 16 for lossy "
+        "songs. 16 and 24 bits are dithered, and the stems still sum to the song",
+    )
+    group.add_argument(
+        "--bitrate", type=int, metavar="KBIT", help="bitrate of mp3, ogg and m4a files, in kbit/s"
+    )
+    group.add_argument(
+        "--clip",
+        default="report",
+        metavar="MODE",
+        help="what to do with samples beyond full scale: report (limit them where the format "
+        "cannot hold them, and print how many), rescale (multiply all stems of the song by one "
+        "factor), clamp (limit them in every format), none (keep them; needs 32f or a lossy "
+        "format); default: report",
+    )
+    group.add_argument(
+        "--skip-existing", action="store_true", help="skip songs whose stems all exist"
+    )
+    group.add_argument(
+        "--json",
+        action="store_true",
+        help="print one line of JSON per song on stdout, and everything else on stderr",
+    )
 
-            separate_songs(options.songs, options.output, lambda: separator_of(options))
+
+def add_separation_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("separation")
+    group.add_argument(
+        "--wiener",
+        type=int,
+        metavar="N",
+        help="iterations of the Wiener filter, which works within each chunk; 0 turns it off; "
+        "default: the model's own number",
+    )
+    group.add_argument(
+        "--chunk-seconds",
+        type=float,
+        metavar="SECONDS",
+        help="length of the parts in which a song is separated; default: the model's own",
+    )
+    group.add_argument(
+        "--overlap",
+        type=float,
+        metavar="SECONDS",
+        help="overlap of neighbouring chunks, at most half a chunk; default: the model's own",
+    )
+    group.add_argument(
+        "--shifts",
+        type=int,
+        default=1,
+        metavar="N",
+        help="separate N times with chunks at other positions, and average; default: 1",
+    )
+    group.add_argument(
+        "--batch",
+        type=int,
+        metavar="N",
+        help="chunks that the network processes at once; default: as many as the memory holds",
+    )
+    group.add_argument(
+        "--jobs",
+        type=int,
+        default=1,
+        metavar="N",
+        help="songs that are separated at the same time; they share the model and the cores; "
+        "default: 1",
+    )
 
 
-def separator_of(options: argparse.Namespace) -> Separator:
-    """Load the separator that the options choose."""
-    from stemsplit import processes
-    from stemsplit.separation.checkpoint import load
+def names(text: str) -> list[str]:
+    return [name for name in text.split(",") if name]
 
-    return load(options.checkpoint, options.allow, processes.device(options.device))
+
+def numbers(text: str) -> list[float]:
+    return [float(number) for number in text.split(",")]
 
 
 if __name__ == "__main__":

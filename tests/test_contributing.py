@@ -125,7 +125,7 @@ def output(checkout: Path, dsd100: Path) -> str:
         ["stemsplit.train", *words, *TINY, "hydra.run.dir=run"],
         [*evaluate, "evaluation.oracles=false"],
         [*separate, "--output", "without"],
-        [*separate[:-2], "--output", "with"],
+        [*separate[:-1], "--output", "with"],
         doctor,
     ]
     ended = process(checkout, "-c", PROGRAM, json.dumps(runs))

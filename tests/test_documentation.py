@@ -33,7 +33,7 @@ def shell_lines(page: Path) -> list[str]:
     blocks = [
         code.replace("\\\n", " ") for language, code in FENCE.findall(text) if language == "sh"
     ]
-    inline = re.findall(r"`(python -m [^`]*)`", FENCE.sub("", text))
+    inline = re.findall(r"`((?:python -m|stemsplit) [^`]*)`", FENCE.sub("", text))
     return [
         *(line.strip() for block in blocks for line in block.splitlines()),
         *(" ".join(command.split()) for command in inline),
@@ -41,14 +41,14 @@ def shell_lines(page: Path) -> list[str]:
 
 
 def commands() -> dict[str, tuple[str, list[str]]]:
-    """Command and arguments of each line with `-m stemsplit.COMMAND`, by line.
+    """Command and arguments of each line with `stemsplit COMMAND` or `-m stemsplit.COMMAND`.
 
     test_contributing.py runs the commands of CONTRIBUTING.md.
     """
     found = {}
     pages = [page for page in PAGES if page.name != "CONTRIBUTING.md"]
     for line in (line for page in pages for line in shell_lines(page)):
-        match = re.search(r"-m stemsplit\.([a-z]+)\b(.*)", line)
+        match = re.search(r"(?:-m stemsplit\.|^stemsplit )([a-z]+)\b(.*)", line)
         if match and "|" not in match[2]:  # list|verify|clean
             words = shlex.split(match[2], comments=True)
             found[shlex.join([match[1], *words])] = match[1], words

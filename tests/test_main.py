@@ -31,7 +31,7 @@ def test_help_lists_the_commands(words: list[str]) -> None:
 def test_command_gets_its_arguments() -> None:
     ended = stemsplit_command("separate", "--help")
     assert ended.returncode == 0
-    assert "--checkpoint RUN_OR_CKPT" in ended.stdout
+    assert "--checkpoint RUN_OR_FILE" in ended.stdout
     ended = stemsplit_command("train", "-h")
     assert ended.returncode == 0
     assert "python -m stemsplit.train" in ended.stdout

@@ -1,4 +1,4 @@
-"""The separate command accepts any number of channels, and prints one line about each change."""
+"""Songs with any number of channels are separated, with a note about each change."""
 
 from pathlib import Path
 
@@ -8,10 +8,11 @@ import soundfile
 import torch
 from torch import nn
 
+import stemsplit
 from stemsplit import audio
 from stemsplit.separation.front_end import FrontEnd
 from stemsplit.separation.separator import Separator
-from stemsplit.separation.songs import separate
+from stemsplit.separation.songs.lines import SeparatedSong
 
 RATE = 8000
 HALF = 0.7071
@@ -32,10 +33,10 @@ def separator(channels: int) -> Separator:
                      overlap_seconds=0.1)  # fmt: skip
 
 
-def stems_of(song: Path, channels: int) -> dict[str, np.ndarray]:
-    folder = song.parent / "stems"
-    separate(separator(channels), song, folder)
-    return {path.stem: audio.read(path).samples for path in folder.iterdir()}
+def separated(song: Path, channels: int) -> tuple[dict[str, np.ndarray], SeparatedSong]:
+    """The stems of a song by name, and the result of its separation."""
+    result = stemsplit.separate_file(song, song.parent / "stems", separator(channels))
+    return {stem: audio.read(path).samples for stem, path in result.paths.items()}, result
 
 
 SURROUND = np.random.default_rng(0).uniform(-0.3, 0.3, (6, RATE)).astype(np.float32)
@@ -53,30 +54,25 @@ def test_stems_sum_to_the_downmix(
     works_on: int,
     matrix: np.ndarray,
     tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
 ) -> None:
     song = tmp_path / "song.wav"
     soundfile.write(song, SURROUND[:present].T, RATE, "FLOAT")
-    stems = stems_of(song, works_on)
+    stems, result = separated(song, works_on)
     np.testing.assert_allclose(sum(stems.values()), matrix @ SURROUND[:present], atol=1e-3)
-    notes = capsys.readouterr().err.splitlines()
     if len(matrix) == present:
-        assert notes == []
+        assert result.notes == []
     else:
-        [note] = notes
-        assert note.startswith(f"{song}: its {present} channels")
+        [note] = result.notes
+        assert note.startswith(f"its {present} channels")
         assert f"mixed down to {'stereo' if works_on == 2 else 'mono'}" in note
 
 
-def test_damaged_song_is_separated_with_one_warning(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_notes_describe_damage_and_downmix(tmp_path: Path) -> None:
     song = tmp_path / "song.wav"
     soundfile.write(song, SURROUND.T, RATE, "FLOAT")
     song.write_bytes(song.read_bytes()[: -6 * 4 * RATE // 4])
-    stems = stems_of(song, 2)
+    stems, result = separated(song, 2)
     assert stems["vocals"].shape == (2, RATE * 3 // 4)
-    [line] = capsys.readouterr().err.splitlines()
-    assert line.startswith(
-        f"{song}: it is truncated: it ends after 0.75 s of the 1.00 s that it declares; its 6"
-    )
+    damage, downmix = result.notes
+    assert damage == "it is truncated: it ends after 0.75 s of the 1.00 s that it declares"
+    assert downmix.startswith("its 6 channels")

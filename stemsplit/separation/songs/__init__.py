@@ -1,0 +1,1 @@
+"""Separate song files into stem files: which songs, which files, in which form."""

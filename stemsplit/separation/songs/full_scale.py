@@ -1,0 +1,73 @@
+"""Samples beyond full scale: count, limit or rescale them."""
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import BinaryIO
+
+import numpy as np
+
+from stemsplit.separation.songs.selection import StemBlock
+
+MODES = ("report", "rescale", "clamp", "none")
+# A peak of 1 would leave no room for the dither, and 16 and 24 bits end just below 1.
+RESCALED_PEAK = 0.999
+
+
+def limited(blocks: Iterable[StemBlock], counts: list[int]) -> Iterator[StemBlock]:
+    """Limit samples to ±1, and add the number of limited samples of each stem to `counts`."""
+    for block in blocks:
+        for stem, samples in enumerate(block):
+            counts[stem] += int(np.count_nonzero(np.abs(samples) > 1))
+        yield np.clip(block, -1, 1)
+
+
+def rescaled(blocks: Iterable[StemBlock], folder: Path, notes: list[str]) -> Iterator[StemBlock]:
+    """Multiply all stems by one factor, so that the largest peak is `RESCALED_PEAK`.
+
+    Stems whose peaks do not exceed 1 are not changed. The factor depends on the whole song, so the
+    blocks are first written to a temporary file in `folder`, 4 bytes a sample. A line in `notes`
+    states the factor.
+    """
+    peak = 0.0
+    shapes: list[tuple[int, ...]] = []
+    with TemporaryFile(dir=folder) as file:
+        for block in blocks:
+            _write(file, block, folder)
+            shapes.append(block.shape)
+            peak = max(peak, float(block.max(initial=0)), -float(block.min(initial=0)))
+        factor = 1.0
+        if peak > 1:
+            factor = RESCALED_PEAK / peak
+            notes.append(
+                f"the stems reach {peak:.3g}: all of them are multiplied by {factor:.4f} "
+                f"({20 * np.log10(factor):+.2f} dB)"
+            )
+        file.seek(0)
+        for shape in shapes:
+            samples = np.frombuffer(file.read(4 * math.prod(shape)), np.float32)
+            yield samples.reshape(shape) * np.float32(factor)
+
+
+def _write(file: BinaryIO, block: StemBlock, folder: Path) -> None:
+    try:
+        file.write(np.ascontiguousarray(block).data)
+    except OSError as error:
+        error.filename = str(folder)  # the temporary file has no name
+        raise
+
+
+def limits_text(stems: Sequence[str], counts: Sequence[int]) -> str:
+    """Say how many samples of each stem were limited; an empty string if there are none."""
+    parts = [
+        f"{count:,} sample{'' if count == 1 else 's'} of {stem}"
+        for stem, count in zip(stems, counts, strict=True)
+        if count
+    ]
+    if not parts:
+        return ""
+    return (
+        f"limited at full scale: {', '.join(parts)} (--clip rescale lowers the level instead; "
+        "--format wav --bit-depth 32f keeps such samples)"
+    )

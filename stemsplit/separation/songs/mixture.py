@@ -1,0 +1,72 @@
+"""Prepare the blocks of a song for a separator, and watch them pass."""
+
+from collections.abc import Callable, Iterable, Iterator
+
+import numpy as np
+
+from stemsplit import audio
+from stemsplit.audio import Samples
+from stemsplit.audio.song_stream import SongStream
+from stemsplit.errors import Cancelled
+from stemsplit.separation.separator import LOUDEST_SAMPLE
+from stemsplit.separation.songs.selection import StemBlock
+
+Progress = Callable[[float], bool | None]  # returns False to end the separation
+
+
+def channels_for(separator_channels: int, song_channels: int) -> int:
+    """Return the number of channels of the stems: surround sound is mixed down."""
+    needs_downmix = song_channels > 2 and separator_channels <= 2
+    return separator_channels if needs_downmix else song_channels
+
+
+def mixed_down(stream: SongStream, channels: int, notes: list[str]) -> Iterator[Samples]:
+    """Yield the blocks of a song with this number of channels, and note the mix in `notes`.
+
+    Raises `InputError` if the channels of the file are unknown.
+    """
+    for block in stream:
+        if len(block) != channels:
+            whole = audio.Audio(block, stream.sample_rate, False, False, stream.layout)
+            mixed, note = audio.downmix(whole, channels)
+            block = mixed.samples
+            if note not in notes:
+                notes.append(note)
+        yield block
+
+
+def with_loudest_noted(
+    blocks: Iterable[Samples], sample_rate: int, notes: list[str]
+) -> Iterator[Samples]:
+    """Pass blocks on; then note the loudest sample in `notes`, if it is far above full scale."""
+    loudest, at, time = 0.0, 0, 0
+    for block in blocks:
+        peaks = np.abs(block).max(axis=0, initial=0)
+        if len(peaks) and (peak := float(peaks.max())) > loudest:
+            loudest, at = peak, time + int(peaks.argmax())
+        time += block.shape[1]
+        yield block
+    if loudest > LOUDEST_SAMPLE:
+        notes.append(
+            f"reaches {loudest:.3g} at {at / sample_rate:.2f} s, but samples should be in ±1; the "
+            "stems will be poor there"
+        )
+
+
+def with_progress(
+    blocks: Iterable[StemBlock], time: float, progress: Progress | None
+) -> Iterator[StemBlock]:
+    """Pass blocks on, and call `progress` with the fraction of `time` samples that have passed.
+
+    The fraction stays 0 until the end if `time` is 0, for an unknown length. Raises `Cancelled` if
+    `progress` returns False.
+    """
+    ready = 0
+    for block in blocks:
+        yield block
+        ready += block.shape[-1]
+        fraction = min(ready / time, 1.0) if time else 0.0
+        if progress is not None and progress(fraction) is False:
+            raise Cancelled
+    if progress is not None:
+        progress(1.0)

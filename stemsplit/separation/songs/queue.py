@@ -1,0 +1,101 @@
+"""List songs, separate them and print what happens to each."""
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from stemsplit import processes
+from stemsplit.errors import InputError
+from stemsplit.separation.ensemble import Ensemble
+from stemsplit.separation.inference import Inference
+from stemsplit.separation.separator import Separator
+from stemsplit.separation.songs.jobs import Outcome, separate_each
+from stemsplit.separation.songs.lines import Lines, SeparatedSong, quoted, speed_text
+from stemsplit.separation.songs.listing import Song, list_songs
+from stemsplit.separation.songs.outputs import Output
+from stemsplit.separation.songs.plan import with_own_paths, without_stems
+from stemsplit.separation.songs.song import separate_song
+
+
+class Settings(NamedTuple):
+    """How to separate songs: `jobs` songs at the same time, without those whose stems exist."""
+
+    output: Output
+    inference: Inference
+    jobs: int = 1
+    skip_existing: bool = False
+
+    def check(self) -> None:
+        """Raise `InputError` for settings that do not fit together, whatever the songs."""
+        self.output.check()
+        self.inference.check()
+        if self.jobs < 1:
+            raise InputError(f"jobs {self.jobs} must be 1 or more")
+
+
+def separate_songs(
+    words: Sequence[Path],
+    settings: Settings,
+    load: Callable[[], Separator | Ensemble],
+    lines: Lines,
+) -> None:
+    """Separate files, folders and patterns of songs; the processes of torchrun share the songs.
+
+    `load` loads the separator. If a song fails, an error is printed on stderr and the other songs
+    are still separated; the program then exits with code 1.
+    """
+    with processes.process_group():
+        songs, errors = list_songs(words, settings.output.folder)
+        songs = with_own_paths(songs, settings.output, errors)
+        if processes.rank() == 0:
+            for path, error in errors.items():
+                lines.failed(path, error)
+        outcomes = separated(songs, settings, load, lines) if songs else []
+        if processes.rank() == 0:
+            exit_if_failed(outcomes, list(errors))
+
+
+def separated(
+    songs: Sequence[Song],
+    settings: Settings,
+    load: Callable[[], Separator | Ensemble],
+    lines: Lines,
+) -> list[Outcome]:
+    """Separate songs of which each has paths of its own; return the outcomes of all processes."""
+    separator = load()
+    stems = settings.output.selection(separator.stems)
+    songs, left_out = without_stems(songs, settings.output, list(stems))
+    if left_out and processes.rank() == 0:
+        files = "file is a stem" if len(left_out) == 1 else "files are stems"
+        lines.warn(f"{len(left_out)} {files} of listed songs and left out: {left_out[0].path} …")
+    started = time.perf_counter()
+
+    def separate(song: Song, show: Callable[[float], None]) -> SeparatedSong | None:
+        paths = settings.output.paths(song, list(stems))
+        if settings.skip_existing and all(path.is_file() for path in paths.values()):
+            lines.skipped(song.path, paths)
+            return None
+        lines.started(song.path)
+        result = separate_song(separator, song, settings.output, settings.inference, show)
+        lines.separated(song.path, result)
+        return result
+
+    share = processes.share(songs)
+    outcomes = processes.gather(separate_each(share, separate, settings.jobs, lines))
+    seconds = [outcome.seconds for outcome in outcomes if outcome.seconds]
+    if len(seconds) > 1 and processes.rank() == 0:
+        elapsed = time.perf_counter() - started
+        lines.print(f"{len(seconds)} songs: {speed_text(sum(seconds), elapsed)}")
+    return outcomes
+
+
+def exit_if_failed(outcomes: Sequence[Outcome], not_listed: Sequence[Path]) -> None:
+    """Exit with code 1 if a song failed. The error of each song is printed already."""
+    failed = [*not_listed, *(outcome.song for outcome in outcomes if outcome.seconds is None)]
+    if (count := len(outcomes) + len(not_listed)) > 1 and failed:
+        names = ", ".join(map(quoted, failed))
+        raise InputError(f"{len(failed)} of {count} songs were not separated: {names}")
+    if failed:
+        sys.exit(1)
