@@ -56,7 +56,9 @@ def theirs(folder: Path) -> Separate:
 
 def ours(folder: Path) -> Separate:
     import stemsplit
+    from stemsplit.machine.allocator import keep_freed_memory
 
+    keep_freed_memory()  # like `stemsplit separate`
     separator = stemsplit.load([folder / f"{target}-00000000.pth" for target in TARGETS])
     return lambda song: separator.separate(song, RATE)
 
