@@ -66,6 +66,7 @@ def take(browser: str, run: Path, song: Path, shot: Path) -> None:
         page = opened.new_page(viewport={"width": WIDTH, "height": 600}, color_scheme="light")
         page.set_default_timeout(600_000)
         page.goto(match[0])
+        page.locator("#drop").wait_for()
         page.set_input_files("#file", song)
         page.get_by_role("button", name="Separate", exact=True).click()
         page.get_by_role("button", name="Play").click()

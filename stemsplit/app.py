@@ -1,6 +1,7 @@
 """``python -m stemsplit.app``: a page in the browser that separates and plays songs."""
 
 import argparse
+import math
 import os
 import threading
 from collections.abc import Sequence
@@ -69,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         with one_line_errors(), exit_at_sigterm():
             options = parser.parse_args(arguments)
-            check_limits(options)
+            check_numbers(options)
             serve_page(options)
     except SystemExit as ended:
         if threading.active_count() > 1 and isinstance(ended.code, int):
@@ -79,11 +80,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise
 
 
-def check_limits(options: argparse.Namespace) -> None:
+def check_numbers(options: argparse.Namespace) -> None:
     for option in ("max_seconds", "max_megabytes", "queue", "keep_minutes"):
         value = getattr(options, option)
-        if not value > 0:
-            raise InputError(f"--{option.replace('_', '-')} {value} must be above 0")
+        if not 0 < value < math.inf:
+            raise InputError(f"--{option.replace('_', '-')} {value} must be a number above 0")
+    if not 0 <= options.port <= 65535:
+        raise InputError(f"--port {options.port} must be from 0 to 65535")
 
 
 def serve_page(options: argparse.Namespace) -> None:

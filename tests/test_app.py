@@ -22,8 +22,19 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     "option", ["--max-seconds", "--max-megabytes", "--queue", "--keep-minutes"]
 )
 def test_limits_are_above_zero(capsys: pytest.CaptureFixture[str], option: str) -> None:
-    assert refused(capsys, option, "0").endswith("must be above 0")
+    assert refused(capsys, option, "0").endswith("must be a number above 0")
     assert refused(capsys, option, "-1").startswith(f"error: {option} -1")
+
+
+@pytest.mark.parametrize("value", ["inf", "nan"])
+def test_limits_are_finite(capsys: pytest.CaptureFixture[str], value: str) -> None:
+    line = f"error: --max-seconds {value} must be a number above 0"
+    assert refused(capsys, "--max-seconds", value) == line
+
+
+@pytest.mark.parametrize("port", ["-1", "65536"])
+def test_port_has_sixteen_bits(capsys: pytest.CaptureFixture[str], port: str) -> None:
+    assert refused(capsys, "--port", port) == f"error: --port {port} must be from 0 to 65535"
 
 
 def test_missing_model_is_an_error(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

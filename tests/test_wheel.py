@@ -60,6 +60,14 @@ def test_wheel_contains_conf(installed: Path) -> None:
     assert in_wheel == in_checkout
 
 
+def test_wheel_contains_the_page(installed: Path) -> None:
+    static = Path("stemsplit/page/static")
+    in_wheel = {path.name: path.read_bytes() for path in (installed / static).iterdir()}
+    in_checkout = {path.name: path.read_bytes() for path in (CHECKOUT / static).iterdir()}
+    assert {"index.html", "main.js", "page.css"} <= set(in_wheel)
+    assert in_wheel == in_checkout
+
+
 def test_separate_imports_no_training_packages(installed: Path, tmp_path: Path) -> None:
     code = (
         "import sys, stemsplit.separate;"

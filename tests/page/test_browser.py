@@ -120,6 +120,7 @@ def test_upload_play_and_download(
     page.on("request", lambda request: outside.append(request.url))
 
     page.goto(address)
+    page.locator("#drop").wait_for()
     page.set_input_files("#file", song)
     check_layout(page, width, dark)
     page.keyboard.press("Tab")  # to the model
@@ -178,6 +179,7 @@ def test_errors_are_shown_in_the_page(address: str, browser: Browser, tmp_path: 
     page.goto(address)
     bad = tmp_path / "letter.mp3"
     bad.write_text("not audio")
+    page.locator("#drop").wait_for()
     page.set_input_files("#file", bad)
     page.get_by_role("button", name="Separate", exact=True).click()
     alert = page.get_by_role("alert")

@@ -53,8 +53,8 @@ export class Mixer {
     part("img").alt = `Spectrogram of ${name}`;
     track.level.ariaLabel = `Level of ${name}`;
     track.meter.ariaLabel = `Loudness of ${name}`;
-    track.solo.ariaLabel = `Solo ${name}`;
-    track.mute.ariaLabel = `Mute ${name}`;
+    track.solo.ariaLabel = track.solo.title = `Solo ${name}`;
+    track.mute.ariaLabel = track.mute.title = `Mute ${name}`;
     if (number) {
       part(".download").href = `${address}/stems/${number - 1}`;
       part(".download").ariaLabel = `Download ${name}`;
