@@ -6,7 +6,7 @@ import anyio
 import av
 from starlette.requests import Request
 
-from stemsplit import audio
+from stemsplit.audio.song_stream import open_song
 from stemsplit.errors import InputError
 
 STALLED_SECONDS = 30.0
@@ -52,7 +52,10 @@ def check(song: Path, most_seconds: float) -> None:
             pass
     except av.FFmpegError:
         raise InputError(f"{song}: is not audio in a known format, or is damaged") from None
-    mixture, _ = audio.read_song(song)
-    if mixture.samples.shape[1] > most_seconds * mixture.sample_rate:
-        limit = f"{int(most_seconds) // 60}:{int(most_seconds) % 60:02} minutes"
-        raise InputError(f"{song}: is longer than {limit}, the limit of this server")
+    samples = 0
+    with open_song(song) as stream:
+        for block in stream:
+            samples += block.shape[1]
+            if samples > most_seconds * stream.sample_rate:
+                limit = f"{int(most_seconds) // 60}:{int(most_seconds) % 60:02} minutes"
+                raise InputError(f"{song}: is longer than {limit}, the limit of this server")

@@ -3,7 +3,7 @@
 from stemsplit.page.jobs import Job, State
 from stemsplit.page.models import Models
 from stemsplit.page.spectrograms import draw
-from stemsplit.page.standin import separate_file
+from stemsplit.separation.songs.song import separate_file
 
 
 def separate_job(job: Job, models: Models) -> None:
