@@ -23,6 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         words = sys.argv[1:] if arguments is None else arguments
         options = parse(words)
         # Here, since --help does not need these modules, which import torch.
+        from stemsplit.machine.allocator import keep_freed_memory
         from stemsplit.separation.inference import Inference
         from stemsplit.separation.songs.lines import Lines
         from stemsplit.separation.songs.naming import model_name
@@ -49,6 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
         settings = Settings(output, inference, options.jobs, options.skip_existing)
         settings.check()
+        keep_freed_memory()
         with removed_if_empty(options.output), exit_at_sigterm():
             # An unusable output folder is an error before the model is loaded.
             make_writable_folder(options.output, "choose another folder with --output")

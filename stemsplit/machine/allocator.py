@@ -12,9 +12,9 @@ LARGEST = 2**31 - 1
 def keep_freed_memory() -> None:
     """Keep freed memory in this process. Does nothing without glibc.
 
-    A training step on a CPU allocates and frees arrays of tens of megabytes. By default, glibc
-    returns each to the operating system and later gets new, zeroed pages, which takes a third of
-    the time of a step on two cores.
+    A training step or a separation on a CPU allocates and frees arrays of tens of megabytes. By
+    default, glibc returns each to the operating system and later gets new, zeroed pages, which
+    takes a third of the time on two cores.
     """
     if platform.libc_ver()[0] != "glibc":
         return

@@ -177,14 +177,13 @@ class Separator(nn.Module):
         mixture = mixture * scale
         spectrum = self.front_end(mixture)
         output = self._output(mixture, self.front_end.views(spectrum, self.network.views))
+        stems = mixture.new_empty(len(mixture), len(self.stems), *mixture.shape[1:])
         # One excerpt after another, because the spectra of all stems take much memory.
-        targets = torch.cat(
-            [
-                self._targets(*item, iterations)
-                for item in zip(output.split(1), mixture.split(1), spectrum.split(1), strict=True)
-            ]
-        )
-        return self.complete(targets, mixture) / scale[:, None]
+        for item in range(len(mixture)):
+            one = slice(item, item + 1)
+            targets = self._targets(output[one], mixture[one], spectrum[one], iterations)
+            stems[one] = self.complete(targets, mixture[one]) / scale[one, None]
+        return stems
 
     def _targets(
         self, output: Mask | Stems, mixture: Waveform, spectrum: Spectrum, wiener_iterations: int
