@@ -59,6 +59,11 @@ def timelines_of(
 def _timeline(
     path: Path, container: av.container.InputContainer, stream: av.AudioStream
 ) -> Timeline:
+    if cast(object, stream.codec_context) is None:
+        raise InputError(
+            f"{path}: audio stream {stream.index} has a codec that FFmpeg does not know; it is "
+            "damaged or protected: copy it again, or convert it with the program that made it"
+        )
     if is_lossless(stream.codec_context.name):
         # Without these options the decoder ignores a wrong checksum.
         stream.codec_context.options = {"err_detect": "crccheck+explode"}

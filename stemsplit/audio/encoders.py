@@ -8,9 +8,8 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from fractions import Fraction
-from io import FileIO
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import av
 import numpy as np
@@ -141,27 +140,6 @@ def ffmpeg_file(
         stream.end()
 
 
-class OutputFile(FileIO):
-    """A file that drops all data after a failed write.
-
-    PyAV writes the end of a container also after an error, and prints a line about a second error.
-    """
-
-    _failed = False
-
-    def write(self, data: Any) -> int:
-        if self._failed:
-            return len(data)
-        rest = memoryview(data)
-        try:
-            while rest:  # a write may end early, for example when the disk is full
-                rest = rest[super().write(rest) :]
-        except OSError:
-            self._failed = True
-            raise
-        return len(data)
-
-
 @contextmanager
 def ffmpeg_container(
     path: Path, codec: Codec, sample_rate: int, tags: Mapping[str, str]
@@ -185,16 +163,15 @@ def ffmpeg_container(
         "ipod": {"movie_timescale": str(sample_rate)},
     }.get(codec.container, {})
     try:
-        # PyAV encodes file names as UTF-8, so it cannot open a file with another name.
-        with (
-            OutputFile(path, "wb") as file,
-            av.open(file, "w", format=codec.container, container_options=options) as container,
-        ):
+        with av.open(
+            f"file:{path}", "w", format=codec.container, container_options=options
+        ) as container:
             container.metadata.update(tags)
             yield container
     except OSError as error:
-        error.filename = error.filename or str(path)
-        raise
+        if not isinstance(error, av.FFmpegError):  # of the caller
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from None
 
 
 def highest_bitrate(name: str, sample_rate: int, channels: int) -> int:

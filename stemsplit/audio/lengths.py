@@ -17,6 +17,9 @@ EXACT_LENGTH = {*EXACT_TO_THE_SAMPLE, MP4, "wav"}
 STARTS_AT_ZERO = {MP4, MATROSKA}
 LONGEST_DELAY_SECONDS = 0.2  # delay of a decoder's first frame
 LATEST_START_SECONDS = 60.0  # a file that starts later was cut from a longer recording
+# FFmpeg may be wrong about the last packet of the first page, by half a long window at most. A lost
+# page holds more.
+VORBIS_ERROR_SECONDS = 0.05
 OGG_TAIL = 2**18  # bytes; an Ogg page has at most 65,307
 MP3_HEAD = 2**12  # bytes that are searched for the number of frames
 
@@ -25,13 +28,14 @@ class Clock(NamedTuple):
     """Start of a file (`zero`) and of one of its streams (`start`), as time stamps in seconds.
 
     `tick` is the resolution of the time stamps. `may_start_late` says whether the stream may start
-    after `start`.
+    after `start`. `error_seconds` is the possible error of single time stamps.
     """
 
     zero: float
     start: float
     tick: float
     may_start_late: bool
+    error_seconds: float = 0.0
 
     def start_with(self, first_stamp: float) -> float:
         """Return the start of the stream, given the time stamp of its first frame.
@@ -55,7 +59,9 @@ def clock_of(container: av.container.InputContainer, stream: av.AudioStream) -> 
     if starts_at_zero and zero < LATEST_START_SECONDS:
         zero = 0.0
     may_start_late = starts_at_zero or not _has_one_stream(container)
-    return Clock(zero, (stream.start_time or 0) * tick, tick, may_start_late)
+    is_vorbis = container.format.name == "ogg" and stream.codec_context.name == "vorbis"
+    error_seconds = VORBIS_ERROR_SECONDS if is_vorbis else 0.0
+    return Clock(zero, (stream.start_time or 0) * tick, tick, may_start_late, error_seconds)
 
 
 def late_seconds(container: av.container.InputContainer, stream: av.AudioStream) -> float:

@@ -145,7 +145,7 @@ class Timeline:
 
     def _tolerance(self, part: Part) -> float:
         """Return the possible error of a time stamp, in seconds."""
-        rounding = 2 * part.tick
+        rounding = max(2 * part.tick, self.clock.error_seconds)
         if self.exact or self._failed_before:
             return rounding
         # Time stamps of lossy streams may jitter; a loss is at least one frame.

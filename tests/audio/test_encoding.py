@@ -1,5 +1,6 @@
 """Writing stems: exact samples, lengths and positions, tags, and early errors."""
 
+import errno
 import os
 import shutil
 from pathlib import Path
@@ -15,6 +16,7 @@ from stemsplit import audio
 from stemsplit.audio import encoders
 from stemsplit.audio.encoding import FORMATS, Encoding, check_encoding, open_writer, output_rate
 from stemsplit.errors import InputError
+from stemsplit.files import replacing
 
 LOSSY = ("mp3", "ogg", "m4a")
 TAGS = {
@@ -231,14 +233,14 @@ def test_impossible_encoding_is_refused_before_a_file_exists(case: str, tmp_path
 
 
 @pytest.mark.parametrize("form", LOSSY)
-@pytest.mark.parametrize("rate", [8000, 22050, 44100])
+@pytest.mark.parametrize("rate", [8000, 44100])
 def test_bitrate_is_about_the_chosen_one(form: str, rate: int, tmp_path: Path) -> None:
     low, high = FORMATS[form].bitrates[0], FORMATS[form].bitrates[-1]
-    sound = np.random.default_rng(0).uniform(-0.5, 0.5, (2, 4 * rate)).astype(np.float32)
+    sound = np.random.default_rng(0).uniform(-0.5, 0.5, (2, 2 * rate)).astype(np.float32)
     sizes = []
     for bitrate in (low, 128, high):
         written(tmp_path / "stem", Encoding(form, None, bitrate), sound, rate)
-        sizes.append((tmp_path / "stem").stat().st_size * 8 / 4000)
+        sizes.append((tmp_path / "stem").stat().st_size * 8 / 2000)
         assert read(tmp_path / "stem").samples.shape == sound.shape
     assert sizes[0] < sizes[2]
     if rate == 44100:
@@ -246,10 +248,23 @@ def test_bitrate_is_about_the_chosen_one(form: str, rate: int, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_full_disk_raises_an_error_of_the_system(form: str, tmp_path: Path) -> None:
-    noise = np.random.default_rng(0).uniform(-1, 1, (2, 400_000)).astype(np.float32)
-    with no_file_larger_than(50_000), pytest.raises((OSError, RuntimeError)):
-        written(tmp_path / "stem", Encoding(form), noise, 44100)
+def test_full_disk_is_reported_with_the_reason(form: str, tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).uniform(-1, 1, (2, 200_000)).astype(np.float32)
+    path = tmp_path / "stem"
+    # `files.replacing` finds the reason for libsndfile's error.
+    error = soundfile.LibsndfileError if form == "ogg" else OSError
+    with no_file_larger_than(50_000), pytest.raises(error) as raised:
+        written(path, Encoding(form), noise, 44100)
+    if isinstance(raised.value, OSError):
+        assert (raised.value.errno, raised.value.filename) == (errno.EFBIG, str(path))
+    with no_file_larger_than(50_000), pytest.raises(OSError, match="File too large"):
+        write_and_rename(tmp_path / "renamed", Encoding(form), noise)
+    assert not (tmp_path / "renamed").exists()
+
+
+def write_and_rename(path: Path, encoding: Encoding, sound: np.ndarray) -> None:
+    with replacing(path) as partial:
+        written(partial, encoding, sound, 44100)
 
 
 @pytest.mark.parametrize("form", FORMATS)

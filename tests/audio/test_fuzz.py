@@ -12,8 +12,11 @@ import numpy as np
 import pytest
 import soundfile
 
+from stemsplit import audio
 from stemsplit.audio.encoding import Encoding, open_writer
 from stemsplit.audio.stem_mp4 import open_stem_writer
+from stemsplit.audio.timeline import MOST_SILENCE_SECONDS
+from stemsplit.errors import InputError
 
 RATE = 44100
 FILES = 200
@@ -193,6 +196,32 @@ def test_damaged_files_are_read_or_refused(
     results = check(damaged_files(numbers, originals, tmp_path))
     read = [result for result in results if result["error"] is None]
     assert 0.2 * len(results) < len(read) < len(results)  # both outcomes occur
+
+
+def test_unknown_codec_is_refused(originals: dict[str, bytes], tmp_path: Path) -> None:
+    content = originals["m4a"]
+    path = tmp_path / "song.m4a"
+    # Two places name AAC.
+    path.write_bytes(content.replace(b"mp4a", b"zzzz").replace(b"\x40\x15", b"\x01\x15"))
+    with pytest.raises(InputError, match=r"song\.m4a: .* a codec that FFmpeg does not know"):
+        audio.read_song(path)
+
+
+def test_huge_numbers_in_the_index_take_neither_time_nor_memory(
+    originals: dict[str, bytes], tmp_path: Path
+) -> None:
+    content = originals["stem.mp4"]
+    paths = []
+    for name in (b"mvhd", b"mdhd", b"stts", b"elst", b"stsz", b"stsc", b"tkhd"):
+        start = content.index(name) + 4
+        for offset in range(start, start + 24, 4):
+            for number in (b"\x7f\xff\xff\xff", b"\x00\xff\xff\xff"):
+                path = tmp_path / f"{name.decode()}-{offset - start}-{number.hex()}.stem.mp4"
+                path.write_bytes(content[:offset] + number + content[offset + 4 :])
+                paths.append(path)
+    for path, result in zip(paths, check(paths), strict=True):
+        # Wrong time stamps look like lost audio, which silence replaces within limits.
+        assert result["samples"] <= (2 * MOST_SILENCE_SECONDS + 2) * RATE, path.name
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ import av
 import numpy as np
 import pytest
 import soundfile
+from scipy.signal import correlate
 
 from stemsplit import audio
 from stemsplit.audio.lengths import Clock
@@ -124,6 +125,28 @@ def test_change_of_rate_is_resampled_without_seams_between_frames(sound: np.ndar
     samples = np.concatenate([*blocks, *timeline.end()], axis=1)
     expected = np.concatenate([sound, audio.resample(sound, 48000, RATE)], axis=1)
     np.testing.assert_array_equal(samples, expected)
+
+
+def test_wrong_time_stamp_of_vorbis_leaves_no_gap(tmp_path: Path) -> None:
+    """FFmpeg gives one packet of the first page a time stamp that is 448 samples too late."""
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, (2, 44100)).astype(np.float32)
+    path = tmp_path / "noise.ogg"
+    with soundfile.SoundFile(path, "w", 44100, 2, "VORBIS", compression_level=0.2) as file:
+        for start in range(0, 44100, 10_007):
+            file.write(noise[:, start : start + 10_007].T)
+    with av.open(str(path)) as container:
+        ends = [0]
+        for packet in container.demux():
+            if packet.pts is not None:
+                wrong = packet.pts > ends[-1]
+                ends.append(packet.pts + (packet.duration or 0))
+                if wrong:
+                    break
+        assert wrong
+    samples, losses = streamed(path)
+    assert losses == []
+    assert samples.shape == noise.shape
+    assert np.argmax(correlate(samples[0], noise[0])) == noise.shape[1] - 1
 
 
 @pytest.mark.parametrize("value", [np.nan, -np.inf])
