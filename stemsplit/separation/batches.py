@@ -64,6 +64,7 @@ def separated(
                         separated_chunk.start / sample_rate,
                     )
                     yield chunk_stems, separated_chunk.is_last
+                del stems, chunk_stems  # before the next batch needs memory
                 part = part[size:]
         size = min(2 * size, most)
 

@@ -105,8 +105,10 @@ def cross_faded(separated: Iterable[tuple[StemBlock, bool]], overlap: int) -> It
         if is_last:
             yield stems
             return
-        yield stems[..., :-overlap]
+        # The clone lets go of the rest of the chunk, and of the batch that it belongs to.
         tail = stems[..., -overlap:].clone()
+        yield stems[..., :-overlap]
+        del stems
 
 
 def delayed(blocks: Iterable[Block], delay: int) -> Iterator[Block]:

@@ -87,6 +87,9 @@ def checkpoint(weights: Mapping[str, Tensor], file_name: str) -> dict[str, Any]:
         "targets": [target],
         "residual": residual_of([target]),
         "channels": channels,
+        # The networks were trained on excerpts of 6 s, and open-unmix filters about 7 s at once.
+        "chunk_seconds": 10.0,
+        "overlap_seconds": 1.0,
     }
     state = {f"separator.network.{name}": value for name, value in converted(weights).items()}
     return {"separator": description, "state_dict": state}
