@@ -1,18 +1,16 @@
 """Build separators from plain values, and save and load them, without Hydra."""
 
-import importlib
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from stemsplit.errors import InputError
 from stemsplit.files import replacing
-from stemsplit.separation import bag, bundle, open_unmix, torchaudio_hdemucs
-from stemsplit.separation.front_end import VIEWS, FrontEnd
+from stemsplit.separation import bag, bundle, networks, open_unmix, torchaudio_hdemucs
+from stemsplit.separation.front_end import FrontEnd
 from stemsplit.separation.published import catalogue
 from stemsplit.separation.published.catalogue import Model
 from stemsplit.separation.separator import Description, Separator
@@ -43,22 +41,7 @@ def build(
     any other class, and for settings that do not fit together.
     """
     transform = FrontEnd(**front_end)
-    bands = {view: transform.bands(view) for view in VIEWS}
-    sample_rate = transform.sample_rate
-
-    def build_network(stems: int, **arguments: Any) -> nn.Module:
-        architecture = _allowed_class(arguments.pop("class"), allow)
-        return architecture(
-            bands=bands, sample_rate=sample_rate, channels=channels, stems=stems, **arguments
-        )
-
-    if isinstance(network, Mapping):
-        module = build_network(stems=len(targets), **network)
-    else:
-        stems = sum(member["stems"] for member in network)
-        if stems != len(targets):
-            raise InputError(f"the networks estimate {stems} stems, not {len(targets)} targets")
-        module = bag.Bag([build_network(**member) for member in network])
+    module = networks.build(transform, network, len(targets), channels, allow)
     return Separator(
         transform,
         module,
@@ -70,22 +53,6 @@ def build(
         overlap_seconds,
         network,
     )
-
-
-def _allowed_class(name: str, allow: Sequence[str]) -> type[nn.Module]:
-    module, _, attribute = name.rpartition(".")
-    if not name.startswith("stemsplit.models.") and name not in allow:
-        raise InputError(
-            f"{name} is not an architecture of stemsplit; if you trust this class, allow it by "
-            f"name: allow=[{name!r}]"
-        )
-    try:
-        architecture = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError):
-        raise InputError(f"{name}: unknown architecture in this version of stemsplit") from None
-    if not (isinstance(architecture, type) and issubclass(architecture, nn.Module)):
-        raise InputError(f"{name} is not an architecture (a subclass of nn.Module)")
-    return architecture
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -175,7 +142,6 @@ def _load(path: Path, allow: Sequence[str], model: Model | None) -> Separator:
         elif torchaudio_hdemucs.is_state_dict(content):
             stems, sample_rate = (None, None) if model is None else (model.stems, model.sample_rate)
             content = torchaudio_hdemucs.checkpoint(content, stems, sample_rate)
-        separator = build(**content["separator"], allow=allow)
         # The checkpoint of a training also holds other values, such as buffers of the metrics.
         prefix = "separator."
         weights = {
@@ -183,6 +149,9 @@ def _load(path: Path, allow: Sequence[str], model: Model | None) -> Separator:
             for name, value in content["state_dict"].items()
             if name.startswith(prefix)
         }
+        if not allow:
+            networks.check_sizes(content["separator"], weights)
+        separator = build(**content["separator"], allow=allow)
         separator.load_state_dict(weights)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None

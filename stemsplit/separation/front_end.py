@@ -13,6 +13,9 @@ from torch.nn import functional
 from stemsplit.errors import InputError
 from stemsplit.models.shapes import Spectrum, View, Views
 
+# Limits of the memory for the mel filters; a checkpoint from a stranger may ask for anything.
+LONGEST_WINDOW = 2**16
+MOST_MEL_BANDS = 4096
 VIEWS = ("magnitude", "mel", "mfcc", "complex")
 
 
@@ -53,6 +56,11 @@ class FrontEnd(nn.Module):
         if sample_rate < 1 or window < 3:
             raise InputError(
                 f"sample rate {sample_rate} must be at least 1, and window {window} at least 3"
+            )
+        if window > LONGEST_WINDOW or mel_bands > MOST_MEL_BANDS:
+            raise InputError(
+                f"window {window} must be at most {LONGEST_WINDOW}, and mel_bands {mel_bands} at "
+                f"most {MOST_MEL_BANDS}"
             )
         # With a hop of half a window, the inverse loses the last samples for some lengths.
         divisors = [size for size in range(1, window // 3 + 1) if window % size == 0]

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 import stemsplit
 from stemsplit.errors import InputError
 from stemsplit.models.shapes import Stems, Waveform
-from stemsplit.separation import bundle
+from stemsplit.separation import bundle, checkpoint
 from stemsplit.separation.checkpoint import build, save
 from stemsplit.separation.origins import origins
 from stemsplit.separation.probe import probe_mixture
@@ -196,6 +196,22 @@ def test_foreign_safetensors_file_is_refused(tmp_path: Path) -> None:
 def test_unsuitable_content_is_refused(path: Path, change: Any, message: str) -> None:
     rewrite(path, change)
     assert_refused(path, message)
+
+
+@pytest.mark.parametrize(
+    ("group", "setting", "value"),
+    [
+        ("network", "hidden", 10**9),
+        ("front_end", "window", 2**40),
+        ("front_end", "mel_bands", 10**9),
+    ],
+)
+def test_sizes_are_checked_before_memory_is_taken(
+    path: Path, group: str, setting: str, value: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rewrite(path, lambda document, _: document["separator"][group].update({setting: value}))
+    monkeypatch.setattr(checkpoint, "build", None)
+    assert_refused(path, "size mismatch|at most")
 
 
 def test_class_outside_stemsplit_needs_permission(tmp_path: Path) -> None:

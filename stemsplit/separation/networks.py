@@ -1,0 +1,82 @@
+"""Build the networks that the description of a separator names."""
+
+import importlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from stemsplit.errors import InputError
+from stemsplit.separation import bag
+from stemsplit.separation.front_end import VIEWS, FrontEnd
+from stemsplit.separation.separator import Description
+
+
+def build(
+    front_end: FrontEnd,
+    network: Description | Sequence[Description],
+    stems: int,
+    channels: int,
+    allow: Sequence[str],
+    device: str = "cpu",
+) -> nn.Module:
+    """Build the network, or the bag of networks, that a description names; see `checkpoint.build`.
+
+    On the device ``meta``, the weights have sizes but take no memory.
+    """
+    bands = {view: front_end.bands(view) for view in VIEWS}
+
+    def build_network(stems: int, **arguments: Any) -> nn.Module:
+        architecture = allowed_class(arguments.pop("class"), allow)
+        with torch.device(device):
+            return architecture(
+                bands=bands,
+                sample_rate=front_end.sample_rate,
+                channels=channels,
+                stems=stems,
+                **arguments,
+            )
+
+    if isinstance(network, Mapping):
+        return build_network(stems=stems, **network)
+    total = sum(member["stems"] for member in network)
+    if total != stems:
+        raise InputError(f"the networks estimate {total} stems, not {stems} targets")
+    return bag.Bag([build_network(**member) for member in network])
+
+
+def allowed_class(name: str, allow: Sequence[str]) -> type[nn.Module]:
+    """The class with this dotted name, if it is of ``stemsplit.models`` or in `allow`."""
+    module, _, attribute = name.rpartition(".")
+    if not name.startswith("stemsplit.models.") and name not in allow:
+        raise InputError(
+            f"{name} is not an architecture of stemsplit; if you trust this class, allow it by "
+            f"name: allow=[{name!r}]"
+        )
+    try:
+        architecture = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError):
+        raise InputError(f"{name}: unknown architecture in this version of stemsplit") from None
+    if not (isinstance(architecture, type) and issubclass(architecture, nn.Module)):
+        raise InputError(f"{name} is not an architecture (a subclass of nn.Module)")
+    return architecture
+
+
+def check_sizes(description: Description, weights: Mapping[str, Tensor]) -> None:
+    """Raise an error if the network has other weights, before memory is taken for the network.
+
+    The description in a stranger's file may ask for a network that is larger than the memory.
+    """
+    network = build(
+        FrontEnd(**description["front_end"]),
+        description["network"],
+        len(description["targets"]),
+        description["channels"],
+        allow=(),
+        device="meta",
+    )
+    prefix = "network."
+    network.load_state_dict(
+        {name.removeprefix(prefix): value for name, value in weights.items()}, assign=True
+    )
