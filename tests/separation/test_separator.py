@@ -450,7 +450,8 @@ def test_system_errors_are_not_reported_as_a_bad_checkpoint(
     def failing(**settings: Any) -> None:
         raise error
 
-    torch.save({"separator": {}, "state_dict": {}}, tmp_path / "best.ckpt")
+    separator = build(FRONT_END, {"class": BLSTM, "hidden": 4}, ["a"], None, channels=1)
+    save(separator, tmp_path / "best.ckpt")
     monkeypatch.setattr("stemsplit.separation.checkpoint.build", failing)
     with pytest.raises(type(error)):
         stemsplit.load(tmp_path / "best.ckpt")
