@@ -20,7 +20,8 @@ from stemsplit.errors import InputError, one_line_errors
 from stemsplit.files import replacing
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-WIDTH = 1020
+WINDOW = 1020  # pixels, in width
+WIDTH = 860  # of the picture
 PICTURE = Path(__file__).parent / "app.png"
 
 
@@ -39,7 +40,10 @@ def main() -> None:
         shot = Path(place) / "shot.png"
         take(browser, options.run, options.song or test_song(options.run), shot)
         with Image.open(shot) as image, replacing(options.output) as partial:
-            image.convert("RGB").quantize(128).save(partial, format="PNG", optimize=True)
+            smaller = image.convert("RGB").resize((WIDTH, image.height * WIDTH // image.width))
+            # This method keeps colours of small areas, for instance of the meters.
+            reduced = smaller.quantize(96, method=Image.Quantize.MAXCOVERAGE)
+            reduced.save(partial, format="PNG", optimize=True)
     print(f"{options.output}: {options.output.stat().st_size / 1000:.0f} kB")
 
 
@@ -63,7 +67,7 @@ def take(browser: str, run: Path, song: Path, shot: Path) -> None:
         if match is None:
             raise InputError(f"stemsplit app did not start: {line}")
         opened = playwright.chromium.launch(executable_path=browser, args=["--no-sandbox"])
-        page = opened.new_page(viewport={"width": WIDTH, "height": 600}, color_scheme="light")
+        page = opened.new_page(viewport={"width": WINDOW, "height": 600}, color_scheme="light")
         page.set_default_timeout(600_000)
         page.goto(match[0])
         page.locator("#drop").wait_for()
@@ -71,6 +75,7 @@ def take(browser: str, run: Path, song: Path, shot: Path) -> None:
         page.get_by_role("button", name="Separate", exact=True).click()
         page.get_by_role("button", name="Play").click()
         page.locator("#seek").fill("8")
+        page.wait_for_selector(".play.playing:not(.waiting)")
         page.wait_for_timeout(2000)
         page.screenshot(path=shot, full_page=True)
         opened.close()

@@ -20,7 +20,7 @@ export class Mixer {
     element("title").textContent = song.title;
     element("notes").textContent = song.message;
     element("notes").hidden = !song.message;
-    const [lowest, highest] = song.hertz.map((hertz) => (hertz < 1000 ? `${hertz} Hz` : `${hertz / 1000} kHz`));
+    const [lowest, highest] = song.hertz.map((hertz) => (hertz < 1000 ? `${hertz}\u00a0Hz` : `${hertz / 1000}\u00a0kHz`));
     element("scale").textContent = `${lowest} at the bottom, ${highest} at the top`;
     element("archive").href = `${address}/archive`;
     element("seek").max = this.player.duration;
