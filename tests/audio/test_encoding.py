@@ -311,3 +311,4 @@ def test_wav_beyond_four_gigabytes_is_rf64(tmp_path: Path) -> None:
         assert song.declared_seconds == 33 * block / 192000
     with av.open(str(path)) as container:
         assert container.streams.audio[0].channels == channels
+    path.unlink()  # pytest keeps the folders of the last runs
