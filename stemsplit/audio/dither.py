@@ -24,8 +24,8 @@ class Quantiser:
     that is on a step, as for stems of a 16-bit song in 16 bits. Clipped samples are the exception.
     A single stem gets triangular dither of its own; its error is at most 1.5 steps.
 
-    A sample stays zero where all stems are zero. So digital silence stays silent, as it does in the
-    song, and dither marks no end of a fade-out that is not there.
+    Where all stems are zero, the samples stay zero: there is nothing to round, and the digital
+    silence of the song stays silent.
 
     `clipped` counts the samples that were beyond full scale and are limited to it. The dither is
     the same in each run, and does not depend on how the song is divided into blocks.
