@@ -19,6 +19,9 @@ from stemsplit.terminal.progress import SongProgress
 SeparateSong = Callable[[Song, Callable[[float], None]], SeparatedSong | None]
 
 
+SECONDS_TO_END = 5.0  # enough to remove the temporary files of a song
+
+
 class Outcome(NamedTuple):
     """The length of a song that was separated, 0 for a skipped song, None for a failed one."""
 
@@ -94,11 +97,12 @@ def in_threads(
     except BaseException:
         for thread in threads:
             end(thread)
+        # The exception is lost if it comes while a library ignores exceptions.
+        while alive := [thread for thread in threads if thread.is_alive()]:
+            alive[0].join(SECONDS_TO_END)
+            if alive[0].is_alive():
+                end(alive[0])
         raise
-    finally:
-        for thread in threads:
-            if thread.ident is not None:
-                thread.join()
     return [outcomes[number] for number in sorted(outcomes)]
 
 
