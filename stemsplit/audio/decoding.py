@@ -13,12 +13,25 @@ from stemsplit.audio.lengths import MP4, clock_of, declared_seconds, slack_secon
 from stemsplit.audio.timeline import Timeline
 from stemsplit.errors import InputError
 
+# The other formats of FFmpeg include playlists: FFmpeg would open the files that they name.
+CONTAINERS = (
+    *("aac", "ac3", "aiff", "amr", "ape", "asf", "au", "avi", "caf", "dsf", "dts", "eac3", "flac"),
+    *("flv", "iff", "matroska", "mov", "mp3", "mpc", "mpc8", "mpeg", "mpegts", "ogg", "oma", "rm"),
+    *("tak", "tta", "voc", "w64", "wav", "wv"),
+)
+
+
+def open_container(path: Path) -> av.container.InputContainer:
+    """Open a file with FFmpeg; files that name other files are refused, as if they were damaged."""
+    only_known = {"format_whitelist": ",".join(CONTAINERS)}
+    return av.open(f"file:{path}", options=only_known, metadata_errors="replace")
+
 
 @contextmanager
 def opened(path: Path) -> Iterator[av.container.InputContainer]:
     """Open a file for decoding. Raises `InputError` if it is missing, unreadable or not audio."""
     with _readable(path):
-        container = av.open(f"file:{path}", metadata_errors="replace")
+        container = open_container(path)
     with container:
         yield container
 
@@ -56,14 +69,19 @@ def timelines_of(
     return [_timeline(path, container, present[number]) for number in numbers]
 
 
-def _timeline(
-    path: Path, container: av.container.InputContainer, stream: av.AudioStream
-) -> Timeline:
+def check_codec(path: Path, stream: av.AudioStream) -> None:
+    """Raise `InputError` if FFmpeg does not know the codec of a stream."""
     if cast(object, stream.codec_context) is None:
         raise InputError(
             f"{path}: audio stream {stream.index} has a codec that FFmpeg does not know; it is "
             "damaged or protected: copy it again, or convert it with the program that made it"
         )
+
+
+def _timeline(
+    path: Path, container: av.container.InputContainer, stream: av.AudioStream
+) -> Timeline:
+    check_codec(path, stream)
     if is_lossless(stream.codec_context.name):
         # Without these options the decoder ignores a wrong checksum.
         stream.codec_context.options = {"err_detect": "crccheck+explode"}

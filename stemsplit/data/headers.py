@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import av
 
+from stemsplit.audio.decoding import check_codec, open_container
 from stemsplit.audio.entries import unreadable
 from stemsplit.audio.lengths import EXACT_LENGTH, late_seconds
 from stemsplit.audio.reading import fits_sixteen_bits, is_lossless
@@ -48,8 +49,8 @@ def sources(track: Track) -> dict[str, AudioSource]:
 def read_headers(path: Path) -> list[Header]:
     """Read the header of every audio stream. Raises `InputError` if the file cannot be opened."""
     try:
-        with av.open(f"file:{path}", metadata_errors="replace") as container:
-            return [_header(stream, container) for stream in container.streams.audio]
+        with open_container(path) as container:
+            return [_header(path, stream, container) for stream in container.streams.audio]
     except FileNotFoundError:
         raise InputError(f"{path}: does not exist") from None
     except (av.FFmpegError, OSError) as error:
@@ -59,7 +60,9 @@ def read_headers(path: Path) -> list[Header]:
         ) from None
 
 
-def _header(stream: av.AudioStream, container: av.container.InputContainer) -> Header:
+def _header(path: Path, stream: av.AudioStream, container: av.container.InputContainer) -> Header:
+    context = stream.codec_context
+    check_codec(path, stream)
     if stream.duration is not None and stream.time_base is not None:
         exact = container.format.name in EXACT_LENGTH
         late = late_seconds(container, stream)
@@ -67,7 +70,6 @@ def _header(stream: av.AudioStream, container: av.container.InputContainer) -> H
     else:
         exact = False
         declared = (container.duration or 0) / av.time_base
-    context = stream.codec_context
     return Header(
         context.name,
         stream.rate,

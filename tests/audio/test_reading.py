@@ -282,3 +282,15 @@ def test_mono_is_copied_and_stereo_is_averaged(sound: np.ndarray) -> None:
     np.testing.assert_array_equal(audio.with_channels(mono, 2), np.concatenate([mono, mono]))
     with pytest.raises(InputError, match="2 channels cannot be converted to 6"):
         audio.with_channels(sound, 6)
+
+
+def test_playlist_is_refused(tmp_path: Path) -> None:
+    # FFmpeg would open the files that it names, wherever they are.
+    soundfile.write(tmp_path / "secret.wav", np.zeros((800, 2)), 8000)
+    for name, content in (
+        ("list.mp3", "ffconcat version 1.0\nfile secret.wav\n"),
+        ("list.m3u8", "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nsecret.wav\n#EXT-X-ENDLIST\n"),
+    ):
+        (tmp_path / name).write_text(content)
+        with pytest.raises(InputError, match="cannot be decoded"):
+            audio.read_song(tmp_path / name)

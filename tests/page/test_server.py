@@ -140,11 +140,11 @@ def test_hostile_name_stays_in_the_headers(enter: Enter, name: str) -> None:
 @pytest.mark.parametrize(
     ("content", "line"),
     [
-        (b"", "song: is not audio in a known format, or is damaged"),
-        (b"not audio", "song: is not audio in a known format, or is damaged"),
-        (b"RIFF and no more", "song: is not audio in a known format, or is damaged"),
-        (b"ffconcat version 1.0\nfile song\n", "song: is not audio in a known format"),
-        (b"#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n", "song: is not audio in a known format"),
+        (b"", "song: is an empty file"),
+        (b"not audio", "song: cannot be decoded"),
+        (b"RIFF and no more", "song: cannot be decoded"),
+        (b"ffconcat version 1.0\nfile song\n", "song: cannot be decoded"),
+        (b"#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n", "song: cannot be decoded"),
         (song_bytes(61), "song: is longer than 1:00 minutes, the limit of this server"),
     ],
 )
