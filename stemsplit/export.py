@@ -104,8 +104,8 @@ def frame_count(text: str) -> int:
 
 def export(options: argparse.Namespace) -> None:
     """Write the files that the options name."""
-    from stemsplit.separation import bundle
     from stemsplit.separation.checkpoint import load  # here, since it imports torch
+    from stemsplit.separation.formats import bundle
     from stemsplit.separation.origins import origins
 
     facts = {
@@ -134,7 +134,7 @@ def written(path: Path, write: Callable[[Path], str]) -> str:
 
 
 def export_onnx(options: argparse.Namespace, separator: Separator, licence: str | None) -> None:
-    from stemsplit.separation import onnx_network
+    from stemsplit.separation.exporting import onnx_network
 
     def write(path: Path) -> str:
         facts = {"licence": licence}
@@ -167,7 +167,7 @@ def facts_of(sources: Sequence[str], licence: str | None) -> dict[str, Any]:
 def facts_of_source(source: str) -> tuple[list[Any], list[str | None]]:
     """The entries of a source in a bundle, and its licences; None if it states no licence."""
     from stemsplit.reporting.run_facts import run_facts
-    from stemsplit.separation import bundle
+    from stemsplit.separation.formats import bundle
     from stemsplit.separation.origins import origins
     from stemsplit.separation.published import catalogue
     from stemsplit.separation.sources import checkpoint_of
@@ -188,7 +188,7 @@ def facts_of_source(source: str) -> tuple[list[Any], list[str | None]]:
 def verified(path: Path, allow: Sequence[str], as_json: bool) -> bool:
     """Verify a bundle, and print the checks and the content of the bundle."""
     from stemsplit.reporting.bundle_summary import summary
-    from stemsplit.separation.verification import verify
+    from stemsplit.separation.exporting.verification import verify
 
     verification = verify(path, allow)
     if as_json:

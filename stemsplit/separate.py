@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         options = parse(words)
         # Here, since --help does not need these modules, which import torch.
         from stemsplit.machine.allocator import keep_freed_memory
-        from stemsplit.separation.inference import Inference
+        from stemsplit.separation.chunks.inference import Inference
         from stemsplit.separation.songs.lines import Lines
         from stemsplit.separation.songs.naming import model_name
         from stemsplit.separation.songs.outputs import Output

@@ -13,8 +13,8 @@ from weights_server import published
 import stemsplit.separation
 from stemsplit import combine, export
 from stemsplit.reporting.bundle_summary import summary
-from stemsplit.separation import bundle
 from stemsplit.separation.checkpoint import build, save
+from stemsplit.separation.formats import bundle
 
 RATE = 8000
 FRONT_END = {"sample_rate": RATE, "window": 256, "hop": 64, "mel_bands": 16, "mfccs": 4}

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import torch
 
 from stemsplit.models.shapes import Spectrum, StemMagnitudes, Stems, StemSpectra, Waveform
-from stemsplit.separation.blocks import chunks_of, cross_faded
+from stemsplit.separation.chunks.blocks import chunks_of, cross_faded
 from stemsplit.separation.front_end import FrontEnd
 from stemsplit.separation.wiener import wiener
 

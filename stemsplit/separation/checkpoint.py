@@ -9,7 +9,8 @@ import torch
 
 from stemsplit.errors import InputError
 from stemsplit.files import replacing
-from stemsplit.separation import bag, bundle, networks, open_unmix, torchaudio_hdemucs
+from stemsplit.separation import bag, networks
+from stemsplit.separation.formats import bundle, open_unmix, torchaudio_hdemucs
 from stemsplit.separation.front_end import FrontEnd
 from stemsplit.separation.published import catalogue
 from stemsplit.separation.published.catalogue import Model

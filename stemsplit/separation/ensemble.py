@@ -8,9 +8,9 @@ import numpy as np
 from jaxtyping import Float32
 
 from stemsplit.errors import InputError
-from stemsplit.separation import songwise
 from stemsplit.separation.bag import residual_of
-from stemsplit.separation.inference import Inference
+from stemsplit.separation.chunks import songwise
+from stemsplit.separation.chunks.inference import Inference
 from stemsplit.separation.separator import Separator
 
 

@@ -4,7 +4,8 @@ import hashlib
 import zipfile
 from pathlib import Path
 
-from stemsplit.separation import bundle, checkpoint
+from stemsplit.separation import checkpoint
+from stemsplit.separation.formats import bundle
 from stemsplit.separation.published import catalogue
 from stemsplit.separation.sources import checkpoint_of
 

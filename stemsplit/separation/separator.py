@@ -20,9 +20,9 @@ from stemsplit.models.shapes import (
     Views,
     Waveform,
 )
-from stemsplit.separation import songwise
+from stemsplit.separation.chunks import songwise
+from stemsplit.separation.chunks.inference import Inference, chunk_and_overlap
 from stemsplit.separation.front_end import FrontEnd
-from stemsplit.separation.inference import Inference, chunk_and_overlap
 from stemsplit.separation.wiener import scale_below, wiener
 
 Description = Mapping[str, Any]

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from stemsplit.errors import InputError
 from stemsplit.models.blocks.layers import bands_below
 from stemsplit.models.blstm import Blstm
-from stemsplit.separation.open_unmix import converted
+from stemsplit.separation.formats.open_unmix import converted
 
 RATE, WINDOW, HERTZ, HIDDEN, LAYERS = 8000, 256, 2500.0, 16, 3
 FREQS = WINDOW // 2 + 1

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from stemsplit import processes
 from stemsplit.errors import InputError
+from stemsplit.separation.chunks.inference import Inference
 from stemsplit.separation.ensemble import Ensemble
-from stemsplit.separation.inference import Inference
 from stemsplit.separation.separator import Separator
 from stemsplit.separation.songs.jobs import Outcome, separate_each
 from stemsplit.separation.songs.lines import Lines, SeparatedSong, quoted, speed_text

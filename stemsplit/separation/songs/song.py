@@ -8,8 +8,8 @@ from stemsplit import processes
 from stemsplit.audio.song_stream import open_song
 from stemsplit.errors import InputError
 from stemsplit.files import make_writable_folder, removed_if_empty
+from stemsplit.separation.chunks.inference import Inference
 from stemsplit.separation.ensemble import Ensemble
-from stemsplit.separation.inference import Inference
 from stemsplit.separation.loading import Source, load
 from stemsplit.separation.separator import Separator
 from stemsplit.separation.songs.lines import SeparatedSong

@@ -19,8 +19,8 @@ from stemsplit import export
 from stemsplit.configuration import CONF, register_resolvers
 from stemsplit.errors import InputError
 from stemsplit.models.shapes import Mask, Views
-from stemsplit.separation import onnx_network
 from stemsplit.separation.checkpoint import build, save
+from stemsplit.separation.exporting import onnx_network
 from stemsplit.separation.separator import Separator
 
 RATE = 8000

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from stemsplit.errors import InputError
-from stemsplit.separation.blocks import Chunk, StemBlock, check_finite
+from stemsplit.separation.chunks.blocks import Chunk, StemBlock, check_finite
 
 FIRST_CHUNKS = 2  # in the first batch: few, so that the first stems are ready early
 # In a batch, unless the user chooses another number. On a CPU, an LSTM gains nothing beyond 4.

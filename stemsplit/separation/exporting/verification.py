@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from stemsplit.errors import InputError
-from stemsplit.separation import bundle
 from stemsplit.separation.checkpoint import load
-from stemsplit.separation.probe import probe_stems
+from stemsplit.separation.formats import bundle
+from stemsplit.separation.formats.probe import probe_stems
 
 TOLERANCE = 1e-4  # of the peak of the stems
 

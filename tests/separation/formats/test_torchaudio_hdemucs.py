@@ -10,7 +10,7 @@ from torch import Tensor
 
 import stemsplit
 from stemsplit.errors import InputError
-from stemsplit.separation import torchaudio_hdemucs
+from stemsplit.separation.formats import torchaudio_hdemucs
 
 STEMS = ["drums", "bass", "other", "vocals"]
 

@@ -10,8 +10,8 @@ from jaxtyping import Float, Float32
 from torch import Tensor
 
 from stemsplit.errors import Cancelled, InputError
-from stemsplit.separation.batches import separated
-from stemsplit.separation.blocks import (
+from stemsplit.separation.chunks.batches import separated
+from stemsplit.separation.chunks.blocks import (
     Block,
     StemBlock,
     advanced,
@@ -25,7 +25,7 @@ from stemsplit.separation.blocks import (
     regrouped,
     resampled,
 )
-from stemsplit.separation.inference import Inference, chunk_and_overlap
+from stemsplit.separation.chunks.inference import Inference, chunk_and_overlap
 
 BLOCK = 2**16  # samples; the pieces in which a song is taken and its stems are yielded
 LONGEST_SHIFT_SECONDS = 0.5  # as in Demucs

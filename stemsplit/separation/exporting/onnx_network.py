@@ -17,7 +17,7 @@ from torch import Tensor
 
 from stemsplit.errors import InputError, needs_extra
 from stemsplit.files import replacing
-from stemsplit.separation.onnx_tracing import MaskNetwork, traced
+from stemsplit.separation.exporting.onnx_tracing import MaskNetwork, traced
 from stemsplit.separation.separator import Separator
 
 with needs_extra("onnx"):

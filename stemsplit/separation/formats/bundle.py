@@ -27,7 +27,7 @@ from torch import Tensor
 
 from stemsplit.errors import InputError
 from stemsplit.files import replacing
-from stemsplit.separation.probe import probe_mixture, probe_stems
+from stemsplit.separation.formats.probe import probe_mixture, probe_stems
 from stemsplit.separation.separator import Separator
 
 VERSION = 1

@@ -15,12 +15,13 @@ from torch import Tensor, nn
 import stemsplit
 from stemsplit.errors import InputError
 from stemsplit.models.shapes import Stems, Waveform
-from stemsplit.separation import bundle, checkpoint
+from stemsplit.separation import checkpoint
 from stemsplit.separation.checkpoint import build, save
+from stemsplit.separation.exporting.verification import verify
+from stemsplit.separation.formats import bundle
+from stemsplit.separation.formats.probe import probe_mixture
 from stemsplit.separation.origins import origins
-from stemsplit.separation.probe import probe_mixture
 from stemsplit.separation.separator import Separator
-from stemsplit.separation.verification import verify
 
 RATE = 8000
 FRONT_END = {"sample_rate": RATE, "window": 256, "hop": 64, "mel_bands": 16, "mfccs": 4}

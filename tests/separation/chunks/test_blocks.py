@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from stemsplit.errors import InputError
-from stemsplit.separation.blocks import (
+from stemsplit.separation.chunks.blocks import (
     advanced,
     averaged,
     chunks_of,

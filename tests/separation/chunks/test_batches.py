@@ -5,8 +5,8 @@ import torch
 from torch import Tensor
 
 from stemsplit.errors import InputError
-from stemsplit.separation.batches import separated
-from stemsplit.separation.blocks import chunks_of, cross_faded
+from stemsplit.separation.chunks.batches import separated
+from stemsplit.separation.chunks.blocks import chunks_of, cross_faded
 
 
 class Device:

@@ -1,0 +1,1 @@
+"""Separate a song in overlapping chunks, as a stream of blocks."""

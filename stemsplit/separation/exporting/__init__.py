@@ -1,0 +1,1 @@
+"""Verify bundles, and write networks as ONNX models."""
