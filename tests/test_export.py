@@ -13,6 +13,7 @@ from weights_server import published
 import stemsplit.separation
 from stemsplit import combine, export
 from stemsplit.reporting.bundle_summary import summary
+from stemsplit.separation import exporting
 from stemsplit.separation.checkpoint import build, save
 from stemsplit.separation.formats import bundle
 
@@ -240,8 +241,8 @@ def test_missing_extra_is_named(
     run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for module in ("onnx_network", "onnx_tracing"):
-        monkeypatch.delitem(sys.modules, f"stemsplit.separation.{module}", raising=False)
-        monkeypatch.delattr(stemsplit.separation, module, raising=False)
+        monkeypatch.delitem(sys.modules, f"{exporting.__name__}.{module}", raising=False)
+        monkeypatch.delattr(exporting, module, raising=False)
     monkeypatch.setitem(sys.modules, "onnx", None)
     line = error_of(capsys, run, "--onnx", run.parent / "a.onnx")
     assert "onnx is not installed; run pip install --editable '.[onnx]'" in line
