@@ -294,8 +294,8 @@ def test_full_disk_keeps_the_old_stems(
 def test_interrupted_command_leaves_whole_files_only(
     checkpoint: Path, here: Path, number: signal.Signals, jobs: str
 ) -> None:
-    songs = [song_at(here / f"{name}.wav", seconds=60) for name in "ab"]
-    slow = ["--shifts", "300", "--batch", "1", "--jobs", jobs]
+    songs = [song_at(here / f"{name}.wav", seconds=300) for name in "ab"]
+    slow = ["--shifts", "20", "--batch", "1", "--jobs", jobs]
     command = [sys.executable, "-m", "stemsplit.separate", *songs, "--checkpoint", str(checkpoint)]
     process = subprocess.Popen([*command, *slow], cwd=here, text=True, stderr=subprocess.PIPE)
     deadline = time.monotonic() + 120

@@ -1,11 +1,10 @@
 """Separate songs one by one, or some of them at the same time in threads."""
 
-import ctypes
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
-from queue import Empty, SimpleQueue
-from threading import Thread
+from threading import Event
 from typing import NamedTuple
 
 import torch
@@ -13,10 +12,11 @@ import torch
 from stemsplit.errors import DISK_FULL, InputError, one_line
 from stemsplit.separation.songs.lines import Lines, SeparatedSong
 from stemsplit.separation.songs.listing import Song
+from stemsplit.separation.songs.mixture import Progress
 from stemsplit.terminal.progress import SongProgress
 
-# Gets a song and a progress function; returns None for a song that is skipped.
-SeparateSong = Callable[[Song, Callable[[float], None]], SeparatedSong | None]
+# Takes a song and a progress function; returns None for a song that is skipped.
+SeparateSong = Callable[[Song, Progress], SeparatedSong | None]
 
 
 SECONDS_TO_END = 5.0  # enough to remove the temporary files of a song
@@ -37,11 +37,17 @@ def separate_each(
     A full disk raises `OSError` at once, because no later song could be written either.
     """
     progress = SongProgress(len(songs))
+    stopping = Event()
 
     def outcome(song: Song) -> Outcome:
         with progress.song(song.name) as show:
+
+            def show_unless_stopping(fraction: float) -> bool:
+                show(fraction)
+                return not stopping.is_set()
+
             try:
-                result = separate(song, show)
+                result = separate(song, show_unless_stopping)
             except (InputError, OSError) as error:
                 line = one_line(error)
                 if line is None or (isinstance(error, OSError) and error.errno in DISK_FULL):
@@ -55,66 +61,26 @@ def separate_each(
         if jobs <= 1:
             return [outcome(song) for song in songs]
         with shared_cores(jobs):
-            return in_threads(songs, outcome, jobs)
+            return in_threads(songs, outcome, jobs, stopping)
 
 
 def in_threads(
-    songs: Sequence[Song], outcome: Callable[[Song], Outcome], jobs: int
+    songs: Sequence[Song], outcome: Callable[[Song], Outcome], jobs: int, stopping: Event
 ) -> list[Outcome]:
     """Call `outcome` for each song in `jobs` threads, which share the separator.
 
-    The first error and Ctrl-C end the threads after their current operation.
+    The first error and Ctrl-C set `stopping`. The songs that are being separated then end at their
+    next block, and no other song starts.
     """
-    waiting: SimpleQueue[tuple[int, Song]] = SimpleQueue()
-    ended: SimpleQueue[tuple[int, Outcome | Exception]] = SimpleQueue()
-    for item in enumerate(songs):
-        waiting.put(item)
-
-    def work() -> None:
-        while True:
-            try:
-                number, song = waiting.get_nowait()
-            except Empty:
-                return
-            try:
-                ended.put((number, outcome(song)))
-            except Exception as error:
-                ended.put((number, error))
-                return
-            except SystemExit:  # raised by `end`
-                return
-
-    threads = [Thread(target=work) for _ in range(jobs)]
-    outcomes: dict[int, Outcome] = {}
-    try:
-        for thread in threads:
-            thread.start()
-        while len(outcomes) < len(songs):
-            number, result = ended.get()
-            if isinstance(result, Exception):
-                raise result
-            outcomes[number] = result
-    except BaseException:
-        for thread in threads:
-            end(thread)
-        # The exception is lost if it comes while a library ignores exceptions.
-        while alive := [thread for thread in threads if thread.is_alive()]:
-            alive[0].join(SECONDS_TO_END)
-            if alive[0].is_alive():
-                end(alive[0])
-        raise
-    return [outcomes[number] for number in sorted(outcomes)]
-
-
-def end(thread: Thread) -> None:
-    """Raise `SystemExit` in a thread, so that it removes its temporary files and ends.
-
-    Without this, Ctrl-C would wait until the thread has written its next block: a minute or more.
-    """
-    if thread.ident is not None:
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(
-            ctypes.c_ulong(thread.ident), ctypes.py_object(SystemExit)
-        )
+    with ThreadPoolExecutor(jobs) as pool:
+        futures = [pool.submit(outcome, song) for song in songs]
+        try:
+            wait(futures, return_when=FIRST_EXCEPTION)
+            failed = [future for future in futures if future.done() and future.exception()]
+            return [future.result() for future in failed or futures]
+        finally:
+            stopping.set()
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 @contextmanager

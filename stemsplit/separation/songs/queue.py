@@ -14,6 +14,7 @@ from stemsplit.separation.separator import Separator
 from stemsplit.separation.songs.jobs import Outcome, separate_each
 from stemsplit.separation.songs.lines import Lines, SeparatedSong, quoted, speed_text
 from stemsplit.separation.songs.listing import Song, list_songs
+from stemsplit.separation.songs.mixture import Progress
 from stemsplit.separation.songs.outputs import Output
 from stemsplit.separation.songs.plan import with_own_paths, without_stems
 from stemsplit.separation.songs.song import separate_song
@@ -72,7 +73,7 @@ def separated(
         lines.warn(f"{len(left_out)} {files} of listed songs and left out: {left_out[0].path} …")
     started = time.perf_counter()
 
-    def separate(song: Song, show: Callable[[float], None]) -> SeparatedSong | None:
+    def separate(song: Song, show: Progress) -> SeparatedSong | None:
         paths = settings.output.paths(song, list(stems))
         if settings.skip_existing and all(path.is_file() for path in paths.values()):
             lines.skipped(song.path, paths)

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from stemsplit.errors import InputError
+from stemsplit.errors import Cancelled, InputError
 from stemsplit.separation.songs.jobs import Outcome, separate_each
 from stemsplit.separation.songs.lines import Lines, SeparatedSong
 from stemsplit.separation.songs.listing import Song
 
 SONGS = [Song(Path(f"{name}.wav"), name) for name in "abcd"]
-Show = Callable[[float], None]
+Show = Callable[[float], bool]
 
 
 def result(seconds: float) -> SeparatedSong:
@@ -63,11 +63,11 @@ def test_error_that_concerns_all_songs_ends_the_others(error: Exception) -> None
     def separate(song: Song, show: Show) -> SeparatedSong:
         if song.name == "b":
             raise error
-        try:
-            for _ in range(2000):
-                time.sleep(0.01)
-        finally:
-            ended.append(song.name)
+        for _ in range(2000):
+            time.sleep(0.01)
+            if not show(0.5):  # as in `mixture.with_progress`
+                ended.append(song.name)
+                raise Cancelled
         return result(1.0)
 
     with pytest.raises(type(error)):
