@@ -17,6 +17,8 @@ import sys
 import tempfile
 import threading
 from contextlib import suppress
+from importlib.machinery import ModuleSpec
+from importlib.util import module_from_spec
 from pathlib import Path
 
 from filelock import FileLock
@@ -117,8 +119,13 @@ def start_template(name: str) -> None:
 
 
 def serve(name: str) -> None:
+    # torchmetrics imports onnxruntime, after which the forks would hang when they end.
+    stand_in = module_from_spec(ModuleSpec("onnxruntime", loader=None))
+    vars(stand_in)["InferenceSession"] = None
+    sys.modules["onnxruntime"] = stand_in
     for command in COMMANDS:
         importlib.import_module(f"stemsplit.{command}")
+    del sys.modules["onnxruntime"]
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(f"\0{name}")
         server.listen()
