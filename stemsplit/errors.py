@@ -115,6 +115,8 @@ def one_line(error: BaseException) -> str | None:
     """Return the message to print for an error, or None if the error is a bug in the program."""
     if isinstance(error, InputError):
         return str(error)
+    if isinstance(error, MemoryError):
+        return "the memory is too small; close other programs, or use a smaller file or model"
     if not isinstance(error, OSError):
         return None
     if error.errno in DISK_FULL:

@@ -72,7 +72,10 @@ def device(name: str) -> str:
         try:
             torch.empty(0, device=name)
         except (RuntimeError, AssertionError) as error:  # AssertionError: torch built without CUDA
-            raise InputError(f"device={name}: {str(error).splitlines()[0]}") from None
+            reason = str(error).splitlines()[0]
+            if reason.startswith("Expected one of"):  # torch lists devices that nobody has
+                reason = "unknown; choose cpu, cuda, cuda:1 or mps"
+            raise InputError(f"device {name}: {reason}") from None
         return name
     if torch.cuda.is_available():
         return f"cuda:{rank() % torch.cuda.device_count()}"

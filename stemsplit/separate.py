@@ -92,7 +92,7 @@ def argument_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "songs",
         nargs="+",
-        type=Path,
+        type=path,
         metavar="SONG",
         help="audio or video file in any format, a folder (with its subfolders), or a pattern in "
         "quotes such as '*.mp3' or 'music/**/*.flac'",
@@ -163,7 +163,7 @@ def add_file_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--output",
         default=Path("separated"),
-        type=Path,
+        type=path,
         metavar="DIR",
         help="folder for the stems; default: separated",
     )
@@ -256,7 +256,18 @@ def names(text: str) -> list[str]:
 
 
 def numbers(text: str) -> list[float]:
-    return [float(number) for number in text.split(",")]
+    try:
+        return [float(number) for number in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: write numbers with commas between them"
+        ) from None
+
+
+def path(text: str) -> Path:
+    if not text:  # for example an unset variable; Path("") would be the current folder
+        raise argparse.ArgumentTypeError("the path is empty")
+    return Path(text)
 
 
 if __name__ == "__main__":

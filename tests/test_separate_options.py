@@ -185,7 +185,7 @@ def test_option_of_the_separation(checkpoint: Path, options: list[str], changes:
     ("options", "message"),
     [(["--jobs", "0"], "jobs 0 must be 1 or more"), (["--shifts", "0"], "shifts 0"),
      (["--batch", "0"], "batch 0"), (["--overlap", "9"], "cannot overlap by 9.0 s"),
-     (["--device", "nonsense"], "device=nonsense: "), (["--clip", "loud"], "clip 'loud'"),
+     (["--device", "nonsense"], "device nonsense: unknown"), (["--clip", "loud"], "clip 'loud'"),
      (["--format", "aiff"], "format 'aiff'"), (["--bitrate", "64"], "wav is lossless"),
      (["--format", "mp3", "--bitrate", "9"], "no bitrate of 9")],
 )  # fmt: skip

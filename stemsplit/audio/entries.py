@@ -60,7 +60,7 @@ def unreadable(path: Path) -> str | None:
             return f"{path}: is a link to {os.path.realpath(path)}, which does not exist; {way_out}"
         return f"{path}: is a link to {path.readlink()}, which cannot be followed; {way_out}"
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-        return f"{path}: is a pipe, a socket or a device, not a file; remove it"
+        return f"{path}: is a pipe, a socket or a device; choose a file"
     needed = os.R_OK | (os.X_OK if stat.S_ISDIR(mode) else 0)
     effective = os.access in os.supports_effective_ids
     return None if os.access(path, needed, effective_ids=effective) else _not_permitted(path)

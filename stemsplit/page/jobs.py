@@ -44,6 +44,7 @@ class Job:
     message: str = ""  # an error if the job failed, otherwise remarks on the song
     stems: Mapping[str, Path] = field(default_factory=dict)
     used: float = 0.0  # clock time of the last request of the job's page
+    lock: threading.Lock = field(default_factory=threading.Lock)  # of `state`
 
     @property
     def song(self) -> Path:
@@ -57,9 +58,14 @@ class Job:
 
     def enter(self, state: State) -> None:
         """Set the state; raise `Cancelled` if the job is cancelled."""
-        if self.state is State.CANCELLED:
-            raise Cancelled
-        self.state = state
+        with self.lock:
+            if self.state is State.CANCELLED:
+                raise Cancelled
+            self.state = state
+
+    def cancel(self) -> None:
+        with self.lock:
+            self.state = State.CANCELLED
 
 
 class QueueFullError(Exception):
@@ -131,7 +137,7 @@ class JobQueue:
         with self.changed:
             if job in self.waiting:
                 self.waiting.remove(job)
-            job.state = State.CANCELLED
+            job.cancel()
             runs = job is self.running
         if not runs:
             shutil.rmtree(job.folder, ignore_errors=True)

@@ -81,5 +81,8 @@ def is_same_origin(headers: Headers) -> bool:
     """
     origin = headers.get("origin")
     if origin is not None:
-        return urlsplit(origin).netloc.lower() == headers["host"].lower()
+        try:
+            return urlsplit(origin).netloc.lower() == headers["host"].lower()
+        except ValueError:
+            return False
     return headers.get("sec-fetch-site", "same-origin") == "same-origin"

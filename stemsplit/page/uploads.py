@@ -1,5 +1,6 @@
 """Receive an uploaded song, and measure it before it is separated."""
 
+import time
 from pathlib import Path
 
 import anyio
@@ -9,6 +10,7 @@ from stemsplit.audio.song_stream import open_song
 from stemsplit.errors import InputError
 
 STALLED_SECONDS = 30.0
+LEAST_RATE = 10_000  # bytes a second on average; slower uploads would keep places of the queue
 
 
 class TooLargeError(Exception):
@@ -19,9 +21,11 @@ async def receive(request: Request, path: Path, most_bytes: int) -> None:
     """Write the body of a request to a file while it arrives.
 
     Raises `TooLargeError` as soon as the upload exceeds `most_bytes`, `TimeoutError` if nothing
-    arrives for `STALLED_SECONDS`, and `ClientDisconnect` if the browser gives up.
+    arrives for `STALLED_SECONDS` or the upload is slower than `LEAST_RATE`, and `ClientDisconnect`
+    if the browser gives up.
     """
     size = 0
+    started = time.monotonic()
     blocks = request.stream()
     async with await anyio.open_file(path, "wb") as file:
         while True:
@@ -32,6 +36,8 @@ async def receive(request: Request, path: Path, most_bytes: int) -> None:
             size += len(block)
             if size > most_bytes:
                 raise TooLargeError
+            if size < LEAST_RATE * (time.monotonic() - started - STALLED_SECONDS):
+                raise TimeoutError
             await file.write(block)
 
 

@@ -32,12 +32,7 @@ class Ensemble:
     ) -> None:
         if weights is None:
             weights = [1.0] * len(members)
-        if len(weights) != len(members):
-            raise InputError(
-                f"{len(members)} models have {len(weights)} weights: give one weight for each model"
-            )
-        if low := [weight for weight in weights if not 0 < weight < float("inf")]:
-            raise InputError(f"weight {low[0]} must be a number above 0")
+        check_weights(weights, len(members))
         self.members = tuple(members)
         self.weights = tuple(weights)
         self.targets = tuple(dict.fromkeys(name for member in members for name in member.targets))
@@ -111,3 +106,13 @@ class Ensemble:
             return self.stream(blocks, rate, channels, inference)
 
         return songwise.separate(stream, self.stems, waveform, sample_rate, progress)
+
+
+def check_weights(weights: Sequence[float], models: int) -> None:
+    """Raise `InputError` unless there is one weight above 0 for each model."""
+    if len(weights) != models:
+        raise InputError(
+            f"give one weight for each model; weights: {len(weights)}, models: {models}"
+        )
+    if low := [weight for weight in weights if not 0 < weight < float("inf")]:
+        raise InputError(f"weight {low[0]} must be a number above 0")

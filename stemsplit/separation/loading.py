@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from stemsplit.separation import bag, checkpoint
-from stemsplit.separation.ensemble import Ensemble
+from stemsplit.separation.ensemble import Ensemble, check_weights
 from stemsplit.separation.separator import Separator
 
 Source = str | Path
@@ -33,6 +33,8 @@ def load(
     sources = [source] if isinstance(source, str | Path) else list(source)
     if len(sources) <= 1 and weights is None:
         return checkpoint.load(sources, allow, device)
+    if weights is not None:
+        check_weights(weights, len(sources))  # before a download
     members = [checkpoint.load(part, allow, device) for part in sources]
     if weights is None and bag.fit_together(members):
         named = list(zip(map(Path, sources), members, strict=True))

@@ -66,8 +66,17 @@ def allowed_class(name: str, allow: Sequence[str]) -> type[nn.Module]:
 def check_sizes(description: Description, weights: Mapping[str, Tensor]) -> None:
     """Raise an error if the network has other weights, before memory is taken for the network.
 
-    The description in a stranger's file may ask for a network that is larger than the memory.
+    The description in a stranger's file may ask for a network that is larger than the memory, or
+    that has more layers than could be built in hours.
     """
+    described = description["network"]
+    for member in [described] if isinstance(described, Mapping) else described:
+        for name in ("depth", "layers"):
+            if name in member and not 0 < member[name] <= len(weights):
+                raise InputError(
+                    f"{name}={member[name]}: the file has only {len(weights)} weights, and each "
+                    "layer has at least one"
+                )
     network = build(
         FrontEnd(**description["front_end"]),
         description["network"],

@@ -21,7 +21,11 @@ from stemsplit.models.shapes import (
     Waveform,
 )
 from stemsplit.separation.chunks import songwise
-from stemsplit.separation.chunks.inference import Inference, chunk_and_overlap
+from stemsplit.separation.chunks.inference import (
+    MOST_WIENER_ITERATIONS,
+    Inference,
+    chunk_and_overlap,
+)
 from stemsplit.separation.front_end import FrontEnd
 from stemsplit.separation.wiener import scale_below, wiener
 
@@ -31,6 +35,7 @@ Description = Mapping[str, Any]
 # squares and products of louder spectra exceed the range of float32. Samples in ±1 and 16-bit
 # integers are below this value.
 LOUDEST_SAMPLE = 2.0**16
+LONGEST_STEM = 100  # bytes of the name; it is a part of file names
 
 
 class Network(Protocol):
@@ -73,11 +78,12 @@ class Separator(nn.Module):
         network_description: Description | Sequence[Description] | None = None,
     ) -> None:
         super().__init__()
-        for stem in targets if residual is None else (*targets, residual):
-            if stem in ("", ".", "..") or {"/", "\\", "\0"} & set(stem):
-                raise InputError(f"stem {stem!r} must be a valid file name")
-        if residual in targets:
-            raise InputError(f"the residual {residual!r} is also a target; choose another name")
+        check_stem_names(targets if residual is None else (*targets, residual))
+        if not 0 <= wiener_iterations <= MOST_WIENER_ITERATIONS:
+            raise InputError(
+                f"{wiener_iterations} iterations of the Wiener filter: use 0 to "
+                f"{MOST_WIENER_ITERATIONS}"
+            )
         if channels < 1:
             raise InputError(f"channels={channels} must be 1 or more")
         self.front_end = front_end
@@ -264,3 +270,21 @@ class Separator(nn.Module):
     def targets_of(self, chunks: Waveform, wiener_iterations: int | None = None) -> Stems:
         """Separate chunks on the separator's device; return the targets on the CPU."""
         return self(chunks.to(self.device), wiener_iterations)[:, : len(self.targets)].cpu()
+
+
+def check_stem_names(stems: Sequence[str]) -> None:
+    """Raise `InputError` unless the stems have different names that can be names of files."""
+    for stem in stems:
+        if not stem.isprintable() or stem[:1] in ("", ".", "-") or {"/", "\\"} & set(stem):
+            raise InputError(
+                f"stem {stem!r} must be a valid file name, without control characters and without "
+                "a dot or a dash at its start"
+            )
+        if len(stem.encode()) > LONGEST_STEM:
+            raise InputError(f"stem {stem[:20]!r}… has more than {LONGEST_STEM} bytes")
+    # Some file systems ignore case.
+    if len({stem.casefold() for stem in stems}) < len(stems):
+        raise InputError(
+            f"the stems {', '.join(stems)}: two of them have the same name, or names that differ "
+            "only in case; choose other names"
+        )

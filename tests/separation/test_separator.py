@@ -206,7 +206,9 @@ def test_stems_beyond_float32_are_refused() -> None:
         constant(2.0, iterations=0).separate(song, RATE)
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", "../vocals", "a/b", "/tmp/x", "a\\b", "a\0b"])
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "../vocals", "a/b", "/tmp/x", "a\\b", "a\0b", "-rf", "a\x1bb", "a\nb"]
+)
 def test_stem_that_cannot_name_a_file_is_refused(name: str) -> None:
     for targets, residual in ([name], "rest"), (["vocals"], name):
         with pytest.raises(InputError, match="must be a valid file name"):
@@ -455,3 +457,15 @@ def test_system_errors_are_not_reported_as_a_bad_checkpoint(
     monkeypatch.setattr("stemsplit.separation.checkpoint.build", failing)
     with pytest.raises(type(error)):
         stemsplit.load(tmp_path / "best.ckpt")
+
+
+@pytest.mark.parametrize("targets", [["vocals", "vocals"], ["vocals", "Vocals"]])
+def test_stems_of_the_same_name_are_refused(targets: list[str]) -> None:
+    with pytest.raises(InputError, match="two of them have the same name"):
+        Separator(FrontEnd(**FRONT_END), Constant(0.3, 0.3), targets, "rest", 2)
+
+
+@pytest.mark.parametrize("iterations", [-1, 10**7])
+def test_impossible_number_of_iterations_is_refused(iterations: int) -> None:
+    with pytest.raises(InputError, match="use 0 to 100"):
+        Separator(FrontEnd(**FRONT_END), Constant(0.3), ["vocals"], "rest", 2, iterations)

@@ -53,7 +53,7 @@ def separated(
                         seconds = part[0].samples.shape[-1] / sample_rate
                         raise InputError(
                             f"the memory is too small for a chunk of {seconds:.1f} s; choose "
-                            "shorter chunks (chunk_seconds), or another device"
+                            "shorter chunks (--chunk-seconds), or another device"
                         )
                     size = most = size // 2
                     continue

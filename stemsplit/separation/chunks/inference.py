@@ -1,8 +1,12 @@
 """Settings of a separation that do not belong to the network."""
 
+import math
 from typing import NamedTuple
 
 from stemsplit.errors import InputError
+
+# The filter converges within a few iterations.
+MOST_WIENER_ITERATIONS = 100
 
 
 class Inference(NamedTuple):
@@ -22,21 +26,31 @@ class Inference(NamedTuple):
     batch: int | None = None
 
     def check(self) -> None:
-        """Raise `InputError` if a number is too small."""
-        if self.wiener_iterations is not None and self.wiener_iterations < 0:
-            raise InputError(
-                f"{self.wiener_iterations} iterations of the Wiener filter: use 0 or more"
-            )
-        for name, value in (("shifts", self.shifts), ("batch", self.batch)):
-            if value is not None and value < 1:
-                raise InputError(f"{name} {value} must be 1 or more")
+        """Raise `InputError` if a number is out of its range or is not a whole number."""
+        for name, seconds in (
+            ("chunk_seconds", self.chunk_seconds),
+            ("overlap_seconds", self.overlap_seconds),
+        ):
+            if seconds is not None and not 0 < seconds < math.inf:
+                raise InputError(f"{name} {seconds} must be a number above 0")
+        for name, value, lowest, highest in (
+            ("wiener_iterations", self.wiener_iterations, 0, MOST_WIENER_ITERATIONS),
+            ("shifts", self.shifts, 1, None),
+            ("batch", self.batch, 1, None),
+        ):
+            if value is None:
+                continue
+            if not isinstance(value, int) or value < lowest:
+                raise InputError(f"{name} {value} must be a whole number, {lowest} or more")
+            if highest is not None and value > highest:
+                raise InputError(f"{name} {value} must be {highest} or less")
 
 
 def chunk_and_overlap(
     chunk_seconds: float, overlap_seconds: float, sample_rate: int
 ) -> tuple[int, int]:
     """Return chunk and overlap in samples; raise `InputError` if they do not fit together."""
-    if not 0 < 2 * overlap_seconds <= chunk_seconds:
+    if not 0 < 2 * overlap_seconds <= chunk_seconds < math.inf:
         raise InputError(
             f"chunks of {chunk_seconds} s cannot overlap by {overlap_seconds} s: choose an "
             f"overlap above 0 s, up to {chunk_seconds / 2} s"

@@ -27,6 +27,7 @@ from stemsplit.separation.chunks.blocks import (
 )
 from stemsplit.separation.chunks.inference import Inference, chunk_and_overlap
 
+MOST_CHANNELS = 64  # more are a sign of exchanged axes
 BLOCK = 2**16  # samples; the pieces in which a song is taken and its stems are yielded
 LONGEST_SHIFT_SECONDS = 0.5  # as in Demucs
 
@@ -70,8 +71,12 @@ def stream(
 ) -> Iterator[StemSamples]:
     """Separate a song that arrives in blocks; see `Separator.stream`."""
     inference.check()
+    if not sample_rate > 0:
+        raise InputError(f"sample rate {sample_rate} must be above 0 Hz")
     if separator.channels not in (1, channels) and channels != 1:
         advice = "mix it down first" if channels > separator.channels else "use another separator"
+        if channels > MOST_CHANNELS:
+            advice = "the axes must be (channel, time)"
         raise InputError(
             f"this separator needs {separator.channels} channels, but the song has {channels}; "
             f"{advice}"
@@ -79,10 +84,10 @@ def stream(
     rate = separator.sample_rate
     chunk, overlap = separator.chunk, separator.overlap
     if (inference.chunk_seconds, inference.overlap_seconds) != (None, None):
+        chunk_seconds = inference.chunk_seconds or chunk / rate
+        own_overlap = min(overlap / rate, chunk_seconds / 2)
         chunk, overlap = chunk_and_overlap(
-            chunk / rate if inference.chunk_seconds is None else inference.chunk_seconds,
-            overlap / rate if inference.overlap_seconds is None else inference.overlap_seconds,
-            rate,
+            chunk_seconds, inference.overlap_seconds or own_overlap, rate
         )
 
     def separate(
@@ -135,6 +140,10 @@ def separate(
     """Separate a song in memory; see `Separator.separate`. `names` are those of the stems."""
     is_tensor = isinstance(waveform, Tensor)
     song = waveform.detach().cpu() if is_tensor else torch.from_numpy(np.asarray(waveform))
+    if song.ndim != 2:
+        raise InputError(
+            f"the song has the shape {tuple(song.shape)}, but it must be (channel, time)"
+        )
     song = song.float()
     list(finite([song], sample_rate))  # before hours are spent
     channels, time = song.shape

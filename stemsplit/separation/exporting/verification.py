@@ -38,13 +38,17 @@ def verify(path: Path, allow: Sequence[str] = ()) -> Verification:
     checks = [Check("whole", True, f"SHA-256 {content.document['sha256']}")]
     try:
         separator = load(path, allow)
-        checks.append(Check("loads", True, f"stems {', '.join(separator.stems)}"))
+    except InputError as error:
+        return Verification([*checks, Check("loads", False, str(error))], content.document)
+    checks.append(Check("loads", True, f"stems {', '.join(separator.stems)}"))
+    try:
         stems = probe_stems(separator, content.mixture)
         if stems.shape != content.stems.shape:
             raise InputError(f"stems of shape {[*stems.shape]}, not {[*content.stems.shape]}")
+        if not content.stems.isfinite().all():
+            raise InputError("the stored stems are not finite (NaN or infinity)")
     except InputError as error:
-        name = ("loads", "same output")[len(checks) - 1]
-        return Verification([*checks, Check(name, False, str(error))], content.document)
+        return Verification([*checks, Check("same output", False, str(error))], content.document)
     peak = float(content.stems.abs().max())
     difference = float((stems - content.stems).abs().max())
     checks.append(

@@ -1,11 +1,14 @@
 """Print what happens to each song: for people, or as JSON for programs."""
 
 import json
+import re
 import shlex
 import sys
 from pathlib import Path
 from threading import Lock
 from typing import Any, NamedTuple
+
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 class SeparatedSong(NamedTuple):
@@ -63,12 +66,13 @@ class Lines:
     def print(self, text: str) -> None:
         """Print lines for people, on stdout unless it is for JSON."""
         with self._lock:
-            print(text, file=sys.stderr if self.as_json else sys.stdout, flush=True)
+            file = sys.stderr if self.as_json else sys.stdout
+            print(harmless(text, keep="\n"), file=file, flush=True)
 
     def warn(self, text: str) -> None:
-        """Print lines on stderr."""
+        """Print a line on stderr."""
         with self._lock:
-            print(text, file=sys.stderr, flush=True)
+            print(harmless(text), file=sys.stderr, flush=True)
 
     def _json(self, song: Path, status: str, **values: Any) -> None:
         if self.as_json:
@@ -82,5 +86,14 @@ def speed_text(seconds: float, elapsed_seconds: float) -> str:
 
 
 def quoted(path: Path) -> str:
-    """Quote a path for a shell."""
-    return shlex.quote(str(path))
+    """Quote a path for a shell; control characters are written as in bash's ``$'…'``."""
+    text = str(path)
+    if text == harmless(text):
+        return shlex.quote(text)
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"$'{harmless(escaped)}'"
+
+
+def harmless(text: str, keep: str = "") -> str:
+    """Escape control characters: the name of a stranger's file must not control the terminal."""
+    return CONTROL.sub(lambda match: match[0] if match[0] in keep else repr(match[0])[1:-1], text)

@@ -48,6 +48,8 @@ class Output(NamedTuple):
             raise InputError(
                 f"clip {self.clip!r}: unknown; choose one of {', '.join(full_scale.MODES)}"
             )
+        if self.stems is not None and (isinstance(self.stems, str) or not self.stems):
+            raise InputError(f"stems {self.stems!r}: give a list of at least one stem")
         if self.stems is not None and self.two_stems is not None:
             raise InputError("stems and two_stems exclude each other; choose one of them")
         naming.check_template(self.template, self.format)

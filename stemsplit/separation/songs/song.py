@@ -35,7 +35,7 @@ def separate_file(
     stems: Sequence[str] | None = None,
     two_stems: str | None = None,
     format: str = "wav",
-    bit_depth: str | None = None,
+    bit_depth: str | int | None = None,
     bitrate: int | None = None,
     clip: str = "report",
     name: str | None = None,
@@ -71,7 +71,7 @@ def separate_file(
     settings = Output(
         folder=Path(output),
         format=format,
-        bit_depth=bit_depth,
+        bit_depth=None if bit_depth is None else str(bit_depth),
         bitrate=bitrate,
         clip=clip,
         name=name,

@@ -140,12 +140,15 @@ def test_shifts_average_other_chunks() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"wiener_iterations": -1}, "-1 iterations of the Wiener filter"),
-        ({"chunk_seconds": 0.1}, "cannot overlap by 0.1 s"),
+        ({"wiener_iterations": -1}, "wiener_iterations -1 must be a whole number"),
+        ({"chunk_seconds": 0.1, "overlap_seconds": 0.1}, "cannot overlap by 0.1 s"),
+        ({"chunk_seconds": float("inf")}, "chunk_seconds inf must be a number above 0"),
+        ({"overlap_seconds": 0.0}, "overlap_seconds 0.0 must be a number above 0"),
+        ({"shifts": 1.5}, "shifts 1.5 must be a whole number"),
         ({"overlap_seconds": 0.4}, "cannot overlap by 0.4 s"),
         ({"overlap_seconds": 1e-9}, "shorter than one sample"),
-        ({"shifts": 0}, "shifts 0 must be 1 or more"),
-        ({"batch": 0}, "batch 0 must be 1 or more"),
+        ({"shifts": 0}, "shifts 0 must be a whole number, 1 or more"),
+        ({"batch": 0}, "batch 0 must be a whole number, 1 or more"),
     ],
 )
 def test_invalid_settings_are_refused(settings: dict[str, Any], message: str) -> None:
@@ -216,7 +219,7 @@ def test_ensemble_of_different_stems_sums_to_the_song() -> None:
 
 
 @pytest.mark.parametrize(
-    ("weights", "message"), [([1.0], "2 models have 1 weights"), ([1.0, 0.0], "weight 0.0")]
+    ("weights", "message"), [([1.0], "weights: 1, models: 2"), ([1.0, 0.0], "weight 0.0")]
 )
 def test_wrong_weights_are_refused(weights: list[float], message: str) -> None:
     with pytest.raises(InputError, match=message):
@@ -231,3 +234,16 @@ def test_constant_and_sine_have_no_seams(rate: int) -> None:
         stems = model.separate(song.astype(np.float32), rate, wiener_iterations=0)
         middle = slice(rate // 10, -rate // 10)  # a filter cannot know what surrounds the song
         np.testing.assert_allclose(stems["vocals"][:, middle], song[:, middle] / 2, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("shape", "rate", "message"),
+    [
+        ((100,), RATE, r"shape \(100,\), but it must be \(channel, time\)"),
+        ((RATE, 2), RATE, r"the axes must be \(channel, time\)"),
+        ((2, 100), 0, "sample rate 0 must be above 0 Hz"),
+    ],
+)
+def test_wrong_arrays_are_refused(shape: tuple[int, ...], rate: int, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        separator("vocals").separate(np.zeros(shape, np.float32), rate)
