@@ -70,7 +70,10 @@ def check_arguments(command: str, arguments: list[str], monkeypatch: pytest.Monk
 
         monkeypatch.setattr(argparse.ArgumentParser, name, parse)
     monkeypatch.setattr("sys.argv", [command, *arguments])
-    importlib.import_module(f"stemsplit.{command}").main()
+    module = importlib.import_module(f"stemsplit.{command}")
+    if not hasattr(module, "main"):  # a folder: `models`, `data`
+        module = importlib.import_module(f"stemsplit.{command}.__main__")
+    module.main()
 
 
 @pytest.mark.parametrize("line", commands())

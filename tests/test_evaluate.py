@@ -213,7 +213,7 @@ def test_results_of_other_songs_or_stems_are_not_overwritten(corpus: Path, tmp_p
         ("workers=two", "workers=two: choose an integer of at least 1"),
         ("workers=0", "workers=0: choose an integer"),
         ("workers=true", "workers=true: choose an integer"),
-        ("device=nonsense", "device nonsense: unknown"),
+        ("device=nonsense", "device=nonsense: "),
         ("estimates={x: null}", "estimates=.*: choose a path"),
         ("estimates=[[a]]", "estimates=.*: choose a path"),
         ("evaluation.oracles=maybe", "evaluation.oracles=maybe: choose true or false"),

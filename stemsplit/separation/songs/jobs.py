@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import torch
 
-from stemsplit.errors import DISK_FULL, InputError, one_line
+from stemsplit.errors import DISK_FULL, Cancelled, InputError, one_line
 from stemsplit.separation.songs.lines import Lines, SeparatedSong
 from stemsplit.separation.songs.listing import Song
 from stemsplit.separation.songs.mixture import Progress
@@ -40,6 +40,8 @@ def separate_each(
     stopping = Event()
 
     def outcome(song: Song) -> Outcome:
+        if stopping.is_set():
+            raise Cancelled
         with progress.song(song.name) as show:
 
             def show_unless_stopping(fraction: float) -> bool:
@@ -51,9 +53,13 @@ def separate_each(
             except (InputError, OSError) as error:
                 line = one_line(error)
                 if line is None or (isinstance(error, OSError) and error.errno in DISK_FULL):
+                    stopping.set()
                     raise
                 lines.failed(song.path, line)
                 return Outcome(song.path, None)
+            except BaseException:
+                stopping.set()  # here, before this thread takes the next song
+                raise
         return Outcome(song.path, 0.0 if result is None else result.seconds)
 
     jobs = min(jobs, len(songs))
@@ -76,8 +82,11 @@ def in_threads(
         futures = [pool.submit(outcome, song) for song in songs]
         try:
             wait(futures, return_when=FIRST_EXCEPTION)
-            failed = [future for future in futures if future.done() and future.exception()]
-            return [future.result() for future in failed or futures]
+            errors = [future.exception() for future in futures if future.done()]
+            # The first error is the cause; it cancels the other songs.
+            for error in sorted(filter(None, errors), key=lambda it: isinstance(it, Cancelled)):
+                raise error
+            return [future.result() for future in futures]
         finally:
             stopping.set()
             pool.shutdown(wait=False, cancel_futures=True)
