@@ -87,7 +87,7 @@ def argument_parser() -> argparse.ArgumentParser:
         epilog="Examples: stemsplit separate song.mp3 --two-stems vocals · stemsplit separate "
         "music/ --format flac --skip-existing · torchrun --nproc-per-node 2 -m stemsplit.separate "
         "music/ (the processes share the songs). Exit code: 0 if all songs were separated, 1 if a "
-        "song failed, 2 for a wrong option, 130 after Ctrl-C.",
+        "song failed or a setting cannot be used, 2 for an unknown option, 130 after Ctrl-C.",
     )
     parser.add_argument(
         "songs",
