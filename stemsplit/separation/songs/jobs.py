@@ -1,10 +1,13 @@
 """Separate songs one by one, or some of them at the same time in threads."""
 
+import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
+from types import FrameType
 from typing import NamedTuple
 
 import torch
@@ -63,7 +66,7 @@ def separate_each(
         return Outcome(song.path, 0.0 if result is None else result.seconds)
 
     jobs = min(jobs, len(songs))
-    with progress.shown():
+    with progress.shown(), stopping_at_signals(stopping):
         if jobs <= 1:
             return [outcome(song) for song in songs]
         with shared_cores(jobs):
@@ -90,6 +93,38 @@ def in_threads(
         finally:
             stopping.set()
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+@contextmanager
+def stopping_at_signals(stopping: Event) -> Iterator[None]:
+    """Set `stopping` at Ctrl-C and SIGTERM inside the block, and call their handlers as usual.
+
+    Some libraries lose the exception that a handler raises in them. The songs then end at their
+    next block with `Cancelled`, and the handler is called again.
+    """
+    received: list[int] = []
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        stopping.set()
+        received.append(number)
+        handlers[number](number, frame)
+
+    handlers: dict[int, Callable[[int, FrameType | None], object]] = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            handler = signal.getsignal(number)
+            if callable(handler):
+                handlers[number] = handler
+                signal.signal(number, stop)
+    try:
+        yield
+    except Cancelled:
+        if received:
+            handlers[received[0]](received[0], None)
+        raise
+    finally:
+        for caught, handler in handlers.items():
+            signal.signal(caught, handler)
 
 
 @contextmanager

@@ -1,14 +1,17 @@
 """Several songs at the same time."""
 
+import signal
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import torch
 
 from stemsplit.errors import Cancelled, InputError
+from stemsplit.files import exit_at_sigterm
 from stemsplit.separation.songs.jobs import Outcome, separate_each
 from stemsplit.separation.songs.lines import Lines, SeparatedSong
 from stemsplit.separation.songs.listing import Song
@@ -74,3 +77,25 @@ def test_error_that_concerns_all_songs_ends_the_others(error: Exception) -> None
         separate_each(SONGS, separate, 2, Lines(as_json=False))
     assert ended == ["a"]  # it was interrupted, and the songs after it did not start
     assert threading.active_count() == 1
+
+
+@pytest.mark.parametrize(
+    ("number", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)]
+)
+def test_signal_whose_exception_is_lost_ends_the_songs(
+    number: signal.Signals, error: type[BaseException]
+) -> None:
+    separated = []
+
+    def separate(song: Song, show: Show) -> SeparatedSong:
+        separated.append(song.name)
+        with suppress(error):
+            signal.raise_signal(number)
+        if not show(0.5):
+            raise Cancelled
+        return result(1.0)
+
+    with exit_at_sigterm(), pytest.raises(error):
+        separate_each(SONGS, separate, 1, Lines(as_json=False))
+    assert separated == ["a"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
