@@ -185,11 +185,15 @@ BAD_CHECKPOINTS: dict[str, Callable[[Path], object]] = {
 @pytest.mark.parametrize("kind", BAD_CHECKPOINTS)
 @pytest.mark.usefixtures("here")
 def test_bad_checkpoint_is_one_line_and_runs_no_code(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, kind: str
+    capsys: pytest.CaptureFixture[str],
+    recwarn: pytest.WarningsRecorder,
+    tmp_path: Path,
+    kind: str,
 ) -> None:
     path = checkpoint_for(tmp_path / "bad.ckpt", "vocals")
     BAD_CHECKPOINTS[kind](path)
     refused(path, song_at("a.wav"))
+    assert not recwarn.list
     [line] = capsys.readouterr().err.splitlines()
     assert line.startswith(f"error: {path}")
     assert files_in(".") == ["a.wav"]

@@ -192,8 +192,9 @@ def test_option_of_the_separation(checkpoint: Path, options: list[str], changes:
 def test_invalid_value_is_one_line(
     checkpoint: Path, capsys: pytest.CaptureFixture[str], options: list[str], message: str
 ) -> None:
-    assert message in error_of(capsys, "a.wav", "--checkpoint", str(checkpoint), *options)
-    assert files_in(".") == ["a.wav"]
+    songs = ["a.wav", song_at("b.wav")]
+    assert message in error_of(capsys, *songs, "--checkpoint", str(checkpoint), *options)
+    assert files_in(".") == ["a.wav", "b.wav"]
 
 
 def test_json_has_one_line_per_song(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:

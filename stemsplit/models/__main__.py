@@ -1,4 +1,4 @@
-"""``python -m stemsplit.models list|pull|path|remove``: published models.
+"""``stemsplit models list|pull|path|remove``: published models.
 
 This folder contains the architectures; the weights are handled by `stemsplit.separation.published`.
 """
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m stemsplit.models",
+        prog="stemsplit models",
         description="List, download and remove published models. Every command that takes a "
         "checkpoint also takes the name of a published model, and downloads it at the first use.",
         epilog="Models of your own: add entries to ~/.config/stemsplit/models.toml, or to a file "

@@ -11,6 +11,7 @@ from stemsplit.errors import InputError
 
 STALLED_SECONDS = 30.0
 LEAST_RATE = 10_000  # bytes a second on average; slower uploads would keep places of the queue
+HIGHEST_RATE = 192_000  # Hz
 
 
 class TooLargeError(Exception):
@@ -42,12 +43,19 @@ async def receive(request: Request, path: Path, most_bytes: int) -> None:
 
 
 def check(song: Path, most_seconds: float) -> None:
-    """Decode a song; raise `InputError` if it is not audio, or longer than `most_seconds`.
+    """Decode a song; raise `InputError` if it is not audio, or exceeds a limit.
+
+    The limits are `most_seconds` and `HIGHEST_RATE`, which bound the size of the stems.
 
     The length in a header is not reliable, so the song is decoded.
     """
     samples = 0
     with open_song(song) as stream:
+        if stream.sample_rate > HIGHEST_RATE:
+            raise InputError(
+                f"{song}: has a sample rate of {stream.sample_rate} Hz, above {HIGHEST_RATE} Hz, "
+                "the limit of this server"
+            )
         for block in stream:
             samples += block.shape[1]
             if samples > most_seconds * stream.sample_rate:

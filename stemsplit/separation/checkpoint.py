@@ -1,6 +1,7 @@
 """Build separators from plain values, and save and load them, without Hydra."""
 
 import textwrap
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -68,7 +69,9 @@ def read(path: Path) -> dict[str, Any]:
         facts = {name: content.document[name] for name in ("separator", "published")}
         return {**facts, "state_dict": weights}
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about pickles that torch did not write
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except TOO_LITTLE_MEMORY:
         raise
     # A damaged or unknown file may cause any exception. The message of torch is not shown, because

@@ -57,6 +57,11 @@ class Ensemble:
         """The highest sample rate of the members, in Hz."""
         return max(member.sample_rate for member in self.members)
 
+    def check(self, inference: Inference) -> None:
+        """Raise `InputError` if settings do not fit together, or do not fit a member."""
+        for member in self.members:
+            member.check(inference)
+
     def stream(
         self,
         blocks: Iterable[songwise.Samples],

@@ -78,6 +78,8 @@ class Separator(nn.Module):
         network_description: Description | Sequence[Description] | None = None,
     ) -> None:
         super().__init__()
+        if isinstance(targets, str):  # its letters would become targets
+            raise InputError(f"the targets {targets!r} must be a list of names")
         check_stem_names(targets if residual is None else (*targets, residual))
         if not 0 <= wiener_iterations <= MOST_WIENER_ITERATIONS:
             raise InputError(
@@ -216,6 +218,11 @@ class Separator(nn.Module):
             return targets + rest / len(self.targets)
         return torch.cat([targets, rest], dim=1)
 
+    def check(self, inference: Inference) -> None:
+        """Raise `InputError` if settings do not fit together, or do not fit this separator."""
+        inference.check()
+        inference.chunk_and_overlap(self.chunk, self.overlap, self.sample_rate)
+
     def stream(
         self,
         blocks: Iterable[songwise.Samples],
@@ -274,6 +281,8 @@ class Separator(nn.Module):
 
 def check_stem_names(stems: Sequence[str]) -> None:
     """Raise `InputError` unless the stems have different names that can be names of files."""
+    if not all(isinstance(stem, str) for stem in stems):
+        raise InputError(f"the stems {stems!r} must be a list of names")
     for stem in stems:
         if not stem.isprintable() or stem[:1] in ("", ".", "-") or {"/", "\\"} & set(stem):
             raise InputError(

@@ -45,6 +45,17 @@ class Inference(NamedTuple):
             if highest is not None and value > highest:
                 raise InputError(f"{name} {value} must be {highest} or less")
 
+    def chunk_and_overlap(self, chunk: int, overlap: int, sample_rate: int) -> tuple[int, int]:
+        """Return the chunk and the overlap in samples, for a separator's own `chunk` and `overlap`.
+
+        Raises `InputError` if they do not fit together.
+        """
+        if self.chunk_seconds is None and self.overlap_seconds is None:
+            return chunk, overlap
+        chunk_seconds = self.chunk_seconds or chunk / sample_rate
+        own_overlap = min(overlap / sample_rate, chunk_seconds / 2)
+        return chunk_and_overlap(chunk_seconds, self.overlap_seconds or own_overlap, sample_rate)
+
 
 def chunk_and_overlap(
     chunk_seconds: float, overlap_seconds: float, sample_rate: int

@@ -25,7 +25,7 @@ from stemsplit.separation.chunks.blocks import (
     regrouped,
     resampled,
 )
-from stemsplit.separation.chunks.inference import Inference, chunk_and_overlap
+from stemsplit.separation.chunks.inference import Inference
 
 MOST_CHANNELS = 64  # more are a sign of exchanged axes
 BLOCK = 2**16  # samples; the pieces in which a song is taken and its stems are yielded
@@ -82,13 +82,7 @@ def stream(
             f"{advice}"
         )
     rate = separator.sample_rate
-    chunk, overlap = separator.chunk, separator.overlap
-    if (inference.chunk_seconds, inference.overlap_seconds) != (None, None):
-        chunk_seconds = inference.chunk_seconds or chunk / rate
-        own_overlap = min(overlap / rate, chunk_seconds / 2)
-        chunk, overlap = chunk_and_overlap(
-            chunk_seconds, inference.overlap_seconds or own_overlap, rate
-        )
+    chunk, overlap = inference.chunk_and_overlap(separator.chunk, separator.overlap, rate)
 
     def separate(
         chunks: Float[Tensor, "chunk channel time"],

@@ -17,7 +17,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from jaxtyping import Float
@@ -138,15 +138,20 @@ def _document(path: Path, metadata: dict[str, str] | None) -> dict[str, Any]:
             "a separator; bundles are written by `stemsplit export`"
         )
     try:
-        document: dict[str, Any] = json.loads(text)
-        newer = document["version"] > VERSION
-        if not newer:
-            _ = document["separator"], ", ".join(document["published"])  # keys that are used
-    except (ValueError, RecursionError, KeyError, TypeError) as error:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: damaged: its description is malformed ({error})") from None
-    if newer:
+    version = document.get("version") if isinstance(document, dict) else None
+    if type(version) is not int or version < 1:  # True is an int
+        raise InputError(f"{path}: damaged: its description has no version")
+    if version > VERSION:
         raise InputError(
-            f"{path}: a bundle of layout {document['version']}, but this version of stemsplit "
-            f"reads layouts up to {VERSION}; update stemsplit"
+            f"{path}: a bundle of layout {version}, but this version of stemsplit reads layouts "
+            f"up to {VERSION}; update stemsplit"
         )
-    return document
+    published = document.get("published")
+    if not isinstance(document.get("separator"), dict):
+        raise InputError(f"{path}: damaged: `separator` in its description is not a mapping")
+    if not isinstance(published, list) or not all(isinstance(name, str) for name in published):
+        raise InputError(f"{path}: damaged: `published` in its description is not a list of names")
+    return cast(dict[str, Any], document)

@@ -66,6 +66,7 @@ def separated(
 ) -> list[Outcome]:
     """Separate songs of which each has paths of its own; return the outcomes of all processes."""
     separator = load()
+    separator.check(settings.inference)
     stems = settings.output.selection(separator.stems)
     songs, left_out = without_stems(songs, settings.output, list(stems))
     if left_out and processes.rank() == 0:
