@@ -5,7 +5,7 @@ VENV_PYTHON := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all lint bench clean
+.PHONY: help setup demo study test test-all lint bench clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -67,6 +67,9 @@ screenshot: setup browser  ## update the README's pictures of the page and of a 
 
 demo: setup  ## train, score and separate on synthesised songs, in at most 4 minutes
 	$(VENV_PYTHON) -m stemsplit.demo
+
+study: setup  ## list the experiments of the study, or carry one out: make study NAME=paper_table SETTINGS=data.root=/path/to/musdb7
+	$(VENV_PYTHON) -m experiments.study $(NAME) $(SETTINGS)
 
 test: setup  ## run all tests except the slow tests
 	$(VENV_PYTHON) -m pytest --numprocesses auto -m "not slow"

@@ -1,4 +1,4 @@
-"""A causal network: one unidirectional LSTM layer and three dense layers."""
+"""A causal network: unidirectional LSTM layers and three dense layers."""
 
 from torch import Tensor, nn
 
@@ -12,7 +12,8 @@ class Lstm(nn.Module):
     """Magnitudes up to `bandwidth_hertz` → LSTM → three dense layers with ReLU → a mask ≥ 0.
 
     The network is causal: the mask of a frame depends on this frame and earlier frames only, so
-    that `step` can process a stream. `hidden` is the width of every hidden layer.
+    that `step` can process a stream. `hidden` is the width of every hidden layer. `dropout` also
+    acts between the LSTM `layers`, if there are several.
     """
 
     views = ("magnitude",)
@@ -25,6 +26,7 @@ class Lstm(nn.Module):
         stems: int,
         bandwidth_hertz: float = 16000.0,
         hidden: int = 512,
+        layers: int = 1,
         batch_norm: bool = True,
         dropout: float = 0.0,
     ) -> None:
@@ -32,7 +34,12 @@ class Lstm(nn.Module):
         freqs = bands["magnitude"]
         bands_read = bands_below(bandwidth_hertz, sample_rate, freqs)
         self.norm = InputNorm(bands_read)
-        self.lstm = nn.LSTM(bands_read * channels, hidden)
+        self.lstm = nn.LSTM(
+            bands_read * channels,
+            hidden,
+            num_layers=layers,
+            dropout=dropout if layers > 1 else 0.0,
+        )
         self.dense = DenseMask(hidden, hidden, stems, channels, freqs, batch_norm, dropout)
 
     def set_statistics(self, statistics: dict[str, tuple[Tensor, Tensor]]) -> None:

@@ -1,0 +1,1 @@
+"""The study: experiments that train several networks, score them and compare them."""

@@ -1,0 +1,120 @@
+"""The picture of a result: losses during training, and scores with their intervals."""
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from experiments.study.plan import Plan
+from stemsplit.files import replacing
+
+REFERENCES = ("IRM1", "IRM2", "IBM1", "MWF")  # oracles, except the last, only widen the axis
+
+
+def draw(plan: Plan, content: dict[str, Any], path: Path) -> None:
+    """Draw the losses of the runs and, if they were scored, the SDR of every system.
+
+    For a sweep, draw the trials instead.
+    """
+    if "sweep" in content:
+        figure = sweep_figure(content["sweep"])
+        save(figure, path)
+        return
+    scored = "scores" in content
+    figure, axes = plt.subplots(
+        1,
+        2 if scored else 1,
+        figsize=(11 if scored else 6, 4.2),
+        squeeze=False,
+        layout="constrained",
+    )
+    draw_losses(axes[0][0], content["runs"])
+    if scored:
+        draw_scores(axes[0][1], plan, content)
+    save(figure, path)
+
+
+def save(figure: Figure, path: Path) -> None:
+    with replacing(path) as partial:
+        figure.savefig(partial, format="png", dpi=110, metadata={"Software": None})
+    plt.close(figure)
+
+
+def sweep_figure(sweep: dict[str, Any]) -> Figure:
+    """The best trial for each learning rate and decay; full against small training set."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
+    rates, factors = (
+        sorted({trial[name] for trial in sweep["trials"]})
+        for name in ("optimizer.lr", "scheduler.factor")
+    )
+    best = [
+        [
+            max(
+                trial["value"]
+                for trial in sweep["trials"]
+                if (trial["optimizer.lr"], trial["scheduler.factor"]) == (rate, factor)
+            )
+            for rate in rates
+        ]
+        for factor in factors
+    ]
+    image = left.imshow(best, origin="lower", aspect="auto")
+    left.set_xticks(range(len(rates)), [f"{rate:g}" for rate in rates])
+    left.set_yticks(range(len(factors)), [f"{factor:g}" for factor in factors])
+    left.set_xlabel("learning rate")
+    left.set_ylabel("factor of the decay")
+    figure.colorbar(image, ax=left, label="SDR on validation excerpts, dB (downsampled)")
+    trials = sweep["ranking"]["trials"]
+    right.plot([t["downsampled"] for t in trials], [t["full"] for t in trials], "o")
+    right.set_xlabel("SDR after training on the downsampled set, dB")
+    right.set_ylabel("SDR after training on the full set, dB")
+    right.grid(alpha=0.3)
+    return figure
+
+
+def draw_losses(axes: Axes, runs: dict[str, Any]) -> None:
+    """Training losses (thin) and validation losses (thick); one colour for each run."""
+    positive = True
+    for number, (name, run) in enumerate(runs.items()):
+        colour = f"C{number % 10}"
+        for metric, style in (
+            ("train/loss", {"linewidth": 0.8, "alpha": 0.6}),
+            ("validation/loss", {"linewidth": 2.0, "label": name, "marker": ".", "markersize": 3}),
+        ):
+            points = run["curves"][metric]
+            positive = positive and all(loss > 0 for _, loss in points)
+            axes.plot(
+                [step for step, _ in points], [loss for _, loss in points], color=colour, **style
+            )
+    if positive:
+        axes.set_yscale("log")
+    axes.set_xlabel("step")
+    axes.set_ylabel("loss: training (thin), validation (thick)")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+
+
+def draw_scores(axes: Axes, plan: Plan, content: dict[str, Any]) -> None:
+    """The median SDR of the first stem with its interval; published scores as diamonds."""
+    systems = [name for name in content["scores"] if name not in REFERENCES[:-1]]
+    [stem, *_] = content["protocol"]["stems"]
+    labels, row = [], 0
+    for name in systems:
+        score = content["scores"][name][stem]["SDR"]
+        if score["median"] is None:
+            continue
+        axes.plot([score["low"], score["high"]], [row, row], color="C0", linewidth=2)
+        axes.plot(score["median"], row, "o", color="C0")
+        labels.append(name)
+        row += 1
+    for source, stems in plan.published.items():
+        if "SDR" in stems.get(stem, {}):
+            axes.plot(stems[stem]["SDR"], row, "D", color="C1")
+            labels.append(source)
+            row += 1
+    axes.set_yticks(range(row), labels, fontsize=8)
+    axes.invert_yaxis()
+    axes.set_xlabel(f"SDR of the {stem}, dB: median over songs, 95 % interval")
+    axes.grid(axis="x", alpha=0.3)

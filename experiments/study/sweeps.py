@@ -1,0 +1,31 @@
+"""Sweep settings on a downsampled training set, and repeat some trials on the full set."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from optuna.trial import TrialState
+
+from experiments.study.plan import Plan, Sweep
+from experiments.study.trainings import command
+from stemsplit.errors import InputError
+from stemsplit.sweeps.study import open_study, trials_in
+
+
+def carry_out(plan: Plan, sweep: Sweep, folder: Path) -> dict[str, Any]:
+    """Run the sweep, or go on with it; return its trials and the ranking of the repeated ones."""
+    # The settings of the experiment come last, because `as_test` changes them.
+    succeed("train", "-m", *sweep.settings, *plan.train, f"hydra.sweep.dir={folder}")
+    succeed("report", "ranking", str(folder), "--trials", str(sweep.trials), *sweep.full)
+    complete = trials_in(open_study(folder), TrialState.COMPLETE)
+    ranking = json.loads((folder / "ranking.json").read_text())
+    return {
+        "trials": [{**trial.params, "value": trial.value} for trial in complete],
+        "ranking": ranking,
+    }
+
+
+def succeed(*words: str) -> None:
+    code, last_line = command(*words)
+    if code:
+        raise InputError(f"{words[0]} ended with exit code {code}: {last_line}")

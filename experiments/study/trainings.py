@@ -1,0 +1,98 @@
+"""Train the networks of a plan and score them together, each in a process of its own."""
+
+import json
+import subprocess
+import sys
+from collections import deque
+from pathlib import Path
+from typing import NamedTuple
+
+from omegaconf import DictConfig
+
+from experiments.study.plan import Plan, Settings
+from stemsplit import configuration
+from stemsplit.command_line.corpora import make_corpus
+from stemsplit.data.corpus import Corpus
+from stemsplit.errors import InputError
+from stemsplit.files import replacing
+
+ENDED = "study.json"  # in the folder of a run: how its training ended
+
+
+class Training(NamedTuple):
+    """One training of a plan."""
+
+    name: str
+    settings: Settings
+    folder: Path
+
+    @property
+    def error(self) -> str | None:
+        """The error with which the training ended, None without an error."""
+        return json.loads((self.folder / ENDED).read_text())["error"]
+
+    @property
+    def state(self) -> str:
+        if (self.folder / ENDED).is_file():
+            return "done"
+        return "begun" if (self.folder / "last.ckpt").is_file() else "open"
+
+
+configuration.register_resolvers()
+
+
+def config_of(run: Training) -> DictConfig:
+    """The configuration with which a network was trained."""
+    return configuration.saved(run.folder)
+
+
+def corpus_of(run: Training) -> Corpus:
+    return make_corpus(config_of(run).data)
+
+
+def trainings(plan: Plan, folder: Path) -> list[Training]:
+    return [Training(name, settings, folder / name) for name, settings in plan.trainings().items()]
+
+
+def train(training: Training, may_fail: bool) -> None:
+    """Train, or go on with an interrupted training. A training that is done is not repeated."""
+    if training.state == "done":
+        return
+    if training.state == "begun":
+        words = [f"resume={training.folder}"]
+    else:
+        words = [*training.settings, f"hydra.run.dir={training.folder}"]
+    code, last_line = command("train", *words)
+    error = last_line if code == 1 else None
+    if code not in (0, 1) or (error and not may_fail):
+        raise InputError(f"{training.name}: the training ended with exit code {code}: {last_line}")
+    with replacing(training.folder / ENDED) as partial:
+        partial.write_text(json.dumps({"error": error}) + "\n")
+
+
+def score(runs: list[Training], settings: Settings, output: Path) -> dict:
+    """Score the runs together on the test songs; return the content of ``result.json``."""
+    named = ",".join(f"{run.name}:'{run.folder}'" for run in runs)
+    code, last_line = command("evaluate", f"checkpoint={{{named}}}", f"output={output}", *settings)
+    if code:
+        raise InputError(f"the evaluation ended with exit code {code}: {last_line}")
+    return json.loads((output / "result.json").read_text())
+
+
+def command(module: str, *words: str) -> tuple[int, str]:
+    """Run a command of stemsplit; show its output; return its exit code and its last line."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", f"stemsplit.{module}", *words],
+        stdout=sys.stderr,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+    )
+    assert process.stderr is not None
+    lines: deque[str] = deque([""], maxlen=1)
+    with process:
+        for line in process.stderr:
+            sys.stderr.write(line)
+            if line.strip():
+                lines.append(line.strip())
+    return process.returncode, lines[-1]

@@ -1,0 +1,186 @@
+"""The study: its plans, its results and their pictures."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from experiments.study import measures, picture, results, trainings
+from experiments.study.plan import Plan, plan, plans
+from stemsplit.errors import InputError
+from stemsplit.separation.front_end import FrontEnd
+from stemsplit.separation.separator import Separator
+
+ROOT = Path(__file__).resolve().parent.parent
+SCORE = {"median": 1.5, "low": 1.0, "high": 2.25, "songs": 9, "frames": 90}
+
+
+def test_every_plan_states_question_command_cost_and_answer() -> None:
+    for each in plans():
+        assert each.question.endswith("?")
+        assert each.command.startswith(f"make study NAME={each.name} ")
+        assert each.cost
+        assert each.answer
+        assert set(each.measures) <= set(measures.MEASURES)
+
+
+def test_trainings_differ_in_run_and_seed() -> None:
+    some = plan("paper_table_seeds")
+    assert list(some.trainings()) == [
+        f"{model}-{seed}" for seed in range(3) for model in ("open_unmix", "mel_blstm")
+    ]
+    settings = some.trainings()["mel_blstm-2"]
+    assert settings == [*some.train, "model=mel_blstm", "seed=2", "name=mel_blstm"]
+    small = some.as_test().trainings()
+    assert list(small) == ["open_unmix-0", "mel_blstm-0"]
+    assert "data=demo" in small["mel_blstm-0"]
+
+
+def test_unknown_and_invalid_plans_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(InputError, match=r"no experiment of this name; choose .*paper_table"):
+        plan("paper_tabel")
+    monkeypatch.setattr("experiments.study.plan.PLANS", tmp_path)
+    for text in ("question: 3\nruns: {}\n", "- a list\n", "nothing\n"):
+        (tmp_path / "bad.yaml").write_text(text)
+        with pytest.raises(InputError, match=r"bad\.yaml"):
+            plan("bad")
+
+
+def some_plan(**changes: object) -> Plan:
+    texts = dict.fromkeys(("question", "command", "cost", "answer"), "text")
+    content = {"name": "some", **texts, "train": [], "runs": {"mlp": [], "lstm": []}}
+    return Plan.model_validate({**content, **changes})
+
+
+def test_table_has_our_and_published_scores_and_differences() -> None:
+    published = {"paper": {"vocals": {"SDR": 3.25}}}
+    content = {
+        "scores": {"mlp": {"vocals": {"SDR": SCORE}}},
+        "differences": {"lstm - mlp": {"vocals": {"SDR": {**SCORE, "p": 0.01}}}},
+    }
+    lines = results.table(some_plan(published=published), content).splitlines()
+    assert "| `mlp` | vocals | 1.50 [1.0, 2.2] |  |  |  |" in lines
+    assert "| paper | vocals | 3.25 |  |  |  |" in lines
+    assert "| lstm - mlp | vocals | 1.50 [1.0, 2.2] | 0.01 |" in lines
+
+
+def test_picture_shows_losses_and_scores(tmp_path: Path) -> None:
+    points = [(step, 1 / (step + 1)) for step in range(5)]
+    content = {
+        "runs": {"mlp-0": {"curves": dict.fromkeys(results.CURVES, points)}},
+        "protocol": {"stems": ["vocals"]},
+        "scores": {"mlp-0": {"vocals": {"SDR": SCORE}}},
+    }
+    picture.draw(some_plan(), content, tmp_path / "some.png")
+    assert (tmp_path / "some.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_long_curves_are_thinned_and_keep_their_end() -> None:
+    points = [(float(step), 1.0) for step in range(1003)]
+    thinned = results.thinned(points)
+    assert len(thinned) <= results.MOST_POINTS
+    assert thinned[-1] == points[-1]
+    assert results.thinned(points[:9]) == points[:9]
+
+
+def test_step_of_an_explosion_is_found() -> None:
+    points = [(float(step), 1.0) for step in range(9)]
+    assert measures.extremes(points)["exploded_at"] is None
+    exploding = [*points, (9.0, 101.0), (10.0, float("nan"))]
+    assert measures.extremes(exploding)["exploded_at"] == 9
+
+
+class Song:
+    """A song of noise, as a corpus stores it."""
+
+    name, sample_rate, stems = "song", 8000, ("drums", "vocals")
+
+    def read(self, stem: str) -> np.ndarray:
+        seed = self.stems.index(stem)
+        return np.random.default_rng(seed).uniform(-0.5, 0.5, (1, 8000)).astype(np.float32)
+
+    def mixture(self) -> np.ndarray:
+        return self.read("drums") + self.read("vocals")
+
+
+def test_noise_has_the_wanted_level_and_belongs_to_the_accompaniment(tmp_path: Path) -> None:
+    song = Song()
+    measures.write_noisy(song, 10, tmp_path)
+    vocals, rest = (
+        soundfile.read(tmp_path / f"{stem}.wav")[0] for stem in ("vocals", "accompaniment")
+    )
+    np.testing.assert_allclose(vocals, song.read("vocals")[0], atol=1e-6)
+    noise = rest - song.read("drums")[0]
+    snr = 10 * np.log10(np.mean(song.mixture() ** 2) / np.mean(noise**2))
+    assert snr == pytest.approx(10, abs=0.3)
+
+
+def test_share_is_that_of_the_mask() -> None:
+    """A network that always answers with a mask of 0.5 leaves every stem 6 dB below itself."""
+
+    class Half(torch.nn.Module):
+        views = ("magnitude",)
+
+        def forward(self, views: dict[str, torch.Tensor]) -> torch.Tensor:
+            return torch.full_like(views["magnitude"], 0.5)[:, None]
+
+    separator = Separator(FrontEnd(8000, 256, 64), Half(), ["vocals"], "rest", 1)
+    shares = measures.share_of(separator, Song())
+    assert shares == pytest.approx(dict.fromkeys(Song.stems, -6.02), abs=0.01)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [each.name for each in plans()])
+def test_every_experiment_runs_end_to_end(name: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "experiments.study", name, "--small", "--runs", str(tmp_path)]
+    subprocess.run(command, cwd=ROOT, check=True, timeout=900)
+    content = json.loads((tmp_path / f"{name}-small" / f"{name}.json").read_text())
+    wanted = plan(name)
+    assert set(content["runs"]) == set(wanted.as_test().trainings())
+    assert ("scores" in content) == wanted.scored
+    assert set(wanted.measures) <= set(content)
+    assert (tmp_path / f"{name}-small" / f"{name}.png").is_file()
+
+
+def test_training_that_is_done_is_not_repeated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands = []
+
+    def command(*words: str) -> tuple[int, str]:
+        commands.append(words)
+        return 0, ""
+
+    monkeypatch.setattr(trainings, "command", command)
+    [mlp, _] = trainings.trainings(some_plan(), tmp_path)
+    mlp.folder.mkdir()
+    trainings.train(mlp, may_fail=False)
+    assert commands.pop()[-1] == f"hydra.run.dir={mlp.folder}"
+    trainings.train(mlp, may_fail=False)
+    assert commands == []
+    (mlp.folder / trainings.ENDED).unlink()
+    (mlp.folder / "last.ckpt").touch()
+    trainings.train(mlp, may_fail=False)
+    assert commands == [("train", f"resume={mlp.folder}")]
+
+
+def test_error_of_a_training_ends_the_study_unless_it_is_a_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trainings, "command", lambda *words: (1, "error: not finite"))
+    [mlp, _] = trainings.trainings(some_plan(), tmp_path)
+    mlp.folder.mkdir()
+    with pytest.raises(InputError, match=r"mlp-0: .* exit code 1: error: not finite"):
+        trainings.train(mlp, may_fail=False)
+    trainings.train(mlp, may_fail=True)
+    assert mlp.error == "error: not finite"
+    monkeypatch.setattr(trainings, "command", lambda *words: (130, "interrupted"))
+    with pytest.raises(InputError, match="exit code 130"):
+        trainings.train(trainings.Training("lstm-0", [], tmp_path / "lstm-0"), may_fail=True)
