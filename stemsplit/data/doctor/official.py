@@ -9,8 +9,10 @@ from stemsplit.data.headers import Header, Headers, sources
 from stemsplit.data.tracks import Subset, Track, song_of
 
 STEMS = {"drums", "bass", "other", "vocals"}
-COUNTS: dict[Subset, int] = {"train": 86, "valid": 14, "test": 50}
-PREVIEW_SECONDS = 10.0  # MUSDB18's previews last 7 s, and some songs have no preview
+Counts = dict[Subset, int]
+COUNTS: Counts = {"train": 86, "valid": 14, "test": 50}
+PREVIEW_COUNTS: Counts = {"train": 80, "valid": 14, "test": 50}  # six songs have no preview
+PREVIEW_SECONDS = 10.0  # the previews last 7 s
 CODECS = {"MUSDB18": "aac", "MUSDB18-HQ": "pcm_"}
 
 
@@ -36,12 +38,14 @@ def wrong_counts(root: Path, tracks: Sequence[Track], headers: Headers) -> Itera
     """
     if layout(root, tracks) is None or (missing := _missing_names(root, tracks)) is None:
         return
-    text = _counts(root, tracks)
-    if missing:
-        text += f"; missing official validation songs: {', '.join(missing)}"
     lengths = [header.seconds or 0 for header in headers.values() if isinstance(header, Header)]
     is_preview = max(lengths, default=0) < PREVIEW_SECONDS
-    if missing or not _has_official_counts(tracks):
+    official = PREVIEW_COUNTS if is_preview else COUNTS
+    name = "MUSDB18-7, the previews of MUSDB18," if is_preview else layout(root, tracks)
+    text = _counts(f"{name} has", official, tracks)
+    if missing:
+        text += f"; missing official validation songs: {', '.join(missing)}"
+    if missing or not (_has_counts(official, tracks) or _has_counts(COUNTS, tracks)):
         severity: Severity = "note" if is_preview else "fault"
         yield Finding(severity, "official counts", "", text)
 
@@ -49,7 +53,8 @@ def wrong_counts(root: Path, tracks: Sequence[Track], headers: Headers) -> Itera
 def other_corpus(root: Path, tracks: Sequence[Track]) -> Iterator[Finding]:
     """A note if the corpus has the layout of MUSDB18 but other songs."""
     if layout(root, tracks) is not None and _missing_names(root, tracks) is None:
-        text = f"{_counts(root, tracks)}: another corpus with the same layout"
+        text = _counts(f"{layout(root, tracks)} has", COUNTS, tracks)
+        text += ": another corpus with the same layout"
         yield Finding("note", "official counts", "", text)
 
 
@@ -69,19 +74,18 @@ def foreign_codecs(root: Path, tracks: Sequence[Track], headers: Headers) -> Ite
             yield Finding("note", "codec", song_of(track), text)
 
 
-def _has_official_counts(tracks: Sequence[Track]) -> bool:
+def _has_counts(official: Counts, tracks: Sequence[Track]) -> bool:
     """Whether the official number of songs is in train and valid together, and in test."""
     counts = Counter(track.subset for track in tracks)
     numbers = counts["train"] + counts["valid"], counts["test"]
-    return numbers == (COUNTS["train"] + COUNTS["valid"], COUNTS["test"])
+    return numbers == (official["train"] + official["valid"], official["test"])
 
 
-def _counts(root: Path, tracks: Sequence[Track]) -> str:
+def _counts(subject: str, official: Counts, tracks: Sequence[Track]) -> str:
     counts = Counter(track.subset for track in tracks)
-    official = "/".join(str(COUNTS[subset]) for subset in COUNTS)
-    actual = "/".join(str(counts[subset]) for subset in COUNTS)
-    name = layout(root, tracks)
-    return f"{name} has {official} training/validation/test songs, but this corpus has {actual}"
+    wanted = "/".join(str(count) for count in official.values())
+    actual = "/".join(str(counts[subset]) for subset in official)
+    return f"{subject} {wanted} training/validation/test songs, but this corpus has {actual}"
 
 
 def _missing_names(root: Path, tracks: Sequence[Track]) -> list[str] | None:

@@ -101,8 +101,10 @@ def test_wrong_counts_of_musdb18_are_reported() -> None:
     assert finding.severity == "fault"
     missing = f"has 86/13/49; missing official validation songs: {official[0]}"
     assert missing in str(finding)
-    (finding,) = wrong_counts(root, corpus(80, official, 50), preview)
+    assert not list(wrong_counts(root, corpus(80, official, 50), preview))
+    (finding,) = wrong_counts(root, corpus(80, official, 49), preview)
     assert finding.severity == "note"
+    assert "the previews of MUSDB18, has 80/14/50" in str(finding)
 
     # The choice of validation songs does not matter if all songs are present.
     chosen = [replace(track, subset="train") for track in corpus(86, official, 50)[:99]]
