@@ -245,7 +245,8 @@ def test_failed_uploads_print_a_warning(tmp_path: Path, capsys: pytest.CaptureFi
 
 
 # Without WANDB_MODE, W&B first checks the key, and stops only after ten seconds.
-@pytest.mark.parametrize("mode", ["online", pytest.param("", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["online", ""])
 def test_unreachable_server_does_not_stop_training(mode: str, tmp_path: Path) -> None:
     """The address has no server. The process is separate, because W&B caches servers and keys."""
     script = (

@@ -170,6 +170,7 @@ def test_invalid_input_is_one_line_error(place: Path, command: str, named: str) 
     assert not (place / "nowhere").exists()
 
 
+@pytest.mark.slow
 @needs_two_cores
 def test_two_processes_equal_one_with_twice_the_batch_size(place: Path, corpus: list[str]) -> None:
     """Take one step of gradient descent, with a network without batch norm and dropout."""

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from experiments.study import picture, results, sweeps
 from experiments.study.plan import Plan, plan, plans
-from experiments.study.trainings import train, trainings
+from experiments.study.trainings import report, train, trainings
 from stemsplit.errors import one_line_errors
 
 
@@ -61,6 +61,8 @@ def carry_out(chosen: Plan, folder: Path, target: Path) -> None:
     for number, run in enumerate(runs, 1):
         print(f"{chosen.name}: training {number} of {len(runs)}, {run.name}", file=sys.stderr)
         train(run, chosen.may_fail)
+    if runs:
+        report(runs, folder / "report.html")
     content = results.result(chosen, runs, folder)
     if chosen.sweep is not None:
         content["sweep"] = sweeps.carry_out(chosen, chosen.sweep, folder / "sweep")

@@ -7,8 +7,7 @@ from typing import Any
 from optuna.trial import TrialState
 
 from experiments.study.plan import Plan, Sweep
-from experiments.study.trainings import command
-from stemsplit.errors import InputError
+from experiments.study.trainings import succeed
 from stemsplit.sweeps.study import open_study, trials_in
 
 
@@ -23,9 +22,3 @@ def carry_out(plan: Plan, sweep: Sweep, folder: Path) -> dict[str, Any]:
         "trials": [{**trial.params, "value": trial.value} for trial in complete],
         "ranking": ranking,
     }
-
-
-def succeed(*words: str) -> None:
-    code, last_line = command(*words)
-    if code:
-        raise InputError(f"{words[0]} ended with exit code {code}: {last_line}")

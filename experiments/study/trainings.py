@@ -73,10 +73,20 @@ def train(training: Training, may_fail: bool) -> None:
 def score(runs: list[Training], settings: Settings, output: Path) -> dict:
     """Score the runs together on the test songs; return the content of ``result.json``."""
     named = ",".join(f"{run.name}:'{run.folder}'" for run in runs)
-    code, last_line = command("evaluate", f"checkpoint={{{named}}}", f"output={output}", *settings)
-    if code:
-        raise InputError(f"the evaluation ended with exit code {code}: {last_line}")
+    succeed("evaluate", f"checkpoint={{{named}}}", f"output={output}", *settings)
     return json.loads((output / "result.json").read_text())
+
+
+def report(runs: list[Training], path: Path) -> None:
+    """Write one page with the curves, the scores and the excerpts of the runs."""
+    succeed("report", *(str(run.folder) for run in runs), "--output", str(path))
+
+
+def succeed(module: str, *words: str) -> None:
+    """Run a command; raise `InputError` if it fails."""
+    code, last_line = command(module, *words)
+    if code:
+        raise InputError(f"{module} ended with exit code {code}: {last_line}")
 
 
 def command(module: str, *words: str) -> tuple[int, str]:

@@ -104,7 +104,9 @@ def check_layout(page: Page, width: int, dark: bool) -> None:
     assert page.evaluate(narrow) == []  # buttons are large enough for a finger
 
 
-@pytest.mark.parametrize(("width", "dark"), [(1280, False), (375, True)])
+@pytest.mark.parametrize(
+    ("width", "dark"), [pytest.param(1280, False, marks=pytest.mark.slow), (375, True)]
+)
 def test_upload_play_and_download(
     address: str, browser: Browser, song: Path, width: int, dark: bool
 ) -> None:
