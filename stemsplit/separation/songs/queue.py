@@ -19,6 +19,8 @@ from stemsplit.separation.songs.outputs import Output
 from stemsplit.separation.songs.plan import with_own_paths, without_stems
 from stemsplit.separation.songs.song import separate_song
 
+MOST_NAMES = 5  # of failed songs, in the last line
+
 
 class Settings(NamedTuple):
     """How to separate songs: `jobs` songs at the same time, without those whose stems exist."""
@@ -97,7 +99,9 @@ def exit_if_failed(outcomes: Sequence[Outcome], not_listed: Sequence[Path]) -> N
     """Exit with code 1 if a song failed. The error of each song is printed already."""
     failed = [*not_listed, *(outcome.song for outcome in outcomes if outcome.seconds is None)]
     if (count := len(outcomes) + len(not_listed)) > 1 and failed:
-        names = ", ".join(map(quoted, failed))
+        names = ", ".join(map(quoted, failed[:MOST_NAMES]))
+        if more := failed[MOST_NAMES:]:
+            names += f" and {len(more)} more (see above)"
         raise InputError(f"{len(failed)} of {count} songs were not separated: {names}")
     if failed:
         sys.exit(1)
