@@ -22,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with one_line_errors():
         words = sys.argv[1:] if arguments is None else arguments
         options = parse(words)
-        # Here, since --help does not need these modules, which import torch.
+        # Imported here, so that --help does not import torch.
         from stemsplit.machine.allocator import keep_freed_memory
         from stemsplit.separation.chunks.inference import Inference
         from stemsplit.separation.songs.lines import Lines
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         settings.check()
         keep_freed_memory()
         with removed_if_empty(options.output), exit_at_sigterm():
-            # An unusable output folder is an error before the model is loaded.
+            # Checked first, so that an unusable folder is reported before the model is loaded.
             make_writable_folder(options.output, "choose another folder with --output")
             lines = Lines(options.json)
             separate_songs(options.songs, settings, lambda: separator_of(options), lines)
@@ -86,8 +86,9 @@ def argument_parser() -> argparse.ArgumentParser:
         "and sum to the song. Songs of any length need the same memory.",
         epilog="Examples: stemsplit separate song.mp3 --two-stems vocals · stemsplit separate "
         "music/ --format flac --skip-existing · torchrun --nproc-per-node 2 -m stemsplit.separate "
-        "music/ (the processes share the songs). Exit code: 0 if all songs were separated, 1 if a "
-        "song failed or a setting cannot be used, 2 for an unknown option, 130 after Ctrl-C.",
+        "music/ (each process separates a part of the songs). Exit code: 0 if all songs were "
+        "separated, 1 if a song failed or a setting cannot be used, 2 if the command line cannot "
+        "be read, 130 after Ctrl-C.",
     )
     parser.add_argument(
         "songs",
@@ -131,14 +132,15 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--device",
         default="auto",
-        help="cpu, cuda, cuda:1, mps …; default: a CUDA device, if there is one",
+        help="cpu, cuda, cuda:1, mps …; default: a CUDA device if there is one, otherwise the CPU",
     )
     group.add_argument(
         "--allow",
         action="append",
         default=[],
         metavar="CLASS",
-        help="class outside stemsplit that a checkpoint may load; can be repeated",
+        help="Python class outside stemsplit, such as package.module.Class, that reading a "
+        "checkpoint may create; for models of your own; can be repeated",
     )
 
 
@@ -171,7 +173,7 @@ def add_file_options(parser: argparse.ArgumentParser) -> None:
         "--name",
         metavar="TEMPLATE",
         help="path of a stem in the output folder, with the fields {song}, {stem} and {model}; "
-        "default: {song}/{stem}. The suffix is added",
+        "default: {song}/{stem}, and {song} for stem.mp4. The suffix is added",
     )
     group.add_argument(
         "--format",
@@ -183,7 +185,8 @@ def add_file_options(parser: argparse.ArgumentParser) -> None:
         "--bit-depth",
         metavar="BITS",
         help="16, 24, or 32f (floating point, wav only); default: that of the song, 16 for lossy "
-        "songs. 16 and 24 bits are dithered, and the stems still sum to the song",
+        "songs, 24 for floating-point songs in flac. 16 and 24 bits are dithered, and the stems "
+        "still sum to the song",
     )
     group.add_argument(
         "--bitrate", type=int, metavar="KBIT", help="bitrate of mp3, ogg and m4a files, in kbit/s"
@@ -192,10 +195,10 @@ def add_file_options(parser: argparse.ArgumentParser) -> None:
         "--clip",
         default="report",
         metavar="MODE",
-        help="what to do with samples beyond full scale: report (limit them where the format "
-        "cannot hold them, and print how many), rescale (multiply all stems of the song by one "
-        "factor), clamp (limit them in every format), none (keep them; needs 32f or a lossy "
-        "format); default: report",
+        help="what to do with samples beyond full scale: report (clip them if the format cannot "
+        "hold them, and print how many), rescale (multiply all stems of the song by one factor), "
+        "clamp (clip them in every format), none (keep them; needs 32f or a lossy format); "
+        "default: report",
     )
     group.add_argument(
         "--skip-existing", action="store_true", help="skip songs whose stems all exist"

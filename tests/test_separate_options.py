@@ -133,7 +133,7 @@ def test_bitrate_changes_the_size(checkpoint: Path, form: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("mode", "note"), [("report", "limited at full scale: "), ("rescale", "are multiplied by ")]
+    ("mode", "note"), [("report", "clipped to full scale: "), ("rescale", "are multiplied by ")]
 )
 def test_clip_says_what_it_does(
     checkpoint: Path, capsys: pytest.CaptureFixture[str], mode: str, note: str

@@ -9,8 +9,8 @@ from stemsplit.audio.forms import Samples
 from stemsplit.audio.lengths import Clock
 from stemsplit.audio.parts import Part
 
-# Upper bound on the silence in all gaps and before a late start, in seconds each. A longer silence
-# is taken for a wrong time stamp.
+# Upper bound in seconds on the total silence in the gaps, and also on the silence before a late
+# start. A longer silence is taken for a wrong time stamp.
 MOST_SILENCE_SECONDS = 600.0
 # Beginnings of tags, which MP3 and AAC files may have between or after their frames.
 TAGS = (b"ID3", b"TAG", b"APETAGEX", b"LYRICSBEGIN")
@@ -26,8 +26,8 @@ class Gap(NamedTuple):
 class Timeline:
     """The frames of one stream at their positions, with silence in the gaps.
 
-    `add` and `end` yield the samples; the timeline itself keeps none. All samples have the rate and
-    the layout of the first frame.
+    `add` and `end` yield the samples; the timeline itself keeps at most the end of the last frame.
+    All samples have the rate and the layout of the first frame.
 
     `declared_seconds` is the length that the file declares, or None if it is unknown;
     `slack_seconds` is its rounding error. If `exact` (for lossless streams), one missing sample
@@ -74,7 +74,9 @@ class Timeline:
         return self._in_tag or bool(self._padding)
 
     def add(self, frame: av.AudioFrame, stated_seconds: float | None = None) -> Iterator[Samples]:
-        """Yield the silence before a frame, and the frame.
+        """Yield the end of the last frame if it was kept, the silence before this frame, and it.
+
+        The end of a frame is kept if it may be padding, which it is if no frame follows.
 
         `stated_seconds` is the length of the frame in the index of the file. If the last frame is
         longer, its end is the padding of the encoder and is left out.
@@ -178,6 +180,6 @@ def _plausible(late_seconds: float) -> float:
 
 def _stated_samples(samples: int, stated_seconds: float | None, part: Part) -> int:
     """Return how many samples of a frame are audio according to the index of the file."""
-    if stated_seconds is None or part.tick * part.rate > 1:  # the index is too coarse
+    if stated_seconds is None or part.tick * part.rate > 1:  # time stamps coarser than a sample
         return samples
     return min(samples, round(stated_seconds * part.rate))

@@ -15,7 +15,7 @@ from jaxtyping import Float64
 from stemsplit.evaluation.bss_eval.bss_eval import bss_eval_sources_systems
 from stemsplit.evaluation.matching import Samples, Song
 
-Figures = dict[str, dict[str, float]]  # by stem and name
+Figures = dict[str, dict[str, float]]  # by stem and name of the metric
 SongMetric = Callable[[Samples, Samples], float]  # reference, estimate → score
 
 SONG_METRICS: dict[str, SongMetric] = {}  # by the name in result.json: see `song_metric`
@@ -140,7 +140,7 @@ def normalised_sdr(references: Song, systems: Sequence[Song], mixture: Samples) 
 def whole_song(
     references: Song, systems: Sequence[Song], mixture: Samples, spectral: bool = False
 ) -> list[Figures]:
-    """All metrics of this module for each system, by stem and name.
+    """All metrics of this module for each system, by stem and name of the metric.
 
     A mono song also has NSDR, SIR and SAR of BSS Eval v3. With `spectral`, every stem also has the
     STFT distance. It takes several times as long as the other metrics together, and about 80 times

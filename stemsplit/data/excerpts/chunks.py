@@ -20,9 +20,10 @@ Place = tuple[StoredTrack, int]  # the track of an excerpt and the excerpt's fir
 
 
 class Chunk(NamedTuple):
-    """A batch of excerpts: `stems (batch, stem, channel, time)` in the store's type.
+    """A batch of excerpts: `stems (batch, stem, channel, time)` in the dtype of the store.
 
-    (Elsewhere, `chunk` is the length of one excerpt in samples.)
+    `keys` identifies the excerpts: by epoch and position in training, by the number of the song and
+    the first sample in validation.
 
     The stored numbers are int16, or float32 if any of the songs is stored as float32. A sample is
     the stored number times `units (batch, stem)`. The device converts the samples to float32, so
@@ -121,7 +122,10 @@ class RandomChunks(Dataset[Chunk]):
         self._starts = {target: self._sounding_starts(target) for target in self.targets}
 
     def _sounding_starts(self, target: str) -> list[np.ndarray]:
-        """For every track, the blocks at which an excerpt with the active target may start."""
+        """For every track, the blocks (see `activity`) at which an excerpt may start.
+
+        `target` is active in these excerpts.
+        """
         starts = [
             sounding_starts(
                 track.levels[track.stems.index(target)], track.time, self.chunk, track.sample_rate
@@ -130,8 +134,8 @@ class RandomChunks(Dataset[Chunk]):
         ]
         if not any(map(len, starts)):
             raise InputError(
-                f"data.sounding {self.sounding}: in no training song is {target} active in "
-                "at least half of any excerpt; set data.sounding=0 or a smaller chunk_seconds"
+                f"data.sounding {self.sounding}: no training song has an excerpt in which {target} "
+                "is active for half of the time; set data.sounding=0 or a smaller chunk_seconds"
             )
         return starts
 

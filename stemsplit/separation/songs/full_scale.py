@@ -16,7 +16,7 @@ RESCALED_PEAK = 0.999
 
 
 def limited(blocks: Iterable[StemBlock], counts: list[int]) -> Iterator[StemBlock]:
-    """Limit samples to ±1, and add the number of limited samples of each stem to `counts`."""
+    """Clip samples to ±1, and add the number of clipped samples of each stem to `counts`."""
     for block in blocks:
         for stem, samples in enumerate(block):
             counts[stem] += int(np.count_nonzero(np.abs(samples) > 1))
@@ -26,7 +26,7 @@ def limited(blocks: Iterable[StemBlock], counts: list[int]) -> Iterator[StemBloc
 def rescaled(blocks: Iterable[StemBlock], folder: Path, notes: list[str]) -> Iterator[StemBlock]:
     """Multiply all stems by one factor, so that the largest peak is `RESCALED_PEAK`.
 
-    Stems whose peaks do not exceed 1 are not changed. The factor depends on the whole song, so the
+    If no stem exceeds 1, nothing is changed. The factor depends on the whole song, so the
     blocks are first written to a temporary file in `folder`, 4 bytes a sample. A line in `notes`
     states the factor.
     """
@@ -59,7 +59,7 @@ def _write(file: BinaryIO, block: StemBlock, folder: Path) -> None:
 
 
 def limits_text(stems: Sequence[str], counts: Sequence[int]) -> str:
-    """Say how many samples of each stem were limited; an empty string if there are none."""
+    """Say how many samples of each stem were clipped; an empty string if there are none."""
     parts = [
         f"{count:,} sample{'' if count == 1 else 's'} of {stem}"
         for stem, count in zip(stems, counts, strict=True)
@@ -68,6 +68,6 @@ def limits_text(stems: Sequence[str], counts: Sequence[int]) -> str:
     if not parts:
         return ""
     return (
-        f"limited at full scale: {', '.join(parts)} (--clip rescale lowers the level instead; "
+        f"clipped to full scale: {', '.join(parts)} (--clip rescale lowers the level instead; "
         "--format wav --bit-depth 32f keeps such samples)"
     )

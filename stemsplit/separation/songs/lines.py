@@ -15,7 +15,7 @@ class SeparatedSong(NamedTuple):
     """The files of a song's stems.
 
     `paths` maps each stem to its file. `seconds` is the length of the song, `elapsed_seconds` the
-    time that the separation took. `notes` are lines about losses, changes and limited samples.
+    time that the separation took. `notes` are lines about losses, changes and clipped samples.
     """
 
     paths: dict[str, Path]

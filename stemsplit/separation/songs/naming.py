@@ -81,7 +81,7 @@ def has_song_folders(template: str) -> bool:
 
 
 def check_strays(folder: Path, suffix: str, stems: Sequence[str], song: Path) -> None:
-    """Raise `InputError` if the folder of a song holds stems of another separator."""
+    """Raise `InputError` if the folder of a song holds files that are not among its `stems`."""
     strays = [
         path.name
         for path in folder.glob(f"*{suffix}")

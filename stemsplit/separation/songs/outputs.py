@@ -15,7 +15,10 @@ INTEGER_DEPTHS = ("16", "24")
 
 
 class Output(NamedTuple):
-    """The folder, the names and the form of the files of stems; see `separate_file`."""
+    """Where stems are written, under which names and in which format.
+
+    `stemsplit.separate_file` explains the fields.
+    """
 
     folder: Path
     format: str = "wav"
@@ -65,7 +68,7 @@ class Output(NamedTuple):
         stem_mp4.check_stem_file(stem_mp4.STEMS, channels=2, bitrate=self.bitrate)
 
     def selection(self, present: Sequence[str]) -> dict[str, list[int]]:
-        """Return the stems to write, as `selection.selection` does.
+        """Return the stems to write, each with the indices of the estimated stems that it sums.
 
         Raises `InputError` if the separator, whose stems are `present`, does not estimate them.
         """
@@ -107,7 +110,7 @@ class Output(NamedTuple):
         }
 
     def check_destination(self, song: Song, present: Sequence[str], paths: dict[str, Path]) -> None:
-        """Raise `InputError` if stems would replace the song, or join those of another separator.
+        """Raise `InputError` if stems would replace the song, or the folder holds other stems.
 
         `present` are the stems of the separator, `paths` the stems to write.
         """

@@ -13,7 +13,7 @@ StemBlock = Float32[np.ndarray, "stem channel time"]
 def selection(
     present: Sequence[str], stems: Sequence[str] | None, two_stems: str | None
 ) -> dict[str, list[int]]:
-    """Return the names of the stems to write, each with the numbers of the stems that it sums.
+    """Return the names of the stems to write, each with the indices of the stems that it sums.
 
     `stems` selects some of the `present` stems of the separator; `two_stems` selects one stem, and
     the sum of all others. Raises `InputError` for an unknown stem.

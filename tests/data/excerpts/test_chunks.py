@@ -247,7 +247,10 @@ def test_targets_are_chosen_equally_often(sung: list[StoredTrack]) -> None:
 
 
 def test_target_without_activity_is_refused(sung: list[StoredTrack]) -> None:
-    with pytest.raises(InputError, match=r"sounding 0\.5: in no training song is vocals active"):
+    with pytest.raises(
+        InputError,
+        match=r"sounding 0\.5: no training song has an excerpt in which vocals is active",
+    ):
         RandomChunks(sung[1:2], ("bass", "vocals"), 2000, 0, True, ["vocals"], 0.5)
 
 

@@ -25,7 +25,7 @@ def test_limited_samples_are_counted_for_each_stem() -> None:
     expected = np.clip(np.concatenate(loud(3), axis=2), -1, 1)
     np.testing.assert_array_equal(np.concatenate(blocks, axis=2), expected)
     assert limits_text(["vocals", "drums"], counts).startswith(
-        "limited at full scale: 1 sample of drums ("
+        "clipped to full scale: 1 sample of drums ("
     )
     assert "1,234 samples of vocals, 1 sample of drums" in limits_text(
         ["vocals", "drums"], [1234, 1]

@@ -115,7 +115,7 @@ def test_samples_beyond_full_scale(tmp_path: Path, clip: str, bit_depth: str, pe
     assert np.abs(stems).max() <= peak
     assert (np.abs(stems).max() > 1) == (peak > 1)
     notes = " ".join(result.notes)
-    assert ("limited at full scale: " in notes) == ((clip, bit_depth) == ("report", "16"))
+    assert ("clipped to full scale: " in notes) == ((clip, bit_depth) == ("report", "16"))
     assert ("multiplied by" in notes) == (clip == "rescale")
     if clip == "rescale":
         total = stems.sum(axis=0)
