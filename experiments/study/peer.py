@@ -62,7 +62,7 @@ def train_and_separate(run: Training, output: Path) -> None:
         for _ in range(steps):
             batch = [excerpt(songs, length, random) for _ in range(config.data.batch_size)]
             stems = torch.from_numpy(np.stack(batch))
-            target = stems[:, list(songs[0].stems).index(TARGET)]
+            target = stems[:, list(songs[0].stems).index(TARGET)].contiguous()
             optimizer.zero_grad()
             loss = nn.functional.mse_loss(network(encoder(stems.sum(1))), encoder(target))
             loss.backward()
