@@ -64,8 +64,13 @@ def train(training: Training, may_fail: bool) -> None:
         words = [*training.settings, f"hydra.run.dir={training.folder}"]
     code, last_line = command("train", *words)
     error = last_line if code == 1 else None
-    if code not in (0, 1) or (error and not may_fail):
-        raise InputError(f"{training.name}: the training ended with exit code {code}: {last_line}")
+    if code not in (0, 1):
+        raise InputError(
+            f"{training.name}: the training was interrupted (exit code {code}); the same command "
+            "continues it"
+        )
+    if error and not may_fail:
+        raise InputError(f"{training.name}: the training failed: {error}")
     with replacing(training.folder / ENDED) as partial:
         partial.write_text(json.dumps({"error": error}) + "\n")
 
