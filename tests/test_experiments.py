@@ -71,6 +71,16 @@ def test_table_has_our_and_published_scores_and_differences() -> None:
     assert "| lstm - mlp | vocals | 1.50 [1.0, 2.2] | 0.01 |" in lines
 
 
+def test_table_without_scores_tells_how_the_trainings_ended() -> None:
+    curves = {"train/loss": [(0, 2.0)], "validation/loss": [(9, 1.5)]}
+    runs = {
+        "good-0": {"steps": 10, "curves": curves, "error": None},
+        "bad-0": {"steps": 3, "curves": dict.fromkeys(curves, []), "error": "error: not finite"},
+    }
+    lines = results.table(some_plan(), {"runs": runs}).splitlines()
+    assert lines[2:] == ["| `good-0` | 10 | 1.5 |  |", "| `bad-0` | 3 | – | error: not finite |"]
+
+
 def test_picture_shows_losses_and_scores(tmp_path: Path) -> None:
     points = [(step, 1 / (step + 1)) for step in range(5)]
     content = {

@@ -68,7 +68,8 @@ def carry_out(chosen: Plan, folder: Path, target: Path) -> None:
         content["sweep"] = sweeps.carry_out(chosen, chosen.sweep, folder / "sweep")
     results.write(content, target / f"{chosen.name}.json")
     picture.draw(chosen, content, target / f"{chosen.name}.png")
-    print(results.table(chosen, content))
+    if runs:  # a sweep has printed its own table
+        print(results.table(chosen, content))
     print(f"{target / chosen.name}.json")
 
 

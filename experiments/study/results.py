@@ -79,10 +79,24 @@ def write(content: dict[str, Any], path: Path) -> None:
 
 
 def table(plan: Plan, content: dict[str, Any]) -> str:
-    """The scores of a result as a Markdown table, beside the published scores of the plan."""
+    """A result in Markdown: its scores, or else how its trainings ended."""
+    return score_table(plan, content) if "scores" in content else run_table(content["runs"])
+
+
+def run_table(runs: dict[str, Any]) -> str:
+    lines = ["| run | steps | validation loss | ended with |", "|---|---|---|---|"]
+    for name, run in runs.items():
+        losses = [loss for _, loss in run["curves"]["validation/loss"]]
+        loss = f"{losses[-1]:.4g}" if losses else "–"
+        lines.append(f"| `{name}` | {run['steps']} | {loss} | {run['error'] or ''} |")
+    return "\n".join(lines)
+
+
+def score_table(plan: Plan, content: dict[str, Any]) -> str:
+    """The scores of a result, beside the published scores of the plan."""
     metrics = ("SDR", "SIR", "ISR", "SAR")
     lines = ["| system | stem | " + " | ".join(metrics) + " |", "|---" * (len(metrics) + 2) + "|"]
-    for system, stems in content.get("scores", {}).items():
+    for system, stems in content["scores"].items():
         for stem, scores in stems.items():
             cells = [interval(scores[metric]) if metric in scores else "" for metric in metrics]
             lines.append(f"| `{system}` | {stem} | {' | '.join(cells)} |")
