@@ -47,7 +47,7 @@ def test_unknown_and_invalid_plans_are_refused(
     with pytest.raises(InputError, match=r"no experiment of this name; choose .*paper_table"):
         plan("paper_tabel")
     monkeypatch.setattr("experiments.study.plan.PLANS", tmp_path)
-    for text in ("question: 3\nruns: {}\n", "- a list\n", "nothing\n"):
+    for text in ("question: 3\nruns: {}\n", "- a list\n", "nothing\n", "a: [\n"):
         (tmp_path / "bad.yaml").write_text(text)
         with pytest.raises(InputError, match=r"bad\.yaml"):
             plan("bad")
@@ -75,7 +75,11 @@ def test_table_without_scores_tells_how_the_trainings_ended() -> None:
     curves = {"train/loss": [(0, 2.0)], "validation/loss": [(9, 1.5)]}
     runs = {
         "good-0": {"steps": 10, "curves": curves, "error": None},
-        "bad-0": {"steps": 3, "curves": dict.fromkeys(curves, []), "error": "error: not finite"},
+        "bad-0": {
+            "steps": 3,
+            "curves": {name: [] for name in curves},
+            "error": "error: not finite",
+        },
     }
     lines = results.table(some_plan(), {"runs": runs}).splitlines()
     assert lines[2:] == ["| `good-0` | 10 | 1.5 |  |", "| `bad-0` | 3 | – | error: not finite |"]

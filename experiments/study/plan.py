@@ -14,14 +14,15 @@ SMALL = [
     "data=demo", "epochs=1", "chunks_per_track=2", "chunk_seconds=1", "data.batch_size=4",
     "callbacks.excerpts.count=1",
 ]  # fmt: skip
-LEAST_TRIALS = 3  # of the ranking of a sweep
+LEAST_TRIALS = 3  # that the ranking of a sweep accepts
 Settings = list[str]
 
 
 class Sweep(BaseModel):
     """A sweep on a downsampled training set.
 
-    `trials` of its trials are then repeated with the settings `full` on the full training set.
+    Then some of its trials, evenly spaced from the best to the worst, are trained again on the full
+    training set with the settings `full`. `trials` is their number.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -98,8 +99,8 @@ def plan(name: str) -> Plan:
     if not path.is_file():
         known = ", ".join(path.stem for path in sorted(PLANS.glob("*.yaml")))
         raise InputError(f"{name}: there is no experiment of this name; choose one of {known}")
-    content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
     try:
+        content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
         return Plan.model_validate({"name": name, **content})
-    except (TypeError, ValidationError) as error:
+    except (TypeError, ValidationError, yaml.YAMLError) as error:
         raise InputError(f"{path}: {error}") from None

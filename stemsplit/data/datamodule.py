@@ -150,8 +150,9 @@ class StemDataModule(L.LightningDataModule):
         tracks = self.training_tracks()
         return cached_statistics(tracks, self.front_end, self.views, self.corpus.cache)
 
-    # The data module saves and restores the state of the loader, because Lightning restores a
-    # loader only within an epoch, and the workers prefetch before it sets the sampler's epoch.
+    # The data module saves and restores the state of the loader itself, for two reasons. Lightning
+    # restores a loader only if the checkpoint was written in the middle of an epoch. And it sets
+    # the sampler's epoch only after the workers have begun to prefetch.
     def state_dict(self) -> dict[str, Any]:
         return {} if self._train_loader is None else {"train": self._train_loader.state_dict()}
 

@@ -97,10 +97,11 @@ def in_threads(
 
 @contextmanager
 def stopping_at_signals(stopping: Event) -> Iterator[None]:
-    """Set `stopping` at Ctrl-C and SIGTERM inside the block, and call their handlers as usual.
+    """Inside the `with` block, Ctrl-C and SIGTERM set `stopping` and call their handlers as usual.
 
-    Some libraries lose the exception that a handler raises in them. The songs then end at their
-    next block with `Cancelled`, and the handler is called again.
+    If a handler runs while a library is working, the library may swallow the handler's exception.
+    Each song then ends with `Cancelled` at its next block of audio, and the handler is called once
+    more.
     """
     received: list[int] = []
 
