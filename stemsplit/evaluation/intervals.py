@@ -25,10 +25,10 @@ class Interval(NamedTuple):
 class Difference(NamedTuple):
     """Paired difference between two systems over songs.
 
-    `interval` is the median difference with its interval; `p` is the two-sided p-value of the
-    Wilcoxon signed-rank test. `songs` and `frames` count the songs and frames in which both systems
-    have a score. With fewer than two songs the interval and p are None; p is also None if all
-    differences are 0.
+    `interval` contains the median difference and the ends of its confidence interval. `p` is the
+    two-sided p-value of the Wilcoxon signed-rank test. `songs` and `frames` count the songs and
+    frames in which both systems have a score. With one song, both ends and `p` are None; without
+    songs, the median is None too. `p` is also None if all differences are 0.
     """
 
     interval: Interval
@@ -102,8 +102,8 @@ def paired_difference(differences: Sequence[float], frames: int) -> Difference:
     """Summarise the differences between two systems' scores, one difference per song.
 
     `frames` is the number of frames in which both systems have a score, over all songs. The
-    interval is narrower than the separate intervals of the two systems, because a hard song is
-    hard for both.
+    interval is usually narrower than the separate intervals of the two systems, because a hard song
+    is usually hard for both.
     """
     testable = len(differences) > 1 and any(differences)
     p = float(wilcoxon(differences).pvalue) if testable else None
@@ -115,8 +115,9 @@ def rank_correlation(first: Sequence[float], second: Sequence[float]) -> RankCor
 
     M. G. Kendall, "The treatment of ties in ranking problems", Biometrika 33(3), 1945. The interval
     contains every true tau whose central 95 % range (see `sampling_ranges`) contains the measured
-    tau, if the measurements follow a Gaussian copula. (Two measurements may rank a few items in the
-    same order. A bootstrap interval then has no width, because tau is 1 in every resample.)
+    tau, if the measurements follow a Gaussian copula. A bootstrap is not used: if there are only a
+    few items, both measurements may rank all of them in the same order. Tau is then 1 in every
+    resample, and the interval would have no width.
     """
     test = kendalltau(first, second)
     if np.isnan(test.statistic):

@@ -18,10 +18,11 @@ class Ensemble:
     """Several separators whose stems are averaged where they share stems.
 
     `targets` are the targets of all members. Each is the mean over the members that have such a
-    stem, with `weights` (by default equal); a member's residual also counts as a stem. The rest of
-    the mixture is another stem, unless the targets are known to sum to the mixture; then it is
-    spread equally over them. Members may differ in sample rate, front end and network. Each member
-    filters its own estimates.
+    stem, with `weights` (by default equal); a member's residual also counts as a stem. What the
+    averaged targets leave of the mixture becomes another stem. If the true targets sum to the
+    mixture (for example vocals, drums, bass and other), there is no such stem, and what the
+    averages leave is spread equally over the targets. Members may differ in sample rate, front end
+    and network. Each member filters its own estimates.
 
     Raises `InputError` if there is another number of weights than of members, or a weight is not
     above 0.

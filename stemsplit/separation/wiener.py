@@ -24,8 +24,8 @@ from stemsplit.models.shapes import Spectrum, StemSpectra
 # eps = NOISE_POWER ** 2) scales such a mixture down to 10 instead, with the same result.
 NOISE_POWER = 1e-5
 
-# Spectra with a higher peak are scaled down to this value, and the results are scaled up again, so
-# that squares stay finite.
+# Spectra with a higher peak are scaled down below this value, and the results are scaled up again,
+# so that squares stay finite.
 LARGEST_MAGNITUDE = 2.0**40
 
 
