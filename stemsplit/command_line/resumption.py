@@ -49,8 +49,9 @@ def move_cache(config: DictConfig, cache: str, overridden: Collection[str]) -> N
     """Set the cache folder of a run's configuration to that of this machine, in place.
 
     `overridden` names the settings of the command line. `cache` comes from the command line, from
-    STEMSPLIT_CACHE or from the default; if it is only the default, the run keeps its own cache
-    folder if that folder exists. A corpus inside the old cache folder (the demo songs) moves along.
+    STEMSPLIT_CACHE or from the default. If it is the default, and the run's own cache folder
+    exists, the run keeps its folder. Otherwise it gets `cache`. A corpus inside the old cache
+    folder (the demo songs) moves along.
     """
     old_cache = Path(config.data.cache).expanduser().resolve()
     is_chosen = "data.cache" in overridden or bool(os.environ.get("STEMSPLIT_CACHE"))

@@ -83,9 +83,9 @@ class ResumableLoader(DataLoader[Chunk]):
 class SharedBatches(Sampler[list[int]]):
     """Batches of the indices below `count`, distributed evenly over `ranks` processes.
 
-    Every process has the same number of batches. If their number is not a multiple of `ranks`, some
-    processes get the first batch again, with the negative indices ~index; the validation leaves
-    these excerpts out of its averages.
+    Every process has the same number of batches. If the number of batches is not a multiple of
+    `ranks`, copies of the first batch fill the gap. In a copy, each index i is written as ~i (a
+    negative number), so that the validation can leave these excerpts out of its averages.
     """
 
     def __init__(self, count: int, batch_size: int, rank: int = 0, ranks: int = 1) -> None:
