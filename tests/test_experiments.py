@@ -131,6 +131,9 @@ def test_noise_has_the_wanted_level_and_belongs_to_the_accompaniment(tmp_path: P
         soundfile.read(tmp_path / f"{stem}.wav")[0] for stem in ("vocals", "accompaniment")
     )
     np.testing.assert_allclose(vocals, song.read("vocals")[0], atol=1e-6)
+    before = (tmp_path / "vocals.wav").stat().st_mtime_ns
+    measures.write_noisy(song, 10, tmp_path)
+    assert (tmp_path / "vocals.wav").stat().st_mtime_ns == before
     noise = rest - song.read("drums")[0]
     snr = 10 * np.log10(np.mean(song.mixture() ** 2) / np.mean(noise**2))
     assert snr == pytest.approx(10, abs=0.3)

@@ -15,6 +15,7 @@ from experiments.study.plan import Plan
 from experiments.study.trainings import Training, config_of, corpus_of, score
 from stemsplit.data.store.stored import StoredTrack
 from stemsplit.evaluation.intervals import median_interval, paired_difference
+from stemsplit.files import replacing
 from stemsplit.reporting.run_records import read_run
 from stemsplit.separation.separator import Separator
 
@@ -27,7 +28,8 @@ def leakage(plan: Plan, runs: list[Training], folder: Path) -> dict[str, Any]:
 
     The estimate without the Wiener filter is a mask times the mixture, hence the sum of the mask
     times each stem. The figures are the energies of these parts relative to their stems, in dB:
-    medians over songs with their intervals, and the paired differences from the first run.
+    medians over songs with their intervals, and the paired differences from the first run. The
+    networks must estimate masks.
     """
     shares = {run.name: shares_of(run) for run in runs}
     [first, *others] = shares
@@ -37,8 +39,8 @@ def leakage(plan: Plan, runs: list[Training], folder: Path) -> dict[str, Any]:
 
     return {
         "decibels": {name: over_songs(songs) for name, songs in shares.items()},
-        f"differences from {first}": {
-            name: {
+        "differences": {
+            f"{name} - {first}": {
                 stem: paired_difference(
                     np.subtract(shares[name][stem], shares[first][stem]).tolist(), 0
                 ).facts()
@@ -95,7 +97,10 @@ def noise(plan: Plan, runs: list[Training], folder: Path) -> dict[str, Any]:
 
 
 def write_noisy(track: StoredTrack, snr: int, song: Path) -> None:
-    """Write a song as vocals and accompaniment with white noise, `snr` dB below the mixture."""
+    """Write a song as vocals and accompaniment with white noise, `snr` dB below the mixture.
+
+    A song that is there is kept, so that it need not be decoded again.
+    """
     mixture, vocals = track.mixture(), track.read("vocals")
     level = np.sqrt(np.mean(np.square(mixture))) * 10 ** (-snr / 20)
     # The name seeds the noise, so that it does not depend on the order of the songs.
@@ -103,7 +108,10 @@ def write_noisy(track: StoredTrack, snr: int, song: Path) -> None:
     noise = random.standard_normal(mixture.shape, dtype=np.float32) * level
     song.mkdir(parents=True, exist_ok=True)
     for stem, samples in {"vocals": vocals, "accompaniment": mixture - vocals + noise}.items():
-        soundfile.write(song / f"{stem}.wav", samples.T, track.sample_rate, subtype="FLOAT")
+        path = song / f"{stem}.wav"
+        if not path.is_file():
+            with replacing(path) as partial, partial.open("wb") as file:
+                soundfile.write(file, samples.T, track.sample_rate, "FLOAT", format="WAV")
 
 
 def gradients(plan: Plan, runs: list[Training], folder: Path) -> dict[str, Any]:

@@ -36,7 +36,7 @@ def peer(plan: Plan, runs: list[Training], folder: Path) -> dict[str, Any]:
         facts[output.name] = json.loads((output / "facts.json").read_text())
         estimates.append(f"{output.name}:'{output / 'estimates'}'")
     settings = [*plan.evaluate, f"estimates={{{','.join(estimates)}}}"]
-    evaluation = score(runs, settings, folder / "evaluation-peer")
+    evaluation = score(runs, settings, folder / "evaluation")  # has the scores of the runs already
     scores = {name: evaluation[name] for name in ("scores", "differences", "spreads")}
     return {**scores, "trainings": facts}
 

@@ -94,7 +94,7 @@ def plans() -> list[Plan]:
 
 
 def plan(name: str) -> Plan:
-    """Read a plan; raise `InputError` if there is none of this name, or it is not valid."""
+    """Read the plan of this name. Raises `InputError` if it does not exist or is not valid."""
     path = PLANS / f"{name}.yaml"
     if not path.is_file():
         known = ", ".join(path.stem for path in sorted(PLANS.glob("*.yaml")))

@@ -8,6 +8,7 @@ from experiments.study import measures
 from experiments.study.plan import Plan
 from experiments.study.trainings import Training, score
 from stemsplit.files import replacing
+from stemsplit.reporting.results import standard
 from stemsplit.reporting.run_records import RunRecord, read_run
 
 RESULTS = Path(__file__).resolve().parent.parent / "results"
@@ -75,7 +76,8 @@ def thinned(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
 def write(content: dict[str, Any], path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as partial:
-        partial.write_text(json.dumps(content, indent=1, allow_nan=True) + "\n")
+        text = json.dumps(standard(content), indent=1, allow_nan=False)
+        partial.write_text(text + "\n", encoding="utf-8")
 
 
 def table(plan: Plan, content: dict[str, Any]) -> str:
