@@ -11,6 +11,7 @@ import torch
 from stemsplit.errors import InputError
 from stemsplit.files import replacing
 from stemsplit.separation import bag, networks
+from stemsplit.separation.description import check_types
 from stemsplit.separation.formats import bundle, open_unmix, torchaudio_hdemucs
 from stemsplit.separation.front_end import FrontEnd
 from stemsplit.separation.published import catalogue
@@ -153,6 +154,7 @@ def _load(path: Path, allow: Sequence[str], model: Model | None) -> Separator:
             for name, value in content["state_dict"].items()
             if name.startswith(prefix)
         }
+        check_types(content["separator"])
         if not allow:
             networks.check_sizes(content["separator"], weights)
         separator = build(**content["separator"], allow=allow)

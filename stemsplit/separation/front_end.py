@@ -16,6 +16,8 @@ from stemsplit.models.shapes import Spectrum, View, Views
 # Limits of the memory for the mel filters; a checkpoint from a stranger may ask for anything.
 LONGEST_WINDOW = 2**16
 MOST_MEL_BANDS = 4096
+# Chunks have a length in seconds, so a rate is also a limit of the memory for a song. In Hz.
+HIGHEST_SAMPLE_RATE = 768_000
 VIEWS = ("magnitude", "mel", "mfcc", "complex")
 
 
@@ -57,6 +59,8 @@ class FrontEnd(nn.Module):
             raise InputError(
                 f"sample rate {sample_rate} must be at least 1, and window {window} at least 3"
             )
+        if sample_rate > HIGHEST_SAMPLE_RATE:
+            raise InputError(f"sample rate {sample_rate} must be at most {HIGHEST_SAMPLE_RATE}")
         if window > LONGEST_WINDOW or mel_bands > MOST_MEL_BANDS:
             raise InputError(
                 f"window {window} must be at most {LONGEST_WINDOW}, and mel_bands {mel_bands} at "

@@ -17,7 +17,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, TypeGuard, cast
 
 import torch
 from jaxtyping import Float
@@ -110,7 +110,7 @@ def read(path: Path) -> Bundle:
     if stated != digest(document, tensors):
         raise InputError(f"{path}: damaged: its content does not have its SHA-256; copy it again")
     mixture, stems = tensors.pop(MIXTURE, None), tensors.pop(STEMS, None)
-    if mixture is None or mixture.ndim != 2 or stems is None or stems.ndim != 3:
+    if not (_is_samples(mixture, 2) and _is_samples(stems, 3)):
         raise InputError(f"{path}: not a bundle of stemsplit: it has no mixture with its stems")
     return Bundle({**document, "sha256": stated}, tensors, mixture, stems)
 
@@ -122,6 +122,10 @@ def digest(document: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
         total.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
         total.update(tensor.flatten().view(torch.uint8).numpy().data)
     return total.hexdigest()
+
+
+def _is_samples(tensor: Tensor | None, dimensions: int) -> TypeGuard[Tensor]:
+    return tensor is not None and tensor.dtype == torch.float32 and tensor.ndim == dimensions
 
 
 def _header_length(path: Path) -> int:

@@ -179,6 +179,10 @@ def test_foreign_safetensors_file_is_refused(tmp_path: Path) -> None:
         assert_refused(path, "its description (is malformed|has no version)")
 
 
+def retype(tensors: dict[str, torch.Tensor], name: str, dtype: torch.dtype) -> None:
+    tensors[name] = tensors[name].to(dtype)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -189,11 +193,36 @@ def test_foreign_safetensors_file_is_refused(tmp_path: Path) -> None:
         (lambda document, _: document.update(separator=3), "`separator` .* not a mapping"),
         (lambda document, _: document.update(published=[3]), "`published` .* not a list of names"),
         (lambda document, _: document.update(published="umx"), "`published` .* not a list"),
-        (lambda document, _: document["separator"].update(targets="ab"), "must be a list of names"),
+        (lambda document, _: document["separator"].update(targets="ab"), "separator.targets"),
+        (
+            lambda document, _: document["separator"].update(wiener_iterations=1.5),
+            r"separator\.wiener",
+        ),
+        (
+            lambda document, _: document["separator"].update(wiener_iterations=True),
+            r"separator\.wiener",
+        ),
+        (
+            lambda document, _: document["separator"].update(chunk_seconds=True),
+            r"separator\.chunk_s",
+        ),
+        (lambda document, _: document["separator"].update(chunk_seconds=1e9), "choose a length"),
+        (lambda document, _: document["separator"].update(chunk_seconds=float("nan")), "finite"),
+        (lambda document, _: document["separator"].update(network=3), r"separator\.network"),
+        (
+            lambda document, _: document["separator"]["front_end"].update(hop=64.0),
+            r"front_end\.hop",
+        ),
+        (
+            lambda document, _: document["separator"]["front_end"].update(sample_rate=10**8),
+            "at most",
+        ),
         (lambda document, _: document["separator"].update(channels=1), "size mismatch"),
         (lambda document, _: document["separator"].update(x=1), "unexpected keyword"),
         (lambda document, _: document["separator"]["front_end"].update(hop=3), "hop 3"),
         (lambda _, tensors: tensors.pop("probe.stems"), "has no mixture with its stems"),
+        (lambda _, tensors: retype(tensors, "probe.stems", torch.bool), "has no mixture with"),
+        (lambda _, tensors: retype(tensors, "probe.mixture", torch.float64), "has no mixture with"),
         (lambda _, tensors: tensors.pop("network.norm.mean"), "Missing key"),
         (lambda _, tensors: tensors.update(other=torch.ones(1)), "Unexpected key"),
     ],

@@ -1,0 +1,48 @@
+"""Check the description of a separator in a stranger's file."""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
+
+from stemsplit.errors import InputError
+
+
+class _Strict(BaseModel):
+    # Other keys are errors of the functions that take them as arguments.
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+
+class _FrontEnd(_Strict):
+    sample_rate: int = 1
+    window: int = 1
+    hop: int = 1
+    mel_bands: int = 1
+    mel_hertz: FiniteFloat = 1.0
+    mfccs: int = 1
+    floor: FiniteFloat = 1.0
+
+
+class _Separator(_Strict):
+    """The arguments of `checkpoint.build`."""
+
+    front_end: _FrontEnd
+    network: dict[str, Any] | list[dict[str, Any]]
+    targets: list[str] | tuple[str, ...]
+    residual: str | None
+    channels: int
+    wiener_iterations: int = 1
+    chunk_seconds: FiniteFloat = 1.0
+    overlap_seconds: FiniteFloat = 1.0
+
+
+def check_types(description: Any) -> None:
+    """Raise `InputError` if an argument of `checkpoint.build` is missing or has a wrong type.
+
+    The ranges are checked where the arguments are used.
+    """
+    try:
+        _Separator.model_validate(description)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, ("separator", *first["loc"])))
+        raise InputError(f"not a checkpoint of stemsplit ({place}: {first['msg']})") from None
