@@ -54,6 +54,8 @@ def separate_each(
             try:
                 result = separate(song, show_unless_stopping)
             except (InputError, OSError) as error:
+                if stopping.is_set():  # it may come from the signal, not from the song
+                    raise Cancelled from error
                 line = one_line(error)
                 if line is None or (isinstance(error, OSError) and error.errno in DISK_FULL):
                     stopping.set()
@@ -99,16 +101,19 @@ def in_threads(
 def stopping_at_signals(stopping: Event) -> Iterator[None]:
     """Inside the `with` block, Ctrl-C and SIGTERM set `stopping` and call their handlers as usual.
 
-    If a handler runs while a library is working, the library may swallow the handler's exception.
-    Each song then ends with `Cancelled` at its next block of audio, and the handler is called once
-    more.
+    If a handler runs while a library is working, the library may swallow the handler's exception,
+    or raise another one instead. The handler is then called again at the end of the block. With
+    `stopping` set, that end is near: each song ends at its next block of audio.
     """
-    received: list[int] = []
+    raised: list[tuple[int, BaseException]] = []
 
     def stop(number: int, frame: FrameType | None) -> None:
         stopping.set()
-        received.append(number)
-        handlers[number](number, frame)
+        try:
+            handlers[number](number, frame)
+        except BaseException as error:
+            raised.append((number, error))
+            raise
 
     handlers: dict[int, Callable[[int, FrameType | None], object]] = {}
     if threading.current_thread() is threading.main_thread():
@@ -117,15 +122,17 @@ def stopping_at_signals(stopping: Event) -> Iterator[None]:
             if callable(handler):
                 handlers[number] = handler
                 signal.signal(number, stop)
+    arrived: BaseException | None = None
     try:
         yield
-    except Cancelled:
-        if received:
-            handlers[received[0]](received[0], None)
+    except BaseException as error:
+        arrived = error
         raise
     finally:
         for caught, handler in handlers.items():
             signal.signal(caught, handler)
+        if raised and not any(arrived is error for _, error in raised):
+            handlers[raised[0][0]](raised[0][0], None)
 
 
 @contextmanager

@@ -99,3 +99,45 @@ def test_signal_whose_exception_is_lost_ends_the_songs(
         separate_each(SONGS, separate, 1, Lines(as_json=False))
     assert separated == ["a"]
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("other", [None, InputError("bad file"), RuntimeError("lost")])
+@pytest.mark.parametrize("name", ["a", "d"])
+def test_signal_that_becomes_another_error_ends_the_songs(
+    jobs: int, other: Exception | None, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also in the last song. With two jobs, the signal may arrive in the main thread."""
+
+    def separate(song: Song, show: Show) -> SeparatedSong:
+        if song.name == name:
+            try:
+                signal.raise_signal(signal.SIGTERM)
+                time.sleep(0.2)
+            except SystemExit:
+                if other is not None:
+                    raise other from None
+        return result(1.0)
+
+    with exit_at_sigterm(), pytest.raises(SystemExit) as ended:
+        separate_each(SONGS, separate, jobs, Lines(as_json=False))
+    assert ended.value.code == 128 + signal.SIGTERM
+    assert capsys.readouterr().err == ""
+
+
+def test_handler_that_returns_is_called_once() -> None:
+    calls = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: calls.append(number))
+
+    def separate(song: Song, show: Show) -> SeparatedSong:
+        signal.raise_signal(signal.SIGINT)
+        if not show(0.5):
+            raise Cancelled
+        return result(1.0)
+
+    try:
+        with pytest.raises(Cancelled):
+            separate_each(SONGS, separate, 1, Lines(as_json=False))
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert calls == [signal.SIGINT]
