@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shlex
 import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from stemsplit.errors import InputError, one_line_errors
 from stemsplit.files import exit_at_sigterm, make_writable_folder, removed_if_empty
+from stemsplit.separation.songs.lines import quoted
 
 if TYPE_CHECKING:  # imports torch, which --help does not need
     from stemsplit.separation.separator import Separator
@@ -119,7 +119,7 @@ def export(options: argparse.Namespace) -> None:
         checksum = written(
             options.output, lambda path: bundle.write(path, separator, facts, published=models)
         )
-        print(f"{shlex.quote(str(options.output))}: {', '.join(separator.stems)}; {checksum}")
+        print(f"{quoted(options.output)}: {', '.join(separator.stems)}; {checksum}")
     if options.onnx:
         export_onnx(options, separator, facts["licence"])
 
@@ -142,7 +142,7 @@ def export_onnx(options: argparse.Namespace, separator: Separator, licence: str 
         return f"differs from the network by {difference:.1g} of the mask's peak"
 
     text = written(options.onnx, write)
-    print(f"{shlex.quote(str(options.onnx))}: {', '.join(separator.network.views)} → mask; {text}")
+    print(f"{quoted(options.onnx)}: {', '.join(separator.network.views)} → mask; {text}")
 
 
 def facts_of(sources: Sequence[str], licence: str | None) -> dict[str, Any]:

@@ -206,11 +206,13 @@ def test_json_has_one_line_per_song(checkpoint: Path, capsys: pytest.CaptureFixt
         run(checkpoint, "absent.wav", "b.wav", "--json", "--skip-existing", "--output", "out")
     output, errors = capsys.readouterr()
     failed, separated, skipped = map(json.loads, output.splitlines())
-    assert failed == {
-        "song": "absent.wav", "status": "failed", "error": "absent.wav: does not exist"
-    }  # fmt: skip
+    names = ["seconds", "elapsed_seconds", "real_time_factor", "notes"]
+    nothing = dict.fromkeys(["stems", *names, "error"])
+    failure = {"song": "absent.wav", "status": "failed", "error": "absent.wav: does not exist"}
+    assert failed == {**nothing, **failure}
     stems = {"vocals": "out/b/vocals.wav", "rest": "out/b/rest.wav"}
-    assert skipped == {"song": "b.wav", "status": "skipped", "stems": stems}
+    assert skipped == {**nothing, "song": "b.wav", "status": "skipped", "stems": stems}
+    assert list(separated) == list(failed) == list(skipped)
     assert separated["song"] == "a.wav"
     assert separated["seconds"] == 1.0
     assert separated["real_time_factor"] == pytest.approx(separated["elapsed_seconds"])

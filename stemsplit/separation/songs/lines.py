@@ -8,7 +8,10 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, NamedTuple
 
-CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+# Control characters, and bytes of a file's name that are not UTF-8.
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\udc80-\udcff]")
+# Keys of every line of JSON after `song` and `status`; null where they do not apply.
+JSON_KEYS = ("stems", "seconds", "elapsed_seconds", "real_time_factor", "notes", "error")
 
 
 class SeparatedSong(NamedTuple):
@@ -76,8 +79,9 @@ class Lines:
 
     def _json(self, song: Path, status: str, **values: Any) -> None:
         if self.as_json:
+            line = {"song": str(song), "status": status, **dict.fromkeys(JSON_KEYS), **values}
             with self._lock:
-                print(json.dumps({"song": str(song), "status": status, **values}), flush=True)
+                print(json.dumps(line), flush=True)
 
 
 def speed_text(seconds: float, elapsed_seconds: float) -> str:
@@ -86,14 +90,20 @@ def speed_text(seconds: float, elapsed_seconds: float) -> str:
 
 
 def quoted(path: Path) -> str:
-    """Quote a path for a shell; control characters are written as in bash's ``$'…'``."""
+    """Quote a path for a shell, with control characters and invalid bytes as in bash's ``$'…'``."""
     text = str(path)
-    if text == harmless(text):
+    if not CONTROL.search(text):
         return shlex.quote(text)
     escaped = text.replace("\\", "\\\\").replace("'", "\\'")
-    return f"$'{harmless(escaped)}'"
+    return f"$'{CONTROL.sub(bytes_text, escaped)}'"
 
 
 def harmless(text: str, keep: str = "") -> str:
     """Escape control characters: the name of a stranger's file must not control the terminal."""
-    return CONTROL.sub(lambda match: match[0] if match[0] in keep else repr(match[0])[1:-1], text)
+    return CONTROL.sub(lambda match: match[0] if match[0] in keep else bytes_text(match), text)
+
+
+def bytes_text(match: re.Match[str]) -> str:
+    if match[0].isascii():
+        return repr(match[0])[1:-1]
+    return "".join(f"\\x{byte:02x}" for byte in match[0].encode("utf-8", "surrogateescape"))
