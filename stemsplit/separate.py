@@ -156,7 +156,7 @@ def add_stem_options(parser: argparse.ArgumentParser) -> None:
         "--two-stems",
         metavar="STEM",
         help="write this stem and the sum of all others, such as vocals and accompaniment, or "
-        "drums and no_drums",
+        "drums and no_drums; if the model has only two stems, both keep their names",
     )
 
 
@@ -184,9 +184,9 @@ def add_file_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--bit-depth",
         metavar="BITS",
-        help="16, 24, or 32f (floating point, wav only); default: that of the song, 16 for lossy "
-        "songs, 24 for floating-point songs in flac. 16 and 24 bits are dithered, and the stems "
-        "still sum to the song",
+        help="16, 24, or 32f (floating point, wav only); default: the one closest to the song's "
+        "own, 16 for lossy songs, 24 for floating-point songs in flac. 16 and 24 bits are "
+        "dithered, and the stems still sum to the song",
     )
     group.add_argument(
         "--bitrate", type=int, metavar="KBIT", help="bitrate of mp3, ogg and m4a files, in kbit/s"
@@ -223,7 +223,8 @@ def add_separation_options(parser: argparse.ArgumentParser) -> None:
         "--chunk-seconds",
         type=float,
         metavar="SECONDS",
-        help="length of the parts in which a song is separated; default: the model's own",
+        help="length of the chunks in which a song is separated, up to 3600; longer chunks need "
+        "more memory; default: the model's own",
     )
     group.add_argument(
         "--overlap",

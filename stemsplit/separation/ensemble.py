@@ -71,13 +71,13 @@ class Ensemble:
         inference: Inference = Inference(),  # noqa: B008
     ) -> Iterator[songwise.StemSamples]:
         """Separate a song that arrives in blocks; see `Separator.stream`."""
-        copies = tee(blocks, len(self.members) + 1)
+        song, *copies = tee(blocks, len(self.members) + 1)
         streams = [
             member.stream(copy, sample_rate, channels, inference)
-            for member, copy in zip(self.members, copies, strict=False)
+            for member, copy in zip(self.members, copies, strict=True)
         ]
         # The members yield blocks of the same lengths, because all take and yield regrouped blocks.
-        for piece, *parts in zip(songwise.pieces_of(copies[-1]), *streams, strict=True):
+        for piece, *parts in zip(songwise.pieces_of(song), *streams, strict=True):
             targets = np.stack([self._mean(name, parts) for name in self.targets])
             rest = piece.numpy() - targets.sum(axis=0)
             if self.residual is None:

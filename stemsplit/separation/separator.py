@@ -218,10 +218,15 @@ class Separator(nn.Module):
             return targets + rest / len(self.targets)
         return torch.cat([targets, rest], dim=1)
 
-    def check(self, inference: Inference) -> None:
-        """Raise `InputError` if settings do not fit together, or do not fit this separator."""
+    def check(self, inference: Inference) -> tuple[int, int]:
+        """Return the chunk and the overlap in samples with which songs are separated.
+
+        Raises `InputError` if the settings do not fit together, or do not fit this separator.
+        """
         inference.check()
-        inference.chunk_and_overlap(self.chunk, self.overlap, self.sample_rate)
+        return inference.chunk_and_overlap(
+            self.chunk, self.overlap, self.front_end.window, self.sample_rate
+        )
 
     def stream(
         self,

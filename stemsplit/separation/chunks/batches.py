@@ -57,7 +57,7 @@ def separated(
                         )
                     size = most = size // 2
                     continue
-                for chunk_stems, separated_chunk in zip(stems, part[:size], strict=False):
+                for chunk_stems, separated_chunk in zip(stems, part[:size], strict=True):
                     check_finite(
                         chunk_stems,
                         separated_chunk.samples,

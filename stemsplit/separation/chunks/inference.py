@@ -1,12 +1,14 @@
 """Settings of a separation that do not belong to the network."""
 
 import math
+from numbers import Integral
 from typing import NamedTuple
 
 from stemsplit.errors import InputError
 
 # The filter converges within a few iterations.
 MOST_WIENER_ITERATIONS = 100
+LONGEST_CHUNK_SECONDS = 3600  # memory grows with the chunk
 
 
 class Inference(NamedTuple):
@@ -27,12 +29,6 @@ class Inference(NamedTuple):
 
     def check(self) -> None:
         """Raise `InputError` if a number is out of its range or is not a whole number."""
-        for name, seconds in (
-            ("chunk_seconds", self.chunk_seconds),
-            ("overlap_seconds", self.overlap_seconds),
-        ):
-            if seconds is not None and not 0 < seconds < math.inf:
-                raise InputError(f"{name} {seconds} must be a number above 0")
         for name, value, lowest, highest in (
             ("wiener_iterations", self.wiener_iterations, 0, MOST_WIENER_ITERATIONS),
             ("shifts", self.shifts, 1, None),
@@ -40,28 +36,44 @@ class Inference(NamedTuple):
         ):
             if value is None:
                 continue
-            if not isinstance(value, int) or value < lowest:
+            # An integer of numpy is Integral, but so is a bool.
+            if not isinstance(value, Integral) or isinstance(value, bool) or value < lowest:
                 raise InputError(f"{name} {value} must be a whole number, {lowest} or more")
             if highest is not None and value > highest:
                 raise InputError(f"{name} {value} must be {highest} or less")
+        if self.chunk_seconds is not None:
+            _check_chunk(self.chunk_seconds)
+        if self.overlap_seconds is not None:
+            _check_overlap(self.overlap_seconds)
 
-    def chunk_and_overlap(self, chunk: int, overlap: int, sample_rate: int) -> tuple[int, int]:
+    def chunk_and_overlap(
+        self, chunk: int, overlap: int, window: int, sample_rate: int
+    ) -> tuple[int, int]:
         """Return the chunk and the overlap in samples, for a separator's own `chunk` and `overlap`.
 
-        Raises `InputError` if they do not fit together.
+        Raises `InputError` if they do not fit together, or a chunk is shorter than the `window` of
+        the Fourier transform.
         """
         if self.chunk_seconds is None and self.overlap_seconds is None:
             return chunk, overlap
-        chunk_seconds = self.chunk_seconds or chunk / sample_rate
+        chunk_seconds = chunk / sample_rate if self.chunk_seconds is None else self.chunk_seconds
+        if chunk_seconds * sample_rate < window:
+            raise InputError(
+                f"chunks of {chunk_seconds} s are shorter than the window of "
+                f"{window / sample_rate:.3f} s of the Fourier transform: choose longer chunks"
+            )
         own_overlap = min(overlap / sample_rate, chunk_seconds / 2)
-        return chunk_and_overlap(chunk_seconds, self.overlap_seconds or own_overlap, sample_rate)
+        overlap_seconds = own_overlap if self.overlap_seconds is None else self.overlap_seconds
+        return chunk_and_overlap(chunk_seconds, overlap_seconds, sample_rate)
 
 
 def chunk_and_overlap(
     chunk_seconds: float, overlap_seconds: float, sample_rate: int
 ) -> tuple[int, int]:
     """Return chunk and overlap in samples; raise `InputError` if they do not fit together."""
-    if not 0 < 2 * overlap_seconds <= chunk_seconds < math.inf:
+    _check_chunk(chunk_seconds)
+    _check_overlap(overlap_seconds)
+    if 2 * overlap_seconds > chunk_seconds:
         raise InputError(
             f"chunks of {chunk_seconds} s cannot overlap by {overlap_seconds} s: choose an "
             f"overlap above 0 s, up to {chunk_seconds / 2} s"
@@ -70,5 +82,19 @@ def chunk_and_overlap(
     # Rounding could give more than half a chunk; then the cross-fades would not sum to one.
     overlap = min(round(overlap_seconds * sample_rate), chunk // 2)
     if not overlap:
-        raise InputError(f"an overlap of {overlap_seconds} s is shorter than one sample")
+        raise InputError(
+            f"an overlap of {overlap_seconds} s is shorter than one sample: choose a longer one"
+        )
     return chunk, overlap
+
+
+def _check_chunk(seconds: float) -> None:
+    if not 0 < seconds <= LONGEST_CHUNK_SECONDS:
+        raise InputError(
+            f"chunks of {seconds} s: choose a length above 0 s, up to {LONGEST_CHUNK_SECONDS} s"
+        )
+
+
+def _check_overlap(seconds: float) -> None:
+    if not 0 < seconds < math.inf:
+        raise InputError(f"an overlap of {seconds} s: choose a length above 0 s")

@@ -42,14 +42,14 @@ class ChunkSeparator(Protocol):
 
     targets: tuple[str, ...]
     channels: int
-    chunk: int
-    overlap: int
 
     @property
     def sample_rate(self) -> int: ...
 
     @property
     def device(self) -> torch.device: ...
+
+    def check(self, inference: Inference) -> tuple[int, int]: ...
 
     def targets_of(
         self, chunks: Float[Tensor, "batch channel time"], wiener_iterations: int | None
@@ -70,7 +70,7 @@ def stream(
     inference: Inference,
 ) -> Iterator[StemSamples]:
     """Separate a song that arrives in blocks; see `Separator.stream`."""
-    inference.check()
+    chunk, overlap = separator.check(inference)
     if not sample_rate > 0:
         raise InputError(f"sample rate {sample_rate} must be above 0 Hz")
     if separator.channels not in (1, channels) and channels != 1:
@@ -82,7 +82,6 @@ def stream(
             f"{advice}"
         )
     rate = separator.sample_rate
-    chunk, overlap = inference.chunk_and_overlap(separator.chunk, separator.overlap, rate)
 
     def separate(
         chunks: Float[Tensor, "chunk channel time"],

@@ -59,7 +59,7 @@ def _write(file: BinaryIO, block: StemBlock, folder: Path) -> None:
 
 
 def limits_text(stems: Sequence[str], counts: Sequence[int]) -> str:
-    """Say how many samples of each stem were clipped; an empty string if there are none."""
+    """Describe how many samples of each stem were clipped; return "" if none were."""
     parts = [
         f"{count:,} sample{'' if count == 1 else 's'} of {stem}"
         for stem, count in zip(stems, counts, strict=True)

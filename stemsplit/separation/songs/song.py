@@ -54,8 +54,8 @@ def separate_file(
 
     - `stems` selects stems by name. `two_stems` selects one stem and the sum of the others.
     - `format` is ``wav``, ``flac``, ``mp3``, ``ogg``, ``m4a`` or ``stem.mp4`` (one file that holds
-      the song and its four stems). `bit_depth` is ``16``, ``24`` or ``32f``; by default that of the
-      song. `bitrate` is in kbit/s, for lossy formats.
+      the song and its four stems). `bit_depth` is ``16``, ``24`` or ``32f``; by default the one
+      closest to the song's own. `bitrate` is in kbit/s, for lossy formats.
     - `clip` says what happens to samples beyond ±1. ``report`` limits them where the format cannot
       hold them, and counts them in the notes; ``rescale`` multiplies all stems by one factor;
       ``clamp`` limits them in every format; ``none`` never limits them.

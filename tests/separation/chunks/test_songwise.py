@@ -13,6 +13,7 @@ from torch import nn
 from stemsplit.errors import Cancelled, InputError
 from stemsplit.models.shapes import Mask, Views
 from stemsplit.separation.checkpoint import build
+from stemsplit.separation.chunks.inference import Inference
 from stemsplit.separation.ensemble import Ensemble
 from stemsplit.separation.front_end import FrontEnd
 from stemsplit.separation.separator import Separator
@@ -142,18 +143,26 @@ def test_shifts_average_other_chunks() -> None:
     [
         ({"wiener_iterations": -1}, "wiener_iterations -1 must be a whole number"),
         ({"chunk_seconds": 0.1, "overlap_seconds": 0.1}, "cannot overlap by 0.1 s"),
-        ({"chunk_seconds": float("inf")}, "chunk_seconds inf must be a number above 0"),
-        ({"overlap_seconds": 0.0}, "overlap_seconds 0.0 must be a number above 0"),
+        ({"chunk_seconds": float("inf")}, "chunks of inf s: choose a length above 0 s, up to 3600"),
+        ({"chunk_seconds": float("nan")}, "chunks of nan s: choose a length"),
+        ({"chunk_seconds": -1}, "chunks of -1 s: choose a length"),
+        ({"chunk_seconds": 0.03}, "0.03 s are shorter than the window of 0.032 s"),
+        ({"overlap_seconds": 0.0}, "an overlap of 0.0 s: choose a length above 0 s"),
         ({"shifts": 1.5}, "shifts 1.5 must be a whole number"),
         ({"overlap_seconds": 0.4}, "cannot overlap by 0.4 s"),
         ({"overlap_seconds": 1e-9}, "shorter than one sample"),
         ({"shifts": 0}, "shifts 0 must be a whole number, 1 or more"),
         ({"batch": 0}, "batch 0 must be a whole number, 1 or more"),
+        ({"batch": True}, "batch True must be a whole number"),
     ],
 )
 def test_invalid_settings_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         separator("vocals").separate(noise(2, RATE), RATE, **settings)
+
+
+def test_integers_of_numpy_are_whole_numbers() -> None:
+    Inference(wiener_iterations=np.int64(0), shifts=np.int32(1), batch=np.int64(2)).check()
 
 
 def test_progress_rises_to_one_and_can_cancel() -> None:
