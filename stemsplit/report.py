@@ -1,4 +1,4 @@
-"""``python -m stemsplit.report RUN…``: write the HTML report of runs or of a sweep.
+"""``python -m stemsplit.report RUN…``: write the HTML report of runs, evaluations or a sweep.
 
 ``python -m stemsplit.report ranking SWEEP`` tests whether a small training set ranks settings in
 the same order as the full training set.
@@ -44,9 +44,9 @@ def asks_for_ranking(words: Sequence[str]) -> bool:
 def page_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m stemsplit.report",
-        description="Write the report of a run, of several runs or of a sweep as one "
-        "self-contained HTML file, and print its path. The command `report ranking` has its own "
-        "help: `python -m stemsplit.report ranking --help`. To report a run whose folder is "
+        description="Write the report of a run, of several runs, of evaluations or of a sweep as "
+        "one self-contained HTML file, and print its path. The command `report ranking` has its "
+        "own help: `python -m stemsplit.report ranking --help`. To report a run whose folder is "
         "named ranking, write ./ranking.",
     )
     parser.add_argument(
@@ -54,8 +54,9 @@ def page_parser() -> argparse.ArgumentParser:
         nargs="+",
         type=Path,
         metavar="RUN",
-        help="folder of a run (writes RUN/report.html) or of a sweep (writes SWEEP/report.html); "
-        "several runs are compared (writes report.html in the current folder)",
+        help="folder of a run, a sweep or an evaluation (writes report.html into it); several runs "
+        "are compared, with the scores of the evaluations named beside them (writes report.html in "
+        "the current folder)",
     )
     parser.add_argument(
         "--output", type=Path, metavar="FILE", help="file to write instead of report.html"
@@ -88,14 +89,14 @@ def ranking_parser() -> argparse.ArgumentParser:
 
 
 def page(folders: Sequence[Path], output: Path | None = None) -> Path:
-    """Write the report of a run, of several runs or of a sweep, and return its path.
+    """Write the report of runs and evaluations or of a sweep, and return its path.
 
-    Raises `InputError` if a folder is neither a run nor a sweep, if its files are damaged, or if
-    the report cannot be written.
+    Raises `InputError` if a folder is none of these, if its files are damaged, or if the report
+    cannot be written.
     """
     # Imported here, since --help does not need matplotlib and torch, which take seconds to import.
     from stemsplit.reporting.page import comparison_page, run_page, write
-    from stemsplit.reporting.run_records import read_run
+    from stemsplit.reporting.run_records import is_evaluation, read_evaluation, read_run
 
     sweeps = [folder for folder in folders if (folder / JOURNAL).is_file()]
     if sweeps and len(folders) > 1:
@@ -105,13 +106,18 @@ def page(folders: Sequence[Path], output: Path | None = None) -> Path:
             from stemsplit.sweeps.report import page_of
 
         path, text = folders[0] / "report.html", page_of(folders[0])
-    elif len(folders) == 1:
+    elif len(folders) == 1 and not is_evaluation(folders[0]):
         path, text = folders[0] / "report.html", run_page(read_run(folders[0]))
     else:
+        named = dict(zip(names(folders), folders, strict=True))
+        evaluations = {
+            name: read_evaluation(folder) for name, folder in named.items() if is_evaluation(folder)
+        }
         records = [
-            read_run(folder, name) for folder, name in zip(folders, names(folders), strict=True)
+            read_run(folder, name) for name, folder in named.items() if name not in evaluations
         ]
-        path, text = Path("report.html"), comparison_page(records)
+        path = folders[0] / "report.html" if len(folders) == 1 else Path("report.html")
+        text = comparison_page(records, evaluations)
     path = output or path
     try:
         write(path, text)

@@ -61,9 +61,10 @@ def carry_out(chosen: Plan, folder: Path, target: Path) -> None:
     for number, run in enumerate(runs, 1):
         print(f"{chosen.name}: training {number} of {len(runs)}, {run.name}", file=sys.stderr)
         train(run, chosen.may_fail)
-    if runs:
-        report(runs, folder / "report.html")
     content = results.result(chosen, runs, folder)
+    if runs:
+        scored = sorted(path.parent for path in folder.glob("evaluation*/result.json"))
+        report(runs, scored, folder / "report.html")
     if chosen.sweep is not None:
         content["sweep"] = sweeps.carry_out(chosen, chosen.sweep, folder / "sweep")
     results.write(content, target / f"{chosen.name}.json")

@@ -82,9 +82,10 @@ def score(runs: list[Training], settings: Settings, output: Path) -> dict:
     return json.loads((output / "result.json").read_text())
 
 
-def report(runs: list[Training], path: Path) -> None:
-    """Write one page with the curves, the scores and the excerpts of the runs."""
-    succeed("report", *(str(run.folder) for run in runs), "--output", str(path))
+def report(runs: list[Training], evaluations: list[Path], path: Path) -> None:
+    """Write one page with the curves and excerpts of the runs, and the scores of evaluations."""
+    folders = [run.folder for run in runs] + evaluations
+    succeed("report", *map(str, folders), "--output", str(path))
 
 
 def succeed(module: str, *words: str) -> None:

@@ -16,6 +16,7 @@ from stemsplit.reporting.excerpts import excerpts, side_by_side
 from stemsplit.reporting.run_records import RunRecord, differing
 from stemsplit.reporting.summaries import (
     SHOWN,
+    compared_headlines,
     environment,
     facts,
     headline_result,
@@ -39,7 +40,7 @@ def run_page(record: RunRecord) -> str:
         heading=record.model,
         records=[record],
         facts=facts(record),
-        headlines=headlines(record, headline_result(record)),
+        headlines=headlines(record, *headline_result(record)),
         charts=curves(record),
         excerpts=excerpts(record),
         layers={title: rows for title, rows in layers.items() if rows},
@@ -48,31 +49,45 @@ def run_page(record: RunRecord) -> str:
     )
 
 
-def comparison_page(records: Sequence[RunRecord]) -> str:
-    """The HTML page of several runs side by side.
+def comparison_page(
+    records: Sequence[RunRecord], evaluations: Mapping[str, Mapping[str, Any]] | None = None
+) -> str:
+    """The HTML page of several runs side by side, with the results of `evaluations` by their names.
 
-    Its headlines are test scores only if all runs have test scores.
+    Its headlines are the first evaluation that scored all runs under their names. Otherwise they
+    are the runs' own scores: test scores only if all runs have test scores.
     """
-    labels = [headline_result(record) for record in records]
-    if "validation" in labels:
-        labels = ["validation"] * len(labels)
+    evaluations = evaluations or {}
+    own_tables = {
+        f"{record.name}, {label}": table(result)
+        for record in records
+        for label, result in record.results.items()
+    }
+    parts = [
+        count_text(len(items), word)
+        for items, word in ((records, "training"), (evaluations, "evaluation"))
+        if items
+    ]
+    names = [*(record.name for record in records), *evaluations]
     return _render(
-        title=f"{len(records)} trainings: {', '.join(record.name for record in records)}",
-        heading=f"{len(records)} trainings",
+        title=f"{', '.join(parts)}: {', '.join(names)}",
+        heading=", ".join(parts),
         records=records,
         compared=[
-            (record, facts(record), headlines(record, label))
-            for record, label in zip(records, labels, strict=True)
+            (record, facts(record), record_headlines)
+            for record, record_headlines in zip(
+                records, compared_headlines(records, evaluations), strict=True
+            )
         ],
-        charts=overlaid(records),
+        charts=overlaid(records) if records else [],
         settings=differing(list(records)),
-        excerpts=side_by_side(records),
-        tables={
-            f"{record.name}, {label}": table(result)
-            for record in records
-            for label, result in record.results.items()
-        },
+        excerpts=side_by_side(records) if records else [],
+        tables={name: table(result) for name, result in evaluations.items()} | own_tables,
     )
+
+
+def count_text(count: int, word: str) -> str:
+    return f"{count} {word}{'s' * (count > 1)}"
 
 
 def sweep_page(
@@ -130,9 +145,11 @@ def _render(**content: Any) -> str:
         ("facts", "headlines", "compared", "settings", "excerpts", "layers", "tables"), ()
     ) | dict.fromkeys(("trials", "swept", "importance", "environment"), ())
     absent = dict.fromkeys(("heat_map", "best", "ranking"))
+    ours = {name for record in content["records"] for name in (record.model, record.name)}
     written = f"{datetime.now():%Y-%m-%d %H:%M}"
     template = environment.get_template("page.html")
-    return template.render(**(empty | absent | {"written": written, "SHOWN": SHOWN} | content))
+    constant = {"written": written, "SHOWN": SHOWN, "ours": ours}
+    return template.render(**(empty | absent | constant | content))
 
 
 def decibels(value: float | str | None) -> str:

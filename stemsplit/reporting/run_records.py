@@ -88,6 +88,16 @@ def read_run(folder: Path, name: str | None = None) -> RunRecord:
     return RunRecord(folder, name, config, text, metrics, epochs, results, excerpts)
 
 
+def is_evaluation(folder: Path) -> bool:
+    """Whether a folder has the results of an evaluation, and is not the folder of a run."""
+    return (folder / "result.json").is_file() and not (folder / "config.yaml").exists()
+
+
+def read_evaluation(folder: Path) -> dict[str, Any]:
+    """Read the result of an evaluation; raise `InputError` if it is damaged."""
+    return read_json(folder / "result.json", RESULT)
+
+
 def read_metrics(path: Path) -> tuple[dict[str, Points], int]:
     """Points (step, value) of every metric, and the number of trained epochs.
 

@@ -1,6 +1,6 @@
 """Summarise a run for the HTML report: facts, headline scores and tables."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -43,17 +43,39 @@ def _last_change(folder: Path) -> float:
     return max(file.stat().st_mtime for file in files if file.is_file())
 
 
-def headline_result(record: RunRecord) -> str:
-    """Label of the result in the headline: test songs if they were scored, else validation."""
-    labels = [label for label, result in record.results.items() if result.get("subset") == "test"]
-    return labels[0] if labels else "validation"
+def headline_result(record: RunRecord) -> tuple[Mapping[str, Any], str]:
+    """The result in the headline and the run's name in it.
+
+    The result is that of test songs if they were scored, otherwise that of validation songs.
+    """
+    tests = [result for result in record.results.values() if result.get("subset") == "test"]
+    return (tests or [record.results.get("validation", {})])[0], record.model
 
 
-def headlines(record: RunRecord, label: str) -> list[Headline]:
-    """Headlines of all targets, from the result with this label."""
-    result = record.results.get(label, {})
+def compared_headlines(
+    records: Sequence[RunRecord], evaluations: Mapping[str, Mapping[str, Any]]
+) -> list[list[Headline]]:
+    """The headlines of each run, all on songs of the same subset.
+
+    They are from the first evaluation that scored all runs under their names; otherwise from the
+    runs' own results.
+    """
+    for result in evaluations.values():
+        if all(record.name in result["scores"] for record in records):
+            return [headlines(record, result, record.name) for record in records]
+    results = [headline_result(record) for record in records]
+    if any(result.get("subset") != "test" for result, _ in results):
+        results = [(record.results.get("validation", {}), record.model) for record in records]
+    return [
+        headlines(record, result, name)
+        for record, (result, name) in zip(records, results, strict=True)
+    ]
+
+
+def headlines(record: RunRecord, result: Mapping[str, Any], name: str) -> list[Headline]:
+    """Headlines of all targets of a run, which has this name in the result."""
     scores = result.get("scores", {})
-    row = scores.get(record.model, {})
+    row = scores.get(name, {})
     mixture = scores.get("mixture", {})
     of_targets = []
     for stem in record.targets:
@@ -63,7 +85,7 @@ def headlines(record: RunRecord, label: str) -> list[Headline]:
                 of_mixture = mixture.get(stem, {}).get("SDR", {}).get("median")
                 defined = sdr["median"] is not None and of_mixture is not None
                 gain = {"median": sdr["median"] - of_mixture if defined else None}
-            subset = SUBSETS.get(str(result.get("subset")), label)
+            subset = SUBSETS.get(str(result.get("subset")), "validation")
             of_targets.append(Headline(stem, sdr | {"subset": subset}, gain))
     return of_targets
 

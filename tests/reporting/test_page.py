@@ -171,6 +171,53 @@ def test_comparison_page_of_two_runs(tmp_path: Path, monkeypatch: pytest.MonkeyP
         page([runs[0], runs[0]])
 
 
+def write_evaluation(folder: Path, scores: dict[str, float]) -> Path:
+    """Write the result of an evaluation of two test songs, with a median SDR for each system."""
+    systems = {name: [song("a", sdr), song("b", sdr + 1)] for name, sdr in scores.items()}
+    rows = rows_of(systems, "mixture")
+    [first, second, *_] = systems
+    differences = {f"{second} - {first}": compare(systems[second], systems[first])}
+    write_result(folder / "result.json", rows, PROTOCOL, differences, subset="test")
+    return folder
+
+
+def test_page_shows_a_joint_evaluation_of_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = [write_run(tmp_path / name, media=False) for name in ("first", "second")]
+    joint = {"mixture": -6.0, "first": 7.0, "second": 8.25}
+    evaluation = write_evaluation(tmp_path / "musdb18-test", joint)
+    monkeypatch.chdir(tmp_path)
+    text = page([*runs, evaluation]).read_text()
+    assert "<h1>2 trainings, 1 evaluation</h1>" in text
+    trainings, scores = text.split('<section id="trainings"')[1].split('<section id="scores"')
+    # The joint scores are the headlines, because both runs are in the evaluation.
+    assert "9.25" in trainings
+    assert "<td>test</td>" in trainings
+    assert "<td>validation</td>" not in trainings
+    assert scores.index("<b>musdb18-test</b>") < scores.index("<b>first, validation</b>")
+    assert '<tr class="system ours"><th scope="row">second</th>' in scores
+    assert "<td>first - mixture</td>" in scores
+    # An evaluation without one of the runs is shown, but gives no headlines.
+    other = write_evaluation(tmp_path / "other", {"mixture": -6.0, "first": 7.0})
+    trainings = page([*runs, other]).read_text().split('<section id="curves"')[0]
+    assert "<td>validation</td>" in trainings
+    assert "<td>test</td>" not in trainings
+
+
+def test_evaluation_has_a_page_of_its_own(tmp_path: Path) -> None:
+    folder = write_evaluation(tmp_path / "musdb18-test", {"mixture": -6.0, "other tool": 4.0})
+    assert page([folder]) == folder / "report.html"
+    text = (folder / "report.html").read_text()
+    assert "<h1>1 evaluation</h1>" in text
+    assert '<th scope="row">other tool</th>' in text
+    assert 'id="curves"' not in text
+    assert 'id="trainings"' not in text
+    (folder / "result.json").write_text('{"scores": 3}')
+    with pytest.raises(InputError, match=r"result\.json: is damaged: `scores`"):
+        page([folder])
+
+
 def test_comparison_page_names_runs_without_excerpts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
