@@ -1,6 +1,6 @@
 """``python -m stemsplit.doctor data=… data.root=…``: examine a corpus before training.
 
-The exit code is 1 if the corpus has a fault. Nothing is written.
+The exit code is 1 if the corpus has a fault. The corpus is not changed.
 """
 
 from stemsplit.settings.help import begin

@@ -121,7 +121,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         action="append",
         metavar="RUN_OR_FILE",
         help="folder of a training run, checkpoint, bundle, or weights of open-unmix; can be "
-        "repeated, also beside --model",
+        "repeated and combined with --model",
     )
     group.add_argument(
         "--weights",
@@ -139,8 +139,8 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="CLASS",
-        help="Python class outside stemsplit, such as package.module.Class, that reading a "
-        "checkpoint may create; for models of your own; can be repeated",
+        help="Python class outside stemsplit, such as package.module.Class, that a checkpoint may "
+        "use; for models of your own; can be repeated",
     )
 
 
@@ -185,8 +185,8 @@ def add_file_options(parser: argparse.ArgumentParser) -> None:
         "--bit-depth",
         metavar="BITS",
         help="16, 24, or 32f (floating point, wav only); default: the one closest to the song's "
-        "own, 16 for lossy songs, 24 for floating-point songs in flac. 16 and 24 bits are "
-        "dithered, and the stems still sum to the song",
+        "own, 16 for lossy songs, 24 if a floating-point song is written as flac. 16 and 24 "
+        "bits are dithered, and the stems still sum to the song",
     )
     group.add_argument(
         "--bitrate", type=int, metavar="KBIT", help="bitrate of mp3, ogg and m4a files, in kbit/s"
@@ -195,8 +195,8 @@ def add_file_options(parser: argparse.ArgumentParser) -> None:
         "--clip",
         default="report",
         metavar="MODE",
-        help="what to do with samples beyond full scale: report (clip them if the format cannot "
-        "hold them, and print how many), rescale (multiply all stems of the song by one factor), "
+        help="what to do with samples beyond full scale: report (clip them in every format except "
+        "32f, and print how many), rescale (multiply all stems of the song by one factor), "
         "clamp (clip them in every format), none (keep them; needs 32f or a lossy format); "
         "default: report",
     )
@@ -243,7 +243,8 @@ def add_separation_options(parser: argparse.ArgumentParser) -> None:
         "--batch",
         type=int,
         metavar="N",
-        help="chunks that the network processes at once; default: as many as the memory holds",
+        help="chunks that the network processes at once; default: up to 4 on a CPU "
+        "and 16 on other devices, if the memory suffices",
     )
     group.add_argument(
         "--jobs",

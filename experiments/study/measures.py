@@ -1,5 +1,6 @@
-"""Further results of an experiment, beside the scores of its runs."""
+"""Further results of an experiment besides the scores of its runs."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
@@ -42,9 +43,14 @@ def leakage(plan: Plan, runs: list[Training], folder: Path) -> dict[str, Any]:
         "differences": {
             f"{name} - {first}": {
                 stem: paired_difference(
-                    np.subtract(shares[name][stem], shares[first][stem]).tolist(), 0
+                    [
+                        other - own
+                        for other, own in zip(songs, shares[first][stem], strict=True)
+                        if not math.isnan(other - own)
+                    ],
+                    frames=0,
                 ).facts()
-                for stem in shares[name]
+                for stem, songs in shares[name].items()
             }
             for name in others
         },
@@ -60,21 +66,21 @@ def shares_of(run: Training) -> dict[str, list[float]]:
 
 @torch.no_grad()
 def share_of(separator: Separator, track: StoredTrack) -> dict[str, float]:
-    """The energy of each stem below the first target's mask, relative to the stem, in dB."""
+    """The energy of each stem after the first target's mask, relative to the stem, in dB."""
     front_end = separator.front_end
     spectrum = front_end(torch.from_numpy(track.mixture())[None])
     mask = separator.network(front_end.views(spectrum, separator.network.views))[:, 0]
     shares = {}
     for stem in track.stems:
         part = front_end(torch.from_numpy(track.read(stem))[None])
-        # NaN for a silent stem, which the median ignores.
+        # NaN for a silent stem.
         share = (mask * part).abs().square().sum() / part.abs().square().sum()
         shares[stem] = float(10 * torch.log10(share))
     return shares
 
 
 def noise(plan: Plan, runs: list[Training], folder: Path) -> dict[str, Any]:
-    """Scores of the runs on test songs with added white noise, by the ratio to the mixture in dB.
+    """Scores of the runs on test songs with white noise, for each mixture-to-noise ratio in dB.
 
     The noise belongs to the accompaniment, so that the stems still sum to the mixture.
     """
@@ -99,7 +105,7 @@ def noise(plan: Plan, runs: list[Training], folder: Path) -> dict[str, Any]:
 def write_noisy(track: StoredTrack, snr: int, song: Path) -> None:
     """Write a song as vocals and accompaniment with white noise, `snr` dB below the mixture.
 
-    A song that is there is kept, so that it need not be decoded again.
+    Existing files are kept, so that their fingerprints and decoded copies stay valid.
     """
     mixture, vocals = track.mixture(), track.read("vocals")
     level = np.sqrt(np.mean(np.square(mixture))) * 10 ** (-snr / 20)
@@ -115,7 +121,7 @@ def write_noisy(track: StoredTrack, snr: int, song: Path) -> None:
 
 
 def gradients(plan: Plan, runs: list[Training], folder: Path) -> dict[str, Any]:
-    """The gradients of the weights of each layer: the usual norm, the largest, and when."""
+    """The gradients of the weights of each layer: the usual norm, the largest and its step."""
     content = {}
     for run in runs:
         layers = read_run(run.folder).layers("gradient")
@@ -124,7 +130,7 @@ def gradients(plan: Plan, runs: list[Training], folder: Path) -> dict[str, Any]:
 
 
 def extremes(points: list[tuple[float, float]]) -> dict[str, float | None]:
-    """`exploded_at` is the first step with more than `EXPLODES` times the usual (median) norm."""
+    """`exploded_at`: the first step with NaN or over `EXPLODES` times the usual (median) norm."""
     usual = median(norm for _, norm in points)
     step, largest = max(points, key=lambda point: point[1])
     exploded = [at for at, norm in points if not norm <= EXPLODES * usual]

@@ -12,7 +12,7 @@ from stemsplit.reporting.results import standard
 from stemsplit.reporting.run_records import RunRecord, read_run
 
 RESULTS = Path(__file__).resolve().parent.parent / "results"
-# Facts about an evaluation that a result keeps; the others name folders of one machine.
+# Facts about an evaluation that a result keeps; others, such as folders, are left out.
 FACTS = (
     "corpus", "subset", "fingerprint", "commit", "versions", "protocol", "scores", "frames",
     "differences", "spreads",
@@ -22,7 +22,7 @@ MOST_POINTS = 200  # of a curve
 
 
 def result(plan: Plan, runs: list[Training], folder: Path) -> dict[str, Any]:
-    """Score the trained runs and collect all results of a plan."""
+    """Score the trained runs and collect the results of a plan, except those of its sweep."""
     content: dict[str, Any] = {
         "experiment": plan.name,
         "question": plan.question,
@@ -95,7 +95,7 @@ def run_table(runs: dict[str, Any]) -> str:
 
 
 def score_table(plan: Plan, content: dict[str, Any]) -> str:
-    """The scores of a result, beside the published scores of the plan."""
+    """The scores of a result and the published scores of the plan, then paired differences."""
     metrics = ("SDR", "SIR", "ISR", "SAR")
     lines = ["| system | stem | " + " | ".join(metrics) + " |", "|---" * (len(metrics) + 2) + "|"]
     for system, stems in content["scores"].items():

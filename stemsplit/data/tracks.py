@@ -35,7 +35,7 @@ class Track:
             mixture separately, so it can differ from the sum.
         stems: source of every stem; None for silence.
         weight: probability of a training excerpt from this song, relative to the other songs.
-        corpus: 0 for the main corpus, from 1 on for supplementary corpora.
+        corpus: 0 for the main corpus, and 1, 2, … for supplementary corpora.
     """
 
     name: str
@@ -55,8 +55,8 @@ class Track:
 def listed(lister: Callable[[Path], list[Track]], root: Path, setting: str) -> list[Track]:
     """The tracks that a lister finds in a folder.
 
-    Raises `InputError` that names the setting if the lister cannot be used, as for an argument of
-    the wrong type.
+    Raises `InputError` that names the setting if the lister cannot be used, for example if one of
+    its arguments has the wrong type.
     """
     if not callable(lister):
         raise InputError(f"{setting}: {lister!r} is not a function that lists songs")
@@ -111,10 +111,10 @@ def of_subset(tracks: Sequence[Track], subset: Subset, root: Path) -> list[Track
         return chosen
     training = sorted(track.name for track in tracks if track.subset == "train")
     ways_out = {
-        "train": "training needs songs in train/ that are not used for validation",
+        "train": "training needs songs that are not used for validation",
         "valid": "choose at least one with data.validation_tracks=[…]; the training songs are "
         f"{training[:20]}",
-        "test": "scoring needs songs in test/",
+        "test": "scoring needs test songs",
     }
     songs = {"train": "training", "valid": "validation", "test": "test"}[subset]
     raise InputError(f"{root}: no {songs} songs; {ways_out[subset]}")

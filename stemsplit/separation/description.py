@@ -1,4 +1,4 @@
-"""Check the description of a separator in a stranger's file."""
+"""Check the types in the description of a separator, which may be from an untrusted file."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from stemsplit.errors import InputError
 
 
 class _Strict(BaseModel):
-    # Other keys are errors of the functions that take them as arguments.
+    # Unknown keys are ignored here; the function that gets them as arguments refuses them.
     model_config = ConfigDict(strict=True, extra="ignore")
 
 
@@ -23,7 +23,7 @@ class _FrontEnd(_Strict):
 
 
 class _Separator(_Strict):
-    """The arguments of `checkpoint.build`."""
+    """The arguments of `checkpoint.build`, except `allow`. The default values are not used."""
 
     front_end: _FrontEnd
     network: dict[str, Any] | list[dict[str, Any]]

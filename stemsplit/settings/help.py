@@ -74,7 +74,7 @@ Most used settings:
     "doctor": """\
 Examine a corpus before training. Reports damaged, missing, silent, clipped and
 mismatched stems, a wrong number of songs, and songs that are in two splits.
-Writes no files. The exit code is 1 if a problem must be fixed.
+Does not change the corpus. The exit code is 1 if a problem must be fixed.
 
 python -m stemsplit.doctor data=CORPUS [data.root=PATH] [--json]
 

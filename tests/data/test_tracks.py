@@ -74,7 +74,7 @@ def test_test_folder_is_optional(written: Path) -> None:
     shutil.rmtree(written / "test")
     tracks = musdb18(written)
     assert names(tracks) == {f"train/{OTHER}"}
-    with pytest.raises(InputError, match=r"scoring needs songs in test/"):
+    with pytest.raises(InputError, match=r"scoring needs test songs"):
         of_subset(tracks, "test", written)
     with pytest.raises(InputError, match=rf"validation_tracks.*{OTHER}"):
         of_subset(tracks, "valid", written)

@@ -130,7 +130,7 @@ def separate(
     sample_rate: int,
     progress: Progress | None,
 ) -> dict[str, Any]:
-    """Separate a song in memory; see `Separator.separate`. `names` are those of the stems."""
+    """Separate a song in memory; see `Separator.separate`. `names` are the stems."""
     is_tensor = isinstance(waveform, Tensor)
     song = waveform.detach().cpu() if is_tensor else torch.from_numpy(np.asarray(waveform))
     if song.ndim != 2:
@@ -138,7 +138,7 @@ def separate(
             f"the song has the shape {tuple(song.shape)}, but it must be (channel, time)"
         )
     song = song.float()
-    list(finite([song], sample_rate))  # before hours are spent
+    list(finite([song], sample_rate))  # fails before a separation that may take hours
     channels, time = song.shape
     stems = np.empty((len(names), channels, time), np.float32)
     start = 0

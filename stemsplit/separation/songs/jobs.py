@@ -99,11 +99,11 @@ def in_threads(
 
 @contextmanager
 def stopping_at_signals(stopping: Event) -> Iterator[None]:
-    """Inside the `with` block, Ctrl-C and SIGTERM set `stopping` and call their handlers as usual.
+    """In the main thread, Ctrl-C and SIGTERM set `stopping` before they call their handlers.
 
     If a handler runs while a library is working, the library may swallow the handler's exception,
-    or raise another one instead. The handler is then called again at the end of the block. With
-    `stopping` set, that end is near: each song ends at its next block of audio.
+    or raise another one instead. The handler is then called again at the end of the block. It
+    is reached soon, because with `stopping` set each song ends at its next block of audio.
     """
     raised: list[tuple[int, BaseException]] = []
 
