@@ -17,6 +17,8 @@ from torch import Tensor
 
 from stemsplit.errors import InputError, needs_extra
 from stemsplit.files import replacing
+from stemsplit.separation.chunks.batches import is_out_of_memory
+from stemsplit.separation.chunks.inference import LONGEST_CHUNK_SECONDS
 from stemsplit.separation.exporting.onnx_tracing import MaskNetwork, traced
 from stemsplit.separation.separator import Separator
 
@@ -29,6 +31,7 @@ TOLERANCE = 1e-4  # of the peak of the mask
 EXAMPLE_FRAMES = 24  # the exporter traces the network with this number of frames
 TESTED_FRAMES = (1, EXAMPLE_FRAMES, 100)  # of a model for any number of frames
 TESTED_BATCH = 2  # the exporter traces one item
+FRAME_AXIS = 3  # of a view
 
 
 def write(path: Path, separator: Separator, frames: int | None, facts: dict[str, Any]) -> float:
@@ -36,29 +39,24 @@ def write(path: Path, separator: Separator, frames: int | None, facts: dict[str,
 
     `facts` are added to the metadata. Returns the largest difference between the outputs of
     onnxruntime and of torch, relative to the peak of the mask. Raises `InputError` if ONNX cannot
-    express the network, or if this difference exceeds `TOLERANCE`.
+    express the network, if this difference exceeds `TOLERANCE`, if the frames last longer than
+    `LONGEST_CHUNK_SECONDS`, or if the memory is too small for them.
     """
     if not separator.network.views:
         raise InputError(
             "this network computes its own Fourier transform of the waveform, which an ONNX model "
             "cannot hold; write a bundle with --output instead"
         )
-    network = MaskNetwork(separator).eval()
-    example = example_views(separator, 1, frames or EXAMPLE_FRAMES)
-    if any(part.is_complex() for part in network.masks(example)):
-        raise InputError(
-            "ONNX has no complex numbers; a network with a complex mask needs a method mask_parts "
-            "that returns real and imaginary parts, like stemsplit.models.band_split.BandSplit"
-        )
-    model = traced(network, example, any_frames=frames is None)
-    label(model, separator, frames, facts)
-    content = model.SerializeToString()
     tested = TESTED_FRAMES if frames is None else (frames,)
-    differences = [
-        difference_of(content, network, example_views(separator, TESTED_BATCH, count))
-        for count in tested
-    ]
-    difference = float(np.max(differences))  # NaN if one of them is NaN
+    check_length(separator, max(tested))
+    try:
+        content, difference = verified_model(separator, frames, tested, facts)
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise InputError(
+            f"the memory is too small for {max(tested)} frames; choose fewer with --frames"
+        ) from None
     if not difference <= TOLERANCE:
         raise InputError(
             f"{path}: not written: its mask differs from the network's by {difference:.2g} of the "
@@ -69,6 +67,42 @@ def write(path: Path, separator: Separator, frames: int | None, facts: dict[str,
     return difference
 
 
+def check_length(separator: Separator, frames: int) -> None:
+    """Raise `InputError` if the frames last longer than the longest chunk of a separation."""
+    hop_seconds = separator.front_end.hop / separator.sample_rate
+    if frames * hop_seconds > LONGEST_CHUNK_SECONDS:
+        raise InputError(
+            f"{frames} frames last {frames * hop_seconds:.0f} s; choose up to "
+            f"{int(LONGEST_CHUNK_SECONDS / hop_seconds)} frames, {LONGEST_CHUNK_SECONDS} s"
+        )
+
+
+def verified_model(
+    separator: Separator, frames: int | None, tested: Sequence[int], facts: dict[str, Any]
+) -> tuple[bytes, float]:
+    """Return the model of a separator, and its difference from the network (see `write`).
+
+    The masks are compared for each number of frames in `tested`.
+    """
+    network = MaskNetwork(separator).eval()
+    example = example_views(separator, 1, frames or EXAMPLE_FRAMES)
+    if any(part.is_complex() for part in network.masks(example)):
+        raise InputError(
+            "ONNX has no complex numbers; a network with a complex mask needs a method mask_parts "
+            "that returns real and imaginary parts, like stemsplit.models.band_split.BandSplit"
+        )
+    model = traced(network, example)
+    if frames is not None:
+        fix_frames(model, frames)
+    label(model, separator, frames, facts)
+    content = model.SerializeToString()
+    differences = [
+        difference_of(content, network, example_views(separator, TESTED_BATCH, count))
+        for count in tested
+    ]
+    return content, float(np.max(differences))  # NaN if one of them is NaN
+
+
 def example_views(separator: Separator, batch: int, frames: int) -> list[Tensor]:
     """The views of `frames` frames of noise."""
     front_end = separator.front_end
@@ -76,6 +110,16 @@ def example_views(separator: Separator, batch: int, frames: int) -> list[Tensor]
     noise = torch.rand(batch, separator.channels, time, generator=torch.Generator().manual_seed(0))
     views = front_end.views(front_end(noise - 0.5), separator.network.views)
     return [view[..., :frames] for view in views.values()]
+
+
+def fix_frames(model: Any, frames: int) -> None:
+    """Let a model accept only this number of frames.
+
+    It is traced for any number: where frames become the batch of an inner layer, a fixed number
+    would make the exporter fix the batch size as well.
+    """
+    for value in model.graph.input:
+        value.type.tensor_type.shape.dim[FRAME_AXIS].dim_value = frames
 
 
 def label(model: Any, separator: Separator, frames: int | None, facts: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ from torch.onnx import symbolic_helper
 from stemsplit.errors import InputError, needs_extra
 from stemsplit.models.shapes import Views
 from stemsplit.separation.bag import Bag
+from stemsplit.separation.chunks.batches import is_out_of_memory
 from stemsplit.separation.separator import Separator
 
 with needs_extra("onnx"):
@@ -55,10 +56,10 @@ class MaskNetwork(nn.Module):
 
 
 @torch.no_grad()
-def traced(network: MaskNetwork, views: Sequence[Tensor], any_frames: bool) -> Any:
-    """Convert a network to an ONNX model. Any batch size is possible."""
+def traced(network: MaskNetwork, views: Sequence[Tensor]) -> Any:
+    """Convert a network to an ONNX model for any batch size and any number of frames."""
     outputs = output_names(network)
-    axes = {name: {0: "batch"} | ({3: "frame"} if any_frames else {}) for name in network.names}
+    axes = {name: {0: "batch", 3: "frame"} for name in network.names}
     try:
         with TemporaryDirectory() as folder, warnings.catch_warnings(), exported_rms_norm():
             # The exporter based on torch.export fixes the number of frames of an LSTM, so the older
@@ -79,6 +80,8 @@ def traced(network: MaskNetwork, views: Sequence[Tensor], any_frames: bool) -> A
             )
             return onnx.load(f"{folder}/network.onnx")
     except RuntimeError as error:  # OnnxExporterError, or that of another part of torch
+        if is_out_of_memory(error):
+            raise
         reason = str(error).splitlines()[0]
         raise InputError(f"ONNX cannot express this network ({reason})") from error
 

@@ -31,25 +31,28 @@ MLP = {"class": "stemsplit.models.mlp.Mlp", "hidden": 8}
 BAND_SPLIT = {"class": "stemsplit.models.band_split.BandSplit", **SMALL}
 for name in ("hidden", "layers"):
     del BAND_SPLIT[name]
-# With the small settings, the `_matched` variants would equal their originals.
+# With the small settings, the `_matched` variants and the sizes of band_split would equal their
+# originals.
 MODELS = sorted(
     path.stem
     for path in (Path(CONF) / "model").glob("*.yaml")
-    if not path.stem.endswith("_matched") and not path.stem.startswith("hdemucs")
+    if not path.stem.endswith("_matched") and not path.stem.startswith(("hdemucs", "band_split_"))
 )
 
 
-def separator_of(network: Any, *targets: str, residual: str | None = "rest") -> Separator:
+def separator_of(
+    network: Any, *targets: str, residual: str | None = "rest", channels: int = 2
+) -> Separator:
     """A small separator with random weights, and with mask values far from their start."""
     torch.manual_seed(0)
-    separator = build(FRONT_END, network, targets or ["vocals", "drums"], residual, channels=2)
+    separator = build(FRONT_END, network, targets or ["vocals", "drums"], residual, channels)
     with torch.no_grad():
         for parameter in separator.parameters():
             parameter += 0.1 * torch.randn_like(parameter)
     return separator.eval()
 
 
-def configured(model: str, **settings: Any) -> Separator:
+def configured(model: str, channels: int = 2, **settings: Any) -> Separator:
     register_resolvers()
     with initialize_config_dir(config_dir=CONF):
         config = compose(
@@ -57,11 +60,12 @@ def configured(model: str, **settings: Any) -> Separator:
         )
     network = config.model.separator.network
     network.update({key: SMALL[key] for key in SMALL if key in network} | settings)
-    return separator_of(OmegaConf.to_container(network, resolve=True))
+    return separator_of(OmegaConf.to_container(network, resolve=True), channels=channels)
 
 
 def views_of(separator: Separator, batch: int, frames: int) -> Views:
-    waveform = torch.randn(batch, 2, frames * 64, generator=torch.Generator().manual_seed(frames))
+    noise = torch.Generator().manual_seed(frames)
+    waveform = torch.randn(batch, separator.channels, frames * 64, generator=noise)
     views = separator.front_end.views(separator.front_end(waveform), separator.network.views)
     return {name: view[..., :frames] for name, view in views.items()}
 
@@ -94,10 +98,26 @@ def test_masks_of_any_length_and_batch_are_those_of_the_network(model: str, tmp_
         assert_equal_masks(path, separator, batch, frames)
 
 
-def test_recurrent_band_split_has_the_masks_of_the_network(tmp_path: Path) -> None:
-    separator = configured("band_split", over_time="lstm", over_bands="lstm")
-    onnx_network.write(tmp_path / "model.onnx", separator, None, {})
-    assert_equal_masks(tmp_path / "model.onnx", separator, 1, 61)
+@pytest.mark.parametrize("model", MODELS)
+def test_masks_of_a_fixed_length_are_those_of_the_network(model: str, tmp_path: Path) -> None:
+    separator = configured(model)
+    path = tmp_path / "model.onnx"
+    for frames in (1, 37):
+        assert onnx_network.write(path, separator, frames, {}) <= 1e-4
+    assert_equal_masks(path, separator, 3, frames)
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize("over_bands", ["attention", "lstm"])
+@pytest.mark.parametrize("over_time", ["attention", "lstm"])
+def test_every_band_split_has_the_masks_of_the_network(
+    over_time: str, over_bands: str, channels: int, tmp_path: Path
+) -> None:
+    separator = configured("band_split", channels, over_time=over_time, over_bands=over_bands)
+    path = tmp_path / "model.onnx"
+    for frames in (None, 64):
+        onnx_network.write(path, separator, frames, {})
+        assert_equal_masks(path, separator, 3, frames or 61)
 
 
 def test_static_model_accepts_only_its_number_of_frames(tmp_path: Path) -> None:
@@ -226,6 +246,35 @@ def test_network_without_an_equivalent_is_refused(
     assert not list(tmp_path.iterdir())
     # For unknown operators, the exporter prints the graph on stdout; it has no public switch.
     assert capfd.readouterr().err == ""
+
+
+def test_too_many_frames_are_refused(tmp_path: Path) -> None:
+    line = "99999999 frames last 800000 s; choose up to 450000 frames, 3600 s"
+    with pytest.raises(InputError, match=line):
+        onnx_network.write(tmp_path / "model.onnx", separator_of(MLP), 99999999, {})
+
+
+class Hungry(Bessel):
+    """A network that needs 4 TB per frame, while it is traced or in a plain run."""
+
+    def forward(self, views: Views) -> Mask:
+        magnitude = views["magnitude"]
+        if torch.jit.is_tracing() or not self.only_traced:
+            torch.empty(magnitude.shape[3], 10**15)
+        return magnitude[:, None]
+
+    only_traced = False
+
+
+@pytest.mark.parametrize("only_traced", [False, True])
+def test_too_little_memory_is_one_line(
+    only_traced: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Hungry, "only_traced", only_traced)
+    name = f"{__name__}.Hungry"
+    separator = build(FRONT_END, {"class": name}, ["vocals"], "rest", channels=2, allow=[name])
+    with pytest.raises(InputError, match="the memory is too small for 5 frames; choose fewer"):
+        onnx_network.write(tmp_path / "model.onnx", separator.eval(), 5, {})
 
 
 def test_command_prints_one_line_without_warnings(
