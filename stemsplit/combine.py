@@ -1,4 +1,4 @@
-"""``python -m stemsplit.combine RUN_OR_CKPT… --output CKPT``."""
+"""``stemsplit combine RUN_OR_CKPT… --output CKPT``."""
 
 import argparse
 import shlex
@@ -11,10 +11,10 @@ from stemsplit.files import exit_at_sigterm, make_writable_folder, removed_if_em
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m stemsplit.combine",
+        prog="stemsplit combine",
         description="Combine separators of different stems into one checkpoint that estimates "
         "all of these stems.",
-        epilog="Example: python -m stemsplit.combine VOCALS_RUN DRUMS_RUN --output both.ckpt",
+        epilog="Example: stemsplit combine VOCALS_RUN DRUMS_RUN --output both.ckpt",
     )
     parser.add_argument(
         "checkpoints",
@@ -36,12 +36,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         options = parser.parse_args(arguments)
         from stemsplit.separation.checkpoint import load, save  # here, since it imports torch
         from stemsplit.separation.origins import origins
+        from stemsplit.separation.sources import check_outputs
 
         if options.output.is_dir():
             raise InputError(f"--output {options.output}: is a folder; name a file in it")
         folder = options.output.parent
         with removed_if_empty(folder), exit_at_sigterm():
             make_writable_folder(folder, "choose another file with --output")
+            check_outputs({"--output": options.output}, options.checkpoints)
             separator = load(options.checkpoints, options.allow)
             models = [name for source in options.checkpoints for name in origins(source)]
             save(separator, options.output, published=models)

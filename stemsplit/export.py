@@ -1,4 +1,4 @@
-"""``python -m stemsplit.export SOURCE… --output FILE``: write a bundle, or an ONNX model.
+"""``stemsplit export SOURCE… --output FILE``: write a bundle, or an ONNX model.
 
 ``--verify FILE`` verifies a bundle.
 """
@@ -20,6 +20,7 @@ from stemsplit.separation.songs.lines import quoted
 if TYPE_CHECKING:  # imports torch, which --help does not need
     from stemsplit.separation.separator import Separator
 
+MOST_DIGITS = 12  # of a number of frames
 PACKAGES = ("stemsplit", "torch", "torchaudio")
 
 
@@ -40,13 +41,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def export_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m stemsplit.export",
+        prog="stemsplit export",
         description="Write a separator as a bundle: one safetensors file with its weights, its "
         "settings, its licence and its scores. `separate`, `evaluate`, `combine` and "
         "`stemsplit.load` take a bundle in place of a checkpoint. Or write the separator's network "
         "as an ONNX model, or verify a bundle.",
-        epilog="Examples: python -m stemsplit.export RUN --output vocals.safetensors --licence "
-        "MIT; python -m stemsplit.export --verify vocals.safetensors",
+        epilog="Examples: stemsplit export RUN --output vocals.safetensors --licence MIT; "
+        "stemsplit export --verify vocals.safetensors",
     )
     parser.add_argument(
         "sources",
@@ -97,8 +98,10 @@ def export_parser() -> argparse.ArgumentParser:
 
 
 def frame_count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number of 1 or more")
+    # Python does not convert texts of thousands of digits.
+    if not text.isdecimal() or len(text) > MOST_DIGITS or int(text) < 1:
+        highest = "9" * MOST_DIGITS
+        raise argparse.ArgumentTypeError(f"{text:.20} is not a whole number from 1 to {highest}")
     return int(text)
 
 
@@ -107,7 +110,9 @@ def export(options: argparse.Namespace) -> None:
     from stemsplit.separation.checkpoint import load  # here, since it imports torch
     from stemsplit.separation.formats import bundle
     from stemsplit.separation.origins import origins
+    from stemsplit.separation.sources import check_outputs
 
+    check_outputs({"--output": options.output, "--onnx": options.onnx}, options.sources)
     facts = {
         **facts_of(options.sources, options.licence),
         "note": options.note,

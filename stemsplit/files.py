@@ -55,6 +55,16 @@ def file_name(name: str, suffix: str = "", longest: int = LONGEST_NAME) -> str:
     return f"{shortened}-{digest}{suffix}"
 
 
+def is_same_file(first: Path, second: Path) -> bool:
+    """Whether two paths are the same file, also under other spellings or through links.
+
+    The files need not exist.
+    """
+    if os.path.realpath(first) == os.path.realpath(second):
+        return True
+    return first.exists() and second.exists() and first.samefile(second)
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path; when the block succeeds, rename it to `path`.

@@ -16,6 +16,8 @@ from stemsplit.reporting.bundle_summary import summary
 from stemsplit.separation import exporting
 from stemsplit.separation.checkpoint import build, save
 from stemsplit.separation.formats import bundle
+from stemsplit.separation.published import catalogue
+from stemsplit.separation.published.download import paths_of
 
 RATE = 8000
 FRONT_END = {"sample_rate": RATE, "window": 256, "hop": 64, "mel_bands": 16, "mfccs": 4}
@@ -221,7 +223,8 @@ def test_errors_are_one_line_and_keep_existing_files(
     save(waveforms, tmp_path / "hdemucs.ckpt")
     cases: list[tuple[list[Any], str]] = [
         ([tmp_path / "absent", "--output", kept], "absent"),
-        ([kept, "--output", kept], "not a checkpoint"),
+        ([kept, "--output", tmp_path / "new"], "not a checkpoint"),
+        ([run, "--onnx", kept, "--frames", 99999999999], "choose up to 450000 frames, 3600 s"),
         ([run, run, "--output", kept], "both estimate 'vocals'"),
         ([run, "--output", tmp_path], "is a folder"),
         ([run, "--output", kept / "a"], "kept"),
@@ -235,6 +238,46 @@ def test_errors_are_one_line_and_keep_existing_files(
     assert "result.json: is damaged" in error_of(capsys, run, "--output", kept)
     assert kept.read_text() == "kept"
     assert set(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("onnx_path", ["a", "new/../a", "link/a", "same"])
+def test_one_file_for_both_outputs_is_refused(
+    run: Path, onnx_path: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = run.parent
+    (folder / "link").symlink_to(folder)
+    (folder / "same").symlink_to(folder / "a")
+    before = set(folder.rglob("*"))
+    line = error_of(capsys, run, "--output", folder / "a", "--onnx", folder / onnx_path)
+    assert line.endswith("are the same file; rename one")
+    assert set(folder.rglob("*")) == before
+
+
+@pytest.mark.parametrize("option", ["--output", "--onnx"])
+@pytest.mark.parametrize("source", ["12-00-00-mlp", "12-00-00-mlp/best.ckpt", "link", "hard"])
+def test_output_that_is_the_source_is_refused(
+    run: Path, source: str, option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    best = run / "best.ckpt"
+    (run.parent / "link").symlink_to(run)
+    (run.parent / "hard").hardlink_to(best)
+    content = best.read_bytes()
+    line = error_of(capsys, run.parent / source, option, best)
+    assert f"{option} {best}: would replace the source {run.parent / source}" in line
+    assert best.read_bytes() == content
+    with pytest.raises(SystemExit):
+        combine.main([str(run.parent / source), "--output", str(best)])
+    assert "would replace the source" in capsys.readouterr().err
+    assert best.read_bytes() == content
+
+
+def test_output_among_the_published_weights_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with published(tmp_path, monkeypatch):
+        [path, *_] = paths_of(catalogue.model("umxhq"))
+        assert "would replace the source umxhq" in error_of(capsys, "umxhq", "--output", path)
+        assert not path.exists()  # nothing is downloaded
 
 
 def test_missing_extra_is_named(
@@ -256,13 +299,17 @@ def test_missing_extra_is_named(
         ["RUN"],
         ["RUN", "--output", "a", "--frames", "3"],
         ["RUN", "--onnx", "a", "--frames", "0"],
+        ["RUN", "--onnx", "a", "--frames", "9" * 5000],
         ["RUN", "--verify", "a"],
     ],
 )
-def test_unsuitable_options_are_refused(words: list[str]) -> None:
+def test_unsuitable_options_are_refused(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as ended:
         export.main(words)
     assert ended.value.code == 2
+    assert len(capsys.readouterr().err.splitlines()[-1]) < 120
 
 
 def test_summary_of_a_foreign_document_is_one_line() -> None:

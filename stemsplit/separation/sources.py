@@ -1,10 +1,13 @@
 """Find the files of weights: of a run, of a checkpoint or of a published model."""
 
+from collections.abc import Iterable, Mapping
+from itertools import combinations
 from pathlib import Path
 
 from stemsplit.errors import InputError
+from stemsplit.files import is_same_file
 from stemsplit.separation.published import catalogue
-from stemsplit.separation.published.download import pull
+from stemsplit.separation.published.download import paths_of, pull
 from stemsplit.settings.suggestions import near
 
 
@@ -42,3 +45,22 @@ def resolved(source: str | Path) -> str | Path:
     """Return the name of a published model as it is, and the path of the checkpoint otherwise."""
     model = catalogue.find(source)
     return checkpoint_of(Path(source)) if model is None else model.name
+
+
+def check_outputs(outputs: Mapping[str, Path | None], sources: Iterable[str | Path]) -> None:
+    """Raise `InputError` if an output would replace a file of a source, or another output.
+
+    `outputs` maps the options of a command to their paths. Nothing is downloaded.
+    """
+    given = {option: path for option, path in outputs.items() if path is not None}
+    for (first, one), (second, other) in combinations(given.items(), 2):
+        if is_same_file(one, other):
+            raise InputError(f"{first} {one} and {second} {other} are the same file; rename one")
+    for source in sources:
+        model = catalogue.find(source)
+        files = [checkpoint_of(Path(source))] if model is None else paths_of(model)
+        for option, path in given.items():
+            if any(is_same_file(path, file) for file in files):
+                raise InputError(
+                    f"{option} {path}: would replace the source {source}; choose another file"
+                )
