@@ -1,4 +1,4 @@
-"""``python -m stemsplit.app``: a page in the browser that separates and plays songs."""
+"""``stemsplit app``: a page in the browser that separates and plays songs."""
 
 import argparse
 import math
@@ -12,7 +12,7 @@ from stemsplit.files import exit_at_sigterm
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m stemsplit.app",
+        prog="stemsplit app",
         description="Open a page in the browser: drop a song, choose a model, hear the stems in "
         "sync with the mixture, and download them. The songs stay on this machine.",
     )

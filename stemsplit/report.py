@@ -1,7 +1,7 @@
-"""``python -m stemsplit.report RUN…``: write the HTML report of runs, evaluations or a sweep.
+"""``stemsplit report RUN…``: write the HTML report of runs, evaluations or a sweep.
 
-``python -m stemsplit.report ranking SWEEP`` tests whether a small training set ranks settings in
-the same order as the full training set.
+``stemsplit report ranking SWEEP`` tests whether a small training set ranks settings in the same
+order as the full training set.
 """
 
 import argparse
@@ -43,11 +43,11 @@ def asks_for_ranking(words: Sequence[str]) -> bool:
 
 def page_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m stemsplit.report",
+        prog="stemsplit report",
         description="Write the report of a run, of several runs, of evaluations or of a sweep as "
         "one self-contained HTML file, and print its path. The command `report ranking` has its "
-        "own help: `python -m stemsplit.report ranking --help`. To report a run whose folder is "
-        "named ranking, write ./ranking.",
+        "own help: `stemsplit report ranking --help`. To report a run whose folder is named "
+        "ranking, write ./ranking.",
     )
     parser.add_argument(
         "runs",
@@ -66,7 +66,7 @@ def page_parser() -> argparse.ArgumentParser:
 
 def ranking_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m stemsplit.report ranking",
+        prog="stemsplit report ranking",
         description="Test whether the small training set of a sweep ranks the settings in the "
         "same order as the full training set. Some trials are trained again on the full training "
         "set, in SWEEP/full/TRIAL, and Kendall's tau of the two rankings is printed. Training runs "

@@ -1,4 +1,4 @@
-"""``python -m stemsplit.workspace --entity ENTITY``: make the Weights & Biases dashboard.
+"""``stemsplit workspace --entity ENTITY``: make the Weights & Biases dashboard.
 
 Saves a view of the project with sections for scores, losses, excerpts, layers, speed and sweeps;
 ``--dry-run`` prints its specification and sends nothing. Needs the extra ``dashboard``.
@@ -13,7 +13,7 @@ from stemsplit.errors import needs_extra, one_line_errors
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m stemsplit.workspace",
+        prog="stemsplit workspace",
         description="Save the Weights & Biases view of stemsplit's trainings.",
     )
     parser.add_argument("--entity", required=True, help="W&B user or team that owns the project")

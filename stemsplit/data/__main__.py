@@ -1,4 +1,4 @@
-"""``python -m stemsplit.data list|verify|clean``: manage the decoded songs."""
+"""``stemsplit data list|verify|clean``: manage the decoded songs."""
 
 import argparse
 import sys
@@ -15,7 +15,7 @@ from stemsplit.terminal.tables import print_table
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m stemsplit.data", description=__doc__)
+    parser = argparse.ArgumentParser(prog="stemsplit data", description=__doc__)
     parser.add_argument(
         "--cache",
         type=Path,
@@ -89,7 +89,7 @@ def report(cache: Path) -> None:
             print(f"damaged: {folder}")
     print(f"{checked} songs verified, {damaged} damaged")
     if damaged:
-        print("remove them with: python -m stemsplit.data clean; they are decoded again when used")
+        print("remove them with: stemsplit data clean; they are decoded again when used")
         sys.exit(1)
 
 
