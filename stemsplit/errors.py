@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from stemsplit.terminal.controls import harmless
 from stemsplit.terminal.streams import flush, unfailing_output
 
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
@@ -83,6 +84,7 @@ def one_line_errors(interrupted: Callable[[], str] = lambda: "interrupted") -> I
                 raise
             if os.environ.get("HYDRA_FULL_ERROR") == "1" and not isinstance(error, SystemExit):
                 raise
+            line = harmless(line)  # it may contain a stranger's text, such as a file's name
             print(line if code == INTERRUPTED else f"error: {line}", file=sys.stderr)
             sys.exit(code)
 

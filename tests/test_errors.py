@@ -31,6 +31,8 @@ from stemsplit.errors import InputError, needs_extra, one_line_errors
         ),
         (PermissionError(errno.EACCES, "Permission denied", "out"), 1, "error: out: Permission"),
         (KeyboardInterrupt(), 130, "interrupted"),
+        (InputError("\x1b[31mEVIL\n\x00.mp3"), 1, "error: \\x1b[31mEVIL\\n\\x00.mp3\n"),
+        (FileNotFoundError(errno.ENOENT, "gone", "\x1b[2J.mp3"), 1, "error: \\x1b[2J.mp3: gone\n"),
     ],
 )
 def test_user_errors_are_one_line(

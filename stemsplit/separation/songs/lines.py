@@ -1,15 +1,14 @@
 """Print what happens to each song: for people, or as JSON for programs."""
 
 import json
-import re
 import shlex
 import sys
 from pathlib import Path
 from threading import Lock
 from typing import Any, NamedTuple
 
-# Control characters, and bytes of a file's name that are not UTF-8.
-CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\udc80-\udcff]")
+from stemsplit.terminal.controls import CONTROL, bytes_text, harmless
+
 # Keys of every line of JSON after `song` and `status`; null where they do not apply.
 JSON_KEYS = ("stems", "seconds", "elapsed_seconds", "real_time_factor", "notes", "error")
 
@@ -96,14 +95,3 @@ def quoted(path: Path) -> str:
         return shlex.quote(text)
     escaped = text.replace("\\", "\\\\").replace("'", "\\'")
     return f"$'{CONTROL.sub(bytes_text, escaped)}'"
-
-
-def harmless(text: str, keep: str = "") -> str:
-    """Escape control characters: the name of a stranger's file must not control the terminal."""
-    return CONTROL.sub(lambda match: match[0] if match[0] in keep else bytes_text(match), text)
-
-
-def bytes_text(match: re.Match[str]) -> str:
-    if match[0].isascii():
-        return repr(match[0])[1:-1]
-    return "".join(f"\\x{byte:02x}" for byte in match[0].encode("utf-8", "surrogateescape"))

@@ -1,4 +1,4 @@
-"""Paths and messages as they are printed for people."""
+"""Paths as they are printed for people."""
 
 import os
 import shutil
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from stemsplit.separation.songs.lines import harmless, quoted
+from stemsplit.separation.songs.lines import quoted
 
 NAMES = [
     b"plain.wav", b"it's a [song].wav", b"new\nline.wav", b"back\\slash\x1b[31m'.wav",
@@ -22,8 +22,3 @@ def test_bash_reads_a_quoted_path_as_the_same_path(name: bytes) -> None:
     assert text.isprintable()
     command = ["bash", "-c", f"printf %s {text}"]
     assert subprocess.run(command, capture_output=True, check=True).stdout == name
-
-
-def test_control_characters_of_a_message_are_escaped() -> None:
-    assert harmless("a\x1b[2J\nb\x85\udcff") == "a\\x1b[2J\\nb\\xc2\\x85\\xff"
-    assert harmless("a\nb", keep="\n") == "a\nb"

@@ -1,0 +1,18 @@
+"""Escape control characters, so that a stranger's text cannot control the terminal."""
+
+import re
+
+# Control characters, and bytes of a file's name that are not UTF-8.
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\udc80-\udcff]")
+
+
+def harmless(text: str, keep: str = "") -> str:
+    """Escape control characters, except those in `keep`."""
+    return CONTROL.sub(lambda match: match[0] if match[0] in keep else bytes_text(match), text)
+
+
+def bytes_text(match: re.Match[str]) -> str:
+    """Write the characters of a match as bash and Python do, for example ``\\x1b`` or ``\\n``."""
+    if match[0].isascii():
+        return repr(match[0])[1:-1]
+    return "".join(f"\\x{byte:02x}" for byte in match[0].encode("utf-8", "surrogateescape"))
