@@ -9,12 +9,18 @@ from typing import Any, Literal, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from stemsplit.errors import InputError
+from stemsplit.separation.published.addresses import encoded
 from stemsplit.settings.suggestions import near
+from stemsplit.terminal.controls import harmless
 
 BUILT_IN = Path(__file__).with_name("catalogue.toml")
 OWN = "STEMSPLIT_MODELS"  # environment variable with the path of the user's own entries
 # Names of models and of files: they become parts of paths, so they must not lead elsewhere.
 PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
+NAME_RULE = "a name has letters, digits, '.', '_', '+' and '-' only"
+# Names of stems: they become names of files, but may have letters of any language and spaces.
+STEM = re.compile(r"\w[\w .+-]{0,99}")
+LARGEST = 10**15  # bytes, parameters or Hz
 SHA256 = re.compile(r"[0-9a-f]{8,64}")
 SCHEMES = ("http", "https", "file")
 NOT_STATED: Literal["not stated"] = "not stated"
@@ -62,19 +68,24 @@ class Model(NamedTuple):
 def own_file() -> Path:
     """The file with the user's own entries; it need not exist."""
     if chosen := os.environ.get(OWN):
-        return Path(chosen).expanduser()
-    configuration = Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config")
-    return configuration.expanduser() / "stemsplit" / "models.toml"
+        return Path(os.path.expanduser(chosen))
+    # Unlike Path.expanduser, this is no error for a user without a home folder.
+    configuration = os.path.expanduser(os.environ.get("XDG_CONFIG_HOME") or "~/.config")
+    return Path(configuration) / "stemsplit" / "models.toml"
 
 
 def sources() -> list[Path]:
     """The files with entries; later files replace entries of earlier ones.
 
-    Raises `InputError` if the file that the environment variable names does not exist.
+    Raises `InputError` if the user's own file is not a file, or if the environment variable names
+    a file that does not exist.
     """
     own = own_file()
     if own.is_file():
         return [BUILT_IN, own]
+    if own.exists():
+        kind = "is a folder" if own.is_dir() else "is not a regular file"
+        raise InputError(f"{own}: {kind}; name a TOML file with the variable {OWN}")
     if os.environ.get(OWN):
         raise InputError(f"{own}: does not exist; correct or unset the variable {OWN}")
     return [BUILT_IN]
@@ -116,7 +127,7 @@ def content_of(path: Path) -> dict[str, Any]:
     """The content of a TOML file. Raises `InputError` if it is not one."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: is not a TOML file: {error}") from None
 
 
@@ -131,7 +142,7 @@ def read(path: Path) -> dict[str, Model]:
         if "name" in entry:
             raise InputError(f"{path}: {name}: remove the key name; the name is in [{name}]")
     # Lax about integers for numbers, as TOML writes 6 for 6.0, and about tables for tuples.
-    types = TypeAdapter(dict[str, Model], config=ConfigDict(extra="forbid"))
+    types = TypeAdapter(dict[str, Model], config=ConfigDict(extra="forbid", allow_inf_nan=False))
     named = {name: {"name": name, **entry} for name, entry in content.items()}
     try:
         models: dict[str, Model] = types.validate_python(named)
@@ -146,31 +157,61 @@ def read(path: Path) -> dict[str, Model]:
 
 
 def checked(entry: Model) -> Model:
-    """Give every file its name. Raises `InputError` for a value that cannot be used."""
+    """Give every file its name, encode the addresses, and escape control characters in texts.
+
+    Raises `InputError` for a value that cannot be used.
+    """
     if not PLAIN_NAME.fullmatch(entry.name):
-        raise InputError(f"{entry.name!r}: a name has letters, digits, '.', '_', '+' and '-' only")
+        raise InputError(f"{entry.name!r}: {NAME_RULE}")
     if not entry.files or not entry.stems:
         raise InputError(f"{entry.name}: needs at least one file and one stem")
-    files = []
-    for file in entry.files:
-        address = urlsplit(file.address)
-        if address.scheme not in SCHEMES:
+    if len(set(entry.stems)) < len(entry.stems):
+        raise InputError(f"{entry.name}: two stems have the same name")
+    for stem in (*entry.stems, *entry.scores):
+        if not STEM.fullmatch(stem):
             raise InputError(
-                f"{entry.name}: {file.address}: an address starts with http://, https:// or file://"
+                f"{entry.name}: {stem!r}: a stem's name has letters, digits, spaces, '.', '_', '+' "
+                "and '-' only"
             )
-        if file.sha256 is not None and not SHA256.fullmatch(file.sha256):
-            raise InputError(
-                f"{entry.name}: sha256 = {file.sha256!r}: write 8 to 64 digits from 0-9 and a-f"
-            )
-        name = file.name or unquote(address.path).rpartition("/")[2]
-        if not PLAIN_NAME.fullmatch(name):
-            raise InputError(
-                f"{entry.name}: {file.address}: does not end in a file's name; set the key name"
-            )
-        files.append(file._replace(name=name))
+    check_number(f"{entry.name}: sample_rate", entry.sample_rate)
+    check_number(f"{entry.name}: parameters", entry.parameters)
+    try:
+        files = [checked_file(file) for file in entry.files]
+    except InputError as error:
+        raise InputError(f"{entry.name}: {error}") from None
     if len({file.name for file in files}) < len(files):
         raise InputError(f"{entry.name}: two files have the same name; set the key name")
-    return entry._replace(files=files, title=entry.title or entry.name)
+    return entry._replace(
+        files=files,
+        # These texts are printed, and may be a stranger's.
+        title=harmless(entry.title or entry.name),
+        licence=harmless(entry.licence),
+        trained_on=harmless(entry.trained_on),
+        scores_of=harmless(entry.scores_of),
+        page=harmless(entry.page),
+    )
+
+
+def checked_file(file: File) -> File:
+    """Give a file its name, and encode its address. Raises `InputError`."""
+    address = encoded(file.address, SCHEMES)
+    if file.sha256 is not None and not SHA256.fullmatch(file.sha256):
+        raise InputError(f"sha256 = {file.sha256!r}: write 8 to 64 digits from 0-9 and a-f")
+    check_number("size", file.size)
+    if file.name and not PLAIN_NAME.fullmatch(file.name):
+        raise InputError(f"name = {file.name!r}: {NAME_RULE}")
+    name = file.name or unquote(urlsplit(address).path).rpartition("/")[2]
+    if not PLAIN_NAME.fullmatch(name):
+        raise InputError(
+            f"{file.address}: does not end in a name for the file ({NAME_RULE}); set the key name"
+        )
+    return file._replace(address=address, name=name)
+
+
+def check_number(key: str, value: int | None) -> None:
+    """Raise `InputError` if a number is not positive, or is absurdly large."""
+    if value is not None and not 0 < value <= LARGEST:
+        raise InputError(f"{key} = {value}: write a number from 1 to {LARGEST}")
 
 
 def facts(entry: Model) -> Mapping[str, Any]:

@@ -69,6 +69,47 @@ def test_missing_file_of_the_variable_is_an_error(own: Path) -> None:
         catalogue.catalogue()
 
 
+def test_other_things_than_a_file_are_errors(
+    own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own.unlink()
+    own.mkdir()
+    with pytest.raises(InputError, match=rf"{own}: is a folder; .*STEMSPLIT_MODELS"):
+        catalogue.catalogue()
+    monkeypatch.setenv("STEMSPLIT_MODELS", "~no-such-user/models.toml")
+    with pytest.raises(InputError, match=r"~no-such-user/models.toml: does not exist; "):
+        catalogue.catalogue()
+
+
+@pytest.mark.parametrize(
+    ("address", "encoded"),
+    [
+        ("http://host/é/vocals.pth", "http://host/%C3%A9/vocals.pth"),
+        ("http://host/my models/vocals.pth", "http://host/my%20models/vocals.pth"),
+        ("http://host/%C3%A9/vocals.pth?a=é", "http://host/%C3%A9/vocals.pth?a=%C3%A9"),
+        ("http://höst/vocals.pth", "http://xn--hst-sna/vocals.pth"),
+        ("http://[::1]:8000/vocals.pth", "http://[::1]:8000/vocals.pth"),
+        ("file:///é/vocals.pth", "file:///%C3%A9/vocals.pth"),
+    ],
+)
+def test_addresses_are_encoded(own: Path, address: str, encoded: str) -> None:
+    own.write_text(ENTRY.replace("https://host/vocals-1.pth", address))
+    [file] = catalogue.model("mine").files
+    assert (file.address, file.name) == (encoded, "vocals.pth")
+
+
+def test_stems_may_have_any_letters_and_spaces(own: Path) -> None:
+    own.write_text(ENTRY.replace('"vocals"', '"lead vocals", "声"'))
+    assert catalogue.model("mine").stems == ["lead vocals", "声"]
+
+
+def test_control_characters_of_texts_are_escaped(own: Path) -> None:
+    keys = ("title", "licence", "trained_on", "scores_of", "page")
+    own.write_text(ENTRY + "".join(f'{key} = "\\u001b[31m\\n"\n' for key in keys))
+    mine = catalogue.model("mine")
+    assert {getattr(mine, key) for key in keys} == {"\\x1b[31m\\n"}
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -82,9 +123,32 @@ def test_missing_file_of_the_variable_is_an_error(own: Path) -> None:
         (ENTRY.replace('"vocals"', ""), "mine: needs at least one file and one stem"),
         (ENTRY.replace("https", "ftp"), "mine: ftp://host/vocals-1.pth: an address starts with"),
         (ENTRY.replace("https://host", ""), "an address starts with http://"),
-        (ENTRY.replace("vocals-1.pth", ""), "does not end in a file's name; set the key name"),
-        (ENTRY.replace("vocals-1.pth", "..%2F.bashrc"), "does not end in a file's name"),
-        (ENTRY.replace('.pth"', '.pth", name = "../evil"'), "does not end in a file's name"),
+        (ENTRY.replace("vocals-1.pth", ""), "does not end in a name for the file"),
+        (ENTRY.replace("vocals-1.pth", "..%2F.bashrc"), "'-' only); set the key name"),
+        (ENTRY.replace('.pth"', '.pth", name = "../evil"'), "mine: name = '../evil': a name has"),
+        (ENTRY.replace("https", " https"), "an address starts with http://"),
+        (ENTRY.replace("//host", "//[::1"), "is not an address: invalid IPv6 address"),
+        (ENTRY.replace("//host", "//host:abc"), "is not an address: invalid port number"),
+        (ENTRY.replace("//host", "//ho st"), "is not an address: invalid international domain"),
+        (ENTRY.replace("//host", "//"), "mine: https:///vocals-1.pth: has no host"),
+        (ENTRY.replace("//host/vocals-1.pth", "//"), "is not an address: empty host"),
+        (ENTRY.replace("//host", "//hé..x"), "host's name is empty or too long"),
+        (ENTRY.replace("//host", f"//{64 * 'a'}"), "host's name is empty or too long"),
+        (ENTRY.replace("//host", "//user:word@host"), "user names and passwords"),
+        (ENTRY.replace("//host", "//[u@host"), "user names and passwords"),
+        (ENTRY.replace('.pth"', '.pth", size = -5'), "mine: size = -5: write a number from 1"),
+        (ENTRY.replace('.pth"', '.pth", size = 0'), "mine: size = 0: write a number from 1"),
+        (ENTRY + "parameters = -3", "mine: parameters = -3: write a number from 1"),
+        (ENTRY + f"parameters = 1{400 * '0'}", ": write a number from 1"),
+        (ENTRY + f"parameters = 1{5000 * '0'}", "is not a TOML file"),
+        (ENTRY + "sample_rate = 0", "mine: sample_rate = 0: write a number from 1"),
+        (ENTRY + "scores = {vocals = nan}", "mine.scores.vocals: Input should be a finite number"),
+        (ENTRY + "scores = {vocals = -inf}", "mine.scores.vocals: Input should be a finite number"),
+        (ENTRY + 'scores = {"../v" = 1}', "mine: '../v': a stem's name has"),
+        (ENTRY.replace('"vocals"', '"../v"'), "mine: '../v': a stem's name has"),
+        (ENTRY.replace('"vocals"', '""'), "mine: '': a stem's name has"),
+        (ENTRY.replace('"vocals"', '"vocals", "vocals"'), "mine: two stems have the same name"),
+        (f"mine = {10_000 * '['}", "is not a TOML file"),
         (ENTRY.replace('.pth"', '.pth", sha256 = "XYZ"'), "write 8 to 64 digits"),
         (ENTRY.replace('.pth"', '.pth", size = 1.5'), "mine.files.0.size: Input should be"),
         (ENTRY.replace("[mine]", '["../mine"]'), "'../mine': a name has letters"),
