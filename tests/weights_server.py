@@ -32,8 +32,8 @@ class Server:
     `faults` holds a list for each name; each request takes the first item, and is answered
     properly when the list is empty: a status (403), "short" (the connection breaks off in the
     middle), "slow" (it pauses in the middle), "wrong" (other bytes), "longer" (more bytes, with
-    their number), "no ranges", "no length", "wrong range", "redirect ADDRESS" or "page" (HTML with
-    status 200).
+    their number), "no ranges", "no length", "wrong range", "redirect ADDRESS", "page" (HTML with
+    status 200) or "raw HEAD" (this text in place of the status line and the headers).
     """
 
     def __init__(self, address: str) -> None:
@@ -92,6 +92,10 @@ def answer(
         request.end_headers()
         return
     content = server.files[name]
+    if isinstance(fault, str) and fault.startswith("raw "):
+        request.wfile.write(fault.removeprefix("raw ").encode("latin-1") + b"\r\n\r\n" + content)
+        request.close_connection = True
+        return
     content = {"wrong": b"x" * len(content), "longer": content + b"x", "page": b"<html>"}.get(
         str(fault), content
     )

@@ -6,6 +6,7 @@ import re
 import socket
 import ssl
 from collections.abc import Callable
+from email.message import Message
 from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.error import HTTPError, URLError
@@ -22,10 +23,14 @@ from urllib.request import (
     UnknownHandler,
 )
 
+from stemsplit.separation.published.addresses import encoded
+
 TIMEOUT_SECONDS = 30.0  # without a byte
 BLOCK = 2**18  # bytes
 # Statuses that a server may not give again: overloaded, restarting, behind a slow proxy.
 TEMPORARY = {408, 425, 429, 500, 502, 503, 504}
+CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)")
+LONGEST_REASON = 300  # characters of an error's text, which may be a stranger's
 UNREACHABLE = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN}
 
 
@@ -116,7 +121,7 @@ class Transfer:
                     return None
                 self.part.unlink(missing_ok=True)
                 raise DroppedError("the partial file is longer than the server's") from None
-            status = f"HTTP status {error.code} {error.reason}".rstrip()
+            status = in_one_line(f"HTTP status {error.code} {error.reason}")
             raise (DroppedError if error.code in TEMPORARY else RefusedError)(status) from None
         except URLError as error:
             cause = error.reason
@@ -124,9 +129,16 @@ class Transfer:
                 raise RefusedError(f"no network, or the host is unknown: {reason(cause)}") from None
             if isinstance(cause, OSError) and cause.errno in UNREACHABLE:
                 raise RefusedError(f"no network: {reason(cause)}") from None
-            if isinstance(cause, ssl.SSLCertVerificationError) or request.type == "file":
+            # A cause that is only a text is about the request itself, such as an unknown scheme.
+            final = isinstance(cause, (str, ssl.SSLCertVerificationError))
+            if final or request.type == "file":
                 raise RefusedError(reason(cause)) from None
             raise DroppedError(reason(cause)) from None
+        except (ValueError, http.client.InvalidURL) as error:
+            # The address itself was checked when the catalogue was read.
+            raise RefusedError(
+                f"a redirection or the proxy has an unusable address: {reason(error)}"
+            ) from None
         except (OSError, http.client.HTTPException) as error:
             raise DroppedError(reason(error)) from None
 
@@ -134,17 +146,40 @@ class Transfer:
         """The position at which the response starts, and the total size if the server states it."""
         tag = response.headers.get("ETag", "")
         self.validator = tag if tag.startswith('"') else response.headers.get("Last-Modified")
-        length = response.headers.get("Content-Length")
-        if start and response.status == http.HTTPStatus.PARTIAL_CONTENT:
-            stated = re.fullmatch(
-                r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", "")
-            )
-            if stated is None or int(stated[1]) != start:
-                self.part.unlink()
-                raise DroppedError("the server sent another part of the file")
-            total = None if stated[2] == "*" else int(stated[2])
-            return start, total
-        return 0, None if length is None else int(length)
+        if response.status != http.HTTPStatus.PARTIAL_CONTENT:
+            return 0, stated_length(response.headers)
+        stated = CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
+        if stated is not None:
+            total = self.size if stated[3] == "*" else int(stated[3])
+            # Without the total, a part could not be told from the whole file.
+            if total is not None and int(stated[1]) == start <= int(stated[2]) < total:
+                return start, total
+        self.part.unlink(missing_ok=True)
+        raise DroppedError("the server sent another part of the file")
+
+
+class Redirections(HTTPRedirectHandler):
+    """Follows redirections to http and https. Raises `InputError` for other addresses."""
+
+    inf_msg = "too many redirections: "  # the begin of the error; the default has several lines
+
+    def redirect_request(
+        self, req: Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
+    ) -> Request | None:
+        address = encoded(newurl, ("http", "https"))
+        return super().redirect_request(req, fp, code, msg, headers, address)
+
+
+def stated_length(headers: Message) -> int | None:
+    """The length of the body, if it is stated. Raises `RefusedError` if it is not one number."""
+    values = ",".join(headers.get_all("Content-Length", []))
+    lengths = {length.strip() for length in values.split(",")}  # RFC 9112 allows equal lengths
+    if lengths == {""}:
+        return None
+    length = min(lengths)
+    if len(lengths) > 1 or not re.fullmatch("[0-9]{1,18}", length):
+        raise RefusedError(in_one_line(f"the server states the invalid Content-Length {values!r}"))
+    return int(length)
 
 
 def opener(scheme: str) -> OpenerDirector:
@@ -154,7 +189,7 @@ def opener(scheme: str) -> OpenerDirector:
         ProxyHandler(),
         HTTPHandler(),
         HTTPSHandler(),
-        HTTPRedirectHandler(),
+        Redirections(),
         HTTPDefaultErrorHandler(),
         HTTPErrorProcessor(),
         UnknownHandler(),
@@ -166,5 +201,10 @@ def opener(scheme: str) -> OpenerDirector:
 
 def reason(error: object) -> str:
     """What an exception says, in one line."""
-    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return " ".join(str(text).split())
+    return in_one_line(getattr(error, "strerror", None) or str(error) or type(error).__name__)
+
+
+def in_one_line(text: str) -> str:
+    """Join lines, and shorten the text to `LONGEST_REASON`."""
+    joined = " ".join(text.split())
+    return joined if len(joined) <= LONGEST_REASON else f"{joined[:LONGEST_REASON]} …"

@@ -211,8 +211,82 @@ def test_redirection_to_another_scheme_is_refused(
     server: Server, target: Path, tmp_path: Path, scheme: str
 ) -> None:
     (tmp_path / "secret").write_text("secret")
-    server.faults[HDEMUCS] = 4 * [f"redirect {scheme}://{tmp_path}/secret"]
+    server.faults[HDEMUCS] = [f"redirect {scheme}://{tmp_path}/secret"]
     assert f"save it as {target}" in refused()
+    assert not target.exists()
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("http://[::1/x.pth", "has an unusable address: Invalid IPv6 URL"),
+        ("http://host:abc/x.pth", "has an unusable address: http://host:abc/x.pth: is not an"),
+        ("http://user:word@host/x.pth", "user names and passwords"),
+        ("http://a..b/x.pth", "host's name is empty or too long"),
+    ],
+)
+def test_redirection_to_an_unusable_address_is_refused(
+    server: Server, address: str, message: str
+) -> None:
+    server.faults[HDEMUCS] = [f"redirect {address}"]
+    line = refused()
+    assert "cannot be downloaded (a redirection or the proxy has" in line
+    assert message in line
+    assert len(server.requests) == 1
+
+
+def test_redirection_is_followed(server: Server) -> None:
+    server.faults[HDEMUCS] = [f"redirect {server.address}/é d/{HDEMUCS}"]
+    assert pulled() == server.files[HDEMUCS]
+
+
+def test_endless_redirection_is_a_one_line_error(server: Server) -> None:
+    server.faults[HDEMUCS] = 20 * [f"redirect {server.address}/{HDEMUCS}"]
+    assert "(HTTP status 302 too many redirections: Found)" in refused()
+
+
+def test_unusable_proxy_is_refused(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("no_proxy", "")
+    monkeypatch.setenv("http_proxy", "http://host:abc")
+    assert "a redirection or the proxy has an unusable address: nonnumeric port" in refused()
+
+
+def test_address_outside_ascii_is_downloaded(server: Server, tmp_path: Path) -> None:
+    files = [server.entry(HDEMUCS, address=f"{server.address}/é d/{HDEMUCS}")]
+    write_catalogue(tmp_path / "models.toml", {NAME: {"stems": ["vocals"], "files": files}})
+    assert pulled() == server.files[HDEMUCS]
+
+
+@pytest.mark.parametrize("length", ["abc", "-5", "1_0", "10, 20", 5000 * "1"])
+def test_invalid_length_is_refused(server: Server, length: str) -> None:
+    server.faults[HDEMUCS] = [f"raw HTTP/1.1 200 OK\r\nContent-Length: {length}"]
+    line = refused()
+    assert f"the server states the invalid Content-Length '{length[:100]}" in line
+    assert len(line) < 1000
+
+
+def test_repeated_length_is_read(server: Server) -> None:
+    size = len(server.files[HDEMUCS])
+    server.faults[HDEMUCS] = [f"raw HTTP/1.1 200 OK\r\nContent-Length: {size}, {size}"]
+    assert pulled() == server.files[HDEMUCS]
+
+
+@pytest.mark.parametrize(
+    "part", ["0-9/SIZE", "0-9/*", "5-14/SIZE", "0-9/9", "9-0/SIZE", "x", f"0-{5000 * '9'}/*"]
+)
+def test_unrequested_part_is_not_taken_for_the_file(
+    server: Server, target: Path, tmp_path: Path, part: str
+) -> None:
+    files = [server.entry(HDEMUCS, sha256=None, size=None)]
+    write_catalogue(tmp_path / "models.toml", {NAME: {"stems": ["vocals"], "files": files}})
+    stated = part.replace("SIZE", str(len(server.files[HDEMUCS])))
+    answer = f"raw HTTP/1.1 206 Partial\r\nContent-Range: bytes {stated}\r\nContent-Length: 10"
+    server.faults[HDEMUCS] = [answer]
+    assert pulled() == server.files[HDEMUCS]
+    target.unlink()
+    server.faults[HDEMUCS] = 4 * [answer]
+    assert "failed repeatedly" in refused()
     assert not target.exists()
 
 
