@@ -18,6 +18,7 @@ from stemsplit.errors import InputError
 
 READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 LONGEST_NAME = 255  # bytes; the limit of almost every file system
+LOCK = ".lock"  # name of the file that `one_at_a_time` locks
 PROBE = b"\0" * 2**20  # bytes that test whether the disk is full
 
 
@@ -184,7 +185,7 @@ def one_at_a_time(folder: Path, activity: str) -> Iterator[None]:
     lock of a killed process is released. In a read-only folder, or without support for locks, no
     process waits.
     """
-    lock = FileLock(folder / ".lock")
+    lock = FileLock(folder / LOCK)
     with suppress(OSError, NotImplementedError):
         folder.mkdir(parents=True, exist_ok=True)
         acquire(lock, f"{folder}: waiting for another process, which {activity}")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -130,17 +129,13 @@ def print_paths(models: Sequence[Model]) -> None:
 
 
 def remove(models: Sequence[Model]) -> None:
-    """Remove the folders of models. Raises `InputError` if one does not exist."""
-    from stemsplit.files import one_at_a_time
-    from stemsplit.separation.published.download import folder_of
+    """Remove the files of models. Raises `InputError` if a model has none."""
+    from stemsplit.separation.published.download import folder_of, remove
 
     for model in models:
         folder = folder_of(model)
-        if not folder.is_dir():
-            raise InputError(f"{model.name}: not downloaded; {folder} does not exist")
-        with one_at_a_time(folder, f"downloads {model.name}"):
-            shutil.rmtree(folder)
-        print(f"removed {folder}")
+        is_gone = remove(model)
+        print(f"removed {folder}" if is_gone else f"removed the downloaded files in {folder}")
 
 
 if __name__ == "__main__":

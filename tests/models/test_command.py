@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from weights_server import HDEMUCS, TARGETS, Server, published
+from weights_server import HDEMUCS, TARGETS, Server, published, write_catalogue
 
 from stemsplit.models import __main__ as command
 
@@ -72,6 +72,64 @@ def test_pull_path_and_remove(
         command.main(["remove", "umxhq"])
     assert "umxhq: not downloaded" in capsys.readouterr().err
     assert len(server.requests) == len(TARGETS)
+
+
+def test_only_downloaded_files_are_removed(
+    server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "cache/models/umxhq"
+    folder.mkdir(parents=True)
+    (folder / "mine.txt").write_text("own")
+    with pytest.raises(SystemExit):
+        command.main(["remove", "umxhq"])
+    assert "umxhq: not downloaded; " in capsys.readouterr().err
+    command.main(["pull", "umxhq"])
+    vocals = next(folder.glob("vocals*"))
+    vocals.rename(f"{vocals}.part")
+    (folder / ".lock").touch()
+    capsys.readouterr()
+    command.main(["remove", "umxhq"])
+    assert capsys.readouterr().out == f"removed the downloaded files in {folder}\n"
+    assert [path.name for path in folder.iterdir()] == ["mine.txt"]
+
+
+def test_folder_without_files_is_removed(server: Server, tmp_path: Path) -> None:
+    folder = tmp_path / "cache/models/umxhq"
+    folder.mkdir(parents=True)
+    (folder / ".lock").touch()
+    command.main(["remove", "umxhq"])
+    assert not folder.exists()
+
+
+def test_linked_folder_stays(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "cache/models").mkdir(parents=True)
+    (tmp_path / "cache/models/umxhq").symlink_to(tmp_path / "elsewhere")
+    command.main(["pull", "umxhq"])
+    command.main(["remove", "umxhq"])
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
+def test_texts_of_strangers_do_not_control_the_terminal(
+    server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    entry = {"stems": ["vocals"], "files": [server.entry(HDEMUCS)], "title": "\x1b[31mA",
+             "licence": "\x1b[31mB", "trained_on": "\x07\x1b[31mC"}  # fmt: skip
+    write_catalogue(tmp_path / "models.toml", {"mine": entry})
+    server.faults[HDEMUCS] = ["raw HTTP/1.1 403 \x1b[31mEVIL"]
+    with pytest.raises(SystemExit):
+        command.main(["pull", "mine"])
+    server.faults[HDEMUCS] = 4 * ["raw \x00\x01garbage"]
+    with pytest.raises(SystemExit):
+        command.main(["pull", "mine"])
+    command.main(["list"])
+    command.main(["list", "--json"])
+    output = capsys.readouterr()
+    assert "(HTTP status 403 \\x1b[31mEVIL)" in output.err
+    assert "\\x00\\x01garbage" in output.err
+    assert "licence: \\x1b[31mB" in output.out + output.err
+    for line in (output.out + output.err).splitlines():
+        assert line.isprintable()
 
 
 def test_unknown_name_is_a_one_line_error(capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,7 @@ from time import sleep
 from rich.filesize import decimal
 
 from stemsplit.errors import DISK_FULL, InputError
-from stemsplit.files import make_writable_folder, one_at_a_time
+from stemsplit.files import LOCK, make_writable_folder, one_at_a_time
 from stemsplit.machine.caches import cache_folder
 from stemsplit.separation.published.catalogue import File, Model
 from stemsplit.separation.published.transfer import DroppedError, RefusedError, Transfer
@@ -27,6 +27,11 @@ def folder_of(model: Model) -> Path:
 def paths_of(model: Model) -> list[Path]:
     """The files of the weights, whether they exist or not."""
     return [folder_of(model) / file.name for file in model.files]
+
+
+def part_of(path: Path) -> Path:
+    """The file that keeps the bytes of an interrupted download."""
+    return path.with_name(f"{path.name}.part")
 
 
 def is_downloaded(model: Model) -> bool:
@@ -67,6 +72,28 @@ def pull(model: Model) -> list[Path]:
     return paths
 
 
+def remove(model: Model) -> bool:
+    """Remove the model's files, whole or partial, and its folder if nothing else is in it.
+
+    Returns whether the folder is gone. Raises `InputError` if nothing is downloaded.
+    """
+    folder = folder_of(model)
+    if not folder.is_dir():
+        raise InputError(f"{model.name}: not downloaded; {folder} does not exist")
+    with one_at_a_time(folder, f"downloads {model.name}"):
+        candidates = [file for path in paths_of(model) for file in (path, part_of(path))]
+        files = [file for file in candidates if os.path.lexists(file)]
+        for file in (*files, folder / LOCK):
+            file.unlink(missing_ok=True)
+        has_others = any(folder.iterdir())
+        if has_others and not files:
+            raise InputError(f"{model.name}: not downloaded; {folder} has only other files")
+        if has_others or folder.is_symlink():
+            return False
+        folder.rmdir()
+    return True
+
+
 def announcement(model: Model) -> str:
     """The line that is printed before a download."""
     size = "files of unknown size"
@@ -81,7 +108,7 @@ def announcement(model: Model) -> str:
 
 def fetch(model: Model, file: File, path: Path) -> None:
     """Download one file. Bytes of an interrupted download are kept in ``NAME.part``."""
-    part = path.with_name(f"{path.name}.part")
+    part = part_of(path)
     by_hand = f"download {file.address} in another way and save it as {path}"
     transfer = Transfer(file.address, part, file.size, resumable=file.sha256 is not None)
     try:
