@@ -2,7 +2,7 @@
 
 import math
 from numbers import Integral
-from typing import NamedTuple
+from typing import Any, NamedTuple, SupportsFloat
 
 from stemsplit.errors import InputError
 
@@ -88,13 +88,13 @@ def chunk_and_overlap(
     return chunk, overlap
 
 
-def _check_chunk(seconds: float) -> None:
-    if not 0 < seconds <= LONGEST_CHUNK_SECONDS:
+def _check_chunk(seconds: Any) -> None:
+    if not isinstance(seconds, SupportsFloat) or not 0 < float(seconds) <= LONGEST_CHUNK_SECONDS:
         raise InputError(
             f"chunks of {seconds} s: choose a length above 0 s, up to {LONGEST_CHUNK_SECONDS} s"
         )
 
 
-def _check_overlap(seconds: float) -> None:
-    if not 0 < seconds < math.inf:
+def _check_overlap(seconds: Any) -> None:
+    if not isinstance(seconds, SupportsFloat) or not 0 < float(seconds) < math.inf:
         raise InputError(f"an overlap of {seconds} s: choose a length above 0 s")

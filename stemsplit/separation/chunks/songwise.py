@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import tee
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, SupportsFloat, runtime_checkable
 
 import numpy as np
 import torch
@@ -26,6 +26,7 @@ from stemsplit.separation.chunks.blocks import (
     resampled,
 )
 from stemsplit.separation.chunks.inference import Inference
+from stemsplit.separation.front_end import HIGHEST_SAMPLE_RATE
 
 MOST_CHANNELS = 64  # more are a sign of exchanged axes
 BLOCK = 2**16  # samples; the pieces in which a song is taken and its stems are yielded
@@ -34,6 +35,7 @@ LONGEST_SHIFT_SECONDS = 0.5  # as in Demucs
 Samples = Float32[np.ndarray, "channel time"]
 StemSamples = Float32[np.ndarray, "stem channel time"]
 Progress = Callable[[float], bool | None]
+REAL = "fiub"  # NumPy's kinds of real numbers
 
 
 @runtime_checkable
@@ -71,8 +73,7 @@ def stream(
 ) -> Iterator[StemSamples]:
     """Separate a song that arrives in blocks; see `Separator.stream`."""
     chunk, overlap = separator.check(inference)
-    if not sample_rate > 0:
-        raise InputError(f"sample rate {sample_rate} must be above 0 Hz")
+    check_sample_rate(sample_rate)
     if separator.channels not in (1, channels) and channels != 1:
         advice = "mix it down first" if channels > separator.channels else "use another separator"
         if channels > MOST_CHANNELS:
@@ -132,12 +133,13 @@ def separate(
 ) -> dict[str, Any]:
     """Separate a song in memory; see `Separator.separate`. `names` are the stems."""
     is_tensor = isinstance(waveform, Tensor)
-    song = waveform.detach().cpu() if is_tensor else torch.from_numpy(np.asarray(waveform))
-    if song.ndim != 2:
-        raise InputError(
-            f"the song has the shape {tuple(song.shape)}, but it must be (channel, time)"
-        )
-    song = song.float()
+    samples = waveform.detach().cpu().numpy() if is_tensor else np.asarray(waveform)
+    if samples.ndim != 2:
+        raise InputError(f"the song has the shape {samples.shape}, but it must be (channel, time)")
+    if samples.dtype.kind not in REAL:
+        raise InputError(f"the song holds values of type {samples.dtype}, but needs real numbers")
+    # A copy in any case, because the array may be read-only or have negative strides.
+    song = torch.from_numpy(np.array(samples, np.float32, order="C"))
     list(finite([song], sample_rate))  # fails before a separation that may take hours
     channels, time = song.shape
     stems = np.empty((len(names), channels, time), np.float32)
@@ -146,9 +148,22 @@ def separate(
         end = start + block.shape[-1]
         stems[..., start:end] = block
         start = end
-        if progress is not None and progress(start / time) is False:
+        if progress is not None and ends(progress(start / time)):
             raise Cancelled
     return dict(zip(names, torch.from_numpy(stems) if is_tensor else stems, strict=True))
+
+
+def check_sample_rate(rate: Any) -> None:
+    """Raise `InputError` for a rate that no song has; the resampler would need endless time."""
+    if not isinstance(rate, SupportsFloat) or not 1 <= float(rate) <= HIGHEST_SAMPLE_RATE:
+        raise InputError(
+            f"sample rate {rate!r}: choose a number from 1 to {HIGHEST_SAMPLE_RATE} Hz"
+        )
+
+
+def ends(result: Any) -> bool:
+    """Whether the result of a progress function ends the separation; NumPy's False does, too."""
+    return result is not None and not result
 
 
 def pieces_of(blocks: Iterable[Samples]) -> Iterator[Block]:

@@ -8,6 +8,7 @@ from stemsplit import audio
 from stemsplit.audio import Samples
 from stemsplit.audio.song_stream import SongStream
 from stemsplit.errors import Cancelled
+from stemsplit.separation.chunks.songwise import ends
 from stemsplit.separation.separator import LOUDEST_SAMPLE
 from stemsplit.separation.songs.selection import StemBlock
 
@@ -66,7 +67,7 @@ def with_progress(
         yield block
         ready += block.shape[-1]
         fraction = min(ready / time, 1.0) if time else 0.0
-        if progress is not None and progress(fraction) is False:
+        if progress is not None and ends(progress(fraction)):
             raise Cancelled
     if progress is not None:
         progress(1.0)

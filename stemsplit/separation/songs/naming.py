@@ -62,6 +62,12 @@ def relative_path(template: str, song: str, stem: str, model: str, suffix: str) 
             f"name {template!r}: {filled!r} is not a path inside the output folder; leave out "
             "'..', and '/' at the start, at the end and twice in a row"
         )
+    longest = max(len(os.fsencode(part)) for part in path.parts)
+    if longest > LONGEST_NAME or "\0" in filled:
+        raise InputError(
+            f"name {template[:20]!r}…: file systems accept up to {LONGEST_NAME} bytes between two "
+            "'/', and no character 0; choose another name"
+        )
     return path
 
 

@@ -1,6 +1,7 @@
 """Separating a song as a stream of blocks, in memory, in threads, and with other settings."""
 
 import itertools
+import re
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -14,6 +15,7 @@ from stemsplit.errors import Cancelled, InputError
 from stemsplit.models.shapes import Mask, Views
 from stemsplit.separation.checkpoint import build
 from stemsplit.separation.chunks.inference import Inference
+from stemsplit.separation.chunks.songwise import check_sample_rate
 from stemsplit.separation.ensemble import Ensemble
 from stemsplit.separation.front_end import FrontEnd
 from stemsplit.separation.separator import Separator
@@ -146,6 +148,7 @@ def test_shifts_average_other_chunks() -> None:
         ({"chunk_seconds": float("inf")}, "chunks of inf s: choose a length above 0 s, up to 3600"),
         ({"chunk_seconds": float("nan")}, "chunks of nan s: choose a length"),
         ({"chunk_seconds": -1}, "chunks of -1 s: choose a length"),
+        ({"chunk_seconds": "1"}, "chunks of 1 s: choose a length"),
         ({"chunk_seconds": 0.03}, "0.03 s are shorter than the window of 0.032 s"),
         ({"overlap_seconds": 0.0}, "an overlap of 0.0 s: choose a length above 0 s"),
         ({"shifts": 1.5}, "shifts 1.5 must be a whole number"),
@@ -173,8 +176,9 @@ def test_progress_rises_to_one_and_can_cancel() -> None:
     assert fractions == sorted(fractions)
     assert fractions[-1] == 1
     assert len(fractions) > 3
-    with pytest.raises(Cancelled):
-        model.separate(song, RATE, lambda fraction: False)
+    for stop in (False, np.bool_(False)):
+        with pytest.raises(Cancelled):
+            model.separate(song, RATE, lambda fraction, stop=stop: stop)
 
 
 def test_two_threads_share_a_separator() -> None:
@@ -250,9 +254,47 @@ def test_constant_and_sine_have_no_seams(rate: int) -> None:
     [
         ((100,), RATE, r"shape \(100,\), but it must be \(channel, time\)"),
         ((RATE, 2), RATE, r"the axes must be \(channel, time\)"),
-        ((2, 100), 0, "sample rate 0 must be above 0 Hz"),
     ],
 )
 def test_wrong_arrays_are_refused(shape: tuple[int, ...], rate: int, message: str) -> None:
     with pytest.raises(InputError, match=message):
         separator("vocals").separate(np.zeros(shape, np.float32), rate)
+
+
+@pytest.mark.parametrize("rate", [0, -1, 1e-3, 1e7, float("inf"), float("nan"), "44100", None])
+def test_wrong_sample_rate_is_refused(rate: Any) -> None:
+    message = re.escape(f"sample rate {rate!r}: choose a number from 1 to 768000 Hz")
+    with pytest.raises(InputError, match=message):
+        check_sample_rate(rate)
+
+
+def test_song_with_wrong_sample_rate_is_refused() -> None:
+    with pytest.raises(InputError, match="sample rate 0: choose"):
+        separator("vocals").separate(noise(2, 100), 0)
+
+
+@pytest.mark.parametrize("dtype", [np.complex64, np.str_, object])
+@pytest.mark.parametrize("is_tensor", [True, False])
+def test_songs_hold_real_numbers(dtype: Any, is_tensor: bool) -> None:
+    song: Any = np.zeros((2, 100)).astype(dtype)
+    if is_tensor:
+        if dtype is not np.complex64:
+            pytest.skip("tensors hold numbers")
+        song = torch.from_numpy(song)
+    with pytest.raises(InputError, match="but needs real numbers"):
+        separator("vocals").separate(song, RATE)
+
+
+@pytest.mark.parametrize("kind", ["reversed", "big-endian", "read-only", "transposed", "float64"])
+def test_arrays_of_any_layout_are_separated(kind: str, recwarn: pytest.WarningsRecorder) -> None:
+    song = noise(2, RATE)
+    same = {
+        "reversed": song[:, ::-1].copy()[:, ::-1],
+        "big-endian": song.astype(">f4"),
+        "read-only": np.frombuffer(song.tobytes(), np.float32).reshape(song.shape),
+        "transposed": np.asfortranarray(song),
+        "float64": song.astype(np.float64),
+    }[kind]
+    model = separator("vocals")
+    np.testing.assert_array_equal(whole(model, same, RATE), whole(model, song, RATE))
+    assert not recwarn.list

@@ -51,6 +51,12 @@ def test_invalid_template_is_one_line(template: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("template", ["\0{stem}", "a\0/{stem}", "x" * 300 + "{stem}"])
+def test_name_that_no_file_system_accepts_is_one_line(template: str) -> None:
+    with pytest.raises(InputError, match="choose another name"):
+        check_template(template, "wav")
+
+
 @pytest.mark.parametrize("template", ["{song}/{stem}", "{stem}"])
 def test_stem_is_no_field_of_a_file_with_all_stems(template: str) -> None:
     check_template("{model}/{song}", "stem.mp4")
