@@ -9,6 +9,8 @@ from stemsplit.files import file_name
 REORDERING = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 INVISIBLE = {"Cc", "Cs", "Co", "Cn"}  # control characters, surrogates, private use, unassigned
 FORBIDDEN_IN_FILE_NAMES = re.compile(r'[<>:"/\\|?*]')  # on Windows, and "/" everywhere
+# Devices on Windows, with any suffix.
+RESERVED = re.compile(r"(con|prn|aux|nul|(com|lpt)[0-9¹²³]|con(in|out)\$) *(\.|$)", re.IGNORECASE)
 LONGEST_TITLE = 120  # characters
 
 
@@ -31,4 +33,5 @@ def download_name(song_title: str, suffix: str = "") -> str:
     It starts with neither a dot nor a dash, so that no shell hides it or takes it for an option.
     """
     name = FORBIDDEN_IN_FILE_NAMES.sub("_", song_title).lstrip(" .-").rstrip(" .")
-    return file_name(name or "song", suffix)
+    name = name or "song"
+    return file_name(f"_{name}" if RESERVED.match(name + suffix) else name, suffix)

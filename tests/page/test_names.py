@@ -52,3 +52,11 @@ def test_download_name_is_a_harmless_file_name(name: str) -> None:
     assert download.removesuffix(".zip").strip(" .")
     assert not set(download) & set('<>:"/\\|?*\r\n\0\x1b\u202e')
     assert not download.startswith((".", "-", " "))
+
+
+@pytest.mark.parametrize("title", ["CON", "con.live", "Aux", "nul .x", "COM1", "lpt³", "CONIN$"])
+def test_download_name_is_no_device_of_windows(title: str) -> None:
+    assert download_name(title, ".zip") == f"_{title}.zip"
+    assert download_name(title) == f"_{title}"
+    assert download_name(f"{title}cert", ".zip") == f"{title}cert.zip" or "." in title
+    assert download_name(title, " - vocals.wav").endswith(f"{title} - vocals.wav")
