@@ -60,6 +60,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         help="number of songs that may wait; default: %(default)s",
     )
     parser.add_argument(
+        "--max-songs",
+        type=int,
+        default=24,
+        metavar="N",
+        help="number of songs that the server stores; when it is reached, a new song replaces the "
+        "separated song that was unused for longest, but none whose page is open; "
+        "default: %(default)s",
+    )
+    parser.add_argument(
         "--keep-minutes",
         type=float,
         default=60,
@@ -81,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def check_numbers(options: argparse.Namespace) -> None:
-    for option in ("max_seconds", "max_megabytes", "queue", "keep_minutes"):
+    for option in ("max_seconds", "max_megabytes", "queue", "max_songs", "keep_minutes"):
         value = getattr(options, option)
         if not 0 < value < math.inf:
             raise InputError(f"--{option.replace('_', '-')} {value} must be a number above 0")
@@ -111,6 +120,7 @@ def serve_page(options: argparse.Namespace) -> None:
         ),
         Limits(options.max_seconds, options.max_megabytes, options.keep_minutes),
         places=options.queue,
+        most_songs=options.max_songs,
         open_browser=not options.no_browser,
     )
 

@@ -19,7 +19,7 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "option", ["--max-seconds", "--max-megabytes", "--queue", "--keep-minutes"]
+    "option", ["--max-seconds", "--max-megabytes", "--queue", "--max-songs", "--keep-minutes"]
 )
 def test_limits_are_above_zero(capsys: pytest.CaptureFixture[str], option: str) -> None:
     assert refused(capsys, option, "0").endswith("must be a number above 0")

@@ -1,94 +1,45 @@
 """The queue of the page: songs wait here until one thread separates them in turn."""
 
-import secrets
-import shutil
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from enum import StrEnum
-from pathlib import Path
 
 from stemsplit.errors import Cancelled, one_line
+from stemsplit.page.job import Job, State
 
 ABSENT_SECONDS = 30.0  # a song is cancelled when its page has been closed for this long
-MOST_KEPT = 16  # separated songs
-
-
-class State(StrEnum):
-    WAITING = "waiting"
-    LOADING = "loading"  # the model
-    SEPARATING = "separating"
-    DRAWING = "drawing"
-    DONE = "done"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-
-    @property
-    def is_final(self) -> bool:
-        return self in (State.DONE, State.FAILED, State.CANCELLED)
-
-
-@dataclass(eq=False)
-class Job:
-    """A song to separate. `folder` holds all its files, under names that do not depend on it."""
-
-    folder: Path
-    title: str
-    model: str
-    id: str = field(default_factory=lambda: secrets.token_urlsafe(24))
-    state: State = State.WAITING
-    fraction: float = 0.0  # of the separation
-    message: str = ""  # an error if the job failed, otherwise remarks on the song
-    stems: Mapping[str, Path] = field(default_factory=dict)
-    used: float = 0.0  # clock time of the last request of the job's page
-    lock: threading.Lock = field(default_factory=threading.Lock)  # of `state`
-
-    @property
-    def song(self) -> Path:
-        """The uploaded file."""
-        return self.folder / "song"
-
-    def progress(self, fraction: float) -> bool:
-        """Set the fraction done; return False if the separation should stop."""
-        self.fraction = fraction
-        return self.state is not State.CANCELLED
-
-    def enter(self, state: State) -> None:
-        """Set the state; raise `Cancelled` if the job is cancelled."""
-        with self.lock:
-            if self.state is State.CANCELLED:
-                raise Cancelled
-            self.state = state
-
-    def cancel(self) -> None:
-        with self.lock:
-            self.state = State.CANCELLED
+# The page of a separated song reports that it is open; browsers let a hidden page do so only once
+# per minute.
+OPEN_SECONDS = 90.0
+REMOVED = (State.FAILED, State.CANCELLED)  # states of jobs without files
 
 
 class QueueFullError(Exception):
-    """No place is free in the queue."""
+    """The server accepts no song now; the message says why."""
 
 
 class JobQueue:
     """Jobs of all visitors. `run` works on them in order; all other methods are thread-safe.
 
     `work` separates one job and sets its states. At most `places` songs wait or are uploaded at the
-    same time. Files of a job are removed when it fails or is cancelled, `keep_seconds` after its
-    last use, or when `MOST_KEPT` songs have been used later.
+    same time. Files of a job are removed when it fails or is cancelled, and `keep_seconds` after
+    its last use. At most `most_songs` songs are stored: a new one replaces the separated song that
+    was unused for longest, but none whose page is open.
     """
 
     def __init__(
         self,
         work: Callable[[Job], None],
         places: int,
+        most_songs: int,
         keep_seconds: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.work = work
         self.places = places
+        self.most_songs = most_songs
         self.keep_seconds = keep_seconds
         self.clock = clock
         self.jobs: dict[str, Job] = {}
@@ -103,7 +54,8 @@ class JobQueue:
         """Reserve a place during an upload; raise `QueueFullError` if none is free."""
         with self.changed:
             if len(self.waiting) + self.uploads >= self.places:
-                raise QueueFullError
+                raise QueueFullError("too many songs are waiting; try again later")
+            self._replaced_by(self.uploads + 1)
             self.uploads += 1
         try:
             yield
@@ -112,17 +64,47 @@ class JobQueue:
                 self.uploads -= 1
 
     def submit(self, job: Job) -> None:
+        """Add a job, which may replace another one; raise `QueueFullError` if no song can go."""
         with self.changed:
-            job.used = self.clock()
+            replaced = self._replaced_by(1)
+            for other in replaced:
+                other.cancel()
+                del self.jobs[other.id]
+            job.used = job.seen = self.clock()
             self.jobs[job.id] = job
             self.waiting.append(job)
             self.changed.notify_all()
+        for other in replaced:
+            other.remove_files()
+
+    def _replaced_by(self, songs: int) -> list[Job]:
+        """The jobs that so many new songs replace; raise `QueueFullError` if there are too few."""
+        stored = [job for job in self.jobs.values() if job.state not in REMOVED]
+        closed = [
+            job
+            for job in sorted(stored, key=lambda job: job.used)
+            if job.state is State.DONE and self.clock() - job.seen > OPEN_SECONDS
+        ]
+        surplus = max(0, len(stored) + songs - self.most_songs)
+        if surplus > len(closed):
+            raise QueueFullError(
+                f"the server is full ({self.most_songs} songs), and the pages of these songs are "
+                "open; try again later"
+            )
+        return closed[:surplus]
 
     def get(self, job_id: str) -> Job | None:
+        """Return a job, and note that it is used."""
+        job = self.see(job_id)
+        if job is not None:
+            job.used = job.seen
+        return job
+
+    def see(self, job_id: str) -> Job | None:
         """Return a job, and note that its page is open."""
         job = self.jobs.get(job_id)
         if job is not None:
-            job.used = self.clock()
+            job.seen = self.clock()
         return job
 
     def songs_ahead(self, job: Job) -> int:
@@ -140,7 +122,7 @@ class JobQueue:
             job.cancel()
             runs = job is self.running
         if not runs:
-            shutil.rmtree(job.folder, ignore_errors=True)
+            job.remove_files()
 
     def sweep(self) -> None:
         """Cancel the jobs whose page is closed; remove the files of jobs that are no longer used.
@@ -148,19 +130,18 @@ class JobQueue:
         Call it once per second.
         """
         with self.changed:
-            jobs = sorted(self.jobs.values(), key=lambda job: job.used, reverse=True)
+            jobs = list(self.jobs.values())
         now = self.clock()
-        kept = []
         for job in jobs:
+            if job.readers:  # a download may take long
+                job.used = job.seen = now
             unused_seconds = now - job.used
-            if not job.state.is_final:
-                if unused_seconds > ABSENT_SECONDS:
-                    self.cancel(job)
-                continue
-            kept.append(job)
-            if unused_seconds > self.keep_seconds or len(kept) > MOST_KEPT:
+            if job.state.is_final and unused_seconds > self.keep_seconds:
                 self.cancel(job)
-                self.jobs.pop(job.id, None)
+                with self.changed:
+                    self.jobs.pop(job.id, None)
+            elif not job.state.is_final and unused_seconds > ABSENT_SECONDS:
+                self.cancel(job)
 
     def close(self) -> None:
         """Cancel all jobs and end `run`."""
@@ -187,7 +168,7 @@ class JobQueue:
                     job.used = self.clock()
                     job.state = state
             if job.state is not State.DONE:
-                shutil.rmtree(job.folder, ignore_errors=True)
+                job.remove_files()
 
     def _next(self) -> Job | None:
         with self.changed:

@@ -20,7 +20,8 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from stemsplit.errors import InputError, one_line
-from stemsplit.page.jobs import Job, JobQueue, QueueFullError, State, without_paths
+from stemsplit.page.job import Job, State
+from stemsplit.page.jobs import JobQueue, QueueFullError, without_paths
 from stemsplit.page.models import Models
 from stemsplit.page.names import title
 from stemsplit.page.playback import playback
@@ -63,7 +64,8 @@ class Page:
                 Route(song, self.status, methods=["GET"]),
                 Route(song, self.cancel, methods=["DELETE"]),
                 Route(f"{song}/events", self.events),
-                Mount(song, routes=Stems(self.queue).routes()),
+                Route(f"{song}/open", self.keep_open),
+                Stems(self.queue).mounted(song),
             ],
             middleware=[Middleware(Protection, host=host)],
             exception_handlers={HTTPException: error_line},
@@ -110,8 +112,8 @@ class Page:
                 except BaseException:
                     shutil.rmtree(folder, ignore_errors=True)
                     raise
-        except QueueFullError:
-            raise HTTPException(503, "too many songs are waiting; try again later") from None
+        except QueueFullError as error:
+            raise HTTPException(503, str(error)) from None
         return JSONResponse(self.description(job), 201)
 
     async def receive(self, request: Request, job: Job) -> None:
@@ -131,29 +133,30 @@ class Page:
             raise HTTPException(code, without_paths(line, job)) from None
 
     def description(self, job: Job) -> dict[str, Any]:
-        described = {
-            "id": job.id,
-            "title": job.title,
-            "state": job.state,
-            "fraction": round(job.fraction, 3),
-            "songs_ahead": self.queue.songs_ahead(job),
-            "message": job.message,
-        }
-        if job.state is State.DONE:
-            form = playback(next(iter(job.stems.values())))
-            hertz = hertz_range(form.sample_rate)
-            described |= {"stems": list(job.stems), **form._asdict(), "hertz": hertz}
-        return described
+        with job.reading() as state:
+            described = {
+                "id": job.id,
+                "title": job.title,
+                "state": state,
+                "fraction": round(job.fraction, 3),
+                "songs_ahead": self.queue.songs_ahead(job),
+                "message": job.message,
+            }
+            if state is State.DONE:
+                form = playback(next(iter(job.stems.values())))
+                hertz = hertz_range(form.sample_rate)
+                described |= {"stems": list(job.stems), **form._asdict(), "hertz": hertz}
+            return described
 
     async def status(self, request: Request) -> Response:
-        return JSONResponse(self.description(requested_job(request, self.queue)))
+        return JSONResponse(self.description(requested_job(request, self.queue.get)))
 
     async def events(self, request: Request) -> Response:
         """Send the status whenever it changes, until it is final (server-sent events).
 
         While the connection is open, the page is open.
         """
-        job = requested_job(request, self.queue)
+        job = requested_job(request, self.queue.get)
 
         async def changes() -> AsyncIterator[str]:
             before, silent_seconds = "", 0.0
@@ -173,8 +176,13 @@ class Page:
 
         return StreamingResponse(changes(), media_type="text/event-stream")
 
+    async def keep_open(self, request: Request) -> Response:
+        """Note that the page of a separated song is open: no new song replaces this one."""
+        requested_job(request, self.queue.see)
+        return Response(status_code=204)
+
     async def cancel(self, request: Request) -> Response:
-        await run_in_threadpool(self.queue.cancel, requested_job(request, self.queue))
+        await run_in_threadpool(self.queue.cancel, requested_job(request, self.queue.get))
         return Response(status_code=204)
 
 

@@ -26,7 +26,13 @@ class Server(uvicorn.Server):
 
 
 def serve(
-    host: str, port: int, models: Models, limits: Limits, places: int, open_browser: bool
+    host: str,
+    port: int,
+    models: Models,
+    limits: Limits,
+    places: int,
+    most_songs: int,
+    open_browser: bool,
 ) -> None:
     """Serve the page until Ctrl-C, which raises `KeyboardInterrupt`.
 
@@ -34,7 +40,7 @@ def serve(
     """
     with listening_socket(host, port) as listening, temporary_folder() as folder:
         queue = JobQueue(
-            lambda job: separate_job(job, models), places, keep_seconds=limits.keep_minutes * 60
+            lambda job: separate_job(job, models), places, most_songs, limits.keep_minutes * 60
         )
         config = uvicorn.Config(
             Page(folder, queue, models, limits).application(host),

@@ -1,16 +1,47 @@
 """Routes that send the stems of a separated song: pieces, spectrograms and downloads."""
 
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import quote
 
+from starlette.convertors import IntegerConvertor, register_url_convertor
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response, StreamingResponse
-from starlette.routing import Route
+from starlette.routing import Mount, Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from stemsplit.page.jobs import Job, JobQueue, State
+from stemsplit.page.job import Job, State
+from stemsplit.page.jobs import JobQueue
 from stemsplit.page.names import download_name
 from stemsplit.page.playback import archive, piece
+
+
+class Number(IntegerConvertor):
+    """A number in a path. Python refuses to convert thousands of digits."""
+
+    regex = "[0-9]{1,9}"
+
+
+register_url_convertor("number", Number())
+
+
+class Reading:
+    """Middleware: the files of a song stay until the answer is sent; 404 if it is not separated."""
+
+    def __init__(self, app: ASGIApp, queue: JobQueue) -> None:
+        self.app = app
+        self.queue = queue
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        with requested_job(Request(scope), self.queue.get).reading() as state:
+            if state is not State.DONE:
+                raise HTTPException(404, "this song is not separated")
+            await self.app(scope, receive, send)
 
 
 class Stems:
@@ -19,13 +50,14 @@ class Stems:
     def __init__(self, queue: JobQueue) -> None:
         self.queue = queue
 
-    def routes(self) -> list[Route]:
-        return [
-            Route("/pieces/{number:int}", self.piece),
-            Route("/spectrograms/{number:int}", self.spectrogram),
-            Route("/stems/{number:int}", self.stem),
+    def mounted(self, path: str) -> Mount:
+        routes = [
+            Route("/pieces/{number:number}", self.piece),
+            Route("/spectrograms/{number:number}", self.spectrogram),
+            Route("/stems/{number:number}", self.stem),
             Route("/archive", self.archive),
         ]
+        return Mount(path, routes=routes, middleware=[Middleware(Reading, queue=self.queue)])
 
     def piece(self, request: Request) -> Response:
         _, stems = self.separated(request)
@@ -52,22 +84,20 @@ class Stems:
         folder = download_name(job.title)
         name = quote(download_name(job.title, ".zip"), safe="")
         return StreamingResponse(
-            archive({f"{folder}/{path.name}": path for path in stems}),
+            archive({f"{folder}/{download_name(path.stem, path.suffix)}": path for path in stems}),
             media_type="application/zip",
             headers={"Content-Disposition": f"attachment; filename*=utf-8''{name}"},
         )
 
     def separated(self, request: Request) -> tuple[Job, list[Path]]:
-        """The job of a request and its stems; 404 if it has none."""
-        job = requested_job(request, self.queue)
-        if job.state is not State.DONE:
-            raise HTTPException(404, "this song is not separated")
+        """The job of a request, and its stems."""
+        job = requested_job(request, self.queue.get)
         return job, list(job.stems.values())
 
 
-def requested_job(request: Request, queue: JobQueue) -> Job:
+def requested_job(request: Request, find: Callable[[str], Job | None]) -> Job:
     """The job that the path of a request names; 404 if its files are removed."""
-    job = queue.get(request.path_params["id"])
+    job = find(request.path_params["id"])
     if job is None:
         raise HTTPException(404, "this song is no longer on the server")
     return job

@@ -1,6 +1,6 @@
 """Separate the song of a job: load the model, write the stems, draw their spectrograms."""
 
-from stemsplit.page.jobs import Job, State
+from stemsplit.page.job import Job, State
 from stemsplit.page.models import Models
 from stemsplit.page.spectrograms import draw
 from stemsplit.separation.songs.song import separate_file

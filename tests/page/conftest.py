@@ -14,7 +14,8 @@ import torch
 from starlette.testclient import TestClient
 
 import stemsplit
-from stemsplit.page.jobs import Job, JobQueue, State
+from stemsplit.page.job import Job, State
+from stemsplit.page.jobs import JobQueue
 from stemsplit.page.models import Models
 from stemsplit.page.server import Limits, Page
 from stemsplit.page.work import separate_job
@@ -101,11 +102,12 @@ def enter(checkpoint: Path, tmp_path: Path) -> Iterator[Enter]:
             seconds: float = 60,
             megabytes: float = 10,
             places: int = 3,
+            most_songs: int = 10,
             clock: Callable[[], float] = time.monotonic,
         ) -> Visitor:
             models = Models({"tiny": checkpoint}, stemsplit.load)
             work = work or (lambda job: separate_job(job, models))
-            queue = JobQueue(work, places, keep_seconds=600, clock=clock)
+            queue = JobQueue(work, places, most_songs, keep_seconds=600, clock=clock)
             folder = tmp_path / "server"
             folder.mkdir()
             page = Page(folder, queue, models, Limits(seconds, megabytes, keep_minutes=10))

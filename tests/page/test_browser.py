@@ -167,6 +167,8 @@ def test_upload_play_and_download(
         assert archive.testzip() is None
         assert len(archive.namelist()) == 3
 
+    if not dark:  # takes 20 seconds
+        until(page, lambda: any(url.endswith("/open") for url in outside))
     page.reload()  # the page returns to its song
     page.get_by_role("button", name="Separate another song").click()
     page.get_by_role("button", name="Separate", exact=True).wait_for()

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from stemsplit.errors import InputError
-from stemsplit.page.jobs import ABSENT_SECONDS, MOST_KEPT, Job, JobQueue, QueueFullError, State
+from stemsplit.page.job import Job, State
+from stemsplit.page.jobs import ABSENT_SECONDS, OPEN_SECONDS, JobQueue, QueueFullError
 
 KEEP_SECONDS = 600.0
+MOST_SONGS = 4
 
 
 class Place:
@@ -21,7 +23,7 @@ class Place:
         self.now = 0.0
         self.gate = threading.Event()
         self.worked: list[str] = []
-        self.queue = JobQueue(self.work, places=3, keep_seconds=KEEP_SECONDS, clock=self.clock)
+        self.queue = JobQueue(self.work, 3, MOST_SONGS, KEEP_SECONDS, self.clock)
         self.thread = threading.Thread(target=self.queue.run, daemon=True)
         self.thread.start()
 
@@ -146,16 +148,86 @@ def test_separated_songs_are_kept_after_their_last_use(place: Place) -> None:
     assert place.queue.get(job.id) is None
 
 
-def test_only_so_many_songs_are_kept(place: Place) -> None:
+def full(place: Place) -> list[Job]:
+    """As many separated songs as the server stores, whose pages are closed."""
     place.gate.set()
     jobs = []
-    for number in range(MOST_KEPT + 2):
+    for number in range(MOST_SONGS):
         jobs.append(place.submit(f"song {number}"))
         place.wait(lambda: jobs[-1].state is State.DONE)
         place.now += 1
+    place.now += OPEN_SECONDS
+    return jobs
+
+
+def test_new_song_replaces_the_one_unused_for_longest(place: Place) -> None:
+    jobs = full(place)
     place.queue.get(jobs[0].id)
+    place.now += OPEN_SECONDS + 1
+    with place.queue.reserve_place():
+        place.queue.sweep()
+        assert all(job.folder.exists() for job in jobs)  # the upload may fail
+    for number in (1, 2):
+        place.submit(f"new {number}")
+        assert [job.title for job in jobs if not job.folder.exists()] == [
+            f"song {replaced}" for replaced in range(1, number + 1)
+        ]
+    assert place.queue.get(jobs[1].id) is None
+    assert place.queue.get(jobs[0].id) is jobs[0]
+
+
+def test_songs_with_an_open_page_are_not_replaced(place: Place) -> None:
+    jobs = full(place)
+    for job in jobs:
+        place.queue.see(job.id)
+    place.now += OPEN_SECONDS
+    with (
+        pytest.raises(QueueFullError, match="the server is full \\(4 songs\\)"),
+        place.queue.reserve_place(),
+    ):
+        pass
+    with pytest.raises(QueueFullError, match="the server is full"):
+        place.submit("new")
+    assert all(job.folder.exists() for job in jobs)
+    for job in jobs[:3]:
+        place.queue.see(job.id)
+    place.now += 1
+    with place.queue.reserve_place():
+        with pytest.raises(QueueFullError, match="the server is full"), place.queue.reserve_place():
+            pass
+        place.submit("another")
+    assert [job.folder.exists() for job in jobs] == [True, True, True, False]
+
+
+def test_open_page_is_no_use_of_the_files(place: Place) -> None:
+    [job, *_] = full(place)
+    place.now = KEEP_SECONDS + 1
+    place.queue.see(job.id)
     place.queue.sweep()
-    assert [job.title for job in jobs if not job.folder.exists()] == ["song 1", "song 2"]
+    assert not job.folder.exists()
+
+
+def test_failed_and_cancelled_songs_take_no_place(place: Place) -> None:
+    jobs = full(place)
+    place.queue.cancel(jobs[3])
+    bad = place.submit("bad")
+    place.wait(lambda: bad.state is State.FAILED)
+    place.submit("good")
+    assert [job.folder.exists() for job in jobs] == [True, True, True, False]
+
+
+def test_files_stay_while_they_are_read(place: Place) -> None:
+    [job, *_] = full(place)
+    with job.reading() as state, job.reading():
+        assert state is State.DONE
+        place.now = 2 * KEEP_SECONDS
+        place.queue.sweep()
+        assert job.song.exists()  # a long download is a use
+        place.queue.cancel(job)
+        with job.reading() as state:
+            assert state is State.CANCELLED
+        assert job.song.exists()
+    assert not job.folder.exists()
 
 
 def test_close_ends_all_jobs(place: Place) -> None:

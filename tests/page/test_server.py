@@ -6,6 +6,7 @@ import threading
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 import anyio
@@ -16,7 +17,8 @@ from conftest import RATE, Enter, song_bytes, write_stems
 from starlette.requests import Request
 
 from stemsplit.page import uploads
-from stemsplit.page.jobs import ABSENT_SECONDS, Job, State
+from stemsplit.page.job import Job, State
+from stemsplit.page.jobs import ABSENT_SECONDS, OPEN_SECONDS
 
 STEMS = ["vocals", "drums", "rest"]
 
@@ -203,6 +205,75 @@ def test_full_queue_is_503(enter: Enter) -> None:
     visitor.wait_for(song, "done", "failed")
 
 
+def test_song_with_an_open_page_is_not_replaced(enter: Enter) -> None:
+    now = [0.0]
+    visitor = enter(write_stems, most_songs=2, clock=lambda: now[0])
+    songs = [visitor.separated()["id"] for _ in range(2)]
+    now[0] = OPEN_SECONDS + 1
+    for song in songs:
+        assert visitor.client.get(f"/songs/{song}/open").status_code == 204
+    answer = visitor.upload()
+    assert (answer.status_code, answer.json()["error"][:18]) == (503, "the server is full")
+    now[0] += OPEN_SECONDS + 1
+    assert visitor.client.get(f"/songs/{songs[0]}/open").status_code == 204
+    assert visitor.upload(content=b"not audio").status_code == 422  # replaces no song
+    assert visitor.separated()["state"] == "done"
+    for song, code in zip(songs, (200, 404), strict=True):
+        for route in ("", "/archive", "/open"):
+            expected = 204 if (route, code) == ("/open", 200) else code
+            assert visitor.client.get(f"/songs/{song}{route}").status_code == expected
+
+
+@pytest.mark.parametrize("route", ["archive", "stems/0"])
+def test_download_of_a_removed_song_is_completed(enter: Enter, route: str) -> None:
+    visitor = enter(write_stems)
+    path = f"/songs/{visitor.separated()['id']}/{route}"
+    expected = visitor.client.get(path).content
+    parts: list[bytes] = []
+
+    async def send(message: dict[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            for job in visitor.queue.jobs.values():
+                visitor.queue.cancel(job)
+        parts.append(message.get("body", b""))
+
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.4"},
+        "method": "GET",
+        "path": path,
+        "query_string": b"",
+        "headers": [(b"host", b"127.0.0.1:8000")],
+    }
+    anyio.run(visitor.client.app, scope, None, send)
+    assert b"".join(parts) == expected
+    assert visitor.files() == []
+
+
+@pytest.mark.parametrize("number", ["3", "9" * 9, "9" * 10, "9" * 5000, "-1", "1e3", "٣", "0x0"])
+@pytest.mark.parametrize("route", ["stems", "spectrograms", "pieces"])
+def test_unsuitable_number_is_404(enter: Enter, route: str, number: str) -> None:
+    visitor = enter(write_stems)
+    path = f"/songs/{visitor.separated()['id']}/{route}/{number}"
+    answer = visitor.client.get(path)
+    if route == "pieces" and number in ("3", "9" * 9):  # after the end of the song
+        assert (answer.status_code, answer.content) == (200, b"")
+    else:
+        assert (answer.status_code, list(answer.json())) == (404, ["error"])
+
+
+@pytest.mark.parametrize(
+    "requested",
+    ["bytes=0-9", "bytes=-" + "9" * 5000, "bytes=" + "9" * 4000 + "-", "bytes=9-1", "bytes=-0",
+     "bytes=" + "0-0," * 200, "lines=1-2", "bytes", "bytes=٣-٤"],
+)  # fmt: skip
+def test_byte_ranges_are_sent_or_refused(enter: Enter, requested: str) -> None:
+    visitor = enter(write_stems)
+    path = f"/songs/{visitor.separated()['id']}/stems/0"
+    answer = visitor.client.get(path, headers={"Range": requested.encode()})
+    assert answer.status_code in (200, 206, 400, 416)
+
+
 @pytest.mark.parametrize(
     ("headers", "code"),
     [
@@ -258,7 +329,9 @@ def test_every_answer_has_security_headers(enter: Enter, path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/static", "/static/", "/static/../server.py", "/static/%2e%2e/server.py", "/songs"]
-)
+    "path",
+    ["/static", "/static/", "/static/../server.py", "/static/%2e%2e/server.py", "/songs",
+     "/static/%00", "/static/" + "a" * 5000],
+)  # fmt: skip
 def test_nothing_is_listed(enter: Enter, path: str) -> None:
     assert enter().client.get(path).status_code in (404, 405)

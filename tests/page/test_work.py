@@ -7,7 +7,7 @@ from conftest import Enter, song_bytes
 
 import stemsplit
 from stemsplit.errors import Cancelled, InputError
-from stemsplit.page.jobs import Job, State
+from stemsplit.page.job import Job, State
 from stemsplit.page.models import Models
 from stemsplit.page.work import separate_job
 

@@ -4,6 +4,7 @@ import { clock, Mixer } from "./mixer.js";
 
 const element = (id) => document.getElementById(id);
 const STEPS = ["start", "progress", "result"];
+const OPEN_MILLISECONDS = 20000; // between two messages that tell the server that the page is open
 const REMEMBERED = "song"; // the song that this tab shows, so that it survives a reload
 let limits; // of the server
 let mixer = null;
@@ -117,7 +118,12 @@ function waitingFor(status, began) {
 }
 
 function finish(song, address) {
-  stop = () => fetch(address, { method: "DELETE", keepalive: true });
+  // The server may replace songs whose page is closed.
+  const opened = setInterval(() => fetch(`${address}/open`).catch(() => {}), OPEN_MILLISECONDS);
+  stop = () => {
+    clearInterval(opened);
+    fetch(address, { method: "DELETE", keepalive: true });
+  };
   mixer = new Mixer(song, address, (error) => fail(error.message));
   show("result");
 }
@@ -127,7 +133,7 @@ async function open() {
   element("model").replaceChildren(...Object.keys(limits.models).map((model) => new Option(model)));
   describe();
   element("limits").textContent = `Up to ${clock(limits.seconds)} minutes and ${limits.megabytes} MB`;
-  element("kept").textContent = `The files are removed ${limits.keep_minutes} minutes after their last use.`;
+  element("kept").textContent = `The files are removed ${limits.keep_minutes} minutes after their last use. When this page is closed, other songs may replace them earlier.`;
   const id = sessionStorage.getItem(REMEMBERED);
   const response = id && (await fetch(`songs/${encodeURIComponent(id)}`));
   if (response?.ok) follow(await response.json());

@@ -1,0 +1,88 @@
+"""A song on the server of the page: its state and its files."""
+
+import secrets
+import shutil
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+from stemsplit.errors import Cancelled
+
+
+class State(StrEnum):
+    WAITING = "waiting"
+    LOADING = "loading"  # the model
+    SEPARATING = "separating"
+    DRAWING = "drawing"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_final(self) -> bool:
+        return self in (State.DONE, State.FAILED, State.CANCELLED)
+
+
+@dataclass(eq=False)
+class Job:
+    """A song to separate. `folder` holds all its files, under names that do not depend on it."""
+
+    folder: Path
+    title: str
+    model: str
+    id: str = field(default_factory=lambda: secrets.token_urlsafe(24))
+    state: State = State.WAITING
+    fraction: float = 0.0  # of the separation
+    message: str = ""  # an error if the job failed, otherwise remarks on the song
+    stems: Mapping[str, Path] = field(default_factory=dict)
+    used: float = 0.0  # clock time of the last request for the song
+    seen: float = 0.0  # clock time at which its page was last known to be open
+    readers: int = 0  # requests that read the files
+    removed: bool = False  # the files are removed as soon as nothing reads them
+    lock: threading.Lock = field(default_factory=threading.Lock)  # of state, readers and removed
+
+    @property
+    def song(self) -> Path:
+        """The uploaded file."""
+        return self.folder / "song"
+
+    def progress(self, fraction: float) -> bool:
+        """Set the fraction done; return False if the separation should stop."""
+        self.fraction = fraction
+        return self.state is not State.CANCELLED
+
+    def enter(self, state: State) -> None:
+        """Set the state; raise `Cancelled` if the job is cancelled."""
+        with self.lock:
+            if self.state is State.CANCELLED:
+                raise Cancelled
+            self.state = state
+
+    def cancel(self) -> None:
+        with self.lock:
+            self.state = State.CANCELLED
+
+    @contextmanager
+    def reading(self) -> Iterator[State]:
+        """Keep the files until the block ends. Yields the state; if it is done, all files exist."""
+        with self.lock:
+            state = self.state
+            self.readers += 1
+        try:
+            yield state
+        finally:
+            with self.lock:
+                self.readers -= 1
+            if self.removed:
+                self.remove_files()
+
+    def remove_files(self) -> None:
+        """Remove the files, or let the last request that reads them do so."""
+        with self.lock:
+            self.removed = True
+            if self.readers:
+                return
+        shutil.rmtree(self.folder, ignore_errors=True)
