@@ -75,7 +75,7 @@ def export_parser() -> argparse.ArgumentParser:
         "--frames",
         type=frame_count,
         metavar="N",
-        help="number of frames of the ONNX model; default: any number",
+        help="number of frames of the ONNX model, up to an hour; default: any number",
     )
     parser.add_argument(
         "--verify",
