@@ -109,6 +109,24 @@ def test_step_of_an_explosion_is_found() -> None:
     assert measures.extremes(points)["exploded_at"] is None
     exploding = [*points, (9.0, 101.0), (10.0, float("nan"))]
     assert measures.extremes(exploding)["exploded_at"] == 9
+    assert measures.extremes(exploding)["at_step"] == 10
+
+
+def test_steps_without_a_gradient_are_counted() -> None:
+    layer = measures.extremes([(0.0, 1.0), (1.0, 3.0), (2.0, 0.0), (3.0, 0.0)])
+    assert (layer["first"], layer["largest"], layer["exploded_at"]) == (1, 3, None)
+    assert layer["zero_share"] == 0.5
+
+
+def test_picture_shows_gradients(tmp_path: Path) -> None:
+    points = [(step, 1 / (step + 1)) for step in range(5)]
+    layers = {"lstm": measures.extremes(points), "dense": measures.extremes([(0.0, 0.0)])}
+    content = {
+        "runs": {"lstm-0": {"curves": dict.fromkeys(results.CURVES, points)}},
+        "gradients": {"lstm-0": layers},
+    }
+    picture.draw(some_plan(), content, tmp_path / "some.png")
+    assert (tmp_path / "some.png").read_bytes().startswith(b"\x89PNG")
 
 
 class Song:

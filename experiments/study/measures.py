@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,7 @@ from stemsplit.reporting.run_records import read_run
 from stemsplit.separation.separator import Separator
 
 SNRS = (20, 10, 0)  # decibels of the mixture above the noise
-EXPLODES = 100.0  # times the usual gradient of a layer
+EXPLODES = 100.0  # times the first gradient of a layer
 
 
 def leakage(plan: Plan, runs: list[Training], folder: Path) -> dict[str, Any]:
@@ -121,7 +120,7 @@ def write_noisy(track: StoredTrack, snr: int, song: Path) -> None:
 
 
 def gradients(plan: Plan, runs: list[Training], folder: Path) -> dict[str, Any]:
-    """The gradients of the weights of each layer: the usual norm, the largest and its step."""
+    """The gradients of the weights of each layer: the first norm, the largest and its step."""
     content = {}
     for run in runs:
         layers = read_run(run.folder).layers("gradient")
@@ -130,15 +129,21 @@ def gradients(plan: Plan, runs: list[Training], folder: Path) -> dict[str, Any]:
 
 
 def extremes(points: list[tuple[float, float]]) -> dict[str, float | None]:
-    """`exploded_at`: the first step with NaN or over `EXPLODES` times the usual (median) norm."""
-    usual = median(norm for _, norm in points)
-    step, largest = max(points, key=lambda point: point[1])
-    exploded = [at for at, norm in points if not norm <= EXPLODES * usual]
+    """Summarise the norms of a layer's gradient, pairs (step, norm).
+
+    They are compared with the norm at the first step, which does not depend on the learning rate:
+    `exploded_at` is the first step with NaN or over `EXPLODES` times this norm. `zero_share` is the
+    share of the steps with norm 0.
+    """
+    _, first = points[0]
+    step, largest = max(points, key=lambda point: math.inf if math.isnan(point[1]) else point[1])
+    exploded = [at for at, norm in points if not norm <= EXPLODES * first]
     return {
-        "usual": usual,
+        "first": first,
         "largest": largest,
         "at_step": step,
         "exploded_at": exploded[0] if exploded else None,
+        "zero_share": sum(norm == 0 for _, norm in points) / len(points),
     }
 
 

@@ -1,9 +1,11 @@
 """The picture of a result: losses during training, and scores with their intervals."""
 
+import math
 from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -14,13 +16,15 @@ REFERENCES = ("IRM1", "IRM2", "IBM1", "MWF")  # oracles, except the last, only w
 
 
 def draw(plan: Plan, content: dict[str, Any], path: Path) -> None:
-    """Draw the losses of the runs and, if they were scored, the SDR of every system.
+    """Draw the losses of the runs, and beside them what the plan measures.
 
-    For a sweep, draw the trials instead.
+    This is the SDR of every system, or the gradients. For a sweep, only its trials are drawn.
     """
     if "sweep" in content:
-        figure = sweep_figure(content["sweep"])
-        save(figure, path)
+        save(sweep_figure(content["sweep"]), path)
+        return
+    if "gradients" in content:
+        save(gradient_figure(content["runs"], content["gradients"]), path)
         return
     scored = "scores" in content
     figure, axes = plt.subplots(
@@ -74,11 +78,42 @@ def sweep_figure(sweep: dict[str, Any]) -> Figure:
     return figure
 
 
+def gradient_figure(runs: dict[str, Any], gradients: dict[str, Any]) -> Figure:
+    """Losses, the largest gradient of each layer relative to its first one, and zero gradients."""
+    figure, axes = plt.subplots(1, 3, figsize=(16, 5.2), layout="constrained")
+    draw_losses(axes[0], runs)
+    layers = list(dict.fromkeys(layer for run in gradients.values() for layer in run))
+    for panel, title, value in (
+        (axes[1], "largest gradient / first gradient", ratio),
+        (axes[2], "share of steps with gradient 0", lambda layer: layer["zero_share"]),
+    ):
+        values = np.array(
+            [[value(of_run[layer]) for layer in layers] for of_run in gradients.values()]
+        )
+        colours = np.log10(values) if panel is axes[1] else values
+        panel.imshow(colours, aspect="auto", cmap="cividis", vmin=0)
+        for row, column in np.ndindex(len(gradients), len(layers)):
+            number = values[row][column]
+            panel.text(
+                column, row, f"{number:.2g}", ha="center", va="center", fontsize=8,
+                color="white" if colours[row][column] < 0.6 * np.nanmax(colours) else "black",
+            )  # fmt: skip
+        panel.set_title(title, fontsize=10)
+        panel.set_xticks(range(len(layers)), layers, rotation=30, ha="right", fontsize=8)
+        panel.set_yticks(range(len(gradients)), list(gradients), fontsize=8)
+    return figure
+
+
+def ratio(layer: dict[str, Any]) -> float:
+    return layer["largest"] / layer["first"] if layer["first"] else math.nan
+
+
 def draw_losses(axes: Axes, runs: dict[str, Any]) -> None:
     """Training losses (thin) and validation losses (thick); one colour for each run."""
     positive = True
+    colours = plt.get_cmap("tab20" if len(runs) > 10 else "tab10").colors
     for number, (name, run) in enumerate(runs.items()):
-        colour = f"C{number % 10}"
+        colour = colours[number % len(colours)]
         for metric, style in (
             ("train/loss", {"linewidth": 0.8, "alpha": 0.6}),
             ("validation/loss", {"linewidth": 2.0, "label": name, "marker": ".", "markersize": 3}),

@@ -1,6 +1,7 @@
 """The result of a plan: `experiments/results/NAME.json`."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ FACTS = (
     "corpus", "subset", "fingerprint", "commit", "versions", "protocol", "scores", "frames",
     "differences", "spreads",
 )  # fmt: skip
+PLACES = ("data.root=", "data.cache=")  # settings
 CURVES = ("train/loss", "validation/loss")
 MOST_POINTS = 200  # of a curve
 
@@ -26,7 +28,7 @@ def result(plan: Plan, runs: list[Training], folder: Path) -> dict[str, Any]:
     content: dict[str, Any] = {
         "experiment": plan.name,
         "question": plan.question,
-        "settings": plan.train,
+        "settings": shareable(plan.train),
         "seeds": plan.seeds,
         "runs": {run.name: run_facts(run) for run in runs},
     }
@@ -41,8 +43,12 @@ def result(plan: Plan, runs: list[Training], folder: Path) -> dict[str, Any]:
 def run_facts(run: Training) -> dict[str, Any]:
     record = read_run(run.folder)
     steps = [step for step, _ in record.metrics.get("train/loss", [])]
+    trained = record.results.get("validation", {})
     return {
-        "settings": run.settings,
+        "settings": shareable(run.settings),
+        "commit": trained.get("commit"),
+        "versions": trained.get("versions"),
+        "corpus": trained.get("trained_on"),
         "error": run.error,
         "epochs": record.epochs,
         "steps": round(steps[-1]) + 1 if steps else 0,
@@ -50,6 +56,11 @@ def run_facts(run: Training) -> dict[str, Any]:
         "parameters": parameters(run.folder),
         "curves": {name: thinned(record.metrics.get(name, [])) for name in CURVES},
     }
+
+
+def shareable(settings: Sequence[str]) -> list[str]:
+    """The settings without those that name folders of one machine."""
+    return [setting for setting in settings if not setting.startswith(PLACES)]
 
 
 def last(record: RunRecord, metric: str) -> float | None:
