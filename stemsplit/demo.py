@@ -6,6 +6,8 @@ published network is four times as wide and trains on excerpts of six seconds:
 ``python -m stemsplit.train model=mel_blstm``.
 """
 
+import os
+
 from stemsplit.settings.help import begin
 
 begin(__name__, "demo")  # before the imports that take seconds
@@ -36,7 +38,8 @@ def main() -> None:
     console.print("[bold]A small mel_blstm (a quarter of the published width) on demo songs[/bold]")
     step("stemsplit.train", "model=mel_blstm", "data=demo", *SMALL, f"hydra.run.dir={run}")
     step("stemsplit.evaluate", f"checkpoint={run}")
-    song = min((Path(configuration.saved(run).data.root).expanduser() / "test").glob("*.stem.mp4"))
+    root = Path(os.path.expanduser(configuration.saved(run).data.root))
+    song = min((root / "test").glob("*.stem.mp4"))
     output = run / "separated"
     step("stemsplit.separate", str(song), "--checkpoint", str(run), "--output", str(output))
     name = song.name.removesuffix(".stem.mp4")

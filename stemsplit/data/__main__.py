@@ -1,6 +1,7 @@
 """``stemsplit data list|verify|clean``: manage the decoded songs."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -36,7 +37,7 @@ def main() -> None:
     )
     with one_line_errors():
         arguments = parser.parse_args()
-        cache = arguments.cache.expanduser()
+        cache = Path(os.path.expanduser(arguments.cache))
         if not cache.is_dir():
             raise InputError(
                 f"{cache}: the folder does not exist; choose the folder of the decoded songs with "

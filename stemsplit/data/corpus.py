@@ -58,11 +58,11 @@ class Corpus:
         if not isinstance(root, str):
             raise InputError("data.root is not set; set data.root=/path/to/the/corpus")
         self.lister = lister
-        self.root = Path(os.path.realpath(Path(root).expanduser()))
+        self.root = Path(os.path.realpath(os.path.expanduser(root)))
         self.declared_stems = None if stems is None else list(map(normal, stems))
         self.validation_tracks = validation_tracks
         self.also = list(also)
-        self.cache = Path(cache).expanduser()
+        self.cache = Path(os.path.expanduser(cache))
         self.store = Store(self.cache, sample_rate, channels)
 
     @property

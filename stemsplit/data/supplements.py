@@ -1,5 +1,6 @@
 """Add the training songs of supplementary corpora to a corpus."""
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -36,7 +37,7 @@ class Supplement:
 
     @property
     def folder(self) -> Path:
-        return Path(self.root).expanduser().resolve()
+        return Path(os.path.expanduser(self.root)).resolve()
 
     def training_tracks(self) -> list[Track]:
         """The training tracks of the corpus. Raises `InputError` if it has none."""

@@ -1,6 +1,7 @@
 """Estimates of any tool, in files: a system that reads stems instead of separating."""
 
 import hashlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,7 +23,7 @@ class Folder(System):
     """
 
     def __init__(self, root: Path, name: str | None = None) -> None:
-        self.root = root.expanduser().resolve()
+        self.root = Path(os.path.expanduser(root)).resolve()
         self.name = self.root.name if name is None else name
         if not self.root.is_dir():
             raise InputError(f"{root}: the folder of estimates does not exist")
