@@ -237,7 +237,7 @@ def add_separation_options(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=1,
         metavar="N",
-        help="separate N times with chunks at other positions, and average; default: 1",
+        help="separate N times, up to 100, with chunks at other positions, and average; default: 1",
     )
     group.add_argument(
         "--batch",

@@ -80,7 +80,8 @@ def test_weights_of_models(
 ) -> None:
     both = ["a.wav", "--checkpoint", str(checkpoint), "--checkpoint", str(checkpoint)]
     separate.main([*both, "--weights", "2,1"])
-    assert files_in("separated") == ["a/accompaniment.wav", "a/vocals.wav"]
+    separate.main(["a.wav", "--checkpoint", str(checkpoint), "--weights", "1"])
+    assert files_in("separated") == ["a/rest.wav", "a/vocals.wav"]
     assert "give one weight for each model" in error_of(capsys, *both, "--weights", "2,1,1")
 
 

@@ -2,11 +2,12 @@
 
 import textwrap
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from stemsplit.errors import InputError
 from stemsplit.files import replacing
@@ -154,6 +155,7 @@ def _load(path: Path, allow: Sequence[str], model: Model | None) -> Separator:
             for name, value in content["state_dict"].items()
             if name.startswith(prefix)
         }
+        check_storage(path, weights)
         check_types(content["separator"])
         if not allow:
             networks.check_sizes(content["separator"], weights)
@@ -166,6 +168,18 @@ def _load(path: Path, allow: Sequence[str], model: Model | None) -> Separator:
     except Exception as error:  # an unknown file may cause any exception
         raise InputError(f"{path}: not a checkpoint of stemsplit ({_one_line(error)})") from error
     return separator
+
+
+def check_storage(path: Path, weights: Mapping[str, Tensor]) -> None:
+    """Raise `InputError` if the weights are larger than their file.
+
+    A tensor may repeat a single number, which would be copied into memory for every weight.
+    """
+    size = sum(value.numel() * value.element_size() for value in weights.values())
+    if size > path.stat().st_size:
+        raise InputError(
+            f"its weights need {size} bytes, but the file has only {path.stat().st_size}"
+        )
 
 
 def save(separator: Separator, path: Path, published: Sequence[str] = ()) -> None:

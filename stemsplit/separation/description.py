@@ -1,5 +1,6 @@
 """Check the types in the description of a separator, which may be from an untrusted file."""
 
+import math
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
@@ -46,3 +47,14 @@ def check_types(description: Any) -> None:
         first = error.errors()[0]
         place = ".".join(map(str, ("separator", *first["loc"])))
         raise InputError(f"not a checkpoint of stemsplit ({place}: {first['msg']})") from None
+    networks = description["network"]
+    for network in [networks] if isinstance(networks, dict) else networks:
+        for name, value in network.items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise InputError(f"not a checkpoint of stemsplit (network.{name} is {value})")
+
+
+def check_published(published: Any) -> None:
+    """Raise `InputError` unless `published` is a list of names of published models."""
+    if not isinstance(published, list) or not all(isinstance(name, str) for name in published):
+        raise InputError("`published` in its description is not a list of names")

@@ -19,10 +19,10 @@ class Ensemble:
 
     `targets` are the targets of all members. Each is the mean over the members that have such a
     stem, with `weights` (by default equal); a member's residual also counts as a stem. What the
-    averaged targets leave of the mixture becomes another stem. If the true targets sum to the
-    mixture (for example vocals, drums, bass and other), there is no such stem, and what the
-    averages leave is spread equally over the targets. Members may differ in sample rate, front end
-    and network. Each member filters its own estimates.
+    averaged targets leave of the mixture becomes another stem, which keeps its name if all members
+    have the same stems. If the true targets sum to the mixture (for example vocals, drums, bass and
+    other), there is no such stem, and what the averages leave is spread equally over the targets.
+    Members may differ in sample rate, front end and network. Each member filters its own estimates.
 
     Raises `InputError` if there is another number of weights than of members, or a weight is not
     above 0.
@@ -37,7 +37,9 @@ class Ensemble:
         self.members = tuple(members)
         self.weights = tuple(weights)
         self.targets = tuple(dict.fromkeys(name for member in members for name in member.targets))
-        self.residual = residual_of(self.targets)
+        # Members with the same stems keep their names.
+        same = len({member.stems for member in members}) == 1
+        self.residual = members[0].residual if same else residual_of(self.targets)
         if self.residual in self.targets:
             raise InputError(
                 f"the models cannot be averaged: one has the target {self.residual!r}, which is "

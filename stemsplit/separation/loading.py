@@ -31,10 +31,10 @@ def load(
     combined, or if the device cannot be used.
     """
     sources = [source] if isinstance(source, str | Path) else list(source)
-    if len(sources) <= 1 and weights is None:
-        return checkpoint.load(sources, allow, device)
     if weights is not None:
         check_weights(weights, len(sources))  # before a download
+    if len(sources) <= 1:
+        return checkpoint.load(sources, allow, device)
     members = [checkpoint.load(part, allow, device) for part in sources]
     if weights is None and bag.fit_together(members):
         named = list(zip(map(Path, sources), members, strict=True))

@@ -4,7 +4,9 @@ import hashlib
 import zipfile
 from pathlib import Path
 
+from stemsplit.errors import InputError
 from stemsplit.separation import checkpoint
+from stemsplit.separation.description import check_published
 from stemsplit.separation.formats import bundle
 from stemsplit.separation.published import catalogue
 from stemsplit.separation.sources import checkpoint_of
@@ -25,6 +27,10 @@ def origins(source: str | Path) -> list[str]:
     holds_names = zipfile.is_zipfile(path) or bundle.is_safetensors(path)
     content = checkpoint.read(path) if holds_names else {}
     names: list[str] = content.get("published", [])
+    try:
+        check_published(names)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
     return names
 
 

@@ -95,7 +95,7 @@ class Separator(nn.Module):
         self.channels = channels
         self.wiener_iterations = wiener_iterations
         self.chunk, self.overlap = chunk_and_overlap(
-            chunk_seconds, overlap_seconds, front_end.sample_rate
+            chunk_seconds, overlap_seconds, front_end.window, front_end.sample_rate
         )
         self.network_description = network_description
 

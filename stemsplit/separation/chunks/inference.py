@@ -2,12 +2,16 @@
 
 import math
 from numbers import Integral
-from typing import Any, NamedTuple, SupportsFloat
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from stemsplit.errors import InputError
 
+NUMBER = (int, float, np.integer, np.floating)
 # The filter converges within a few iterations.
 MOST_WIENER_ITERATIONS = 100
+MOST_SHIFTS = 100  # more do not change the average
 LONGEST_CHUNK_SECONDS = 3600  # memory grows with the chunk
 
 
@@ -31,7 +35,7 @@ class Inference(NamedTuple):
         """Raise `InputError` if a number is out of its range or is not a whole number."""
         for name, value, lowest, highest in (
             ("wiener_iterations", self.wiener_iterations, 0, MOST_WIENER_ITERATIONS),
-            ("shifts", self.shifts, 1, None),
+            ("shifts", self.shifts, 1, MOST_SHIFTS),
             ("batch", self.batch, 1, None),
         ):
             if value is None:
@@ -57,22 +61,26 @@ class Inference(NamedTuple):
         if self.chunk_seconds is None and self.overlap_seconds is None:
             return chunk, overlap
         chunk_seconds = chunk / sample_rate if self.chunk_seconds is None else self.chunk_seconds
-        if chunk_seconds * sample_rate < window:
-            raise InputError(
-                f"chunks of {chunk_seconds} s are shorter than the window of "
-                f"{window / sample_rate:.3f} s of the Fourier transform: choose longer chunks"
-            )
         own_overlap = min(overlap / sample_rate, chunk_seconds / 2)
         overlap_seconds = own_overlap if self.overlap_seconds is None else self.overlap_seconds
-        return chunk_and_overlap(chunk_seconds, overlap_seconds, sample_rate)
+        return chunk_and_overlap(chunk_seconds, overlap_seconds, window, sample_rate)
 
 
 def chunk_and_overlap(
-    chunk_seconds: float, overlap_seconds: float, sample_rate: int
+    chunk_seconds: float, overlap_seconds: float, window: int, sample_rate: int
 ) -> tuple[int, int]:
-    """Return chunk and overlap in samples; raise `InputError` if they do not fit together."""
+    """Return chunk and overlap in samples.
+
+    Raises `InputError` if they do not fit together, or a chunk is shorter than the `window` of the
+    Fourier transform.
+    """
     _check_chunk(chunk_seconds)
     _check_overlap(overlap_seconds)
+    if chunk_seconds * sample_rate < window:
+        raise InputError(
+            f"chunks of {chunk_seconds} s are shorter than the window of "
+            f"{window / sample_rate:.3f} s of the Fourier transform: choose longer chunks"
+        )
     if 2 * overlap_seconds > chunk_seconds:
         raise InputError(
             f"chunks of {chunk_seconds} s cannot overlap by {overlap_seconds} s: choose an "
@@ -89,12 +97,12 @@ def chunk_and_overlap(
 
 
 def _check_chunk(seconds: Any) -> None:
-    if not isinstance(seconds, SupportsFloat) or not 0 < float(seconds) <= LONGEST_CHUNK_SECONDS:
+    if not isinstance(seconds, NUMBER) or not 0 < seconds <= LONGEST_CHUNK_SECONDS:
         raise InputError(
             f"chunks of {seconds} s: choose a length above 0 s, up to {LONGEST_CHUNK_SECONDS} s"
         )
 
 
 def _check_overlap(seconds: Any) -> None:
-    if not isinstance(seconds, SupportsFloat) or not 0 < float(seconds) < math.inf:
+    if not isinstance(seconds, NUMBER) or not 0 < seconds < math.inf:
         raise InputError(f"an overlap of {seconds} s: choose a length above 0 s")

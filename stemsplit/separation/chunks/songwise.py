@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import tee
-from typing import Any, Protocol, SupportsFloat, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ from stemsplit.separation.chunks.blocks import (
     regrouped,
     resampled,
 )
-from stemsplit.separation.chunks.inference import Inference
+from stemsplit.separation.chunks.inference import NUMBER, Inference
 from stemsplit.separation.front_end import HIGHEST_SAMPLE_RATE
 
 MOST_CHANNELS = 64  # more are a sign of exchanged axes
@@ -133,7 +133,7 @@ def separate(
 ) -> dict[str, Any]:
     """Separate a song in memory; see `Separator.separate`. `names` are the stems."""
     is_tensor = isinstance(waveform, Tensor)
-    samples = waveform.detach().cpu().numpy() if is_tensor else np.asarray(waveform)
+    samples = array_of(waveform) if is_tensor else np.asarray(waveform)
     if samples.ndim != 2:
         raise InputError(f"the song has the shape {samples.shape}, but it must be (channel, time)")
     if samples.dtype.kind not in REAL:
@@ -153,9 +153,21 @@ def separate(
     return dict(zip(names, torch.from_numpy(stems) if is_tensor else stems, strict=True))
 
 
+def array_of(waveform: Tensor) -> np.ndarray:
+    """The samples of a tensor of any real type, in float32 on the CPU; complex ones as they are."""
+    waveform = waveform.detach()
+    if waveform.layout != torch.strided or waveform.is_quantized or waveform.is_meta:
+        raise InputError(
+            "the song is a sparse, quantised or empty tensor; convert it with .to_dense() or "
+            ".dequantize()"
+        )
+    samples = waveform.cpu() if waveform.is_complex() else waveform.to("cpu", torch.float32)
+    return samples.resolve_neg().resolve_conj().numpy()
+
+
 def check_sample_rate(rate: Any) -> None:
     """Raise `InputError` for a rate that no song has; the resampler would need endless time."""
-    if not isinstance(rate, SupportsFloat) or not 1 <= float(rate) <= HIGHEST_SAMPLE_RATE:
+    if not isinstance(rate, NUMBER) or not 1 <= rate <= HIGHEST_SAMPLE_RATE:
         raise InputError(
             f"sample rate {rate!r}: choose a number from 1 to {HIGHEST_SAMPLE_RATE} Hz"
         )

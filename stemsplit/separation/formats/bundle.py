@@ -27,6 +27,7 @@ from torch import Tensor
 
 from stemsplit.errors import InputError
 from stemsplit.files import replacing
+from stemsplit.separation.description import check_published
 from stemsplit.separation.formats.probe import probe_mixture, probe_stems
 from stemsplit.separation.separator import Separator
 
@@ -153,9 +154,10 @@ def _document(path: Path, metadata: dict[str, str] | None) -> dict[str, Any]:
             f"{path}: a bundle of layout {version}, but this version of stemsplit reads layouts "
             f"up to {VERSION}; update stemsplit"
         )
-    published = document.get("published")
     if not isinstance(document.get("separator"), dict):
         raise InputError(f"{path}: damaged: `separator` in its description is not a mapping")
-    if not isinstance(published, list) or not all(isinstance(name, str) for name in published):
-        raise InputError(f"{path}: damaged: `published` in its description is not a list of names")
+    try:
+        check_published(document.get("published"))
+    except InputError as error:
+        raise InputError(f"{path}: damaged: {error}") from None
     return cast(dict[str, Any], document)

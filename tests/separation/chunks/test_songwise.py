@@ -154,6 +154,8 @@ def test_shifts_average_other_chunks() -> None:
         ({"shifts": 1.5}, "shifts 1.5 must be a whole number"),
         ({"overlap_seconds": 0.4}, "cannot overlap by 0.4 s"),
         ({"overlap_seconds": 1e-9}, "shorter than one sample"),
+        ({"shifts": 101}, "shifts 101 must be 100 or less"),
+        ({"chunk_seconds": 10**400}, "choose a length above 0 s, up to 3600 s"),
         ({"shifts": 0}, "shifts 0 must be a whole number, 1 or more"),
         ({"batch": 0}, "batch 0 must be a whole number, 1 or more"),
         ({"batch": True}, "batch True must be a whole number"),
@@ -212,15 +214,34 @@ def test_training_mode_is_restored() -> None:
     assert model.training
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.int16])
+def test_tensors_of_any_type_are_separated(dtype: torch.dtype) -> None:
+    model, song = separator("vocals"), torch.from_numpy(noise(2, RATE)).to(dtype)
+    stems, expected = model.separate(song, RATE), model.separate(song.float(), RATE)
+    assert torch.equal(stems["vocals"], expected["vocals"])
+
+
+def test_tensors_without_samples_are_refused() -> None:
+    model, song = separator("vocals"), torch.zeros(2, RATE)
+    for unsuitable in (song.to_sparse(), song.to("meta")):
+        with pytest.raises(InputError, match="sparse, quantised or empty tensor"):
+            model.separate(unsuitable, RATE)
+
+
+def test_ensemble_of_the_same_stems_keeps_their_names() -> None:
+    ensemble = Ensemble([separator("vocals", residual="band", seed=seed) for seed in (1, 2)])
+    assert ensemble.stems == ("vocals", "band")
+
+
 def test_ensemble_averages_shared_stems() -> None:
     first, second = separator("vocals", seed=1), separator("vocals", seed=2, rate=11025)
     song = noise(2, 3 * RATE)
     ensemble = Ensemble([first, second], [3, 1])
-    assert ensemble.stems == ("vocals", "accompaniment")
+    assert ensemble.stems == ("vocals", "rest")
     stems = ensemble.separate(song, RATE)
     parts = [model.separate(song, RATE)["vocals"] for model in (first, second)]
     np.testing.assert_allclose(stems["vocals"], 0.75 * parts[0] + 0.25 * parts[1], atol=1e-6)
-    np.testing.assert_allclose(stems["vocals"] + stems["accompaniment"], song, atol=1e-6)
+    np.testing.assert_allclose(stems["vocals"] + stems["rest"], song, atol=1e-6)
 
 
 def test_ensemble_of_different_stems_sums_to_the_song() -> None:
@@ -261,7 +282,9 @@ def test_wrong_arrays_are_refused(shape: tuple[int, ...], rate: int, message: st
         separator("vocals").separate(np.zeros(shape, np.float32), rate)
 
 
-@pytest.mark.parametrize("rate", [0, -1, 1e-3, 1e7, float("inf"), float("nan"), "44100", None])
+@pytest.mark.parametrize(
+    "rate", [0, -1, 1e-3, 1e7, float("inf"), float("nan"), "44100", None, 10**400]
+)
 def test_wrong_sample_rate_is_refused(rate: Any) -> None:
     message = re.escape(f"sample rate {rate!r}: choose a number from 1 to 768000 Hz")
     with pytest.raises(InputError, match=message):
