@@ -26,7 +26,7 @@ MODELS = sorted(
     for path in (Path(CONF) / "model").glob("*.yaml")
     if not path.stem.endswith("_matched")
 )
-LARGE = ("band_split", "band_split_large", "hdemucs")
+LARGE = ("band_split", "band_split_large", "hdemucs", "scnet")
 # Reduced sizes for networks that have these settings.
 SMALL = {"hidden": 16, "layers": 1, "features": 8, "heads": 2, "mask_hidden": 16, "depth": 5}
 pytestmark = pytest.mark.filterwarnings("ignore")  # warnings of Lightning, which commands hide
@@ -80,8 +80,8 @@ def test_fast_dev_run_succeeds(model: str, targets: str, tmp_path: Path, wav_cor
     train(configuration(tmp_path / "run", tmp_path / "cache", wav_corpus, *overrides))
 
 
-@pytest.mark.parametrize("model", ["mlp", "hdemucs_small"])
-def test_excerpts_are_separated_by_masks_and_waveforms(
+@pytest.mark.parametrize("model", ["mlp", "hdemucs_small", "scnet_small"])
+def test_excerpts_are_separated_by_masks_spectra_and_waveforms(
     model: str, tmp_path: Path, wav_corpus: Path
 ) -> None:
     """Excerpts are separated with the averaged weights, which are also validated."""

@@ -192,7 +192,7 @@ def baselines(
     """
     systems: list[System] = [Mixture()]
     if settings.oracles:
-        front_end = FrontEnd(protocol.sample_rate, **transform)
+        front_end = FrontEnd(protocol.sample_rate, transform["window"], transform["hop"])
         systems += [Oracle(name, front_end) for name in ORACLES]
     if settings.stages:
         systems += [

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from stemsplit.errors import InputError
-from stemsplit.models.shapes import Mask, Stems
-from stemsplit.separation.separator import Description, Separator
+from stemsplit.models.shapes import Mask, Stems, StemSpectra
+from stemsplit.separation.separator import Description, Separator, output_of
 
 # Stems that sum to the mixture in the supported corpora, so that no residual is left.
 COMPLETE_STEMS = ({"drums", "bass", "other", "vocals"}, {"vocals", "accompaniment"})
@@ -18,7 +18,7 @@ COMPLETE_STEMS = ({"drums", "bass", "other", "vocals"}, {"vocals", "accompanimen
 class Bag(nn.Module):
     """Several networks as one: the stems of the first network, then those of the second, and so on.
 
-    Either all networks map views to masks, or all map waveforms to waveforms.
+    All networks estimate masks, or all estimate spectra, or all estimate waveforms.
     """
 
     networks: Any  # a ModuleList whose items are Networks; no static type expresses both
@@ -26,6 +26,7 @@ class Bag(nn.Module):
     def __init__(self, networks: Sequence[nn.Module]) -> None:
         super().__init__()
         self.networks = nn.ModuleList(networks)
+        self.maps_spectra = output_of(self.networks[0]) == "spectra"
         # Each view once, in the order of first use, so that shared views are computed once.
         self.views = tuple(
             dict.fromkeys(view for network in self.networks for view in network.views)
@@ -35,7 +36,7 @@ class Bag(nn.Module):
         for network in self.networks:
             network.set_statistics(statistics)
 
-    def forward(self, views: Any) -> Mask | Stems:
+    def forward(self, views: Any) -> Mask | StemSpectra | Stems:
         outputs = [network(views) for network in self.networks]
         if not self.views:
             return torch.cat(outputs, dim=1)
@@ -57,7 +58,7 @@ def describe(members: Sequence[tuple[Path, Separator]]) -> dict[str, Any]:
     networks are used. The Wiener filter and the chunks have the settings of the first member.
 
     Raises `InputError` if two members have the same target, or if their front ends, channels or
-    kinds of output (masks or waveforms) differ.
+    kinds of output (masks, spectra or waveforms) differ.
     """
     first_path, first = members[0]
     expected = shared_settings(first)
@@ -108,8 +109,11 @@ def fit_together(members: Sequence[Separator]) -> bool:
 
 def shared_settings(separator: Separator) -> dict[str, Any]:
     """Return the settings that all members of a bag must share."""
-    output = "masks" if separator.network.views else "waveforms"
-    return {**separator.front_end_settings, "channels": separator.channels, "output": output}
+    return {
+        **separator.front_end_settings,
+        "channels": separator.channels,
+        "output": output_of(separator.network),
+    }
 
 
 def _networks_described(separator: Separator) -> list[Description]:

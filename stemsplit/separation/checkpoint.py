@@ -13,7 +13,7 @@ from stemsplit.errors import InputError
 from stemsplit.files import replacing
 from stemsplit.separation import bag, networks
 from stemsplit.separation.description import check_types
-from stemsplit.separation.formats import bundle, open_unmix, torchaudio_hdemucs
+from stemsplit.separation.formats import bundle, open_unmix, scnet, torchaudio_hdemucs
 from stemsplit.separation.front_end import FrontEnd
 from stemsplit.separation.published import catalogue
 from stemsplit.separation.published.catalogue import Model
@@ -99,8 +99,8 @@ def load(
     `source` is the folder of a run, the path of a checkpoint or the name of a published model, as
     in ``load("umxhq")``; the weights of a published model are downloaded at the first use. A name
     wins over a folder of the same name, which is ``./umxhq``. A checkpoint may also be a bundle
-    (see `bundle`), or hold weights of open-unmix or of torchaudio's Hybrid Demucs. Several sources
-    give one separator that estimates the targets of all of them, in their order. The separator is
+    (see `bundle`), or hold weights of open-unmix, torchaudio's Hybrid Demucs or SCNet. Several
+    sources give one separator that estimates the targets of all of them, in their order. It is
     in evaluation mode. `allow` names classes outside stemsplit that may be built, as in `build`.
     Raises `InputError` if a file is not a checkpoint, weights cannot be downloaded, the separators
     cannot be combined, or the device cannot be used.
@@ -145,9 +145,10 @@ def _load(path: Path, allow: Sequence[str], model: Model | None) -> Separator:
     try:
         if open_unmix.is_state_dict(content):
             content = open_unmix.checkpoint(content, path.name)
-        elif torchaudio_hdemucs.is_state_dict(content):
-            stems, sample_rate = (None, None) if model is None else (model.stems, model.sample_rate)
-            content = torchaudio_hdemucs.checkpoint(content, stems, sample_rate)
+        for published in (torchaudio_hdemucs, scnet):
+            if published.is_state_dict(content):
+                stems, rate = (None, None) if model is None else (model.stems, model.sample_rate)
+                content = published.checkpoint(content, stems, rate)
         # The checkpoint of a training also holds other values, such as buffers of the metrics.
         prefix = "separator."
         weights = {

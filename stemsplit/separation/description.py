@@ -21,6 +21,7 @@ class _FrontEnd(_Strict):
     mel_hertz: FiniteFloat = 1.0
     mfccs: int = 1
     floor: FiniteFloat = 1.0
+    window_shape: str = ""
 
 
 class _Separator(_Strict):

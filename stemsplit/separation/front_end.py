@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torchaudio
@@ -19,13 +19,18 @@ MOST_MEL_BANDS = 4096
 # Chunks have a length in seconds, so a rate is also a limit of the memory for a song. In Hz.
 HIGHEST_SAMPLE_RATE = 768_000
 VIEWS = ("magnitude", "mel", "mfcc", "complex")
+WINDOW_SHAPES: dict[str, Callable[[int], Tensor]] = {
+    "hann": torch.hann_window,
+    "rectangular": torch.ones,
+}
 
 
 class FrontEnd(nn.Module):
     """Short-time Fourier transform of a waveform in ±1, and views of the spectrum.
 
-    `window` and `hop` are in samples. As in open-unmix, the window is a Hann window, frames are
-    centred, and the waveform is reflected at its edges. The views of a spectrum have the shape
+    `window` and `hop` are in samples. As in open-unmix, the window is a Hann window by default,
+    frames are centred, and the waveform is reflected at its edges. `window_shape` is a key of
+    `WINDOW_SHAPES`. The views of a spectrum have the shape
     `(batch, channel, band, frame)`:
 
     - ``magnitude``: absolute value of the spectrum, one band per frequency;
@@ -53,6 +58,7 @@ class FrontEnd(nn.Module):
         mel_hertz: float = 16000.0,
         mfccs: int = 40,
         floor: float = 1e-10,
+        window_shape: str = "hann",
     ) -> None:
         super().__init__()
         if sample_rate < 1 or window < 3:
@@ -73,6 +79,10 @@ class FrontEnd(nn.Module):
                 f"hop {hop} does not divide window {window} into three or more parts: "
                 f"choose one of {divisors[-8:]}"
             )
+        if window_shape not in WINDOW_SHAPES:
+            raise InputError(
+                f"unknown window shape {window_shape!r}: choose one of {', '.join(WINDOW_SHAPES)}"
+            )
         if mfccs > mel_bands:
             raise InputError(f"{mfccs} MFCCs need at least {mfccs} mel bands, not {mel_bands}")
         self.sample_rate = sample_rate
@@ -80,7 +90,7 @@ class FrontEnd(nn.Module):
         self.hop = hop
         self.mel_bands = mel_bands
         self.floor = floor
-        self.settings = (sample_rate, window, hop, mel_bands, mel_hertz, mfccs, floor)
+        self.settings = (sample_rate, window, hop, mel_bands, mel_hertz, mfccs, floor, window_shape)
         # These filters equal librosa's. librosa itself imports numba, which needs a cache folder.
         with warnings.catch_warnings():
             # Mel bands narrower than the spacing of the frequencies are empty, as in librosa.
@@ -94,7 +104,8 @@ class FrontEnd(nn.Module):
                 norm="slaney",
                 mel_scale="slaney",
             ).T.contiguous()
-        self.register_buffer("window_function", torch.hann_window(window), persistent=False)
+        shape = WINDOW_SHAPES[window_shape](window)
+        self.register_buffer("window_function", shape, persistent=False)
         self.register_buffer("mel_filters", filters, persistent=False)
         cosines = torchaudio.functional.create_dct(mfccs, mel_bands, norm="ortho")
         self.register_buffer("cosines", cosines, persistent=False)

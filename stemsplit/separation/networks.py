@@ -71,7 +71,7 @@ def check_sizes(description: Description, weights: Mapping[str, Tensor]) -> None
     """
     described = description["network"]
     for member in [described] if isinstance(described, Mapping) else described:
-        for name in ("depth", "layers"):
+        for name in ("depth", "layers", "pairs"):
             if name in member and not 0 < member[name] <= len(weights):
                 raise InputError(
                     f"{name}={member[name]}: the file has only {len(weights)} weights, and each "

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Protocol, cast
+from typing import Any, Literal, Protocol, cast
 
 import torch
 from jaxtyping import Float
@@ -41,20 +41,31 @@ LONGEST_STEM = 100  # bytes of the name; it is a part of file names
 class Network(Protocol):
     """Interface of an architecture, which is also a `torch.nn.Module`.
 
-    It maps representations of the spectrum, named in `views` (see `FrontEnd`), to a mask. If
-    `views` is empty, it maps the mixture's waveform to the stems' waveforms.
+    It maps representations of the spectrum, named in `views` (see `FrontEnd`), to a mask, or to the
+    stems' spectra if it has the attribute ``maps_spectra = True``. If `views` is empty, it maps the
+    mixture's waveform to the stems' waveforms.
     """
 
     views: tuple[str, ...]
 
-    def __call__(self, views: Any) -> Mask | Stems: ...
+    def __call__(self, views: Any) -> Mask | StemSpectra | Stems: ...
 
     def set_statistics(self, statistics: dict[str, tuple[Tensor, Tensor]]) -> None:
         """Normalise the inputs by the mean and the scale of every band of every view."""
 
 
+Kind = Literal["masks", "spectra", "waveforms"]
+
+
+def output_of(network: Any) -> Kind:
+    """What a network estimates."""
+    if not network.views:
+        return "waveforms"
+    return "spectra" if getattr(network, "maps_spectra", False) else "masks"
+
+
 class Separator(nn.Module):
-    """A front end, a network that estimates masks (or waveforms), and a Wiener filter.
+    """A front end, a network that estimates masks, spectra or waveforms, and a Wiener filter.
 
     `targets` are the stems that the network estimates, in the order of its outputs. `residual` is
     the name of the stem that holds the rest of the mixture. Without a residual, the rest is spread
@@ -144,8 +155,8 @@ class Separator(nn.Module):
         output = self._output(batch.mixture, batch.views)
         return self._estimate(output, batch.mixture, batch.spectrum, batch.views)
 
-    def _output(self, mixture: Waveform, views: Views) -> Mask | Stems:
-        """The masks or stems that the network estimates; real ones in float32.
+    def _output(self, mixture: Waveform, views: Views) -> Mask | StemSpectra | Stems:
+        """The masks, spectra or stems that the network estimates; real ones in float32.
 
         The network may have computed them in another precision.
         """
@@ -153,10 +164,18 @@ class Separator(nn.Module):
         return output if output.is_complex() else output.float()
 
     def _estimate(
-        self, output: Mask | Stems, mixture: Waveform, spectrum: Spectrum, views: Views
+        self,
+        output: Mask | StemSpectra | Stems,
+        mixture: Waveform,
+        spectrum: Spectrum,
+        views: Views,
     ) -> Estimate:
-        if not self.network.views:
-            return Estimate(lambda: self.front_end(output), lambda: output)
+        time = mixture.shape[-1]
+        match output_of(self.network):
+            case "waveforms":
+                return Estimate(lambda: self.front_end(output), lambda: output)
+            case "spectra":
+                return Estimate(lambda: output, lambda: self.front_end.inverse(output, time))
         mask = output
 
         def spectra() -> StemSpectra:
@@ -167,7 +186,7 @@ class Separator(nn.Module):
             return torch.view_as_complex(parts)
 
         def waveforms() -> Stems:
-            return self.front_end.inverse(spectra(), mixture.shape[-1])
+            return self.front_end.inverse(spectra(), time)
 
         def magnitudes() -> StemMagnitudes:
             magnitude = views["magnitude"] if "magnitude" in views else spectrum.abs()
@@ -194,7 +213,11 @@ class Separator(nn.Module):
         return stems
 
     def _targets(
-        self, output: Mask | Stems, mixture: Waveform, spectrum: Spectrum, wiener_iterations: int
+        self,
+        output: Mask | StemSpectra | Stems,
+        mixture: Waveform,
+        spectrum: Spectrum,
+        wiener_iterations: int,
     ) -> Stems:
         estimate = self._estimate(output, mixture, spectrum, {})
         if not wiener_iterations:

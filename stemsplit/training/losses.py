@@ -104,6 +104,32 @@ def complex_l1(estimate: Estimate, batch: Batch) -> Value:
     return torch.view_as_real(estimate.spectra - batch.stem_spectra).abs().mean()
 
 
+def complex_rmse(estimate: Estimate, batch: Batch, window: int, hop: int) -> Value:
+    """Root mean squared error of the complex spectrum of each stem, averaged over the stems.
+
+    The Fourier transform has a rectangular window of `window` samples and is normalised. Raises
+    `InputError` if `hop` is not between 1 and `window`.
+
+    Source: the training of SCNet (Tong et al., ICASSP 2024).
+    """
+    if not 1 <= hop <= window:
+        raise InputError(f"hop {hop} does not fit window {window}; choose a hop from 1 to {window}")
+    # The transform is linear, so the spectrum of the error is the error of the spectra.
+    error = (estimate.waveforms - batch.stems).flatten(0, 2)
+    spectrum = torch.stft(
+        error,
+        window,
+        hop,
+        window=torch.ones(window, device=error.device),
+        pad_mode="constant",  # "reflect" needs excerpts longer than half a window
+        normalized=True,
+        return_complex=True,
+    )
+    parts = torch.view_as_real(spectrum).unflatten(0, batch.stems.shape[:3])
+    # The bound keeps the gradient finite for a perfect estimate.
+    return (parts.square().mean(dim=(2, 3, 4, 5)) + BOUND**2).sqrt().mean()
+
+
 def l1(estimate: Estimate, batch: Batch) -> Value:
     """Mean absolute error of waveforms."""
     return functional.l1_loss(estimate.waveforms, batch.stems)

@@ -18,7 +18,15 @@ RATE = 8000
 TIME = 4000
 STEMS = ["drums", "bass", "other", "vocals"]
 # Settings that keep each network small; a network takes those that its YAML file has.
-SMALL = {"hidden": 16, "layers": 1, "features": 8, "heads": 2, "mask_hidden": 16, "depth": 5}
+SMALL = {
+    "hidden": 16,
+    "layers": 1,
+    "features": 8,
+    "heads": 2,
+    "mask_hidden": 16,
+    "depth": 5,
+    "pairs": 1,
+}
 OVERRIDES = [
     f"sample_rate={RATE}",
     "window=1024",

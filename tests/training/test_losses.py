@@ -23,6 +23,7 @@ from stemsplit.separation.front_end import FrontEnd
 from stemsplit.training.losses import (
     Loss,
     complex_l1,
+    complex_rmse,
     l1,
     magnitude_mse,
     multi_resolution_stft,
@@ -118,6 +119,19 @@ def test_multi_resolution_stft_equals_formula() -> None:
     assert loss == pytest.approx(expected, rel=1e-5)
 
 
+def test_complex_rmse_equals_formula() -> None:
+    estimates, stems = noise(2, seed=0), noise(2, seed=1)
+    error = librosa.stft(
+        (estimates - stems).double().numpy(),
+        n_fft=256, hop_length=64, window="boxcar", pad_mode="constant",
+    ) / 16  # fmt: skip
+    power = np.mean([error.real**2, error.imag**2], axis=(0, 3, 4, 5))
+    loss = complex_rmse(estimate_of(estimates), batch_of(stems), window=256, hop=64)
+    assert loss.item() == pytest.approx(np.sqrt(power).mean(), rel=1e-5)
+    with pytest.raises(InputError, match="hop 300 does not fit window 256"):
+        complex_rmse(estimate_of(estimates), batch_of(stems), window=256, hop=300)
+
+
 def test_multi_resolution_stft_accepts_excerpts_shorter_than_window() -> None:
     stems = noise(1, seed=0)[..., :100]
     loss = multi_resolution_stft(estimate_of(0 * stems), batch_of(stems), [512], 128, 0.0)
@@ -209,6 +223,7 @@ def test_loss_is_lowest_for_perfect_estimate(function: Callable[..., Tensor]) ->
     ("name", "best"),
     [
         *((name, 0.0) for name in ("complex_l1", "l1", "magnitude_mse", "multi_resolution_stft")),
+        ("complex_rmse", 1e-8),
         ("si_sdr", -80.0),
     ],
 )

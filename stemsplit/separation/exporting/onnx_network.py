@@ -20,7 +20,7 @@ from stemsplit.files import replacing
 from stemsplit.separation.chunks.batches import is_out_of_memory
 from stemsplit.separation.chunks.inference import LONGEST_CHUNK_SECONDS
 from stemsplit.separation.exporting.onnx_tracing import MaskNetwork, traced
-from stemsplit.separation.separator import Separator
+from stemsplit.separation.separator import Separator, output_of
 
 with needs_extra("onnx"):
     import onnx
@@ -28,6 +28,7 @@ with needs_extra("onnx"):
 
 ENTRY = "stemsplit"  # the key of the document in the metadata
 TOLERANCE = 1e-4  # of the peak of the mask
+WINDOWS = {"hann": "Hann, periodic", "rectangular": "rectangular"}
 EXAMPLE_FRAMES = 24  # the exporter traces the network with this number of frames
 TESTED_FRAMES = (1, EXAMPLE_FRAMES, 100)  # of a model for any number of frames
 TESTED_BATCH = 2  # the exporter traces one item
@@ -46,6 +47,11 @@ def write(path: Path, separator: Separator, frames: int | None, facts: dict[str,
         raise InputError(
             "this network computes its own Fourier transform of the waveform, which an ONNX model "
             "cannot hold; write a bundle with --output instead"
+        )
+    if output_of(separator.network) == "spectra":
+        raise InputError(
+            "this network contains a Fourier transform over frames, which an ONNX model cannot "
+            "hold; write a bundle with --output instead"
         )
     tested = TESTED_FRAMES if frames is None else (frames,)
     check_length(separator, max(tested))
@@ -140,7 +146,7 @@ def label(model: Any, separator: Separator, frames: int | None, facts: dict[str,
         "version": 1,
         "front_end": separator.front_end_settings,
         "stft": {
-            "window": "Hann, periodic",
+            "window": WINDOWS[separator.front_end_settings["window_shape"]],
             "padding": "half a window of reflected samples at both ends",
             "scale": "none",
         },

@@ -36,7 +36,8 @@ for name in ("hidden", "layers"):
 MODELS = sorted(
     path.stem
     for path in (Path(CONF) / "model").glob("*.yaml")
-    if not path.stem.endswith("_matched") and not path.stem.startswith(("hdemucs", "band_split_"))
+    if not path.stem.endswith("_matched")
+    and not path.stem.startswith(("hdemucs", "scnet", "band_split_"))
 )
 
 
@@ -228,6 +229,7 @@ class Rotating(Bessel):
     ("network", "message"),
     [
         ("stemsplit.models.hdemucs.HybridDemucs", "computes its own Fourier transform"),
+        ("stemsplit.models.scnet.SCNet", "contains a Fourier transform over frames"),
         (Bessel, "ONNX cannot express this network .*bessel_j0"),
         (Counting, "not written: its mask differs"),
         (Fixed, "onnxruntime cannot run the model for a view of shape"),
