@@ -17,6 +17,7 @@ BUILT_IN = Path(__file__).with_name("catalogue.toml")
 OWN = "STEMSPLIT_MODELS"  # environment variable with the path of the user's own entries
 # Names of models and of files: they become parts of paths, so they must not lead elsewhere.
 PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
+PARTIAL = ".part"  # ending of the file that keeps the bytes of an interrupted download
 NAME_RULE = "a name has letters, digits, '.', '_', '+' and '-' only"
 # Names of stems: they become names of files, but may have letters of any language and spaces.
 STEM = re.compile(r"\w[\w .+-]{0,99}")
@@ -204,6 +205,12 @@ def checked_file(file: File) -> File:
     if not PLAIN_NAME.fullmatch(name):
         raise InputError(
             f"{file.address}: does not end in a name for the file ({NAME_RULE}); set the key name"
+        )
+    # On some file systems the case of letters makes no difference.
+    if name.lower().endswith(PARTIAL):
+        raise InputError(
+            f"{name}: a name that ends in {PARTIAL} is for partial downloads; set another one with "
+            "the key name"
         )
     return file._replace(address=address, name=name)
 

@@ -12,7 +12,7 @@ from rich.filesize import decimal
 from stemsplit.errors import DISK_FULL, InputError
 from stemsplit.files import LOCK, make_writable_folder, one_at_a_time
 from stemsplit.machine.caches import cache_folder
-from stemsplit.separation.published.catalogue import File, Model
+from stemsplit.separation.published.catalogue import PARTIAL, File, Model
 from stemsplit.separation.published.transfer import DroppedError, RefusedError, Transfer
 
 PAUSES_SECONDS = (1.0, 3.0, 10.0)  # before the second, third and fourth try
@@ -31,7 +31,7 @@ def paths_of(model: Model) -> list[Path]:
 
 def part_of(path: Path) -> Path:
     """The file that keeps the bytes of an interrupted download."""
-    return path.with_name(f"{path.name}.part")
+    return path.with_name(f"{path.name}{PARTIAL}")
 
 
 def is_downloaded(model: Model) -> bool:

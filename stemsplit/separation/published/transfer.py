@@ -116,12 +116,14 @@ class Transfer:
             return opener(request.type).open(request, timeout=TIMEOUT_SECONDS)
         except HTTPError as error:
             error.close()
+            status = in_one_line(f"HTTP status {error.code} {error.reason}")
             if error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+                if not request.has_header("Range"):
+                    raise RefusedError(f"{status}, but the whole file was requested") from None
                 if error.headers.get("Content-Range") == f"bytes */{self.received}":
                     return None
                 self.part.unlink(missing_ok=True)
                 raise DroppedError("the partial file is longer than the server's") from None
-            status = in_one_line(f"HTTP status {error.code} {error.reason}")
             raise (DroppedError if error.code in TEMPORARY else RefusedError)(status) from None
         except URLError as error:
             cause = error.reason

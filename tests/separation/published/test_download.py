@@ -188,6 +188,16 @@ def test_refusal_of_the_server_is_reported_at_once(
     assert len(server.requests) == 1
 
 
+@pytest.mark.parametrize("length", ["0", "10", "*"])
+def test_refused_range_without_a_partial_file_is_reported(
+    server: Server, target: Path, length: str
+) -> None:
+    server.faults[HDEMUCS] = [f"raw HTTP/1.1 416 No\r\nContent-Range: bytes */{length}"]
+    assert "(HTTP status 416 No, but the whole file was requested)" in refused()
+    assert len(server.requests) == 1
+    assert pulled() == server.files[HDEMUCS]
+
+
 @pytest.mark.parametrize(
     ("address", "message"),
     [
