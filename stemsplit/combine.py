@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from stemsplit.errors import InputError, one_line_errors
+from stemsplit.errors import one_line_errors
 from stemsplit.files import exit_at_sigterm, make_writable_folder, removed_if_empty
 
 
@@ -38,8 +38,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         from stemsplit.separation.origins import origins
         from stemsplit.separation.sources import check_outputs
 
-        if options.output.is_dir():
-            raise InputError(f"--output {options.output}: is a folder; name a file in it")
         folder = options.output.parent
         with removed_if_empty(folder), exit_at_sigterm():
             make_writable_folder(folder, "choose another file with --output")

@@ -131,8 +131,6 @@ def export(options: argparse.Namespace) -> None:
 
 def written(path: Path, write: Callable[[Path], str]) -> str:
     """Write a file with `write`. On an error, no new file or folder remains."""
-    if path.is_dir():
-        raise InputError(f"{path}: is a folder; name a file in it")
     with removed_if_empty(path.parent), exit_at_sigterm():
         make_writable_folder(path.parent, "choose another file")
         return write(path)

@@ -253,6 +253,29 @@ def test_one_file_for_both_outputs_is_refused(
     assert set(folder.rglob("*")) == before
 
 
+@pytest.mark.parametrize("folder", ["a", "link/a", "new/../a"])
+@pytest.mark.parametrize("options", [("--output", "--onnx"), ("--onnx", "--output")])
+def test_output_in_the_other_output_is_refused(
+    run: Path, folder: str, options: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (run.parent / "link").symlink_to(run.parent)
+    before = set(run.parent.rglob("*"))
+    inner, outer = options
+    path = run.parent / "a/b"
+    line = error_of(capsys, run, inner, path, outer, run.parent / folder)
+    assert f"is a file, but {inner} {path} needs a folder there; rename one" in line
+    assert set(run.parent.rglob("*")) == before
+
+
+def test_folder_as_second_output_is_refused_before_the_first_is_written(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = run.parent / "a"
+    line = error_of(capsys, run, "--output", path, "--onnx", run.parent)
+    assert f"--onnx {run.parent}: is a folder; name a file in it" in line
+    assert not path.exists()
+
+
 @pytest.mark.parametrize("option", ["--output", "--onnx"])
 @pytest.mark.parametrize("source", ["12-00-00-mlp", "12-00-00-mlp/best.ckpt", "link", "hard"])
 def test_output_that_is_the_source_is_refused(

@@ -1,7 +1,8 @@
 """Find the files of weights: of a run, of a checkpoint or of a published model."""
 
+import os
 from collections.abc import Iterable, Mapping
-from itertools import combinations
+from itertools import combinations, permutations
 from pathlib import Path
 
 from stemsplit.errors import InputError
@@ -48,14 +49,23 @@ def resolved(source: str | Path) -> str | Path:
 
 
 def check_outputs(outputs: Mapping[str, Path | None], sources: Iterable[str | Path]) -> None:
-    """Raise `InputError` if an output would replace a file of a source, or another output.
+    """Raise `InputError` if an output would replace a file of a source or another output.
 
-    `outputs` maps the options of a command to their paths. Nothing is downloaded.
+    An output is also refused if it is a folder, or a parent folder of another output. `outputs`
+    maps the options of a command to their paths. Nothing is downloaded.
     """
     given = {option: path for option, path in outputs.items() if path is not None}
+    for option, path in given.items():
+        if path.is_dir():
+            raise InputError(f"{option} {path}: is a folder; name a file in it")
     for (first, one), (second, other) in combinations(given.items(), 2):
         if is_same_file(one, other):
             raise InputError(f"{first} {one} and {second} {other} are the same file; rename one")
+    for (first, one), (second, other) in permutations(given.items(), 2):
+        if Path(os.path.realpath(one)) in Path(os.path.realpath(other)).parents:
+            raise InputError(
+                f"{first} {one} is a file, but {second} {other} needs a folder there; rename one"
+            )
     for source in sources:
         model = catalogue.find(source)
         files = [checkpoint_of(Path(source))] if model is None else paths_of(model)
