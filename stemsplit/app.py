@@ -65,8 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         default=24,
         metavar="N",
         help="number of songs that the server stores; when it is reached, a new song replaces the "
-        "separated song that was unused for longest, but none whose page is open; "
-        "default: %(default)s",
+        "separated song that was unused for longest, but none whose page was open in the "
+        "last 90 seconds; default: %(default)s",
     )
     parser.add_argument(
         "--keep-minutes",

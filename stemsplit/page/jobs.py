@@ -26,7 +26,7 @@ class JobQueue:
     `work` separates one job and sets its states. At most `places` songs wait or are uploaded at the
     same time. Files of a job are removed when it fails or is cancelled, and `keep_seconds` after
     its last use. At most `most_songs` songs are stored: a new one replaces the separated song that
-    was unused for longest, but none whose page is open.
+    was unused for longest, but none whose page was open in the last `OPEN_SECONDS`.
     """
 
     def __init__(
@@ -88,8 +88,8 @@ class JobQueue:
         surplus = max(0, len(stored) + songs - self.most_songs)
         if surplus > len(closed):
             raise QueueFullError(
-                f"the server is full ({self.most_songs} songs), and the pages of these songs are "
-                "open; try again later"
+                f"the server is full ({self.most_songs} songs): each song is not separated yet, or "
+                f"its page was open in the last {OPEN_SECONDS:.0f} seconds; try again later"
             )
         return closed[:surplus]
 
