@@ -22,12 +22,13 @@ def test_built_in_entries_are_complete(monkeypatch: pytest.MonkeyPatch, tmp_path
     monkeypatch.delenv("STEMSPLIT_MODELS", raising=False)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     models = catalogue.catalogue()
-    assert list(models) == ["umxhq", "umx", "umxl", "hdemucs_musdb", "hdemucs_musdb_plus"]
+    names = ["umxhq", "umx", "umxl", "scnet", "hdemucs_musdb", "hdemucs_musdb_plus"]
+    assert list(models) == names
     for model in models.values():
         assert sorted(model.stems) == ["bass", "drums", "other", "vocals"]
         assert set(model.scores) == set(model.stems)
         assert model.size is not None
-        assert model.size > 1e8
+        assert model.size > 4e7
         assert model.scores_of
         for file in model.files:
             assert file.address.startswith("https://")
