@@ -5,6 +5,7 @@ saves a small PNG.
 """
 
 import argparse
+import os
 import re
 import shutil
 import subprocess
@@ -48,7 +49,7 @@ def main() -> None:
 
 
 def test_song(run: Path) -> Path:
-    songs = Path(configuration.saved(run).data.root).expanduser() / "test"
+    songs = Path(os.path.expanduser(configuration.saved(run).data.root)) / "test"
     return min(songs.glob("*.stem.mp4"))
 
 

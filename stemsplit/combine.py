@@ -1,12 +1,12 @@
 """``stemsplit combine RUN_OR_CKPT… --output CKPT``."""
 
 import argparse
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
 from stemsplit.errors import one_line_errors
 from stemsplit.files import exit_at_sigterm, make_writable_folder, removed_if_empty
+from stemsplit.terminal.controls import quoted
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             separator = load(options.checkpoints, options.allow)
             models = [name for source in options.checkpoints for name in origins(source)]
             save(separator, options.output, published=models)
-        print(f"{shlex.quote(str(options.output))}: {', '.join(separator.stems)}")
+        print(f"{quoted(options.output)}: {', '.join(separator.stems)}")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from stemsplit.errors import InputError, one_line_errors
 from stemsplit.files import exit_at_sigterm, make_writable_folder, removed_if_empty
-from stemsplit.separation.songs.lines import quoted
+from stemsplit.terminal.controls import quoted
 
 if TYPE_CHECKING:  # imports torch, which --help does not need
     from stemsplit.separation.separator import Separator

@@ -91,8 +91,8 @@ def ranking_parser() -> argparse.ArgumentParser:
 def page(folders: Sequence[Path], output: Path | None = None) -> Path:
     """Write the report of runs and evaluations or of a sweep, and return its path.
 
-    Raises `InputError` if a folder is none of these, if its files are damaged, or if the report
-    cannot be written.
+    Raises `InputError` if a folder holds neither a run, an evaluation nor a sweep, if its files are
+    damaged, or if the report cannot be written.
     """
     # Imported here, since --help does not need matplotlib and torch, which take seconds to import.
     from stemsplit.reporting.page import comparison_page, run_page, write

@@ -4,6 +4,7 @@ Hydra creates the folder of a run before it calls the command, and explains an u
 many lines. Here the configuration is composed first, and nothing is written.
 """
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -92,7 +93,7 @@ def prepared(command: str, arguments: Sequence[str]) -> Prepared:
             return Prepared(words)
         if config.resume is not None:
             resumed(config.resume, settings, config.data.cache)
-        cache = Path(config.data.cache).expanduser()
+        cache = Path(os.path.expanduser(config.data.cache))
         if not cache.is_dir():  # a read-only cache may already hold all songs
             check_writable(cache, "data.cache")
     words = [word for word in words if not word.startswith("hydra.run.dir=")]

@@ -53,7 +53,7 @@ def move_cache(config: DictConfig, cache: str, overridden: Collection[str]) -> N
     exists, the run keeps its folder. Otherwise it gets `cache`. A corpus inside the old cache
     folder (the demo songs) moves along.
     """
-    old_cache = Path(config.data.cache).expanduser().resolve()
+    old_cache = Path(os.path.expanduser(config.data.cache)).resolve()
     is_chosen = "data.cache" in overridden or bool(os.environ.get("STEMSPLIT_CACHE"))
     if not is_chosen and old_cache.is_dir():
         return
@@ -62,7 +62,7 @@ def move_cache(config: DictConfig, cache: str, overridden: Collection[str]) -> N
         return
     root = Path(config.data.root)
     if not root.is_dir() and root.is_relative_to(old_cache):
-        config.data.root = str(Path(cache).expanduser() / root.relative_to(old_cache))
+        config.data.root = str(Path(os.path.expanduser(cache)) / root.relative_to(old_cache))
 
 
 def override(config: DictConfig, overrides: Sequence[str]) -> list[str]:

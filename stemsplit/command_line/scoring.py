@@ -4,6 +4,7 @@ The command line takes precedence. All other settings come from the scored runs:
 settings of its corpus, so ``evaluate checkpoint=RUN`` is enough.
 """
 
+import os
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
@@ -123,7 +124,7 @@ def with_settings(run: DictConfig, config: DictConfig, names: Collection[str]) -
             OmegaConf.update(run, name, OmegaConf.select(config, name), force_add=True)
     if {"sample_rate", "data.sample_rate"} & set(names) and "data.downsample.rate" not in names:
         OmegaConf.update(run, "data.downsample.rate", 1.0, force_add=True)
-    if "data.root" in names and not Path(str(run.data.root)).expanduser().is_dir():
+    if "data.root" in names and not os.path.isdir(os.path.expanduser(str(run.data.root))):
         # Checked here, since some listers write or download songs to a missing folder.
         raise InputError(
             f"data.root={run.data.root}: does not exist; choose the folder of the "

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from stemsplit.errors import InputError
+from stemsplit.models.network import output_of
 from stemsplit.models.shapes import Mask, Stems, StemSpectra
-from stemsplit.separation.separator import Description, Separator, output_of
+from stemsplit.separation.separator import Description, Separator
 
 # Stems that sum to the mixture in the supported corpora, so that no residual is left.
 COMPLETE_STEMS = ({"drums", "bass", "other", "vocals"}, {"vocals", "accompaniment"})

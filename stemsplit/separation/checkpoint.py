@@ -145,10 +145,11 @@ def _load(path: Path, allow: Sequence[str], model: Model | None) -> Separator:
     try:
         if open_unmix.is_state_dict(content):
             content = open_unmix.checkpoint(content, path.name)
-        for published in (torchaudio_hdemucs, scnet):
-            if published.is_state_dict(content):
+        for form in (torchaudio_hdemucs, scnet):
+            if form.is_state_dict(content):
                 stems, rate = (None, None) if model is None else (model.stems, model.sample_rate)
-                content = published.checkpoint(content, stems, rate)
+                content = form.checkpoint(content, stems, rate)
+                break
         # The checkpoint of a training also holds other values, such as buffers of the metrics.
         prefix = "separator."
         weights = {
@@ -156,9 +157,9 @@ def _load(path: Path, allow: Sequence[str], model: Model | None) -> Separator:
             for name, value in content["state_dict"].items()
             if name.startswith(prefix)
         }
-        check_storage(path, weights)
         check_types(content["separator"])
         if not allow:
+            check_storage(path, weights)
             networks.check_sizes(content["separator"], weights)
         separator = build(**content["separator"], allow=allow)
         separator.load_state_dict(weights)

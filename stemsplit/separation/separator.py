@@ -2,13 +2,14 @@
 
 import inspect
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Literal, Protocol, cast
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from stemsplit.errors import InputError
+from stemsplit.models.network import Network, output_of
 from stemsplit.models.shapes import (
     Batch,
     Estimate,
@@ -27,6 +28,7 @@ from stemsplit.separation.chunks.inference import (
     chunk_and_overlap,
 )
 from stemsplit.separation.front_end import FrontEnd
+from stemsplit.separation.stem_names import check_stem_names
 from stemsplit.separation.wiener import scale_below, wiener
 
 Description = Mapping[str, Any]
@@ -35,33 +37,6 @@ Description = Mapping[str, Any]
 # squares and products of louder spectra exceed the range of float32. Samples in ±1 and 16-bit
 # integers are below this value.
 LOUDEST_SAMPLE = 2.0**16
-LONGEST_STEM = 100  # bytes of the name; it is a part of file names
-
-
-class Network(Protocol):
-    """Interface of an architecture, which is also a `torch.nn.Module`.
-
-    It maps representations of the spectrum, named in `views` (see `FrontEnd`), to a mask, or to the
-    stems' spectra if it has the attribute ``maps_spectra = True``. If `views` is empty, it maps the
-    mixture's waveform to the stems' waveforms.
-    """
-
-    views: tuple[str, ...]
-
-    def __call__(self, views: Any) -> Mask | StemSpectra | Stems: ...
-
-    def set_statistics(self, statistics: dict[str, tuple[Tensor, Tensor]]) -> None:
-        """Normalise the inputs by the mean and the scale of every band of every view."""
-
-
-Kind = Literal["masks", "spectra", "waveforms"]
-
-
-def output_of(network: Any) -> Kind:
-    """What a network estimates."""
-    if not network.views:
-        return "waveforms"
-    return "spectra" if getattr(network, "maps_spectra", False) else "masks"
 
 
 class Separator(nn.Module):
@@ -305,23 +280,3 @@ class Separator(nn.Module):
     def targets_of(self, chunks: Waveform, wiener_iterations: int | None = None) -> Stems:
         """Separate chunks on the separator's device; return the targets on the CPU."""
         return self(chunks.to(self.device), wiener_iterations)[:, : len(self.targets)].cpu()
-
-
-def check_stem_names(stems: Sequence[str]) -> None:
-    """Raise `InputError` unless the stems have different names that can be names of files."""
-    if not all(isinstance(stem, str) for stem in stems):
-        raise InputError(f"the stems {stems!r} must be a list of names")
-    for stem in stems:
-        if not stem.isprintable() or stem[:1] in ("", ".", "-") or {"/", "\\"} & set(stem):
-            raise InputError(
-                f"stem {stem!r} must be a valid file name, without control characters and without "
-                "a dot or a dash at its start"
-            )
-        if len(stem.encode()) > LONGEST_STEM:
-            raise InputError(f"stem {stem[:20]!r}… has more than {LONGEST_STEM} bytes")
-    # Some file systems ignore case.
-    if len({stem.casefold() for stem in stems}) < len(stems):
-        raise InputError(
-            f"the stems {', '.join(stems)}: two of them have the same name, or names that differ "
-            "only in case; choose other names"
-        )

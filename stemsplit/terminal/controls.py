@@ -1,6 +1,8 @@
 """Escape control characters, so that a stranger's text cannot control the terminal."""
 
 import re
+import shlex
+from pathlib import Path
 
 # Control characters, and bytes of a file's name that are not UTF-8.
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\udc80-\udcff]")
@@ -9,6 +11,15 @@ CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\udc80-\udcff]")
 def harmless(text: str, keep: str = "") -> str:
     """Escape control characters, except those in `keep`."""
     return CONTROL.sub(lambda match: match[0] if match[0] in keep else bytes_text(match), text)
+
+
+def quoted(path: Path) -> str:
+    """Quote a path for a shell, with control characters and invalid bytes as in bash's ``$'…'``."""
+    text = str(path)
+    if not CONTROL.search(text):
+        return shlex.quote(text)
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"$'{CONTROL.sub(bytes_text, escaped)}'"
 
 
 def bytes_text(match: re.Match[str]) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from stemsplit.machine.caches import FOLDERS, use_temporary_caches_without_home
+from stemsplit.machine.caches import FOLDERS, cache_folder, use_temporary_caches_without_home
 
 NAMES = ("LOGNAME", "USER", "LNAME", "USERNAME")
 
@@ -83,3 +83,8 @@ def test_user_without_name_is_named_by_id(machine: pytest.MonkeyPatch, tmp_path:
     use_temporary_caches_without_home()
     assert getpass.getuser() == str(os.getuid())
     assert Path(os.environ["STEMSPLIT_CACHE"]).is_relative_to(tmp_path / "tmp")
+
+
+def test_home_of_an_unknown_user_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STEMSPLIT_CACHE", "~no-such-user/cache")
+    assert cache_folder() == Path("~no-such-user/cache")

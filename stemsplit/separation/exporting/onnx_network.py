@@ -17,10 +17,11 @@ from torch import Tensor
 
 from stemsplit.errors import InputError, needs_extra
 from stemsplit.files import replacing
+from stemsplit.models.network import output_of
 from stemsplit.separation.chunks.batches import is_out_of_memory
 from stemsplit.separation.chunks.inference import LONGEST_CHUNK_SECONDS
 from stemsplit.separation.exporting.onnx_tracing import MaskNetwork, traced
-from stemsplit.separation.separator import Separator, output_of
+from stemsplit.separation.separator import Separator
 
 with needs_extra("onnx"):
     import onnx
@@ -29,6 +30,11 @@ with needs_extra("onnx"):
 ENTRY = "stemsplit"  # the key of the document in the metadata
 TOLERANCE = 1e-4  # of the peak of the mask
 WINDOWS = {"hann": "Hann, periodic", "rectangular": "rectangular"}
+# What networks with these outputs do, and ONNX models cannot.
+WITHOUT_MODEL = {
+    "waveforms": "computes its own Fourier transform of the waveform",
+    "spectra": "contains a Fourier transform over frames",
+}
 EXAMPLE_FRAMES = 24  # the exporter traces the network with this number of frames
 TESTED_FRAMES = (1, EXAMPLE_FRAMES, 100)  # of a model for any number of frames
 TESTED_BATCH = 2  # the exporter traces one item
@@ -43,15 +49,10 @@ def write(path: Path, separator: Separator, frames: int | None, facts: dict[str,
     express the network, if this difference exceeds `TOLERANCE`, if the frames last longer than
     `LONGEST_CHUNK_SECONDS`, or if the memory is too small for them.
     """
-    if not separator.network.views:
+    if (reason := WITHOUT_MODEL.get(output_of(separator.network))) is not None:
         raise InputError(
-            "this network computes its own Fourier transform of the waveform, which an ONNX model "
-            "cannot hold; write a bundle with --output instead"
-        )
-    if output_of(separator.network) == "spectra":
-        raise InputError(
-            "this network contains a Fourier transform over frames, which an ONNX model cannot "
-            "hold; write a bundle with --output instead"
+            f"this network {reason}, which an ONNX model cannot hold; write a bundle with --output "
+            "instead"
         )
     tested = TESTED_FRAMES if frames is None else (frames,)
     check_length(separator, max(tested))

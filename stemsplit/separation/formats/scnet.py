@@ -9,10 +9,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from torch import Tensor
-
 from stemsplit.errors import InputError
 from stemsplit.separation.bag import residual_of
+from stemsplit.separation.formats.torchaudio_hdemucs import layers_of
 
 STEMS = ("drums", "bass", "other", "vocals")
 SAMPLE_RATE = 44100  # Hz
@@ -60,8 +59,8 @@ def checkpoint(
     missing or the number of stems differs.
     """
     weights = weights_of(content)
-    depth = count_of(weights, r"encoder\.(\d+)\.")
-    layers = count_of(weights, r"separation_net\.dp_modules\.(\d+)\.")
+    depth = layers_of(weights, "encoder")
+    layers = layers_of(weights, r"separation_net\.dp_modules")
     last = f"decoder.{depth - 1}.1.convtrs.0.weight"
     if last not in weights or layers % 2:
         raise InputError("the weights of SCNet are incomplete: copy the file again")
@@ -94,11 +93,6 @@ def checkpoint(
     }
     state = {f"separator.network.{renamed(name)}": value for name, value in weights.items()}
     return {"separator": description, "state_dict": state}
-
-
-def count_of(weights: Mapping[str, Tensor], pattern: str) -> int:
-    """The number of different layers whose names match."""
-    return len({match[1] for name in weights if (match := re.match(pattern, name))})
 
 
 def renamed(name: str) -> str:

@@ -71,6 +71,6 @@ def checkpoint(
 
 
 def layers_of(weights: Mapping[str, Tensor], part: str) -> int:
-    """The number of layers of the encoder or decoder."""
+    """The number of layers whose names begin with `part` and a number."""
     layers = {match[1] for name in weights if (match := re.match(rf"{part}\.(\d+)\.", name))}
     return len(layers)

@@ -163,7 +163,7 @@ class Transfer:
 class Redirections(HTTPRedirectHandler):
     """Follows redirections to http and https. Raises `InputError` for other addresses."""
 
-    inf_msg = "too many redirections: "  # the begin of the error; the default has several lines
+    inf_msg = "too many redirections: "  # how the error begins; the default has several lines
 
     def redirect_request(
         self, req: Request, fp: Any, code: int, msg: str, headers: Any, newurl: str

@@ -1,13 +1,12 @@
 """Print what happens to each song: for people, or as JSON for programs."""
 
 import json
-import shlex
 import sys
 from pathlib import Path
 from threading import Lock
 from typing import Any, NamedTuple
 
-from stemsplit.terminal.controls import CONTROL, bytes_text, harmless
+from stemsplit.terminal.controls import harmless, quoted
 
 # Keys of every line of JSON after `song` and `status`; null where they do not apply.
 JSON_KEYS = ("stems", "seconds", "elapsed_seconds", "real_time_factor", "notes", "error")
@@ -86,12 +85,3 @@ class Lines:
 def speed_text(seconds: float, elapsed_seconds: float) -> str:
     factor = elapsed_seconds / seconds
     return f"{seconds:.1f} s of audio in {elapsed_seconds:.1f} s, real-time factor {factor:.3f}"
-
-
-def quoted(path: Path) -> str:
-    """Quote a path for a shell, with control characters and invalid bytes as in bash's ``$'…'``."""
-    text = str(path)
-    if not CONTROL.search(text):
-        return shlex.quote(text)
-    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
-    return f"$'{CONTROL.sub(bytes_text, escaped)}'"

@@ -12,12 +12,13 @@ from stemsplit.separation.chunks.inference import Inference
 from stemsplit.separation.ensemble import Ensemble
 from stemsplit.separation.separator import Separator
 from stemsplit.separation.songs.jobs import Outcome, separate_each
-from stemsplit.separation.songs.lines import Lines, SeparatedSong, quoted, speed_text
+from stemsplit.separation.songs.lines import Lines, SeparatedSong, speed_text
 from stemsplit.separation.songs.listing import Song, list_songs
 from stemsplit.separation.songs.mixture import Progress
 from stemsplit.separation.songs.outputs import Output
 from stemsplit.separation.songs.plan import with_own_paths, without_stems
 from stemsplit.separation.songs.song import separate_song
+from stemsplit.terminal.controls import quoted
 
 MOST_NAMES = 5  # of failed songs, in the last line
 
