@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from stemsplit.models.blocks.layers import unit_power
 from stemsplit.models.blocks.sequences import sequence_layer
 from stemsplit.models.shapes import Mask, Views
 
@@ -155,9 +156,7 @@ class BandSplit(nn.Module):
     @torch.no_grad()
     def set_statistics(self, statistics: dict[str, tuple[Tensor, Tensor]]) -> None:
         """Scale each frequency to unit power. No mean is subtracted, so phases are kept."""
-        mean, scale = statistics["complex"]
-        power = (mean.square() + scale.square()).unflatten(0, (2, -1)).mean(dim=0)
-        self.scale.copy_(power.rsqrt())
+        self.scale.copy_(unit_power(*statistics["complex"]))
 
     def forward(self, views: Views) -> Mask:
         return torch.view_as_complex(self.mask_parts(views))

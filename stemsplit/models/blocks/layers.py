@@ -104,6 +104,16 @@ class HiddenLayer(nn.Module):
         return self.dropout(torch.relu(hidden)).reshape(frame, batch, -1)
 
 
+def unit_power(
+    mean: Float[Tensor, " band"], scale: Float[Tensor, " band"]
+) -> Float[Tensor, " band/2"]:
+    """Return the factors that scale each frequency of a complex view to unit power.
+
+    `mean` and `scale` are those of the real parts of all frequencies, then of the imaginary parts.
+    """
+    return (mean.square() + scale.square()).unflatten(0, (2, -1)).mean(dim=0).rsqrt()
+
+
 def bands_below(hertz: float, sample_rate: int, freqs: int) -> int:
     """Return the number of frequencies at or below `hertz`.
 

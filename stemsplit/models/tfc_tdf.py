@@ -1,0 +1,154 @@
+"""TFC-TDF U-Net: convolutions over time and frequency, and dense layers over the frequencies.
+
+The blocks are those of Kim, Lee and Jung, "Sound Demixing Challenge 2023 Music Demixing Track
+Technical Report: TFC-TDF-UNet v3", 2023. TFC stands for time-frequency convolutions, TDF for
+time-distributed fully connected layers. This network is smaller: it has one block per level, and it
+adds the features of the encoder to those of the decoder.
+"""
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from stemsplit.models.blocks.layers import unit_power
+from stemsplit.models.shapes import Mask, Views
+
+STRIDE = 2  # frequencies and frames between two levels
+
+Features = Float[Tensor, "batch feature freq frame"]
+MaskParts = Float[Tensor, "batch stem channel freq frame 2"]
+
+
+class NormedLayer(nn.Sequential):
+    """Normalisation over all features, frequencies and frames, GELU, then `layer`."""
+
+    def __init__(self, features: int, layer: nn.Module) -> None:
+        super().__init__(nn.GroupNorm(1, features), nn.GELU(), layer)
+
+
+class OverFrequencies(nn.Module):
+    """Apply a dense layer to the frequencies of each frame."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(inputs, outputs, bias=False)
+
+    def forward(self, features: Features) -> Float[Tensor, "batch feature outputs frame"]:
+        return torch.matmul(self.linear.weight, features)
+
+
+class Block(nn.Module):
+    """Two convolutions; between them, two dense layers over the frequencies with a bottleneck.
+
+    The dense layers and the block as a whole are residual. The bottleneck has `freqs` divided by
+    `bottleneck` values.
+    """
+
+    def __init__(self, features: int, freqs: int, bottleneck: int) -> None:
+        super().__init__()
+        hidden = max(1, freqs // bottleneck)
+        self.first = self.convolution(features)
+        self.over_freqs = nn.Sequential(
+            NormedLayer(features, OverFrequencies(freqs, hidden)),
+            NormedLayer(features, OverFrequencies(hidden, freqs)),
+        )
+        self.second = self.convolution(features)
+
+    @staticmethod
+    def convolution(features: int) -> NormedLayer:
+        return NormedLayer(features, nn.Conv2d(features, features, 3, padding=1, bias=False))
+
+    def forward(self, features: Features) -> Features:
+        convolved = self.first(features)
+        return features + self.second(convolved + self.over_freqs(convolved))
+
+
+class TFCTDFUNet(nn.Module):
+    """Complex spectrum → a complex mask for every stem, channel and frequency.
+
+    The frequencies are divided into `sub_bands` equal bands, which become channels of the first
+    convolution: the convolutions then have fewer positions. The U-Net has `depth` levels above its
+    innermost one. The first level has `features` features, and each further level has `features`
+    more, at half of the frequencies and half of the frames.
+    """
+
+    views = ("complex",)
+    scale: Tensor
+
+    def __init__(
+        self,
+        bands: dict[str, int],
+        sample_rate: int,
+        channels: int,
+        stems: int,
+        features: int = 24,
+        depth: int = 3,
+        sub_bands: int = 8,
+        bottleneck: int = 8,
+    ) -> None:
+        super().__init__()
+        self.freqs = bands["complex"] // 2
+        self.shape = (stems, channels)
+        self.sub_bands = sub_bands
+        self.multiple = STRIDE**depth  # of the numbers of frequencies and frames
+        self.register_buffer("scale", torch.ones(self.freqs))
+        sizes = [features * (level + 1) for level in range(depth + 1)]
+        heights = [self.sub_band_freqs // STRIDE**level for level in range(depth + 1)]
+
+        self.input = nn.Conv2d(sub_bands * channels * 2, features, 1)
+        self.encoder = nn.ModuleList()
+        self.downward = nn.ModuleList()
+        self.upward = nn.ModuleList()
+        self.decoder = nn.ModuleList()
+        for size, larger, freqs in zip(sizes[:-1], sizes[1:], heights[:-1], strict=True):
+            self.encoder.append(Block(size, freqs, bottleneck))
+            down = nn.Conv2d(size, larger, STRIDE, STRIDE, bias=False)
+            self.downward.append(NormedLayer(size, down))
+            up = nn.ConvTranspose2d(larger, size, STRIDE, STRIDE, bias=False)
+            self.upward.insert(0, NormedLayer(larger, up))
+            self.decoder.insert(0, Block(size, freqs, bottleneck))
+        self.innermost = Block(sizes[-1], heights[-1], bottleneck)
+        output = nn.Conv2d(features, sub_bands * stems * channels * 2, 1)
+        self.output = NormedLayer(features, output)
+        with torch.no_grad():
+            # A mask close to one: the whole mixture passes.
+            assert output.bias is not None
+            output.bias.zero_()
+            output.bias.unflatten(0, (sub_bands, -1, 2))[..., 0] = 1
+
+    @property
+    def sub_band_freqs(self) -> int:
+        """The number of frequencies of a sub-band; the last one is padded."""
+        return math.ceil(self.freqs / (self.sub_bands * self.multiple)) * self.multiple
+
+    @torch.no_grad()
+    def set_statistics(self, statistics: dict[str, tuple[Tensor, Tensor]]) -> None:
+        """Scale each frequency to unit power. No mean is subtracted, so phases are kept."""
+        self.scale.copy_(unit_power(*statistics["complex"]))
+
+    def forward(self, views: Views) -> Mask:
+        return torch.view_as_complex(self.mask_parts(views))
+
+    def mask_parts(self, views: Views) -> MaskParts:
+        """Return the real and the imaginary part of the mask along the last axis, for ONNX."""
+        parts = views["complex"].unflatten(2, (2, -1)) * self.scale[:, None]
+        frame = views["complex"].shape[3]
+        missing_frames = -frame % self.multiple
+        missing_freqs = self.sub_bands * self.sub_band_freqs - self.freqs
+        spectrum = functional.pad(parts.flatten(1, 2), (0, missing_frames, 0, missing_freqs))
+        features = self.input(spectrum.unflatten(2, (self.sub_bands, -1)).flatten(1, 2))
+        skipped = []
+        for block, down in zip(self.encoder, self.downward, strict=True):
+            features = block(features)
+            skipped.append(features)
+            features = down(features)
+        features = self.innermost(features)
+        for up, block in zip(self.upward, self.decoder, strict=True):
+            features = block(up(features) + skipped.pop())
+        # PyTorch has no complex type for bfloat16.
+        mask = self.output(features).float().unflatten(1, (self.sub_bands, *self.shape, 2))
+        mask = mask.permute(0, 2, 3, 1, 5, 6, 4).flatten(3, 4)
+        return mask[:, :, :, : self.freqs, :frame].contiguous()
