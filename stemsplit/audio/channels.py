@@ -10,7 +10,7 @@ from jaxtyping import Float32
 from stemsplit.audio.forms import Audio, Samples
 from stemsplit.errors import InputError
 
-# Layouts that are assumed if a file does not name its channels, in the order of WAV and FLAC.
+# Layouts assumed for files that do not name their channels; the channel order of WAV and FLAC.
 USUAL_LAYOUTS = {
     1: "mono",
     2: "stereo",

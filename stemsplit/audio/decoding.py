@@ -22,7 +22,7 @@ CONTAINERS = (
 
 
 def open_container(path: Path) -> av.container.InputContainer:
-    """Open a file with FFmpeg; files that name other files are refused, as if they were damaged."""
+    """Open a file with FFmpeg; files that refer to other files count as damaged."""
     only_known = {"format_whitelist": ",".join(CONTAINERS)}
     return av.open(f"file:{path}", options=only_known, metadata_errors="replace")
 

@@ -13,16 +13,18 @@ SEED = 0
 class Quantiser:
     """Round all stems of a song to steps of an integer format, with dither.
 
-    The dither of stem i is u[i] - u[i - 1], where each u is uniform in ±half a step and the stems
-    form a circle: each difference has the triangular density that makes the rounding error
-    independent of the signal, and the differences sum to zero. The rounding error of each stem is
-    added to the next stem. Without further dither, the stems would sum to the plainly rounded
-    song, and the distortion of that rounding would be in the last stem; so the last stem gets
-    another dither, uniform in ±half a step.
+    The dither of stem i is u[i] - u[i - 1], where each u is uniform in ±half a step. For the first
+    stem, u[i - 1] is the u of the last stem, so the dither of all stems sums to zero. Each
+    difference has a triangular density, which makes mean and variance of the rounding error
+    independent of the signal. The rounding error of each stem is added to the next stem. Without
+    further dither, the stems would sum to the song rounded without dither, and the last stem would
+    have the distortion of that rounding. So the last stem gets another dither, uniform in ±half a
+    step.
 
-    Thus the sum of the rounded stems is within one step of the sum of the stems, and exactly it if
-    that is on a step, as for stems of a 16-bit song in 16 bits. Clipped samples are the exception.
-    A single stem gets triangular dither of its own; its error is at most 1.5 steps.
+    As a result, the sum of the rounded stems differs from the sum of the stems by at most one step.
+    If the sum of the stems is a multiple of the step (a 16-bit song in 16 bits), both sums are
+    equal. Clipped samples are the exception. A single stem gets triangular dither of its own; its
+    error is at most 1.5 steps.
 
     Where all stems are zero, the samples stay zero: there is nothing to round, and the digital
     silence of the song stays silent.
@@ -53,7 +55,7 @@ class Quantiser:
         return rounded
 
     def _dither(self, channels: int, time: int) -> Float64[np.ndarray, "stem channel time"]:
-        """Draw the dither in steps, sample after sample, so that blocks do not matter."""
+        """Draw dither in units of a step, ordered by time, so that blocks do not change it."""
         uniform = self._random.random((time, channels, self._stems + 1)) - 0.5
         chain, last = uniform[:, :, :-1], uniform[:, :, -1]
         dither = chain - np.roll(chain, 1, axis=2) if self._stems > 1 else chain.copy()

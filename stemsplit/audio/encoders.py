@@ -1,7 +1,7 @@
 """Encoders: FFmpeg for WAV, FLAC, MP3 and AAC, libsndfile for Ogg Vorbis.
 
-Both write FLAC and WAV without loss. FFmpeg keeps more tags, and starts a WAV file that can become
-RF64 later. PyAV's builds of FFmpeg have no good Vorbis encoder; libsndfile has libvorbis.
+Both write FLAC and WAV without loss. FFmpeg keeps more tags, and turns a WAV file into RF64 if it
+exceeds 4 GB. PyAV's builds of FFmpeg have no good Vorbis encoder; libsndfile has libvorbis.
 """
 
 import os
@@ -33,7 +33,7 @@ VORBIS_ORDER = {
     7: (0, 2, 1, 5, 6, 4, 3),
     8: (0, 2, 1, 6, 7, 4, 5, 3),
 }
-# Nominal bitrates in kbit/s of stereo at 44.1 kHz, for libvorbis's qualities 0 to 1 in tenths.
+# Nominal bitrates in kbit/s of stereo at 44.1 kHz, for libvorbis's qualities 0, 0.1, … 1.
 VORBIS_BITRATES = (64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 500)
 VORBIS_TAGS = {  # FFmpeg's and libsndfile's names
     **{name: name for name in ("title", "artist", "album", "date", "genre", "comment")},
@@ -46,7 +46,7 @@ Append = Callable[[Samples], None]
 
 
 class Codec(NamedTuple):
-    """FFmpeg's names of a container, an encoder, and the sample formats before and in it."""
+    """FFmpeg's names: container, encoder, and the sample formats of the frames and the encoder."""
 
     container: str
     encoder: str
@@ -157,9 +157,9 @@ def ffmpeg_container(
             "choose another format"
         ) from None
     options = {
-        # The header has room for the 64-bit sizes of RF64, which replace it beyond 4 GB.
+        # Reserve room in the header for 64-bit sizes: beyond 4 GB, the file becomes RF64.
         "wav": {"rf64": "auto"},
-        # The length in the edit list is otherwise rounded to milliseconds.
+        # Otherwise the length in the edit list is rounded to milliseconds.
         "ipod": {"movie_timescale": str(sample_rate)},
     }.get(codec.container, {})
     try:
@@ -169,7 +169,7 @@ def ffmpeg_container(
             container.metadata.update(tags)
             yield container
     except OSError as error:
-        if not isinstance(error, av.FFmpegError):  # of the caller
+        if not isinstance(error, av.FFmpegError):  # from the block of the caller
             raise
         raise OSError(error.errno, error.strerror, str(path)) from None
 
@@ -199,9 +199,11 @@ def vorbis_file(
             compression_level=1 - quality,
         )
     except soundfile.LibsndfileError as error:
-        # libsndfile does not say why it cannot create a file.
+        # libsndfile does not say why it cannot create a file, but this call does.
         path.open("wb").close()
-        raise InputError(f"libsndfile cannot write Ogg Vorbis here ({error})") from None
+        raise InputError(
+            f"libsndfile cannot write Ogg Vorbis ({error}); choose another format"
+        ) from None
     with file:
         for name, text in tags.items():
             if name in VORBIS_TAGS:
@@ -212,6 +214,6 @@ def vorbis_file(
 def _append_vorbis(file: soundfile.SoundFile, samples: Samples) -> None:
     if order := VORBIS_ORDER.get(len(samples)):
         samples = samples[list(order)]
-    # libsndfile hands a block to libvorbis at once, which keeps it on the stack.
+    # libsndfile passes each block to libvorbis as a whole, and libvorbis keeps it on the stack.
     for start in range(0, samples.shape[1], BLOCK):
         file.write(samples[:, start : start + BLOCK].T)

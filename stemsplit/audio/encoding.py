@@ -17,7 +17,7 @@ AAC_RATES = (
     7350, 8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000,
 )
 # fmt: on
-HIGHEST_RATE = 655_350  # of FLAC; other programs refuse WAV files with more
+HIGHEST_RATE = 655_350  # Hz, the limit of FLAC; other programs refuse WAV files with a higher rate
 VORBIS_RATES = range(8000, 192_001)
 
 
@@ -36,7 +36,8 @@ class Encoding(NamedTuple):
 class Format(NamedTuple):
     """Limits of a format; the first bit depth is its default.
 
-    `rates` are the sample rates in Hz, `bitrates` the bitrates in kbit/s of a stereo file.
+    `rates` are the sample rates in Hz, `bitrates` the bitrates in kbit/s of a stereo file, and
+    `bitrate` is the default.
     """
 
     rates: range | tuple[int, ...]
@@ -86,9 +87,9 @@ def check_encoding(encoding: Encoding, sample_rate: int, channels: int) -> None:
 
 
 def output_rate(name: str, sample_rate: int) -> int:
-    """Return the sample rate of a file: the song's, or the next one that the format has.
+    """Return the sample rate of a file in Hz: the rate of the song, if the format has it.
 
-    That is the next higher one, so that no frequency is lost, or the highest.
+    Otherwise, return the next higher rate, so that no frequency is lost, or the highest rate.
     """
     rates = FORMATS[name].rates
     if sample_rate in rates:
@@ -97,7 +98,7 @@ def output_rate(name: str, sample_rate: int) -> int:
 
 
 class Writer:
-    """An open output file. `notes` has a line if the sample rate is not the song's."""
+    """An open output file. `notes` has a line if its sample rate differs from the song's."""
 
     def __init__(self, append: Append, name: str, sample_rate: int, channels: int) -> None:
         self.sample_rate = output_rate(name, sample_rate)
@@ -138,7 +139,8 @@ def open_writer(
     """Open a file for writing; it is complete after the block.
 
     `path` may have any name: the encoding decides on the format. `tags` are those of
-    `SongStream.tags`; each format keeps those that it has. WAV files become RF64 beyond 4 GB.
+    `SongStream.tags`; each format keeps the tags that it supports. WAV files beyond 4 GB become
+    RF64.
 
     Raises `InputError` for the reasons of `check_encoding`, or if PyAV was built without the
     encoder; `OSError` if the file cannot be written.

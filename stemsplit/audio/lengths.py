@@ -13,12 +13,12 @@ EXACT_TO_THE_SAMPLE = {"flac", "aiff", "au", "tta", "wv", "ape"}
 MP4 = "mov,mp4,m4a,3gp,3g2,mj2"
 MATROSKA = "matroska,webm"
 EXACT_LENGTH = {*EXACT_TO_THE_SAMPLE, MP4, "wav"}
-# Containers whose time stamps start at 0. In other containers they may start anywhere.
+# Containers whose time stamps start at 0. In other containers they may start at any value.
 STARTS_AT_ZERO = {MP4, MATROSKA}
 LONGEST_DELAY_SECONDS = 0.2  # delay of a decoder's first frame
 LATEST_START_SECONDS = 60.0  # a file that starts later was cut from a longer recording
-# FFmpeg may be wrong about the last packet of the first page, by half a long window at most. A lost
-# page holds more.
+# Largest error of FFmpeg's time stamps in Ogg Vorbis: half a long window, at the last packet of the
+# first page. A lost page is longer.
 VORBIS_ERROR_SECONDS = 0.05
 OGG_TAIL = 2**18  # bytes; an Ogg page has at most 65,307
 MP3_HEAD = 2**12  # bytes that are searched for the number of frames

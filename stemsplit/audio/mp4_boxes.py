@@ -18,10 +18,10 @@ class Box(NamedTuple):
 
 
 def add_user_data(path: Path, name: bytes, content: bytes) -> None:
-    """Add the box moov/udta/`name` to an MP4 file whose last box is moov, as FFmpeg writes it.
+    """Add the box moov/udta/`name` to an MP4 file whose last box is moov, as in FFmpeg's files.
 
-    Only what follows the audio is written again, so all offsets of audio stay valid. Raises
-    `ValueError` if moov is not the last box.
+    Only the box moov, which follows the audio, is written again, so the offsets of the audio in
+    the file stay valid. Raises `ValueError` if moov is not the last box.
     """
     with path.open("r+b") as file:
         size = file.seek(0, 2)

@@ -64,7 +64,7 @@ class Part:
             yield from self.add(np.zeros((self.channels, min(SILENCE, time - start)), np.float32))
 
     def end(self) -> Iterator[Samples]:
-        """Yield what the conversion of the sample rate still holds."""
+        """Yield the samples that the resampler has held back."""
         if self._resampler is not None:
             rest = self._resampler.end()
             self._resampler = None

@@ -43,7 +43,7 @@ class SongStream:
         self._decoded: Generator[tuple[int, Samples], None, None] = decoded(
             path, container, {stream.index: self._timeline}, keep_padding=False
         )
-        # The first frame, not the header, tells the sample rate and the layout.
+        # The sample rate and the layout come from the first frame, not from the header.
         self._first = next(self._decoded, None)
         check_not_empty(path, stream.index, self._timeline)
         first = self._timeline.parts[0]

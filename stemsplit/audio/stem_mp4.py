@@ -24,7 +24,7 @@ from stemsplit.errors import InputError
 
 STEMS = ("drums", "bass", "other", "vocals")  # order of MUSDB18
 COLOURS = ("#009E73", "#D55E00", "#CC79A7", "#56B4E9")  # distinguishable by colour-blind people
-BLOCK = 2**14  # samples; the packets of five streams wait in memory for so long
+BLOCK = 2**14  # samples; the streams are interleaved in such blocks, so few packets wait in memory
 # Both effects are off, so that the stems sum to the mixture.
 MASTERING = {
     "compressor": {
@@ -43,7 +43,7 @@ MASTERING = {
 
 
 class StemWriter:
-    """An open file. `notes` has a line if the sample rate is not the song's."""
+    """An open stem.mp4 file. `notes` has a line if its sample rate differs from the song's."""
 
     def __init__(
         self, container: av.container.OutputContainer, sample_rate: int, bitrate: int

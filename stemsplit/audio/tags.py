@@ -28,5 +28,5 @@ def kept_tags(tags: Mapping[str, str]) -> dict[str, str]:
 
 
 def _storable(text: str) -> str:
-    """Replace what is no Unicode text; leave out zeros, which end a text in C."""
+    """Replace characters that UTF-8 cannot encode; remove null characters, which end C strings."""
     return text.encode("utf-8", "replace").decode("utf-8").replace("\0", "")

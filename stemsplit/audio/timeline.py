@@ -10,7 +10,7 @@ from stemsplit.audio.lengths import Clock
 from stemsplit.audio.parts import Part
 
 # Upper bound in seconds on the total silence in the gaps, and also on the silence before a late
-# start. A longer silence is taken for a wrong time stamp.
+# start. A longer silence is treated as a wrong time stamp.
 MOST_SILENCE_SECONDS = 600.0
 # Beginnings of tags, which MP3 and AAC files may have between or after their frames.
 TAGS = (b"ID3", b"TAG", b"APETAGEX", b"LYRICSBEGIN")
@@ -74,12 +74,11 @@ class Timeline:
         return self._in_tag or bool(self._padding)
 
     def add(self, frame: av.AudioFrame, stated_seconds: float | None = None) -> Iterator[Samples]:
-        """Yield the end of the last frame if it was kept, the silence before this frame, and it.
+        """Yield the samples held back before, silence for a gap, and the samples of this frame.
 
-        The end of a frame is kept if it may be padding, which it is if no frame follows.
-
-        `stated_seconds` is the length of the frame in the index of the file. If the last frame is
-        longer, its end is the padding of the encoder and is left out.
+        `stated_seconds` is the length of the frame in the index of the file. If the frame is
+        longer, its end may be padding of the encoder and is held back. It is padding, and is left
+        out, if no frame follows.
         """
         if not frame.samples:
             return
@@ -112,7 +111,7 @@ class Timeline:
         self.longest_frame_seconds = max(self.longest_frame_seconds, seconds)
 
     def end(self) -> Iterator[Samples]:
-        """Yield what the conversion to another sample rate still holds."""
+        """Yield the samples that the resampler has held back."""
         self._rest = None
         if self.parts:
             yield from self.parts[-1].end()

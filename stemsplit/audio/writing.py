@@ -44,7 +44,8 @@ def container_of(data_bytes: int) -> str:
 def write_mp3(path: Path, samples: Samples, sample_rate: int) -> None:
     """Write an MP3 file; average the channels if there are more than two.
 
-    A sample rate that MP3 lacks is converted to the next higher one.
+    Samples beyond ±1 are clipped. A sample rate that MP3 lacks is converted to the next higher one,
+    or to 48 kHz.
     """
     if len(samples) > 2:
         samples = samples.mean(axis=0, keepdims=True)

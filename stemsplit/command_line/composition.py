@@ -61,7 +61,7 @@ def hydra_composition(command: str, settings: Sequence[str]) -> DictConfig:
 
 
 def misplaced(command: str, settings: Sequence[str]) -> str | None:
-    """The error for the first setting that no chosen option has, or that ``+`` adds again.
+    """The error for the first setting that no chosen option has, or that exists but has a ``+``.
 
     Hydra raises the same type of exception for both. To tell them apart, this function composes
     the options of the groups alone, then applies the settings one by one.
@@ -75,7 +75,7 @@ def misplaced(command: str, settings: Sequence[str]) -> str | None:
             if override in choices or override.is_delete():
                 continue
             if override.is_add() and OmegaConf.select(config, name) is not None:
-                return f"{line}: the setting exists already; write {line.lstrip('+')}"
+                return f"{line}: the setting already exists; write {line.lstrip('+')}"
             if not (override.is_add() or override.is_force_add() or has_setting(config, name)):
                 return f"{line}: the chosen {name.partition('.')[0]} has no such setting"
             OmegaConf.update(config, name, override.value(), force_add=True)

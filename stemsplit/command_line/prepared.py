@@ -1,7 +1,7 @@
 """Prepare a command line for Hydra: quote paths, compose and check the settings.
 
 Hydra creates the folder of a run before it calls the command, and explains an unknown setting in
-many lines. Here the configuration is composed first, and nothing is written.
+many lines. So the configuration is composed and checked here first, before anything is written.
 """
 
 import os
@@ -63,7 +63,7 @@ class Prepared(NamedTuple):
 
 
 def prepared(command: str, arguments: Sequence[str]) -> Prepared:
-    """The arguments as Hydra accepts them. Raises `InputError` for a setting that is invalid.
+    """The arguments as Hydra accepts them. Raises `InputError` for an invalid setting.
 
     Every value of a sweep is checked. Hydra's own options, such as ``--cfg``, turn the checks off.
     """
@@ -81,7 +81,9 @@ def prepared(command: str, arguments: Sequence[str]) -> Prepared:
     settings = [word for word in words if word not in flags]
     if sweeping:
         if resumes(settings):
-            raise InputError("resume= continues one run; the command of a sweep resumes the sweep")
+            raise InputError(
+                "resume= continues a single run; repeat a sweep's command to resume it"
+            )
         for job in covering_jobs(parsed(settings)):
             with composed(command, job) as config:
                 check(config, command)

@@ -1,4 +1,4 @@
-"""Take the configuration of a run to another command: resume it, or score it on this machine."""
+"""Reuse the configuration of a run: resume the run, or score it on this machine."""
 
 import os
 from collections.abc import Collection, Sequence
@@ -50,8 +50,8 @@ def move_cache(config: DictConfig, cache: str, overridden: Collection[str]) -> N
 
     `overridden` names the settings of the command line. `cache` comes from the command line, from
     STEMSPLIT_CACHE or from the default. If it is the default, and the run's own cache folder
-    exists, the run keeps its folder. Otherwise it gets `cache`. A corpus inside the old cache
-    folder (the demo songs) moves along.
+    exists, the run keeps its folder. Otherwise it gets `cache`. If the corpus
+    is inside the old cache folder (the demo songs), `data.root` changes accordingly.
     """
     old_cache = Path(os.path.expanduser(config.data.cache)).resolve()
     is_chosen = "data.cache" in overridden or bool(os.environ.get("STEMSPLIT_CACHE"))

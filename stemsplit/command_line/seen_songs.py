@@ -20,8 +20,9 @@ def systems_that_saw(
 ) -> dict[str, list[str]]:
     """The systems whose training saw some of the tracks, with the names of these tracks.
 
-    A system saw MUSDB18's test songs if it holds published weights that did. They are recognised in
-    every corpus by their names, and all test songs of a corpus that is called like MUSDB18 count.
+    A system saw MUSDB18's test songs if it contains published weights whose training saw them. The
+    test songs are recognised by their names in every corpus. In the corpora `CORPORA`, all songs of
+    the subset ``test`` are test songs of MUSDB18.
     """
     whole = corpus in CORPORA and subset == "test"
     seen = [track.name for track in tracks if whole or track.name.casefold() in SONGS]

@@ -40,7 +40,7 @@ def use_temporary_caches_without_home() -> None:
 
 def cache_folder() -> Path:
     """The folder of decoded songs and downloaded weights."""
-    # Unlike Path.expanduser, this is no error for a user without a home folder.
+    # Path.expanduser would raise an error for a user without a home folder.
     return Path(os.path.expanduser(os.environ.get("STEMSPLIT_CACHE") or "~/.cache/stemsplit"))
 
 

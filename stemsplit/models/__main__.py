@@ -20,16 +20,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="stemsplit models",
         description="List, download and remove published models. Every command that takes a "
-        "checkpoint also takes the name of a published model, and downloads it at the first use.",
-        epilog="Models of your own: add entries to ~/.config/stemsplit/models.toml, or to a file "
-        "named by the variable STEMSPLIT_MODELS (docs/separating.md). Weights are below the folder "
-        "STEMSPLIT_CACHE (default: ~/.cache/stemsplit).",
+        "checkpoint also takes the name of a published model, and downloads it on first use.",
+        epilog="To add your own models, list them in ~/.config/stemsplit/models.toml, or in the "
+        "file that the environment variable STEMSPLIT_MODELS names (see docs/separating.md). "
+        "Weights are stored in the subfolder models of the folder that STEMSPLIT_CACHE names "
+        "(default: ~/.cache/stemsplit).",
     )
     commands = parser.add_subparsers(dest="command")
     listing = commands.add_parser("list", help="list all models (the default)")
     for with_json in (parser, listing):
         with_json.add_argument(
-            "--json", action="store_true", default=argparse.SUPPRESS, help="print JSON, not a table"
+            "--json",
+            action="store_true",
+            default=argparse.SUPPRESS,
+            help="print JSON instead of a table",
         )
     for command, text in (
         ("pull", "download models, and check the files that are already there"),
@@ -50,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def show(models: Sequence[Model], as_json: bool) -> None:
-    """Print a table of the models, or a JSON list with all that is known about them."""
+    """Print a table of the models, or a JSON list with all their properties."""
     from stemsplit.separation.published.catalogue import facts
     from stemsplit.separation.published.download import folder_of, is_downloaded
 
@@ -124,7 +128,7 @@ def print_paths(models: Sequence[Model]) -> None:
         if not is_downloaded(model):
             raise InputError(
                 f"{model.name}: not downloaded; run `stemsplit models pull {model.name}`, or put "
-                "the files there by hand"
+                "the files at these paths by hand"
             )
 
 

@@ -92,7 +92,7 @@ class Blstm(nn.Module):
         return cast(list[tuple[str, Branch]], list(self.branches.items()))
 
     def set_statistics(self, statistics: dict[str, tuple[Tensor, Tensor]]) -> None:
-        """Initialise the norms to zero mean and unit scale per band; training then changes them."""
+        """Initialise the norms to give bands zero mean and unit scale; training changes them."""
         for view, branch in self._branches():
             branch.norm.start_from(*statistics[view])
 

@@ -12,8 +12,8 @@ from stemsplit.errors import InputError
 from stemsplit.models.shapes import Stems, Waveform
 
 WINDOWS = (1024, 2048, 4096)  # their hops equal the total stride of the waveform's U-Net
-SILENT = 1e-8
-QUIETEST_MONO = 0.1  # of the deviation over all channels
+SILENT = 1e-8  # added to the standard deviation of the mixture
+QUIETEST_MONO = 0.1  # smallest scale of `mono_level`, in standard deviations over all channels
 
 
 class HybridDemucs(nn.Module):
@@ -23,8 +23,8 @@ class HybridDemucs(nn.Module):
     layer before. The network computes its own Fourier transform with the front end's window and a
     hop of a quarter window. Each mixture is normalised to zero mean and unit standard deviation,
     and the stems are scaled back, so that a mixture twice as loud has stems twice as loud. With
-    `mono_level`, mean and deviation are those of the mean over channels, as in the training of
-    torchaudio's weights.
+    `mono_level`, the standard deviation is that of the average of all channels, as in the training
+    of torchaudio's weights.
 
     Raises `InputError` if the window is not in `WINDOWS`.
     """

@@ -1,4 +1,4 @@
-"""SCNet, the sparse compression network: the complex spectrum of the mixture → those of the stems.
+"""SCNet, the sparse compression network: the mixture's complex spectrum → the stems' spectra.
 
 Tong et al., "SCNet: Sparse Compression Network for Music Source Separation", ICASSP 2024. With the
 same weights, the network gives the same stems as the authors' implementation.
@@ -22,7 +22,7 @@ REFINEMENTS = (3, 2, 1)  # layers
 REFINEMENT_KERNEL = 3  # frames
 REFINEMENT_COMPRESSION = 4
 SILENT = 1e-5  # added to the level of the mixture
-QUIETEST_MONO = 0.1  # of the level of all channels
+QUIETEST_MONO = 0.1  # smallest level of `mono_level`, relative to the level of all channels
 
 Features = Float[Tensor, "batch feature freq frame"]
 Compressed = Float[Tensor, "batch more_features fewer_freqs frame"]
@@ -38,7 +38,7 @@ class Band(NamedTuple):
 
     @property
     def padding(self) -> tuple[int, int]:
-        """The frequencies of value 0 below and above the band."""
+        """The number of zeros to add below and above the band."""
         total = self.kernel - 1 if self.stride == 1 else -self.freqs % self.stride
         return total // 2, total - total // 2
 
@@ -70,7 +70,7 @@ def bands_of(freqs: int, low: float, middle: float) -> list[Band]:
 
 
 class Refinement(nn.Module):
-    """Residual convolutions over the frames of each frequency: `layers` layers."""
+    """`layers` residual convolutions along time, with the same weights for every frequency."""
 
     def __init__(self, features: int, layers: int) -> None:
         super().__init__()
@@ -150,7 +150,7 @@ class Expansion(nn.Module):
 
 
 class RecurrentPath(nn.Module):
-    """A residual layer along the last but one axis: norm, BLSTM and a dense layer."""
+    """A residual layer along the second-to-last axis: norm, BLSTM and a dense layer."""
 
     def __init__(self, features: int) -> None:
         super().__init__()
@@ -210,9 +210,9 @@ class SCNet(nn.Module):
     layers.
 
     Each spectrum is normalised to zero mean and unit standard deviation, and the stems are scaled
-    back, so that a mixture twice as loud has stems twice as loud. With `mono_level`, the scale is
-    the level of the mean over channels, for a rectangular window; the published weights were
-    trained with songs at this level.
+    back, so that a mixture twice as loud has stems twice as loud. With `mono_level`, the mean is 0
+    and the scale is the level of the average of all channels (see `level`), as in the training of
+    the published weights; the window must be rectangular.
 
     Raises `InputError` if there are too few frequencies for the blocks.
     """

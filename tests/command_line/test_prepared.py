@@ -45,7 +45,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("train", "model=[mlp,lstm]", "model=[mlp,lstm]: choose one of band_split, "),
         ("train", "lr=1e-3", "lr=1e-3: unknown setting; did you mean optimizer.lr?"),
         ("train", "=3", "=3: not a setting; expected SETTING=VALUE"),
-        ("train", "+epochs=3", "+epochs=3: the setting exists already; write epochs=3"),
+        ("train", "+epochs=3", "+epochs=3: the setting already exists; write epochs=3"),
         (
             "train",
             "scheduler=one_cycle scheduler.factor=1",
@@ -96,7 +96,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("train", "data.downsample.rate=0.3", "data.downsample.rate 0.3 turns"),
         ("train", "-m optimizer.lr=1e-3,x", "optimizer.lr=x: choose a number above 0"),
         ("train", "-m 'optimizer.lr=range(1,1)'", "optimizer.lr=range(1,1): has no values"),
-        ("train", "-m resume=a/b seed=1,2", "resume= continues one run"),
+        ("train", "-m resume=a/b seed=1,2", "resume= continues a single run"),
         ("train", "-m model=mlp,xyz", "model=xyz: unknown choice"),
         ("train", "-m +sweep=lr_decay hydra.sweeper.jobs=x", "hydra.sweeper.jobs=x: choose"),
         ("evaluate", "checkpoint=A subset=train", "subset=train: choose test or valid"),

@@ -48,7 +48,7 @@ def normed(
 
 
 def scale_and_shift(norm: nn.BatchNorm1d) -> tuple[Tensor, Tensor]:
-    """Return the factor and the summand of each feature, which batch normalisation applies."""
+    """Return the factor and the offset that batch normalisation applies to each feature."""
     assert norm.running_mean is not None
     assert norm.running_var is not None
     scale = norm.weight * (norm.running_var + norm.eps).rsqrt()

@@ -58,7 +58,7 @@ class AttentionLayer(nn.Module):
     def forward(self, sequences: Sequences) -> Sequences:
         _, position, features = sequences.shape
         inputs = self.inputs(self.norm(sequences))
-        # The ONNX exporter would fix the number of sequences if it were not the inferred size.
+        # The number of sequences is -1: otherwise the ONNX exporter would make it a constant.
         inputs = inputs.reshape(-1, position, 3, self.heads, features // self.heads)
         query, key, value = inputs.permute(2, 0, 3, 1, 4)
         values = attention(rotate(query), rotate(key), value)
