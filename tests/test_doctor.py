@@ -100,7 +100,7 @@ FAULTS = [
     ("damaged", "train/cut", "drums.wav: it is truncated"),
     ("damaged", "train/no audio", "other.wav: cannot be opened"),
     ("damaged", "train/not finite", "vocals.wav: 1 samples are not finite"),
-    ("mixture", "train/other mixture", "with only -6.0 dB"),
+    ("mixture", "train/other mixture", "is only -6.0 dB"),
     ("duplicate", "train/clean", "has the same audio as test/twin"),
 ]
 NOTES = [
@@ -110,7 +110,7 @@ NOTES = [
     ("length", "train/ends early", "drums is 1.00 s shorter"),
     ("length", "train/cut", "drums is .* shorter"),
     ("clipping", "train/clips", "vocals clips"),
-    ("mixture", "train/was coded", "with only 30.[0-9] dB, as if coded lossily"),
+    ("mixture", "train/was coded", "is only 30.[0-9] dB, as after lossy coding"),
     ("rate or channels", "", "train/other rate: 22050 Hz"),
     ("rate or channels", "train/one mono", "bass has 44100 Hz and 1 channel"),
     ("codec", "train/one mono", "the codec is flac"),

@@ -16,7 +16,9 @@ from stemsplit.terminal.tables import print_table
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="stemsplit data", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="stemsplit data", description="List, verify and clean the decoded songs."
+    )
     parser.add_argument(
         "--cache",
         type=Path,
@@ -27,7 +29,8 @@ def main() -> None:
     commands.add_parser("list", help="list the decoded songs, largest first")
     commands.add_parser("verify", help="check all samples; exit with code 1 if any are damaged")
     cleaning = commands.add_parser(
-        "clean", help="remove damaged and incomplete songs and songs of other versions"
+        "clean",
+        help="remove songs that are damaged, incomplete or from another version of stemsplit",
     )
     cleaning.add_argument(
         "--unused-days",

@@ -45,8 +45,8 @@ class StemDataModule(L.LightningDataModule):
         augment: augmentation of the training excerpts; None for no augmentation.
         front_end: the separator's front end.
         views: the views that the network reads.
-        sounding: probability that a training excerpt is drawn such that a target is active (see
-            `RandomChunks`).
+        sounding: probability of replacing a training excerpt by one in which a target is active
+            (see `RandomChunks`).
         downsample: shares of the training set to use (see `Downsample`); None for all of it.
 
     Raises `InputError` for invalid settings.
@@ -255,7 +255,7 @@ def check_audible(tracks: Sequence[StoredTrack], targets: Sequence[str], root: P
 def make_batch(
     front_end: FrontEnd, views: Sequence[str], mixture: Waveform, stems: Stems, keys: list[Key]
 ) -> Batch:
-    """Apply the front end to a batch in float32, independent of the network's precision."""
+    """Apply the front end to a batch in float32, independently of the network's precision."""
     with torch.autocast(mixture.device.type, enabled=False):
         spectrum = front_end(mixture)
         return Batch(

@@ -21,7 +21,8 @@ class Header(NamedTuple):
     """The properties of one audio source.
 
     `seconds` is None if the container states no exact length; `about_seconds` is then its estimate,
-    or 0 without an estimate. `sixteen_bit` tells whether int16 holds the samples without loss.
+    or 0 without an estimate. `sixteen_bit` is true if 16 bits per sample suffice, as in
+    `forms.Audio`.
     """
 
     codec: str
@@ -36,7 +37,7 @@ class Header(NamedTuple):
         return is_lossless(self.codec)
 
 
-# For every source, its header or a one-line message that tells why the header cannot be read.
+# For every source, its header or a one-line message that says why the header cannot be read.
 Headers = Mapping[AudioSource, Header | str]
 
 

@@ -20,7 +20,7 @@ from stemsplit.models.shapes import View
 from stemsplit.separation.front_end import FrontEnd
 
 Statistics = dict[str, tuple[Tensor, Tensor]]
-PIECE_SECONDS = 30  # songs are transformed in pieces of this length to bound the memory
+PIECE_SECONDS = 30  # songs are transformed in pieces of this length to limit the memory
 
 
 class Moments:

@@ -18,7 +18,7 @@ class Supplement:
         root: folder of the corpus.
         weight: number of training excerpts from this corpus per excerpt of the main corpus.
 
-    Raises `InputError` for a weight that is not positive and finite, and without a root.
+    Raises `InputError` if the weight is not positive and finite, or if there is no root.
     """
 
     lister: Callable[[Path], list[Track]]
@@ -43,8 +43,8 @@ class Supplement:
         """The training tracks of the corpus. Raises `InputError` if it has none."""
         if not self.folder.is_dir():
             raise InputError(
-                f"data.also: {self.folder} is not a folder; set data.also again, with the "
-                "present root of the corpus"
+                f"data.also: {self.folder} is not a folder; set data.also again with the "
+                "current folder of the corpus"
             )
         return of_subset(listed(self.lister, self.folder, "data.also"), "train", self.folder)
 

@@ -1,4 +1,4 @@
-"""Estimates of any tool, in files: a system that reads stems instead of separating."""
+"""A system that reads its estimates from files, which any tool may have written."""
 
 import hashlib
 import os

@@ -115,9 +115,9 @@ def rank_correlation(first: Sequence[float], second: Sequence[float]) -> RankCor
 
     M. G. Kendall, "The treatment of ties in ranking problems", Biometrika 33(3), 1945. The interval
     contains every true tau whose central 95 % range (see `sampling_ranges`) contains the measured
-    tau, if the measurements follow a Gaussian copula. A bootstrap is not used: if there are only a
-    few items, both measurements may rank all of them in the same order. Tau is then 1 in every
-    resample, and the interval would have no width.
+    tau; the measurements are assumed to follow a Gaussian copula. A bootstrap is not used: if there
+    are only a few items, both measurements may rank all of them in the same order. Tau is then 1 in
+    every resample, and the interval would have no width.
     """
     test = kendalltau(first, second)
     if np.isnan(test.statistic):

@@ -1,4 +1,4 @@
-"""The protocol of a score: corpus, stems, measure. Compare only scores of one protocol."""
+"""The protocol of a score: corpus, stems and measure. Compare only scores of the same protocol."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass

@@ -22,7 +22,7 @@ from stemsplit.machine.allocator import keep_freed_memory
 
 FORMAT = "3"  # part of every cache key; change it when scores change
 SECONDS_PER_WORKER = 60.0  # seconds of music that make the start of a worker worthwhile
-IDLE_SECONDS = 10  # idle workers end after this time, also if the evaluation was killed
+IDLE_SECONDS = 10  # idle workers end after this time, even if the evaluation was killed
 MEMORY = 1.5e9  # bytes that estimates may occupy in a process, with about three copies of each
 
 
@@ -38,10 +38,9 @@ def evaluate(
     """Score every system on every track; return the scores of each system by its name.
 
     On a CPU, at most `workers` processes (None: this process's share of the cores) run in parallel,
-    fewer if there is little music to score. Each separates and scores one song at a time; several
-    processes have one thread each. On an accelerator, the songs are separated and
-    scored one after the other.
-    The tracks are divided among the processes of `stemsplit.processes`.
+    fewer if there is little music to score. Each separates and scores one song at a time. If there
+    are several processes, each has one thread. On an accelerator, the songs are separated and
+    scored one after the other. The tracks are divided among the processes of `stemsplit.processes`.
 
     Scores are written to ``FOLDER/SCENARIO-CORPUS/SYSTEM/SUBSET/TRACK.json``. All files in one
     SCENARIO-CORPUS folder belong to the same songs and stems, as `museval.EvalStore.add_eval_dir`

@@ -79,7 +79,7 @@ class Oracle(System):
 class Resampled(System):
     """The true stems, resampled to a sample rate in Hz and back.
 
-    This is the upper bound of a separator with that sample rate.
+    Its scores are an upper bound for separators with that sample rate.
     """
 
     def __init__(self, sample_rate: int) -> None:

@@ -38,7 +38,7 @@ def with_tempo_and_pitch(
 ) -> Float[Tensor, "batch channel _"]:
     """Change each waveform by its tempo and pitch factors (2: twice as fast, an octave up).
 
-    `start`, `time` and `window` are those of `stretch`. The pitches must be multiples of
+    See `stretch` for `start`, `time` and `window`. The pitches must be multiples of
     1 / `speed.GRID` (see `speed.nearest`).
     """
     length = speed.samples_read(max(1.0, float(pitches.max())), time)

@@ -22,11 +22,11 @@ def folder(root: Path) -> list[Track]:
     """List the songs of a corpus with one folder per song and one file per stem.
 
     The name of a stem is the name of its file without suffix, in lower case; ``mixture`` is
-    optional. Every song has the stems of all songs; stems without a file are silent. Broken links
-    are listed, and reading them raises an error.
+    optional. Every song gets all stems that any song has; stems without a file are silent. Broken
+    links to stems are listed, and reading them raises an error.
 
-    Raises `InputError` if there are no songs, if two songs or stems have the same name, or if a
-    file is in the wrong place.
+    Raises `InputError` if there are no songs, if a link to a song is broken, if two songs or stems
+    have the same name, or if a file is in the wrong place.
     """
     songs = _songs(root)
     stems = sorted({stem for files in songs.values() for stem in files} - {MIXTURE})

@@ -22,7 +22,8 @@ def mir1k(root: Path) -> list[Track]:
     """List the clips of the folder ``Wavfile``, which is `root` itself or a folder below it.
 
     The mixture is the sum of both channels. They have equal energy in every clip, so the sum is the
-    0 dB mixture of the papers. Raises `InputError` if there are no clips or other wav files.
+    0 dB mixture of the papers. Raises `InputError` if there are no clips, or if a
+    wav file has another name.
     """
     folder = _wav_folder(root)
     tracks = []

@@ -76,9 +76,9 @@ def _musdb(root: Path, is_wav: bool) -> list[Track]:
             f"{root}: has neither a train nor a test folder; "
             "set data.root to the folder of the corpus"
         )
-    # Take only the stems' streams and files and the validation songs from musdb. musdb's list of
-    # songs is not used, because it calls ffprobe for each song and fails at a damaged song without
-    # naming it.
+    # Only the streams and files of the stems and the names of the validation songs come from musdb.
+    # Its list of songs is not used: musdb would call ffprobe for each song, and a damaged song
+    # would raise an error that does not name it.
     layout = _import_musdb().DB(root=str(root), subsets=[]).setup
     official = set(layout["validation_tracks"])
     tracks = []

@@ -9,11 +9,11 @@ from stemsplit.data.tracks import Track, song_of
 
 LEFT_DIFFERS = "PR - Oh No"
 ERRATA = {
-    "Al James - Schoolboy Facination": "synthesised vocals are mixed into other",
-    "BKS - Bulldozer": "a cowbell is mixed into other at 1:12",
+    "Al James - Schoolboy Facination": "synthesised vocals are mixed into the stem other",
+    "BKS - Bulldozer": "a cowbell is mixed into the stem other at 1:12",
     "Chris Durban - Celebrate": "other instruments bleed into vocals",
-    "Detsky Sad - Walkie Talkie": "other is mixed into drums",
-    "Enda Reilly - Cur An Long Ag Seol": "somebody speaks at the start of other",
+    "Detsky Sad - Walkie Talkie": "the stem other is mixed into drums",
+    "Enda Reilly - Cur An Long Ag Seol": "somebody speaks at the start of the stem other",
     "Hop Along - Sister Cities": "other instruments bleed into vocals",
     "Leaf - Wicked": "an electric guitar is mixed into drums at 2:20 and 3:02",
     LEFT_DIFFERS: "the left channel of the mixture is not the sum of the stems",

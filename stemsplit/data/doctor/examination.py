@@ -209,13 +209,14 @@ def _check_match(
     song.match_db = _ratio_db(*np.mean(powers, axis=0))
     if song.match_db is None:
         return
-    text = f"the mixture matches the sum of its stems with only {song.match_db:.1f} dB"
+    text = "the ratio of the mixture to its difference from the sum of the stems is only "
+    text += f"{song.match_db:.1f} dB"
     if song.match_db < LEAST_MATCH_DB:
         text += _by_channel(song.match_db_of_channels)
-        text += ": it contains other or additional stems, or has a time shift or another level"
+        text += ": the mixture has other or additional stems, a time shift or another level"
         song.add_finding("fault" if must_match else "note", "mixture", text)
     elif lossless and song.match_db < LOSSLESS_MATCH_DB:
-        text += ", as if coded lossily, although the files are lossless"
+        text += ", as after lossy coding, although the files are lossless"
         song.add_finding("note", "mixture", text)
 
 

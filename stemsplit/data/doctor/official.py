@@ -34,7 +34,7 @@ def layout(root: Path, tracks: Sequence[Track]) -> str | None:
 def wrong_counts(root: Path, tracks: Sequence[Track], headers: Headers) -> Iterator[Finding]:
     """A finding if the corpus is MUSDB18 with a wrong number of songs.
 
-    The corpus counts as MUSDB18 if it has most of the official validation songs.
+    The corpus counts as MUSDB18 if it has at least half of the official validation songs.
     """
     if layout(root, tracks) is None or (missing := _missing_names(root, tracks)) is None:
         return
@@ -89,7 +89,7 @@ def _counts(subject: str, official: Counts, tracks: Sequence[Track]) -> str:
 
 
 def _missing_names(root: Path, tracks: Sequence[Track]) -> list[str] | None:
-    """The official validation songs that the corpus lacks, or None if it lacks most of them."""
+    """The official validation songs that the corpus lacks, or None if it lacks more than half."""
     import musdb  # imported late: it needs ffmpeg, which other layouts do not need
 
     official = set(musdb.DB(root=str(root), subsets=[]).setup["validation_tracks"])

@@ -45,7 +45,7 @@ class EpochSampler(Sampler[Key]):
 
 
 class ResumableLoader(DataLoader[Chunk]):
-    """Batches of an `EpochSampler`'s keys; its state in a checkpoint resumes within an epoch.
+    """Load batches of an `EpochSampler`'s keys; a checkpoint can resume it within an epoch.
 
     The state counts the batches that the training has received, not those that workers prefetch.
     `options` are the options of a DataLoader.

@@ -30,7 +30,7 @@ def workers_that_fit(workers: int, batch_bytes: int, processes: int, batches: st
         print(
             f"data.workers: {workers} workers need {decimal(needed)} of shared memory for "
             f"{batches} batches, but {SHARED_MEMORY} has {decimal(free)} free; using {fitting} "
-            "workers. Start a container with a larger --shm-size",
+            "workers. In a container, set a larger --shm-size",
             file=sys.stderr,
         )
     return fitting

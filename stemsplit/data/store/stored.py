@@ -19,7 +19,7 @@ MOST_MAPS = 4096  # largest number of mapped songs, if the limit on open files a
 
 @dataclass(frozen=True)
 class StoredTrack:
-    """A decoded track. Its pickle holds the path only, so worker processes share its memory.
+    """A decoded track. Its pickle has no samples, so worker processes share the mapped memory.
 
     `samples` has the shape (row, channel, time); its rows are the mixture (unless the mixture is
     the sum of the stems) and the stems. `levels` has the shape (stem, block).

@@ -75,7 +75,7 @@ def bss_eval(references: Signals, estimates: Signals, window: int, hop: int) -> 
 
     A frame is NaN for all stems if any reference or estimate is silent in it. As in museval, a stem
     is also silent if its channels sum to zero; see `dropped`. If a stem is silent throughout, all
-    frames are NaN, but museval raises an error. An estimate that equals its reference has an
+    frames are NaN (museval raises an error). An estimate that equals its reference has an
     infinite SDR, and a single stem has an infinite SIR; rounding errors may make these scores
     large but finite.
 
@@ -141,7 +141,7 @@ def bss_eval_sources(references: Sources, estimates: Sources) -> BssEvalSources:
 
     References and estimates are mono, `(stem, time)`, and in the same order: there is no search for
     a permutation. Version 3 does not count filtering of the reference as an error. If a signal is
-    silent, all scores are NaN, but mir_eval raises an error. Device, precision and exceptions are
+    silent, all scores are NaN (mir_eval raises an error). Device, precision and exceptions are
     as in `bss_eval`; the memory grows with the length of the signals.
     """
     return bss_eval_sources_systems(references, [estimates])[0]

@@ -254,7 +254,7 @@ def residual(
 
 
 def shortened(numbers: Float64[Tensor, "_ _"], digits: int) -> Float64[Tensor, "_ _"]:
-    """Round a column's numbers to the step that gives its largest number `digits` binary digits."""
+    """Round each column to a step that gives its largest number `digits` binary digits."""
     exponents = torch.frexp(numbers.abs().amax(dim=0)).exponent.double()
     unit = torch.exp2(exponents - digits)
     return torch.where(unit > 0, (numbers / unit).round() * unit, 0)

@@ -157,7 +157,7 @@ def _resonance(frequency: Signal, formant_hz: Signal | float, bandwidth_hz: floa
 
 
 def _evenness(pulses: Spectrum, tract: Spectrum) -> Signal:
-    """Gain for each frame: makes all vowels equally loud, like a compressor."""
+    """Gain of each frame that makes all vowels equally loud, like a compressor."""
     before, after = (
         smooth(np.sum(np.abs(spectrum) ** 2, axis=0, dtype=np.float64), 0.1)
         for spectrum in (pulses, pulses * tract)
