@@ -1,4 +1,4 @@
-"""Draw the README's picture of the page of `stemsplit app`: ``make screenshot OF=path/to/a/run``.
+"""Update the README's picture of `stemsplit app`: ``make screenshot OF=path/to/a/run``.
 
 Separates a song on the page with the separator of the run, in a headless browser, plays it, and
 saves a small PNG.
@@ -21,14 +21,14 @@ from stemsplit.errors import InputError, one_line_errors
 from stemsplit.files import replacing
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-WINDOW = 1020  # pixels, in width
-WIDTH = 860  # of the picture
+WINDOW = 1020  # width of the browser window in pixels
+WIDTH = 860  # width of the picture in pixels
 PICTURE = Path(__file__).parent / "app.png"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("run", type=Path, help="the folder of a run")
+    parser.add_argument("run", type=Path, help="folder of a run")
     parser.add_argument(
         "--song", type=Path, help="song to separate; default: a test song of the run's corpus"
     )

@@ -1,8 +1,8 @@
-"""Train every architecture on the demo songs, and print its scores and its time per step.
+"""Train several models on the demo songs; print the scores and the time per step of each.
 
     python experiments/every_model.py [MODEL…] [--runs runs/every_model]
 
-Each model trains like `python -m stemsplit.train model=MODEL data=demo chunk_seconds=3
+Each model trains like `stemsplit train model=MODEL data=demo chunk_seconds=3
 data.batch_size=4`: 8 epochs, 320 steps, seed 0. `band_split` has the loss of `band_split_small`.
 The best checkpoint is scored on the four test songs, and separates one of them. The table is
 Markdown. Interrupted runs are resumed, and complete runs are not repeated.
@@ -52,7 +52,7 @@ def train(model: str, run: Path) -> None:
 
 
 def largest_error(run: Path) -> float:
-    """Separate a test song. Return the largest error of the sum of its stems / the song's peak."""
+    """Separate a test song. Return the largest error of the sum of stems, relative to the peak."""
     corpus = Path(str(OmegaConf.load(run / "config.yaml").data.root))
     song = sorted((corpus / "test").glob("*.stem.mp4"))[0]
     python("separate", song, "--checkpoint", run, "--output", run / "separated")

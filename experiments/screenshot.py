@@ -1,4 +1,4 @@
-"""Draw the README's picture of a report: ``make screenshot OF=path/to/a/run``.
+"""Update the README's picture of a report: ``make screenshot OF=path/to/a/run``.
 
 Opens the report of the run in a headless browser, and saves its upper part as a small PNG.
 """
@@ -23,7 +23,7 @@ PICTURE = Path(__file__).parent / "report.png"
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
-        "run", type=Path, nargs="+", help="the folder of a run; several: a comparison"
+        "run", type=Path, nargs="+", help="folder of a run; several runs are compared"
     )
     parser.add_argument("--output", type=Path, default=PICTURE)
     options = parser.parse_args()

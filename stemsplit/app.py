@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--host",
         default="127.0.0.1",
-        help="address to listen at; default: %(default)s, which only this machine can reach; "
+        help="address to listen on; default: %(default)s, which only this machine can reach; "
         "0.0.0.0: all addresses of this machine",
     )
     parser.add_argument(
@@ -57,23 +57,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
         type=int,
         default=8,
         metavar="N",
-        help="number of songs that may wait; default: %(default)s",
+        help="largest number of songs that may wait; default: %(default)s",
     )
     parser.add_argument(
         "--max-songs",
         type=int,
         default=24,
         metavar="N",
-        help="number of songs that the server stores; when it is reached, a new song replaces the "
-        "separated song that was unused for longest, but none whose page was open in the "
-        "last 90 seconds; default: %(default)s",
+        help="largest number of songs that the server stores; then a new song replaces the "
+        "separated song that has been unused longest and whose page was not open in the last 90 "
+        "seconds; default: %(default)s",
     )
     parser.add_argument(
         "--keep-minutes",
         type=float,
         default=60,
         metavar="N",
-        help="the files of a song are removed when nobody has used them for this time; "
+        help="remove the files of a song when nobody has used them for this many minutes; "
         "default: %(default)s",
     )
     try:
@@ -83,8 +83,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             serve_page(options)
     except SystemExit as ended:
         if threading.active_count() > 1 and isinstance(ended.code, int):
-            # The thread that separates may be inside torch, where nothing can stop it. There, the
-            # exit of the interpreter would abort the process.
+            # The separating thread may be inside torch, where it cannot be stopped. A normal exit
+            # of the interpreter would then abort the process.
             os._exit(ended.code)
         raise
 

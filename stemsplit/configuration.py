@@ -25,8 +25,8 @@ from stemsplit.training.losses import Value
 from stemsplit.training.precision import default_precision
 
 # A configuration may come from an untrusted run folder. So `may_make` allows only the names in
-# `LIBRARIES`, classes of these modules, and functions of these modules that return such a class,
-# tracks or a loss.
+# `LIBRARIES`, classes of these modules, and functions of these modules that return an instance of
+# such a class, a list of tracks or a loss.
 MODULES = (
     "stemsplit.data.augment.",
     "stemsplit.data.corpora.",

@@ -3,7 +3,7 @@
 The demo trains a small `mel_blstm` on synthesised songs, scores it and the unprocessed mixture on
 the test songs, separates one test song, draws spectrograms and writes the report of the run. The
 published network is four times as wide and trains on excerpts of six seconds:
-``python -m stemsplit.train model=mel_blstm``.
+``stemsplit train model=mel_blstm``.
 """
 
 import os
@@ -59,7 +59,7 @@ def step(module: str, *arguments: str) -> None:
 
 
 def draw(song: Path, estimate: Path, picture: Path, title: str) -> Path:
-    """Draw mixture, true vocals and separated vocals, starting a second before the singing."""
+    """Draw mixture, true vocals and separated vocals, starting a second before the vocals."""
     mixture, vocals = audio.read_streams(song, [0, VOCALS])
     onset = int(np.argmax(np.abs(vocals.samples).max(axis=0) > 0.01))
     start = max(0, onset - mixture.sample_rate)

@@ -1,4 +1,4 @@
-"""``python -m stemsplit.doctor data=… data.root=…``: examine a corpus before training.
+"""``stemsplit doctor data=… data.root=…``: examine a corpus before training.
 
 The exit code is 1 if the corpus has a fault. The corpus is not changed.
 """
@@ -75,7 +75,9 @@ def examine_corpus(config: DictConfig) -> dict[str, Any]:
     """Examine a corpus; return its findings and figures as JSON data."""
     data = config.data
     if data.lister is None:
-        raise InputError("say which corpus to examine: data=musdb18 data.root=/path/to/musdb18")
+        raise InputError(
+            "no corpus to examine; set one, for example data=musdb18 data.root=/path/to/musdb18"
+        )
     corpus = make_corpus(data)
     root = corpus.root
     tracks = corpus.listed()
@@ -161,8 +163,11 @@ def as_dicts(findings: Sequence[Finding], severity: str) -> list[dict[str, str]]
 def print_report(report: dict[str, Any]) -> None:
     console = Console()
     where = f"{report['corpus']}: {report['root']}"
-    kind = f"{report['layout']}'s layout" if report["layout"] else "another layout"
-    table = Table(title=Text(f"{where} ({kind})"), caption="match: mixture against sum of stems")
+    kind = f"layout: {report['layout'] or 'custom'}"
+    table = Table(
+        title=Text(f"{where} ({kind})"),
+        caption="match: energy of the mixture / energy of (mixture − sum of stems), median",
+    )
     columns = ("songs", "minutes", "rate [Hz]", "channels", "codec", "match [dB]")
     table.add_column()
     for column in columns:

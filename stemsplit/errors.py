@@ -84,7 +84,7 @@ def one_line_errors(interrupted: Callable[[], str] = lambda: "interrupted") -> I
                 raise
             if os.environ.get("HYDRA_FULL_ERROR") == "1" and not isinstance(error, SystemExit):
                 raise
-            line = harmless(line)  # it may contain a stranger's text, such as a file's name
+            line = harmless(line)  # it may contain untrusted text, such as the name of a file
             print(line if code == INTERRUPTED else f"error: {line}", file=sys.stderr)
             sys.exit(code)
 
@@ -93,8 +93,8 @@ def one_line_errors(interrupted: Callable[[], str] = lambda: "interrupted") -> I
 def remembered_interrupts() -> Iterator[list[int]]:
     """Yield a list that gets an entry for each Ctrl-C; `KeyboardInterrupt` is raised as usual.
 
-    Libraries may replace the `KeyboardInterrupt` by another error: Lightning exits with code 1; an
-    interrupted import inside torch is skipped and causes an error later.
+    Libraries may replace the `KeyboardInterrupt` with another error: Lightning exits with code 1;
+    an interrupted import inside torch is skipped and causes an error later.
     """
     interrupts: list[int] = []
 
@@ -118,7 +118,7 @@ def one_line(error: BaseException) -> str | None:
     if isinstance(error, InputError):
         return str(error)
     if isinstance(error, MemoryError):
-        return "the memory is too small; close other programs, or use a smaller file or model"
+        return "out of memory; close other programs, or use a smaller file or model"
     if not isinstance(error, OSError):
         return None
     if error.errno in DISK_FULL:

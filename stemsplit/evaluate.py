@@ -1,4 +1,4 @@
-"""``python -m stemsplit.evaluate checkpoint=RUN_OR_CKPT data=…``: score separated songs.
+"""``stemsplit evaluate checkpoint=RUN_OR_CKPT data=…``: score separated songs.
 
 ``checkpoint=[A,B] estimates=DIR`` compares each pair of systems on the frames in which both have a
 score. DIR contains stems separated by any tool, as SUBSET/TRACK/STEM.wav. ``estimates={NAME:
@@ -184,9 +184,9 @@ def output_folder(
 ) -> Path:
     """The folder for results, ``evaluations/CORPUS-SUBSET`` by default.
 
-    It is beside the checkpoint if only one checkpoint is scored, else in the current folder, as for
-    a published model. Raises `InputError`, before songs are scored, if the folder cannot be
-    written.
+    It is beside the checkpoint if that checkpoint is the only system to score. Otherwise, and for
+    a published model, it is in the current folder. Raises `InputError` if files cannot be written
+    to it, before songs are scored.
     """
     folder = Path("evaluations") / f"{corpus}-{config.subset}"
     if config.output is not None:

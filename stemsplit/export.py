@@ -20,7 +20,7 @@ from stemsplit.terminal.controls import quoted
 if TYPE_CHECKING:  # imports torch, which --help does not need
     from stemsplit.separation.separator import Separator
 
-MOST_DIGITS = 12  # of a number of frames
+MOST_DIGITS = 12  # largest number of digits of --frames
 PACKAGES = ("stemsplit", "torch", "torchaudio")
 
 
@@ -30,10 +30,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         options = parser.parse_args(arguments)
         if options.verify is not None:
             if options.sources or options.output or options.onnx:
-                parser.error("--verify takes one bundle, and no other file")
+                parser.error("--verify takes one bundle and no other files")
             sys.exit(0 if verified(options.verify, options.allow, options.json) else 1)
         if not options.sources or not (options.output or options.onnx):
-            parser.error("name a source, and --output FILE or --onnx FILE")
+            parser.error("give a SOURCE, and --output FILE or --onnx FILE")
         if options.frames is not None and not options.onnx:
             parser.error("--frames needs --onnx FILE")
         export(options)
@@ -68,20 +68,21 @@ def export_parser() -> argparse.ArgumentParser:
         "--onnx",
         type=Path,
         metavar="FILE",
-        help="the ONNX model to write; it maps the views of the spectrum to the mask, without the "
-        "Fourier transform",
+        help="the ONNX model to write; it contains the network only, which maps features of the "
+        "spectrogram to the mask, and no Fourier transforms",
     )
     parser.add_argument(
         "--frames",
         type=frame_count,
         metavar="N",
-        help="number of frames of the ONNX model, up to an hour; default: any number",
+        help="fixed number of spectrogram frames in the input of the ONNX model, at most an hour; "
+        "default: any number",
     )
     parser.add_argument(
         "--verify",
         type=Path,
         metavar="FILE",
-        help="test whether a bundle is whole, loads, and gives the stems that it gave when it was "
+        help="test whether a bundle is whole, loads, and estimates the same stems as when it was "
         "written; print its content; exit code 1 if a check fails",
     )
     parser.add_argument(
@@ -142,14 +143,14 @@ def export_onnx(options: argparse.Namespace, separator: Separator, licence: str 
     def write(path: Path) -> str:
         facts = {"licence": licence}
         difference = onnx_network.write(path, separator, options.frames, facts)
-        return f"differs from the network by {difference:.1g} of the mask's peak"
+        return f"differs from the PyTorch network by {difference:.1g} of the mask's peak"
 
     text = written(options.onnx, write)
     print(f"{quoted(options.onnx)}: {', '.join(separator.network.views)} → mask; {text}")
 
 
 def facts_of(sources: Sequence[str], licence: str | None) -> dict[str, Any]:
-    """The licence and the sources of a bundle. A bundle among the sources passes on its sources.
+    """The licence and the sources of a bundle. A source that is a bundle adds its own sources.
 
     Raises `InputError` if no licence is given and the licences of the sources differ.
     """
@@ -168,7 +169,7 @@ def facts_of(sources: Sequence[str], licence: str | None) -> dict[str, Any]:
 
 
 def facts_of_source(source: str) -> tuple[list[Any], list[str | None]]:
-    """The entries of a source in a bundle, and its licences; None if it states no licence."""
+    """The entries that describe a source in a bundle, and its licences (None: not stated)."""
     from stemsplit.reporting.run_facts import run_facts
     from stemsplit.separation.formats import bundle
     from stemsplit.separation.origins import origins

@@ -57,7 +57,7 @@ def file_name(name: str, suffix: str = "", longest: int = LONGEST_NAME) -> str:
 
 
 def is_same_file(first: Path, second: Path) -> bool:
-    """Whether two paths are the same file, also under other spellings or through links.
+    """Whether two paths are the same file, even if they are spelled differently or are links.
 
     The files need not exist.
     """
@@ -90,7 +90,7 @@ def replacing_together() -> Iterator[Callable[[Path], Path]]:
     def partial(path: Path) -> Path:
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-        if path.exists() and not path.is_file():  # renaming would replace the device by a file
+        if path.exists() and not path.is_file():  # renaming would replace the device with a file
             raise InputError(f"{path}: is a device or a pipe; choose a file")
         path.parent.mkdir(parents=True, exist_ok=True)
         return partials.setdefault(path, path.with_name(f".{uuid.uuid4().hex}.partial"))

@@ -1,4 +1,4 @@
-"""Share work between the processes of a distributed training or of torchrun."""
+"""Share work between the processes of a distributed training run or of torchrun."""
 
 import os
 import threading
@@ -73,7 +73,7 @@ def device(name: str) -> str:
             torch.empty(0, device=name)
         except (RuntimeError, AssertionError) as error:  # AssertionError: torch built without CUDA
             reason = str(error).splitlines()[0]
-            if reason.startswith("Expected one of"):  # torch lists devices that nobody has
+            if reason.startswith("Expected one of"):  # torch also lists devices for developers
                 reason = "unknown; choose cpu, cuda, cuda:1 or mps"
             raise InputError(f"device {name}: {reason}") from None
         return name

@@ -54,9 +54,9 @@ def page_parser() -> argparse.ArgumentParser:
         nargs="+",
         type=Path,
         metavar="RUN",
-        help="folder of a run, a sweep or an evaluation (writes report.html into it); several runs "
-        "are compared, with the scores of the evaluations named beside them (writes report.html in "
-        "the current folder)",
+        help="folder of a run, a sweep or an evaluation (writes report.html into it); several "
+        "folders of runs and evaluations are compared in one report (writes report.html into the "
+        "current folder)",
     )
     parser.add_argument(
         "--output", type=Path, metavar="FILE", help="file to write instead of report.html"

@@ -87,8 +87,8 @@ def argument_parser() -> argparse.ArgumentParser:
         epilog="Examples: stemsplit separate song.mp3 --two-stems vocals · stemsplit separate "
         "music/ --format flac --skip-existing · torchrun --nproc-per-node 2 -m stemsplit.separate "
         "music/ (each process separates a part of the songs). Exit code: 0 if all songs were "
-        "separated, 1 if a song failed or a setting cannot be used, 2 if the command line cannot "
-        "be read, 130 after Ctrl-C.",
+        "separated, 1 if a song failed or a setting is invalid, 2 if the command line cannot be "
+        "parsed, 130 after Ctrl-C.",
     )
     parser.add_argument(
         "songs",
@@ -237,21 +237,22 @@ def add_separation_options(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=1,
         metavar="N",
-        help="separate N times, up to 100, with chunks at other positions, and average; default: 1",
+        help="separate N times, up to 100, with chunks at other positions, and average the "
+        "results; default: 1",
     )
     group.add_argument(
         "--batch",
         type=int,
         metavar="N",
-        help="chunks that the network processes at once; default: up to 4 on a CPU "
-        "and 16 on other devices, if the memory suffices",
+        help="number of chunks that the network processes at once; default: up to 4 on a CPU "
+        "and 16 on other devices, fewer if the memory is too small",
     )
     group.add_argument(
         "--jobs",
         type=int,
         default=1,
         metavar="N",
-        help="songs that are separated at the same time; they share the model and the cores; "
+        help="number of songs to separate at the same time; they share the model and the cores; "
         "default: 1",
     )
 
@@ -264,9 +265,7 @@ def numbers(text: str) -> list[float]:
     try:
         return [float(number) for number in text.split(",")]
     except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"{text!r}: write numbers with commas between them"
-        ) from None
+        raise argparse.ArgumentTypeError(f"{text!r}: write numbers separated by commas") from None
 
 
 def path(text: str) -> Path:

@@ -1,4 +1,4 @@
-"""``python -m stemsplit.train``: train a separator and score it."""
+"""``stemsplit train``: train a separator and score it."""
 
 from stemsplit.settings.help import begin
 
@@ -104,7 +104,7 @@ def after_interruption(config: DictConfig) -> str:
     run = Path(config.resume or config.run_dir)
     if not (run / "last.ckpt").is_file():
         return "interrupted before the first checkpoint; start the training again"
-    return f"interrupted; resume with: python -m stemsplit.train {shlex.quote(f'resume={run}')}"
+    return f"interrupted; resume with: stemsplit train {shlex.quote(f'resume={run}')}"
 
 
 def train(config: DictConfig) -> None:

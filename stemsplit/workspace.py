@@ -14,12 +14,12 @@ from stemsplit.errors import needs_extra, one_line_errors
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="stemsplit workspace",
-        description="Save the Weights & Biases view of stemsplit's trainings.",
+        description="Save a Weights & Biases view of stemsplit's training runs.",
     )
     parser.add_argument("--entity", required=True, help="W&B user or team that owns the project")
     parser.add_argument("--project", default="stemsplit", help="W&B project (default: %(default)s)")
     parser.add_argument(
-        "--stems", nargs="+", default=["vocals"], help="targets of the trainings (default: vocals)"
+        "--stems", nargs="+", default=["vocals"], help="targets of the runs (default: vocals)"
     )
     parser.add_argument(
         "--excerpts",

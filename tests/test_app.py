@@ -59,7 +59,7 @@ def test_used_port_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_foreign_host_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
     line = refused(capsys, "--host", "192.0.2.1", "--port", "0")  # reserved for documentation
-    assert line.startswith("error: cannot listen at 192.0.2.1, port 0: ")
+    assert line.startswith("error: cannot listen on 192.0.2.1, port 0: ")
 
 
 @pytest.mark.parametrize(("host", "public"), [("127.0.0.1", False), ("0.0.0.0", True)])

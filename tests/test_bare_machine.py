@@ -155,5 +155,5 @@ def test_interrupted_training_prints_resume_command(machine: Machine) -> None:
     _, errors = training.communicate(timeout=120)
     assert training.returncode == 130
     assert errors.decode().splitlines()[-1] == (
-        f"interrupted; resume with: python -m stemsplit.train resume={run}"
+        f"interrupted; resume with: stemsplit train resume={run}"
     )

@@ -337,5 +337,5 @@ def test_unsuitable_options_are_refused(
 
 def test_summary_of_a_foreign_document_is_one_line() -> None:
     assert summary({"separator": {"targets": 3}}) == [
-        "content: not as `stemsplit export` writes it"
+        "content: not in the format that `stemsplit export` writes"
     ]

@@ -38,7 +38,7 @@ def test_run_with_name_ranking_is_reported(
         assert capsys.readouterr().out == "ranking/report.html\n"
     write_run(working_folder / "other")
     main(["ranking", "other"])
-    assert "2 trainings: ranking, other" in (working_folder / "report.html").read_text()
+    assert "2 training runs: ranking, other" in (working_folder / "report.html").read_text()
 
 
 def test_ranking_is_a_command_next_to_run_with_name_ranking(working_folder: Path) -> None:

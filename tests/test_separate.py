@@ -241,7 +241,7 @@ def test_stems_beside_the_songs_are_not_separated_again(
         separate_songs(checkpoint, "out")
         assert files_in("out") == sorted(["a.wav", *stems_of("a")])
     assert capsys.readouterr().err == (
-        "2 files are stems of listed songs and left out: out/a/rest.wav …\n"
+        "2 files are stems of listed songs and skipped: out/a/rest.wav …\n"
     )
 
 

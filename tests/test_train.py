@@ -169,10 +169,7 @@ def test_interrupt_message_names_the_resume_command(tmp_path: Path) -> None:
     (tmp_path / "my run").mkdir()
     (tmp_path / "my run" / "last.ckpt").touch()
     quoted = f"'resume={tmp_path}/my run'"
-    assert (
-        after_interruption(config)
-        == f"interrupted; resume with: python -m stemsplit.train {quoted}"
-    )
+    assert after_interruption(config) == f"interrupted; resume with: stemsplit train {quoted}"
 
 
 def test_training_without_best_checkpoint_warns_that_nothing_is_scored(

@@ -2,13 +2,13 @@
 
     python experiments/benchmarks/augment.py [--batch 16] [--seconds 6] [--repetitions 5]
 
-Applies each augmentation alone to every stem of a batch, alternately. Its probability is 1; in a
+Applies each augmentation alone to every stem of a batch, alternately. Its probability is 1; in
 training, only the stems that are chosen at random take this time. The excerpts have four stereo
 stems of noise. The first row is the published recipe, gains and swapped channels. No other row
 swaps channels.
 
-Prints the median seconds per batch (min–max over the repetitions), and the milliseconds per stem
-more than the row `gain`.
+Prints the median seconds per batch (min–max over the repetitions), and the additional milliseconds
+per stem compared with the row `gain`.
 """
 
 import argparse
@@ -59,7 +59,7 @@ def main() -> None:
                 times[name].append(perf_counter() - start)
 
     title = f"{device}, batch {options.batch}"
-    table = Table("augmentation", "seconds per batch", "ms per stem more than gain", title=title)
+    table = Table("augmentation", "seconds per batch", "extra ms per stem over gain", title=title)
     for name, found in times.items():
         above = 1000 * (median(found) - median(times["gain"])) / (options.batch * STEMS)
         table.add_row(

@@ -2,8 +2,8 @@
 
     python experiments/benchmarks/bsseval.py [--repetitions 3] [--systems 7]
 
-The signals are stereo white noise at 44.1 kHz: 4 stems of 60 s, and 2 stems of 240 s. Windows and
-hops have 1 s. Each system has its own process, and the processes work alternately.
+The signals are stereo white noise at 44.1 kHz: 4 stems of 60 s, and 2 stems of 240 s. Window and
+hop are 1 s. Each system has its own process, and the processes work alternately.
 
 - "lower limit" runs only the steps that the method needs: the transforms of the correlations and
   of the windows, and the factorisations, on arrays of the same shapes.
@@ -91,7 +91,7 @@ def worker(
     systems: int,
     orders: Connection,
 ) -> None:
-    """Score at every order, and send the seconds, the scores and the peak memory."""
+    """Score once per request, and send the seconds, the scores and the peak memory."""
     signals = material(stems, seconds, systems)
     while orders.recv():
         start = perf_counter()

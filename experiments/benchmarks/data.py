@@ -21,7 +21,7 @@ measures, in one process and alternately:
 - waiting: the share of the time of such a step that is spent waiting for our data;
 - memory: the anonymous memory of a process that reads the excerpts of an hour of training (46,080).
 
-All systems but musdb keep freed memory (`stemsplit.machine.allocator`), like a training. Prints
+All systems but musdb keep freed memory (`stemsplit.machine.allocator`), as training does. Prints
 medians, and how many times as fast ours is (median, min–max over the rounds).
 """
 
@@ -123,7 +123,7 @@ def endless(loader: DataLoader) -> Iterator[Chunk]:
 
 
 def plain_reads(tracks: list[StoredTrack], into_batch: bool) -> Iterator[object]:
-    """Copy as many bytes from random positions of the memory maps."""
+    """Copy as many bytes as a batch has, from random positions of the memory maps."""
     draw = random.Random(0)
     while True:
         batch = np.empty((BATCH, len(STEMS), 2, CHUNK), np.int16) if into_batch else []
@@ -202,7 +202,7 @@ def make_many(root: Path) -> None:
 
 
 def decoder(system: str, corpus: Path, orders: Connection) -> None:
-    """Decode all songs at every order, and send the number of songs per second."""
+    """Decode all songs once per request, and send the number of songs per second."""
     listed = musdb18(corpus)
     database = musdb.DB(root=str(corpus), subsets="train")
 
@@ -344,7 +344,7 @@ def compare_epochs(root: Path, tracks: list[StoredTrack], device: str, steps: in
 
 
 def waiting(tracks: list[StoredTrack], device: str, steps: int = 10) -> None:
-    """Print the share of its time that a training waits for the next batch."""
+    """Print the share of the training time that is spent waiting for the next batch."""
     step = OurStep(device)
     for workers in (0, 2, 4):
         source = iter(our_loader(tracks, workers))

@@ -5,11 +5,11 @@
 Both systems load the same weights (random values in open-unmix's four published networks) and
 separate the same stereo song into four stems, with one iteration of expectation maximisation. The
 song is in memory, and so are the stems. Each system has a process of its own, in which it first
-separates ten seconds. The processes work in turn.
+separates ten seconds to warm up. The processes work in turn.
 
 Prints the median seconds, the real-time factor, the peak memory of the process, and how many times
-as fast ours is (median, min–max over the repetitions). `--profile` prints instead where our time
-goes.
+as fast ours is (median, min–max over the repetitions). `--profile` prints a profile of our
+separator instead.
 """
 
 import argparse
@@ -71,7 +71,7 @@ def song_of(seconds: float) -> Tensor:
 
 
 def worker(name: str, folder: Path, seconds: float, orders: Connection) -> None:
-    """Separate the song at every order, and send the seconds and the peak memory in MB."""
+    """Separate the song once per request, and send the seconds and the peak memory in MB."""
     separate = SYSTEMS[name](folder)
     with torch.inference_mode():
         separate(song_of(10))

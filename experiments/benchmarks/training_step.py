@@ -3,10 +3,10 @@
     python experiments/benchmarks/training_step.py [--batch 16] [--seconds 6] [--steps 5]
 
 A step starts with the stems of a batch and ends with updated weights. open-unmix's step is the loop
-of its training script: its own STFT, network and Adam. Our step is that of a training: mixing,
-front end, network, loss, clipping and the fused Adam of conf/. Both have the published size and
-the same input shapes. Each system has its own process, because the setting of the allocator
-belongs to a process. The processes take their steps alternately.
+of its training script: its own STFT, network and Adam. Our step is that of `stemsplit train`:
+mixing, front end, network, loss, clipping and the fused Adam of conf/. Both have the published size
+and the same input shapes. Each system has its own process, because the allocator settings hold for
+a whole process. The processes take their steps alternately.
 
 Prints the median seconds per step, and how many times as fast ours is (median, min–max over the
 steps): in float32 and, if bf16 is the default precision on this machine, in bf16 and with the
@@ -114,7 +114,7 @@ def worker(
     device: str,
     orders: Connection,
 ) -> None:
-    """Take a step at every order, and send its seconds."""
+    """Take a step per request, and send its seconds."""
     if made is ours:
         keep_freed_memory()  # like `stemsplit.train`
     torch.manual_seed(0)

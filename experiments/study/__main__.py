@@ -1,7 +1,7 @@
-"""``python -m experiments.study [NAME]``: carry out an experiment of the study, or list all.
+"""``python -m experiments.study [NAME]``: run an experiment of the study, or list all.
 
 An experiment trains its networks, scores them on the test songs, and writes
-`experiments/results/NAME.json` and `NAME.png`. Interrupted experiments go on where they stopped.
+`experiments/results/NAME.json` and `NAME.png`. Interrupted experiments continue where they stopped.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from stemsplit.errors import one_line_errors
 def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m experiments.study",
-        description="Carry out an experiment of the study, or list all experiments.",
+        description="Run an experiment of the study, or list all experiments.",
     )
     parser.add_argument("name", nargs="?", metavar="NAME", help="name of the experiment")
     parser.add_argument(
@@ -31,9 +31,7 @@ def main() -> None:
         action="store_true",
         help="only test the experiment: one short epoch on the demo songs, one seed",
     )
-    parser.add_argument(
-        "--runs", type=Path, default=Path("runs/study"), help="folder of the trainings"
-    )
+    parser.add_argument("--runs", type=Path, default=Path("runs/study"), help="folder of the runs")
     parser.add_argument(
         "--results", type=Path, help="folder of the result; default: experiments/results"
     )
@@ -79,7 +77,7 @@ def show(all_plans: list[Plan], runs: Path) -> None:
     table = Table("experiment", "state", "cost", "question")
     for each in all_plans:
         states = [run.state for run in trainings(each, folder_of(each, runs))]
-        done = f"{states.count('done')} of {len(states)} trainings done" if states else "open"
+        done = f"{states.count('done')} of {len(states)} runs done" if states else "open"
         if (results.RESULTS / f"{each.name}.json").is_file():
             done = "has a result"
         table.add_row(each.name, done, each.cost, each.question)

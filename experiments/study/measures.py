@@ -27,9 +27,9 @@ def leakage(plan: Plan, runs: list[Training], folder: Path) -> dict[str, Any]:
     """How much of each stem of the test songs is in the estimate of the first target.
 
     The estimate without the Wiener filter is a mask times the mixture, hence the sum of the mask
-    times each stem. The figures are the energies of these parts relative to their stems, in dB:
-    medians over songs with their intervals, and the paired differences from the first run. The
-    networks must estimate masks.
+    times each stem. The results are the energies of these parts relative to their stems, in dB:
+    medians over songs with their confidence intervals, and the paired differences from the first
+    run. The networks must estimate masks.
     """
     shares = {run.name: shares_of(run) for run in runs}
     [first, *others] = shares

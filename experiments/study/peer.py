@@ -1,4 +1,4 @@
-"""Train the network of the package openunmix by its published recipe, in a loop of its own.
+"""Train the network of the package openunmix by its published recipe, in a separate loop.
 
 The loop follows open-unmix's training script: batches of random excerpts with stems of random
 songs, random gains and swapped channels; MSE of magnitudes; Adam with weight decay; the learning
@@ -90,7 +90,7 @@ def encoder_of(config: Any) -> nn.Module:
 
 @torch.no_grad()
 def network_of(config: Any, encoder: nn.Module, songs: list[StoredTrack]) -> nn.Module:
-    """The network with the published width, and the mean and scale of the mixtures at its input."""
+    """The network with the published width, which normalises its input by the songs' statistics."""
     frames = [encoder(torch.from_numpy(song.mixture())[None])[0].mean(0).T for song in songs]
     magnitudes = torch.cat(frames)
     scale = magnitudes.std(0, correction=0)
@@ -118,7 +118,7 @@ def excerpt(songs: list[StoredTrack], length: int, random: np.random.Generator) 
 
 @torch.no_grad()
 def validation_loss(network: nn.Module, encoder: nn.Module, songs: list[StoredTrack]) -> float:
-    """The mean loss over the songs, each as a whole."""
+    """The mean loss over whole songs."""
     network.eval()
     losses = []
     for song in songs:

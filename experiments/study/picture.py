@@ -12,13 +12,13 @@ from matplotlib.figure import Figure
 from experiments.study.plan import Plan
 from stemsplit.files import replacing
 
-REFERENCES = ("IRM1", "IRM2", "IBM1", "MWF")  # oracles, except the last, only widen the axis
+REFERENCES = ("IRM1", "IRM2", "IBM1", "MWF")  # oracles; only the last is drawn, to limit the axis
 
 
 def draw(plan: Plan, content: dict[str, Any], path: Path) -> None:
-    """Draw the losses of the runs, and beside them what the plan measures.
+    """Draw the losses of the runs and, beside them, the SDR of every system or the gradients.
 
-    This is the SDR of every system, or the gradients. For a sweep, only its trials are drawn.
+    For a sweep, only its trials are drawn.
     """
     if "sweep" in content:
         save(sweep_figure(content["sweep"]), path)
@@ -151,5 +151,5 @@ def draw_scores(axes: Axes, plan: Plan, content: dict[str, Any]) -> None:
             row += 1
     axes.set_yticks(range(row), labels, fontsize=8)
     axes.invert_yaxis()
-    axes.set_xlabel(f"SDR of the {stem}, dB: median over songs, 95 % interval")
+    axes.set_xlabel(f"SDR of the {stem}, dB: median over songs, 95 % confidence interval")
     axes.grid(axis="x", alpha=0.3)

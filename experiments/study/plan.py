@@ -14,7 +14,7 @@ SMALL = [
     "data=demo", "epochs=1", "chunks_per_track=2", "chunk_seconds=1", "data.batch_size=4",
     "callbacks.excerpts.count=1",
 ]  # fmt: skip
-LEAST_TRIALS = 3  # that the ranking of a sweep accepts
+LEAST_TRIALS = 3  # fewest trials that `stemsplit report ranking` accepts
 Settings = list[str]
 
 
@@ -37,8 +37,8 @@ class Plan(BaseModel):
 
     Each of `runs` is trained with the settings `train`, its own settings and each of `seeds`. Then
     all runs are scored together on the test songs with the settings `evaluate`, if `scored`.
-    `published` holds scores from papers, with their source, to print beside ours. A training may
-    end with an error if `may_fail`; the error is then a part of the result. `measures` are further
+    `published` holds scores from papers, with their source, to print beside ours. A run may end
+    with an error if `may_fail`; the error is then a part of the result. `measures` are further
     results, see `experiments.study.measures`. `small` are settings for a test on the demo songs.
     An experiment may have a `sweep` instead of runs.
     """
@@ -81,7 +81,7 @@ class Plan(BaseModel):
         return self.with_settings([*SMALL, *self.small]).model_copy(update=changes)
 
     def trainings(self) -> dict[str, Settings]:
-        """The settings of every training by its name, one seed after the other."""
+        """The settings of every run by its name, one seed after the other."""
         return {
             f"{name}-{seed}": [*self.train, *settings, f"seed={seed}", f"name={name}"]
             for seed in self.seeds
@@ -94,11 +94,11 @@ def plans() -> list[Plan]:
 
 
 def plan(name: str) -> Plan:
-    """Read the plan of this name. Raises `InputError` if it does not exist or is not valid."""
+    """Read the plan with this name. Raises `InputError` if it does not exist or is not valid."""
     path = PLANS / f"{name}.yaml"
     if not path.is_file():
         known = ", ".join(path.stem for path in sorted(PLANS.glob("*.yaml")))
-        raise InputError(f"{name}: there is no experiment of this name; choose one of {known}")
+        raise InputError(f"{name}: unknown experiment; choose one of {known}")
     try:
         content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
         return Plan.model_validate({"name": name, **content})

@@ -18,7 +18,7 @@ FACTS = (
     "corpus", "subset", "fingerprint", "commit", "versions", "protocol", "scores", "frames",
     "differences", "spreads",
 )  # fmt: skip
-PLACES = ("data.root=", "data.cache=")  # settings
+PLACES = ("data.root=", "data.cache=")  # settings that name folders
 CURVES = ("train/loss", "validation/loss")
 MOST_POINTS = 200  # of a curve
 
@@ -77,7 +77,7 @@ def parameters(run: Path) -> int | None:
 
 
 def thinned(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    """At most `MOST_POINTS` of the points, evenly chosen, with the last."""
+    """At most `MOST_POINTS` points, evenly spaced, including the last."""
     if len(points) <= MOST_POINTS:
         return points
     stride = -(-len(points) // MOST_POINTS)
@@ -92,7 +92,7 @@ def write(content: dict[str, Any], path: Path) -> None:
 
 
 def table(plan: Plan, content: dict[str, Any]) -> str:
-    """A result in Markdown: its scores, or else how its trainings ended."""
+    """A result in Markdown: its scores or, without scores, how its runs ended."""
     return score_table(plan, content) if "scores" in content else run_table(content["runs"])
 
 

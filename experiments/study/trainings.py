@@ -20,7 +20,7 @@ ENDED = "study.json"  # in the folder of a run: how its training ended
 
 
 class Training(NamedTuple):
-    """One training of a plan."""
+    """One training run of a plan."""
 
     name: str
     settings: Settings
@@ -55,7 +55,7 @@ def trainings(plan: Plan, folder: Path) -> list[Training]:
 
 
 def train(training: Training, may_fail: bool) -> None:
-    """Train, or go on with an interrupted training. A training that is done is not repeated."""
+    """Train, or resume an interrupted run. A finished run is not repeated."""
     if training.state == "done":
         return
     if training.state == "begun":

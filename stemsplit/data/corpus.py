@@ -106,8 +106,7 @@ class Corpus:
             if track.subset != copy.subset:
                 raise InputError(
                     f"{copy.path}: is the same as {track.path} in the subset {track.subset}; "
-                    "remove one of them (python -m stemsplit.doctor also finds songs with similar "
-                    "audio)"
+                    "remove one of them (stemsplit doctor also finds songs with similar audio)"
                 )
 
     def listed(self) -> list[Track]:

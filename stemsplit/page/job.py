@@ -28,15 +28,15 @@ class State(StrEnum):
 
 @dataclass(eq=False)
 class Job:
-    """A song to separate. `folder` holds all its files, under names that do not depend on it."""
+    """A song to separate. `folder` holds its files, whose names do not depend on the song."""
 
     folder: Path
     title: str
     model: str
     id: str = field(default_factory=lambda: secrets.token_urlsafe(24))
     state: State = State.WAITING
-    fraction: float = 0.0  # of the separation
-    message: str = ""  # an error if the job failed, otherwise remarks on the song
+    fraction: float = 0.0  # of the separation that is done
+    message: str = ""  # an error if the job failed, otherwise notes about the song
     stems: Mapping[str, Path] = field(default_factory=dict)
     used: float = 0.0  # clock time of the last request for the song
     seen: float = 0.0  # clock time at which its page was last known to be open
@@ -67,7 +67,7 @@ class Job:
 
     @contextmanager
     def reading(self) -> Iterator[State]:
-        """Keep the files until the block ends. Yields the state; if it is done, all files exist."""
+        """Keep the files until the block ends. Yields the state; if it is DONE, all files exist."""
         with self.lock:
             state = self.state
             self.readers += 1

@@ -26,7 +26,7 @@ class JobQueue:
     `work` separates one job and sets its states. At most `places` songs wait or are uploaded at the
     same time. Files of a job are removed when it fails or is cancelled, and `keep_seconds` after
     its last use. At most `most_songs` songs are stored: a new one replaces the separated song that
-    was unused for longest, but none whose page was open in the last `OPEN_SECONDS`.
+    has been unused longest and whose page was not open in the last `OPEN_SECONDS`.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class JobQueue:
                 self.uploads -= 1
 
     def submit(self, job: Job) -> None:
-        """Add a job, which may replace another one; raise `QueueFullError` if no song can go."""
+        """Add a job. If the server is full, it replaces another job, or raises `QueueFullError`."""
         with self.changed:
             replaced = self._replaced_by(1)
             for other in replaced:
@@ -78,7 +78,7 @@ class JobQueue:
             other.remove_files()
 
     def _replaced_by(self, songs: int) -> list[Job]:
-        """The jobs that so many new songs replace; raise `QueueFullError` if there are too few."""
+        """The jobs to remove for `songs` new ones; raise `QueueFullError` if there are too few."""
         stored = [job for job in self.jobs.values() if job.state not in REMOVED]
         closed = [
             job
@@ -88,8 +88,8 @@ class JobQueue:
         surplus = max(0, len(stored) + songs - self.most_songs)
         if surplus > len(closed):
             raise QueueFullError(
-                f"the server is full ({self.most_songs} songs): each song is not separated yet, or "
-                f"its page was open in the last {OPEN_SECONDS:.0f} seconds; try again later"
+                f"the server is full ({self.most_songs} songs): every song is unfinished, or its "
+                f"page was open in the last {OPEN_SECONDS:.0f} seconds; try again later"
             )
         return closed[:surplus]
 
@@ -187,5 +187,5 @@ class JobQueue:
 
 
 def without_paths(line: str, job: Job) -> str:
-    """Replace the paths of a job's files, which mean nothing to a visitor, by its title."""
+    """Replace the path of a job's song, which means nothing to a visitor, with its title."""
     return line.replace(str(job.song), job.title).replace(f"{job.folder}/", "")

@@ -44,12 +44,12 @@ def note(model: Model) -> str:
     parts = [model.title, ", ".join(model.stems), f"licence: {model.licence}"]
     if not is_downloaded(model):
         size = "weights" if model.size is None else f"about {decimal(model.size)}"
-        parts.append(f"{size} are downloaded at the first use")
+        parts.append(f"{size} will be downloaded at the first use")
     return "; ".join(part for part in parts if part)
 
 
 def named(models: Sequence[str]) -> dict[str, str | Path]:
-    """Map the names on the page to models: names of published models, and the ends of paths.
+    """Map the name on the page to each model: its published name, or the last part of its path.
 
     Raises `InputError` if a model does not exist, or if two models have the same name.
     """

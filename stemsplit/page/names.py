@@ -1,4 +1,4 @@
-"""Make file names out of the name of an uploaded file, which a stranger chose."""
+"""Make titles and file names from the name of an uploaded file, which is untrusted."""
 
 import re
 import unicodedata
@@ -9,7 +9,7 @@ from stemsplit.files import file_name
 REORDERING = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 INVISIBLE = {"Cc", "Cs", "Co", "Cn"}  # control characters, surrogates, private use, unassigned
 FORBIDDEN_IN_FILE_NAMES = re.compile(r'[<>:"/\\|?*]')  # on Windows, and "/" everywhere
-# Devices on Windows, with any suffix.
+# Names of devices on Windows, also with a suffix.
 RESERVED = re.compile(r"(con|prn|aux|nul|(com|lpt)[0-9¹²³]|con(in|out)\$) *(\.|$)", re.IGNORECASE)
 LONGEST_TITLE = 120  # characters
 
@@ -30,7 +30,8 @@ def title(upload_name: str) -> str:
 def download_name(song_title: str, suffix: str = "") -> str:
     """Return a file name that is valid on every system, at most 255 bytes long.
 
-    It starts with neither a dot nor a dash, so that no shell hides it or takes it for an option.
+    It starts with neither a dot nor a dash, so that the file is not hidden, and no command takes
+    its name for an option.
     """
     name = FORBIDDEN_IN_FILE_NAMES.sub("_", song_title).lstrip(" .-").rstrip(" .")
     name = name or "song"

@@ -23,7 +23,7 @@ class Playback(NamedTuple):
 
 
 def playback(stem: Path) -> Playback:
-    """Describe the playback of a song by one of its stems; all stems have the same form."""
+    """Describe the playback of a song from one of its stems; all stems have the same format."""
     info = soundfile.info(stem)
     return Playback(info.samplerate, info.channels, info.frames, PIECE_SECONDS * info.samplerate)
 
@@ -45,8 +45,8 @@ def piece(stems: Sequence[Path], number: int) -> bytes:
 def archive(files: Mapping[str, Path]) -> Iterator[bytes]:
     """Yield a ZIP archive piece by piece; `files` maps the name of each entry to its file.
 
-    The entries are not compressed, since audio hardly shrinks. Neither memory nor disk ever holds
-    the archive.
+    The entries are not compressed, since audio hardly shrinks. The whole archive is never in memory
+    or on disk.
     """
     pipe = Pipe()
     with zipfile.ZipFile(pipe, "w") as archived:

@@ -9,7 +9,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 HEADERS = {
-    # The page loads its own files only, and no script that stands in its HTML runs.
+    # The page loads its own files only, and scripts inside its HTML do not run.
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
     "img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'none'",
@@ -51,10 +51,10 @@ class Protection:
         headers = Headers(scope=scope)
         answer: ASGIApp = self.app
         if not self.is_own_name(headers.get("host", "")):
-            error = "unknown host name; open the page by its IP address, or start it with --host"
+            error = "unknown host name; open the page by IP address, or start it with --host NAME"
             answer = JSONResponse({"error": error}, 421)
         elif scope["method"] not in ("GET", "HEAD") and not is_same_origin(headers):
-            answer = JSONResponse({"error": "requests of other sites are refused"}, 403)
+            answer = JSONResponse({"error": "requests from other sites are refused"}, 403)
         await answer(scope, receive, send_with_headers)
 
     def is_own_name(self, host: str) -> bool:

@@ -1,4 +1,4 @@
-"""The web application: routes of the page, and what they answer."""
+"""The web application: the routes of the page and their responses."""
 
 import asyncio
 import json
@@ -31,9 +31,9 @@ from stemsplit.page.stems import Stems, requested_job
 from stemsplit.page.uploads import TooLargeError, check, receive
 
 STATIC = Path(__file__).parent / "static"
-STATUS_SECONDS = 0.25  # time between two looks at the status of a job
-PING_SECONDS = 10.0
-STOPPING_SECONDS = 1.0  # for the running separation, when the server ends
+STATUS_SECONDS = 0.25  # time between two checks of a job's status
+PING_SECONDS = 10.0  # after this time without a change, a comment shows that the server runs
+STOPPING_SECONDS = 1.0  # time for the running separation to stop when the server ends
 
 
 class Limits(NamedTuple):
@@ -154,7 +154,7 @@ class Page:
     async def events(self, request: Request) -> Response:
         """Send the status whenever it changes, until it is final (server-sent events).
 
-        While the connection is open, the page is open.
+        While the connection is open, the page counts as open.
         """
         job = requested_job(request, self.queue.get)
 

@@ -71,11 +71,11 @@ def listening_socket(host: str, port: int) -> socket.socket:
             raise InputError(
                 f"port {port} is in use; choose another with --port (0: any free port)"
             ) from None
-        raise InputError(f"cannot listen at {host}, port {port}: {error.strerror}") from None
+        raise InputError(f"cannot listen on {host}, port {port}: {error.strerror}") from None
 
 
 def address_of(listening: socket.socket) -> str:
-    """The address under which this machine's browser finds the page."""
+    """The address at which a browser on this machine finds the page."""
     host, port = listening.getsockname()[:2]
     if ipaddress.ip_address(host).is_unspecified:
         host = "localhost"
@@ -83,7 +83,7 @@ def address_of(listening: socket.socket) -> str:
 
 
 def is_public(host: str) -> bool:
-    """Whether other machines can reach a host that the server listens at."""
+    """Whether other machines can reach a host that the server listens on."""
     addresses = socket.getaddrinfo(host, None)
     return not all(ipaddress.ip_address(address[4][0]).is_loopback for address in addresses)
 

@@ -1,4 +1,4 @@
-"""Draw the spectrograms of a song's stems as pictures for the page, all on one scale."""
+"""Draw the spectrograms of a song's stems for the page, all with the same scale."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -62,7 +62,7 @@ def band_edges(sample_rate: int) -> list[int]:
 def frames(
     files: Sequence[soundfile.SoundFile],
 ) -> Iterator[Complex[np.ndarray, "stem frame freq"]]:
-    """Spectra of frames that are evenly spaced over the song, some columns at a time."""
+    """Spectra of evenly spaced frames of the song, `COLUMNS_AT_ONCE` columns at a time."""
     count = COLUMNS * FRAMES_PER_COLUMN
     starts = np.linspace(0, max(0, files[0].frames - WINDOW), count).astype(int)
     window = np.hanning(WINDOW).astype(np.float32)

@@ -19,7 +19,7 @@ from stemsplit.page.playback import archive, piece
 
 
 class Number(IntegerConvertor):
-    """A number in a path. Python refuses to convert thousands of digits."""
+    """A number of at most nine digits. Python refuses to convert thousands of digits."""
 
     regex = "[0-9]{1,9}"
 
@@ -28,7 +28,7 @@ register_url_convertor("number", Number())
 
 
 class Reading:
-    """Middleware: the files of a song stay until the answer is sent; 404 if it is not separated."""
+    """Middleware: keep a song's files until the response is sent; 404 if it is not separated."""
 
     def __init__(self, app: ASGIApp, queue: JobQueue) -> None:
         self.app = app
@@ -45,7 +45,7 @@ class Reading:
 
 
 class Stems:
-    """The routes below ``/songs/{id}``. Stems have numbers, so that no name is part of a path."""
+    """The routes below ``/songs/{id}``. They number the stems, so no path contains a name."""
 
     def __init__(self, queue: JobQueue) -> None:
         self.queue = queue

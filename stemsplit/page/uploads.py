@@ -1,4 +1,4 @@
-"""Receive an uploaded song, and measure it before it is separated."""
+"""Receive an uploaded song, and check its length and sample rate before it is separated."""
 
 import time
 from pathlib import Path
@@ -10,7 +10,7 @@ from stemsplit.audio.song_stream import open_song
 from stemsplit.errors import InputError
 
 STALLED_SECONDS = 30.0
-LEAST_RATE = 10_000  # bytes a second on average; slower uploads would keep places of the queue
+LEAST_RATE = 10_000  # bytes per second on average; slower uploads would block the queue
 HIGHEST_RATE = 192_000  # Hz
 
 
@@ -23,7 +23,7 @@ async def receive(request: Request, path: Path, most_bytes: int) -> None:
 
     Raises `TooLargeError` as soon as the upload exceeds `most_bytes`, `TimeoutError` if nothing
     arrives for `STALLED_SECONDS` or the upload is slower than `LEAST_RATE`, and `ClientDisconnect`
-    if the browser gives up.
+    if the browser disconnects.
     """
     size = 0
     started = time.monotonic()
@@ -45,7 +45,7 @@ async def receive(request: Request, path: Path, most_bytes: int) -> None:
 def check(song: Path, most_seconds: float) -> None:
     """Decode a song; raise `InputError` if it is not audio, or exceeds a limit.
 
-    The limits are `most_seconds` and `HIGHEST_RATE`, which bound the size of the stems.
+    The limits `most_seconds` and `HIGHEST_RATE` bound the size of the stems.
 
     The length in a header is not reliable, so the song is decoded.
     """

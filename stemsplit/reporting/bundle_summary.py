@@ -36,7 +36,7 @@ def summary(document: Mapping[str, Any]) -> list[str]:
     Characters that could control a terminal are replaced.
     """
     if not fits(document, DOCUMENT):
-        return ["content: not as `stemsplit export` writes it"]
+        return ["content: not in the format that `stemsplit export` writes"]
     return [
         "".join(character if character.isprintable() else "�" for character in line)
         for line in _lines(document)

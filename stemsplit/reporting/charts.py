@@ -23,7 +23,7 @@ class Series(NamedTuple):
 
 @dataclass(frozen=True)
 class Chart:
-    """A chart as SVG, with the data for its legend and for the read-out under the pointer."""
+    """A chart as SVG, with the data for its legend and for the values shown at the pointer."""
 
     title: str
     unit: str

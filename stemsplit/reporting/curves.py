@@ -1,4 +1,4 @@
-"""Charts of the metrics that one or more trainings logged."""
+"""Charts of the metrics that one or more runs logged."""
 
 import math
 from collections.abc import Sequence

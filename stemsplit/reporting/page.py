@@ -52,10 +52,10 @@ def run_page(record: RunRecord) -> str:
 def comparison_page(
     records: Sequence[RunRecord], evaluations: Mapping[str, Mapping[str, Any]] | None = None
 ) -> str:
-    """The HTML page of several runs side by side, with the results of `evaluations` by their names.
+    """The HTML page that compares several runs, with the results of `evaluations` by their names.
 
-    Its headlines are the first evaluation that scored all runs under their names. Otherwise they
-    are the runs' own scores: test scores only if all runs have test scores.
+    Its headlines are the scores of the first evaluation that scored all runs under their names.
+    Otherwise they are the runs' own scores: test scores only if all runs have test scores.
     """
     evaluations = evaluations or {}
     own_tables = {
@@ -65,7 +65,7 @@ def comparison_page(
     }
     parts = [
         count_text(len(items), word)
-        for items, word in ((records, "training"), (evaluations, "evaluation"))
+        for items, word in ((records, "training run"), (evaluations, "evaluation"))
         if items
     ]
     names = [*(record.name for record in records), *evaluations]

@@ -114,7 +114,7 @@ def _update(path: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> d
 
 
 def standard(content: Any) -> Any:
-    """Replace infinities and NaN, which JSON does not have, by "inf", "-inf" and None."""
+    """Replace infinities and NaN, which JSON does not have, with "inf", "-inf" and None."""
     if isinstance(content, dict):
         return {name: standard(value) for name, value in content.items()}
     if isinstance(content, list | tuple):
@@ -141,7 +141,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def commit() -> str | None:
-    """Hash of the checked-out commit, with a plus if files are changed; None outside a clone."""
+    """Hash of the checked-out commit, with "+" if files are changed; None outside a clone."""
     folder = Path(__file__).resolve().parent
 
     def git(*words: str) -> str:

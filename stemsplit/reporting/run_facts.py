@@ -7,7 +7,7 @@ from typing import Any
 from stemsplit.reporting.documents import RESULT, read_json
 
 TRAINING = ("model", "targets", "trained_on", "seed", "steps", "commit", "versions")
-BEST = "best.ckpt"  # the checkpoint that a training scores
+BEST = "best.ckpt"  # the checkpoint that `stemsplit train` scores
 
 
 def run_facts(checkpoint: Path) -> dict[str, Any]:

@@ -132,7 +132,7 @@ def write_latex(
             ],
         )
     if spreads:
-        lines += ["", "% mean and standard deviation over several trainings, in dB"]
+        lines += ["", "% mean and standard deviation over several training runs, in dB"]
         lines += _latex_table(
             ["model", "stem", *METRICS],
             [

@@ -103,8 +103,8 @@ def print_differences(differences: Differences) -> None:
 
 
 def print_spreads(spreads: Spreads) -> None:
-    """Print mean and standard deviation over several trainings of a model."""
-    table = Table(title="mean ± standard deviation over several trainings, in dB")
+    """Print mean and standard deviation over several training runs of a model."""
+    table = Table(title="mean ± standard deviation over several training runs, in dB")
     for column in ("", "stem", *METRICS, "trainings"):
         table.add_column(column, justify="left" if column in ("", "stem") else "right")
     for model, stems in spreads.items():

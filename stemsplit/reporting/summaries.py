@@ -44,7 +44,7 @@ def _last_change(folder: Path) -> float:
 
 
 def headline_result(record: RunRecord) -> tuple[Mapping[str, Any], str]:
-    """The result in the headline and the run's name in it.
+    """The result shown in the headline, and the name of the run in this result.
 
     The result is that of test songs if they were scored, otherwise that of validation songs.
     """
@@ -73,7 +73,7 @@ def compared_headlines(
 
 
 def headlines(record: RunRecord, result: Mapping[str, Any], name: str) -> list[Headline]:
-    """Headlines of all targets of a run, which has this name in the result."""
+    """Headlines of all targets of a run; `name` is the run's name in the result."""
     scores = result.get("scores", {})
     row = scores.get(name, {})
     mixture = scores.get("mixture", {})

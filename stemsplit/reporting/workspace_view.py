@@ -20,7 +20,7 @@ WIDE = wr.Layout(w=24, h=10)
 def workspace(
     entity: str, project: str, stems: Sequence[str] = ("vocals",), excerpts: int = 2
 ) -> ws.Workspace:
-    """The view for trainings with these target stems and this number of logged excerpts."""
+    """The view for runs with these target stems and this number of logged excerpts."""
     sections: dict[str, list[Any]] = {
         "Scores": scores(stems),
         "Losses": [

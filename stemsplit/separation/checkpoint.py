@@ -41,7 +41,7 @@ def build(
     mappings, each with its number of ``stems``. See `Separator` for the other arguments.
 
     For security, only classes of ``stemsplit.models`` are built, and those that `allow` names in
-    full: a checkpoint from a stranger must not choose the code that runs. Raises `InputError` for
+    full: an untrusted checkpoint must not choose the code that runs. Raises `InputError` for
     any other class, and for settings that do not fit together.
     """
     transform = FrontEnd(**front_end)
@@ -98,12 +98,12 @@ def load(
 
     `source` is the folder of a run, the path of a checkpoint or the name of a published model, as
     in ``load("umxhq")``; the weights of a published model are downloaded at the first use. A name
-    wins over a folder of the same name, which is ``./umxhq``. A checkpoint may also be a bundle
-    (see `bundle`), or hold weights of open-unmix, torchaudio's Hybrid Demucs or SCNet. Several
-    sources give one separator that estimates the targets of all of them, in their order. It is
-    in evaluation mode. `allow` names classes outside stemsplit that may be built, as in `build`.
-    Raises `InputError` if a file is not a checkpoint, weights cannot be downloaded, the separators
-    cannot be combined, or the device cannot be used.
+    takes precedence over a folder of the same name; ``./umxhq`` is the folder. A checkpoint may
+    also be a bundle (see `bundle`), or hold weights of open-unmix, torchaudio's Hybrid Demucs or
+    SCNet. Several sources give one separator that estimates the targets of all of them, in their
+    order. The separator is in evaluation mode. `allow` names classes outside stemsplit that may be
+    built, as in `build`. Raises `InputError` if a file is not a checkpoint, weights cannot be
+    downloaded, the separators cannot be combined, or the device cannot be used.
     """
     sources = [source] if isinstance(source, str | Path) else source
     if not sources:
@@ -127,7 +127,7 @@ def combined(members: Sequence[tuple[Path, Separator]], allow: Sequence[str] = (
 
 
 def on_device(separator: Separator, device: str) -> Separator:
-    """Move a separator to a device, in evaluation mode; raise `InputError` if that cannot be."""
+    """Move a separator to a device, in evaluation mode; raise `InputError` if that fails."""
     try:
         return separator.eval().to(device)
     except (RuntimeError, AssertionError) as error:
@@ -150,7 +150,7 @@ def _load(path: Path, allow: Sequence[str], model: Model | None) -> Separator:
                 stems, rate = (None, None) if model is None else (model.stems, model.sample_rate)
                 content = form.checkpoint(content, stems, rate)
                 break
-        # The checkpoint of a training also holds other values, such as buffers of the metrics.
+        # A checkpoint of a run also holds other values, such as buffers of the metrics.
         prefix = "separator."
         weights = {
             name.removeprefix(prefix): value

@@ -18,14 +18,13 @@ class Ensemble:
     """Several separators whose stems are averaged where they share stems.
 
     `targets` are the targets of all members. Each is the mean over the members that have such a
-    stem, with `weights` (by default equal); a member's residual also counts as a stem. What the
-    averaged targets leave of the mixture becomes another stem, which keeps its name if all members
-    have the same stems. If the true targets sum to the mixture (for example vocals, drums, bass and
-    other), there is no such stem, and what the averages leave is spread equally over the targets.
-    Members may differ in sample rate, front end and network. Each member filters its own estimates.
+    stem, with `weights` (by default equal); a member's residual also counts as a stem. The mixture
+    minus the averaged targets is the residual, which keeps its name if all members have the same
+    stems. If the true targets sum to the mixture (for example vocals, drums, bass and other), there
+    is no residual stem, and this difference is spread equally over the targets. Members may differ
+    in sample rate, front end and network. Each member applies its own Wiener filter.
 
-    Raises `InputError` if there is another number of weights than of members, or a weight is not
-    above 0.
+    Raises `InputError` if the numbers of weights and members differ, or a weight is not above 0.
     """
 
     def __init__(
@@ -43,7 +42,7 @@ class Ensemble:
         if self.residual in self.targets:
             raise InputError(
                 f"the models cannot be averaged: one has the target {self.residual!r}, which is "
-                "also the name of what the targets leave"
+                "also the name of the residual"
             )
 
     @property

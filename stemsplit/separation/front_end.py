@@ -13,11 +13,11 @@ from torch.nn import functional
 from stemsplit.errors import InputError
 from stemsplit.models.shapes import Spectrum, View, Views
 
-# Limits of the memory for the mel filters; a checkpoint from a stranger may ask for anything.
+# Limits on the memory for the mel filters; an untrusted checkpoint may ask for any size.
 LONGEST_WINDOW = 2**16
 MOST_MEL_BANDS = 4096
-# Chunks have a length in seconds, so a rate is also a limit of the memory for a song. In Hz.
-HIGHEST_SAMPLE_RATE = 768_000
+# Chunks have a length in seconds, so this also limits the memory for a chunk.
+HIGHEST_SAMPLE_RATE = 768_000  # Hz
 VIEWS = ("magnitude", "mel", "mfcc", "complex")
 WINDOW_SHAPES: dict[str, Callable[[int], Tensor]] = {
     "hann": torch.hann_window,

@@ -1,4 +1,4 @@
-"""Load what separates songs: one separator, a bag of several, or an ensemble."""
+"""Load a separator, several separators combined into one, or an ensemble."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,12 +16,12 @@ def load(
     device: str = "cpu",
     weights: Sequence[float] | None = None,
 ) -> Separator | Ensemble:
-    """Load what separates songs onto a device, in evaluation mode.
+    """Load a separator or an ensemble onto a device, in evaluation mode.
 
     A source is the folder of a run, the path of a checkpoint or of a bundle, or the name of a
     published model, as in ``load("umxhq")``. The weights of a published model are downloaded at the
-    first use. A name wins over a folder of the same name in the current folder, which is
-    ``./umxhq``.
+    first use. A name takes precedence over a folder of the same name in the current folder;
+    ``./umxhq`` is the folder.
 
     Several sources for different stems with the same front end give one separator, whose Wiener
     filter sees all stems (see `bag.Bag`). Otherwise, or with `weights`, they give an ensemble. It

@@ -1,4 +1,4 @@
-"""Build the networks that the description of a separator names."""
+"""Build the networks in the description of a separator."""
 
 import importlib
 from collections.abc import Mapping, Sequence
@@ -64,10 +64,10 @@ def allowed_class(name: str, allow: Sequence[str]) -> type[nn.Module]:
 
 
 def check_sizes(description: Description, weights: Mapping[str, Tensor]) -> None:
-    """Raise an error if the network has other weights, before memory is taken for the network.
+    """Raise an error if the network has other weights, before memory is allocated for it.
 
-    The description in a stranger's file may ask for a network that is larger than the memory, or
-    that has more layers than could be built in hours.
+    The description in an untrusted file may ask for a network that is larger than the memory, or
+    that has so many layers that building it would take hours.
     """
     described = description["network"]
     for member in [described] if isinstance(described, Mapping) else described:

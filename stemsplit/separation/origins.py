@@ -1,4 +1,4 @@
-"""Which published weights a checkpoint holds, also under another file name or in a bag."""
+"""Find the published models whose weights a checkpoint contains, even if renamed or combined."""
 
 import hashlib
 import zipfile

@@ -1,4 +1,4 @@
-"""The separator: front end, network, mask, Wiener filter, inverse."""
+"""The separator: front end, network, mask, Wiener filter, inverse Fourier transform."""
 
 import inspect
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -172,7 +172,7 @@ class Separator(nn.Module):
     def forward(self, mixture: Waveform, wiener_iterations: int | None = None) -> Stems:
         """Separate excerpts at the separator's sample rate; the stems sum to the mixture.
 
-        By default, the Wiener filter does the separator's number of iterations.
+        `wiener_iterations` is the separator's own number by default.
         """
         iterations = self.wiener_iterations if wiener_iterations is None else wiener_iterations
         scale = scale_below(LOUDEST_SAMPLE, mixture.abs().amax(dim=(1, 2), keepdim=True))
@@ -240,9 +240,9 @@ class Separator(nn.Module):
         long the song is. A stereo separator gets a mono song on both channels; a mono separator
         processes the channels one by one.
 
-        Raises `InputError` if the song is empty, holds NaN or infinity or has a number of channels
-        that does not fit, if the settings do not fit together, if the memory is too small, or if
-        the stems hold NaN or infinity.
+        Raises `InputError` if the song is empty, contains NaN or infinity, or has a number of
+        channels that does not fit, if the settings do not fit together, if the memory is too small,
+        or if the stems contain NaN or infinity.
         """
         training = self.training
         if training:

@@ -1,4 +1,4 @@
-"""Find the files of weights: of a run, of a checkpoint or of a published model."""
+"""Find the weight files of a run, a checkpoint or a published model."""
 
 import os
 from collections.abc import Iterable, Mapping

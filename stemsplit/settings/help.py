@@ -18,15 +18,15 @@ TEXTS = {
 Train a separator and score its best checkpoint. All results are written to the
 run folder runs/DATE/TIME-MODEL.
 
-python -m stemsplit.train [GROUP=OPTION] [SETTING=VALUE] …
+stemsplit train [GROUP=OPTION] [SETTING=VALUE] …
 
 Examples:
-  python -m stemsplit.train                      # mel_blstm on the demo songs
-  python -m stemsplit.train model=open_unmix data=musdb18 data.root=/path
-  python -m stemsplit.train 'targets=[vocals,drums,bass,other]'
-  python -m stemsplit.train resume=RUN           # continue from RUN/last.ckpt
-  python -m stemsplit.train -m +sweep=lr_decay   # tune lr and weight decay
-  python -m stemsplit.train experiments=NAME     # experiments/NAME.yaml
+  stemsplit train                      # train mel_blstm on the demo songs
+  stemsplit train model=open_unmix data=musdb18 data.root=/path
+  stemsplit train 'targets=[vocals,drums,bass,other]'
+  stemsplit train resume=RUN           # continue from RUN/last.ckpt
+  stemsplit train -m +sweep=lr_decay   # tune lr and weight decay
+  stemsplit train experiments=NAME     # experiments/NAME.yaml
 
 Most used settings:
   data.root=PATH              folder of the corpus
@@ -50,13 +50,13 @@ Score separators, or stems from other tools, with BSS Eval v4. The mixture and
 ideal masks are scored as references. Writes result.json, scores.csv, scores.tex
 and files in museval's format.
 
-python -m stemsplit.evaluate checkpoint=RUN_OR_CKPT [SETTING=VALUE] …
+stemsplit evaluate checkpoint=RUN_OR_CKPT [SETTING=VALUE] …
 
 Examples:
-  python -m stemsplit.evaluate checkpoint=RUN    # on its training corpus
-  python -m stemsplit.evaluate checkpoint=RUN data=musdb18 data.root=/path
-  python -m stemsplit.evaluate 'checkpoint=[A,B]' estimates=DIR    # compare
-  python -m stemsplit.evaluate 'estimates={NAME: DIR}' data=musdb7
+  stemsplit evaluate checkpoint=RUN    # on its training corpus
+  stemsplit evaluate checkpoint=RUN data=musdb18 data.root=/path
+  stemsplit evaluate 'checkpoint=[A,B]' estimates=DIR    # compare
+  stemsplit evaluate 'estimates={NAME: DIR}' data=musdb7
 
 Most used settings:
   checkpoint=RUN_OR_CKPT      run folder, checkpoint or name of a published
@@ -76,11 +76,11 @@ Examine a corpus before training. Reports damaged, missing, silent, clipped and
 mismatched stems, a wrong number of songs, and songs that are in two splits.
 Does not change the corpus. The exit code is 1 if a problem must be fixed.
 
-python -m stemsplit.doctor data=CORPUS [data.root=PATH] [--json]
+stemsplit doctor data=CORPUS [data.root=PATH] [--json]
 
 Examples:
-  python -m stemsplit.doctor data=musdb18 data.root=/path
-  python -m stemsplit.doctor data=folder data.root=/path --json
+  stemsplit doctor data=musdb18 data.root=/path
+  stemsplit doctor data=folder data.root=/path --json
 
 Most used settings:
   data.root=PATH              folder of the corpus
@@ -90,12 +90,12 @@ Most used settings:
 Train a small mel_blstm on synthesised songs, score it on test songs, separate
 one song, plot it, and write the report of the run. Takes a few minutes.
 
-python -m stemsplit.demo
+stemsplit demo
 """,
 }
 ENDING = """\
-All settings and their values:  python -m stemsplit.{command} --cfg job
-Options of Hydra:               python -m stemsplit.{command} --hydra-help
+All settings and their values:  stemsplit {command} --cfg job
+Options of Hydra:               stemsplit {command} --hydra-help
 """
 
 

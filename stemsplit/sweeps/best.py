@@ -17,7 +17,7 @@ from stemsplit.sweeps.record import recorded_words
 from stemsplit.sweeps.report import best_of
 from stemsplit.sweeps.search_space import is_group, words_of
 
-# Words that start like this configure a sweep; the command in best.yaml leaves them out.
+# Overrides that start like this configure a sweep; the command in best.yaml leaves them out.
 SWEEP_WORDS = ("sweep=", "sweep.", "callbacks.trial", "data.downsample", "tuned=")
 
 
@@ -37,7 +37,7 @@ def write_best(study: optuna.Study, path: Path, space: Sequence[str]) -> None:
         for word in words
         if word not in fixed and not word.lstrip("+").startswith(SWEEP_WORDS)
     ]
-    command = shlex.join(["python", "-m", "stemsplit.train", *shared, f"tuned={path}"])
+    command = shlex.join(["stemsplit", "train", *shared, f"tuned={path}"])
     settings = hydra_file([*fixed, *words_of(best.params)])
     with replacing(path) as partial:
         partial.write_text(
@@ -48,7 +48,7 @@ def write_best(study: optuna.Study, path: Path, space: Sequence[str]) -> None:
 
 
 def hydra_file(words: Sequence[str]) -> dict[str, Any]:
-    """The content of a Hydra file with the same choices of groups and settings as the words."""
+    """The content of a Hydra file that chooses the groups and settings of these overrides."""
     choices = []
     settings = OmegaConf.create()
     for override in OverridesParser.create().parse_overrides(list(words)):

@@ -1,4 +1,4 @@
-"""The definition of a sweep: the settings that it varies, and the words that all trials share."""
+"""The definition of a sweep: the varied settings, and the overrides that all trials share."""
 
 import itertools
 import math

@@ -1,4 +1,4 @@
-"""Run one job of a sweep in its worker."""
+"""Run one job of a sweep in its worker process."""
 
 from collections.abc import Callable
 from multiprocessing import current_process
@@ -27,7 +27,7 @@ def run_job(config: DictConfig, train: Callable[[DictConfig], None]) -> None:
         processes.end_with_parent()
     run = Path(config.run_dir)
     lock = FileLock(run / ".lock")
-    acquire(lock, f"{run}: another process still trains this trial; waiting for it")
+    acquire(lock, f"{run}: another process is still training this trial; waiting for it")
     try:
         if (run / "result.json").is_file():
             return

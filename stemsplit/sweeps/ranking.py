@@ -26,7 +26,7 @@ from stemsplit.sweeps.study import open_study, trials_in
 from stemsplit.terminal.tables import print_table
 
 LEAST_TRIALS = 3
-# Settings that turn a trial into an ordinary training on the full training set.
+# Settings that turn a trial into an ordinary run on the full training set.
 FULL = (
     "callbacks.trial=null",
     "tuned=null",
@@ -37,10 +37,11 @@ FULL = (
 
 
 def ranking(sweep: Path, count: int, overrides: Sequence[str]) -> None:
-    """Train, print the figures and Kendall's rank correlation, and write SWEEP/ranking.json.
+    """Train trials on the full training set; write Kendall's rank correlation to ranking.json.
 
-    A trial has two figures, one for the small and one for the full training set. Each is the metric
-    that the sweep maximised (``callbacks.trial.monitor``), at the best checkpoint of the training.
+    The correlation compares two values of each trial, for the small and the full training set. A
+    value is the metric that the sweep maximised (``callbacks.trial.monitor``), at the best
+    checkpoint. All values are printed.
     """
     study = open_study(sweep)
     chosen = spread_over(trials_in(study, TrialState.COMPLETE), count, sweep)
@@ -67,10 +68,11 @@ def ranking(sweep: Path, count: int, overrides: Sequence[str]) -> None:
         partial.write_text(json.dumps(content, indent=2))
     print_table(table)
     if kendall.tau is None:
-        print("Kendall's tau is undefined: on one of the two training sets, all figures are equal")
+        print("Kendall's tau is undefined: on one of the two training sets, all trials are equal")
     else:
         interval = f"[{kendall.low:.2f}, {kendall.high:.2f}]"
-        print(f"Kendall's tau [95 % interval]: {kendall.tau:.2f} {interval}, p {kendall.p:.2g}")
+        correlation = f"{kendall.tau:.2f} {interval}, p {kendall.p:.2g}"
+        print(f"Kendall's tau [95 % confidence interval]: {correlation}")
     write(sweep / "report.html", page_of(sweep))
     print(f"report: {sweep / 'report.html'}")
 
@@ -88,15 +90,15 @@ def spread_over(trials: Sequence[FrozenTrial], count: int, sweep: Path) -> list[
 
 
 def check_overrides(folder: Path, overrides: Sequence[str]) -> None:
-    """Raise `InputError` if the folder holds full trainings with other settings."""
+    """Raise `InputError` if the folder holds runs with other settings."""
     settings = folder / "settings.json"
     if not settings.is_file():
         with replacing(settings) as partial:
             partial.write_text(json.dumps(list(overrides)))
     elif (before := json.loads(settings.read_text())) != list(overrides):
         raise InputError(
-            f"{folder}: holds trainings with [{' '.join(before)}], not with "
-            f"[{' '.join(overrides)}]; give the same settings, or move the folder away"
+            f"{folder}: holds runs with [{' '.join(before)}], not with "
+            f"[{' '.join(overrides)}]; give the same settings, or move the folder"
         )
 
 
@@ -114,7 +116,7 @@ def trained(run: Path, words: Sequence[str]) -> Path:
 
 
 def monitored_in(run: Path, monitor: str) -> float:
-    """The monitored figure of the best checkpoint of a full training, read from metrics.csv."""
+    """The monitored metric at the best checkpoint of a run, read from metrics.csv."""
     steps = read(run / "best.ckpt")["global_step"]
     points = read_metrics(run / "metrics.csv")[0].get(monitor, [])
     figures = [figure for step, figure in points if step < steps]  # rows count steps from 0

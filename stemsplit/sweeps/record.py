@@ -17,7 +17,7 @@ from stemsplit.sweeps.trials import check
 
 DEFINITION = "asked for"  # attribute of a study
 MOST = 5  # largest number of differences that an error message lists
-# Settings that may differ when a sweep is resumed, because no trial's figure depends on them.
+# Settings that may differ when a sweep is resumed, because they do not affect results of trials.
 FREE = (
     "tuned",
     "logger",
@@ -79,7 +79,7 @@ def record(
 
 
 def recorded_words(study: optuna.Study) -> list[str]:
-    """The words of the command line that all trials share."""
+    """The command-line overrides that all trials share."""
     return list(study.user_attrs[DEFINITION]["words"])
 
 
@@ -103,7 +103,7 @@ def all_settings(definition: Mapping[str, Any]) -> dict[str, str]:
 
 
 def with_present_names(value: str) -> str:
-    """Replace old names of classes in a setting, or in a list of settings, by new names."""
+    """Replace old names of classes in a setting, or in a list of settings, with new names."""
     for before, now in MOVED.items():
         value = now if value == before else value.replace(f"'{before}'", f"'{now}'")
     return value

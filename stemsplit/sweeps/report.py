@@ -24,7 +24,7 @@ from stemsplit.sweeps.plots import Cell, HeatMap, Scale, heat_maps
 from stemsplit.sweeps.study import ERROR, PRUNED, SETTINGS, open_study
 from stemsplit.terminal.tables import print_table
 
-LEAST_FINISHED = 8  # finished trials that an estimate of importance needs
+LEAST_FINISHED = 8  # fewest finished trials for which the importance is estimated
 
 
 def report(study: optuna.Study, folder: Path) -> None:

@@ -32,7 +32,7 @@ Words = Callable[[int, Mapping[str, Any]], list[str]]  # trial number, settings 
 
 
 class Jobs(NamedTuple):
-    """The function that returns the words of a trial's job, and the launcher that runs jobs."""
+    """The function that returns the command line of a trial, and the launcher that runs jobs."""
 
     words: Words
     launcher: Launcher
@@ -130,7 +130,7 @@ def run_trials(study: optuna.Study, numbers: Sequence[int], folder: Path, jobs: 
 
 
 def record_result(study: optuna.Study, trial: FrozenTrial, folder: Path, job: JobReturn) -> None:
-    """Record the figure of a trial's best checkpoint, or the reason why it has none."""
+    """Record the metric of a trial's best checkpoint, or the reason why it has none."""
     if PRUNED in trial.user_attrs:
         study.tell(trial.number, state=TrialState.PRUNED)
         return

@@ -1,4 +1,4 @@
-"""Callback for the training of a trial: report its figure to the study, and stop it if pruned."""
+"""Callback for the training of a trial: report its metric to the study, and stop it if pruned."""
 
 import math
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ def check(monitor: str, pruner: str | None, targets: Sequence[str]) -> None:
 
 
 def figure_of(checkpoint: Path) -> float:
-    """The monitored figure of a checkpoint; raises `InputError` if it is not finite."""
+    """The monitored metric of a checkpoint; raises `InputError` if it is not finite."""
     figure = read(checkpoint)["callbacks"].get(ReportTrial.__qualname__, {}).get(FIGURE, math.nan)
     if not math.isfinite(figure):
         raise InputError(f"{checkpoint}: has no finite value of the monitored metric")
@@ -39,20 +39,20 @@ class ReportTrial(L.Callback):
 
     The `pruner` (``median`` or ``halving``; null for none) may end the training before its last
     epoch. If an epoch has several validations, the pruner sees only the first. A trial is also
-    pruned if its loss, its gradients or its figure become NaN or infinite. Such a trial does not
+    pruned if its loss, its gradients or `monitor` become NaN or infinite. Such a trial does not
     count as failed, because the same settings would diverge again. Checkpoints store the latest
-    figure.
+    value of `monitor`.
     """
 
     def __init__(
         self, folder: str, number: int | None, monitor: str, pruner: str | None = None
     ) -> None:
         if number is None:
-            raise InputError("+sweep=… needs -m as well")
+            raise InputError("+sweep=… needs the option -m; add it to the command")
         self.study = open_study(Path(folder), pruner=pruner)
         self.trial = open_trial(self.study, Path(folder), number)
         [known] = [trial for trial in self.study.trials if trial.number == number]
-        # The folder of a finished trial can be resumed as an ordinary training.
+        # The folder of a finished trial can be resumed as an ordinary run.
         self.finished = known.state.is_finished()
         self.monitor = monitor
         self.figure = math.nan
@@ -81,7 +81,7 @@ class ReportTrial(L.Callback):
             self.pruned = trainer.should_stop = True
 
     def falls_behind(self, epoch: int, value: float, last: bool = False) -> bool:
-        """Report a figure and return whether to prune. A resumed epoch is not reported again."""
+        """Report a value and return whether to prune. A resumed epoch is not reported again."""
         if self.finished:
             return False
         if not math.isfinite(value):

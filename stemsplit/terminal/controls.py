@@ -1,10 +1,10 @@
-"""Escape control characters, so that a stranger's text cannot control the terminal."""
+"""Escape control characters, so that untrusted text cannot control the terminal."""
 
 import re
 import shlex
 from pathlib import Path
 
-# Control characters, and bytes of a file's name that are not UTF-8.
+# Control characters, and bytes of a file name that are not UTF-8.
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\udc80-\udcff]")
 
 

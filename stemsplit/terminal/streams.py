@@ -1,4 +1,4 @@
-"""Print without errors from a closed pipe or from characters that the encoding lacks."""
+"""Print without errors when a pipe is closed or the encoding lacks a character."""
 
 import errno
 import os
@@ -15,8 +15,8 @@ READER_GONE = {errno.EPIPE, errno.EIO}
 def unfailing_output() -> Iterator[None]:
     """Let the program continue when printing fails inside the block.
 
-    Characters that the encoding of stdout or stderr lacks are replaced by "?". After the reader of
-    the output has gone, further output is dropped. A full disk still raises an error.
+    Characters that the encoding of stdout or stderr lacks become "?". Once the reader of the output
+    has gone, further output is dropped. A full disk still raises an error.
     """
     before = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = (unfailing(stream) for stream in before)

@@ -57,7 +57,7 @@ def check_mel_bands(separator: Separator) -> None:
 def check_targets(targets: Sequence[str], **copies: Sequence[str]) -> None:
     """Raise `InputError` if a setting that follows ``targets`` was given another value.
 
-    The network would then be compared with other stems than those it is named after.
+    The estimates would then be compared with the references of other stems.
     """
     for setting, names in copies.items():
         if list(map(normal, names)) != list(map(normal, targets)):

@@ -47,7 +47,7 @@ def configured(
 
 
 def length(trainer: L.Trainer, interval: str) -> int:
-    """The number of times that a scheduler steps during a training."""
+    """The number of times that a scheduler steps during training."""
     check_end(trainer, interval)
     steps = trainer.estimated_stepping_batches if interval == "step" else trainer.max_epochs
     assert steps is not None
@@ -55,13 +55,13 @@ def length(trainer: L.Trainer, interval: str) -> int:
 
 
 def check_end(trainer: L.Trainer, interval: str) -> None:
-    """Raise `InputError` if the length of a training is not limited."""
+    """Raise `InputError` if neither the epochs nor the steps of training are limited."""
     if trainer.max_epochs == -1 and (interval == "epoch" or trainer.max_steps == -1):
         raise InputError("scheduler: OneCycleLR needs the length of the training; set epochs=N")
 
 
 def check_length(trainer: L.Trainer) -> None:
-    """Raise `InputError` if a new or resumed training is longer than its `OneCycleLR` cycle."""
+    """Raise `InputError` if a new or resumed run is longer than its `OneCycleLR` cycle."""
     for config in trainer.lr_scheduler_configs:
         if not isinstance(config.scheduler, OneCycleLR):
             continue

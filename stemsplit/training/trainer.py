@@ -30,7 +30,7 @@ def lightning_signals() -> Iterator[None]:
 
 
 def is_first() -> bool:
-    """Whether this is the first process of a distributed training, or the only process."""
+    """Whether this is the first process of a distributed run, or the only process."""
     return getattr(rank_zero_only, "rank", 0) == 0 and os.environ.get("NODE_RANK", "0") == "0"
 
 

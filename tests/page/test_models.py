@@ -35,7 +35,7 @@ def test_licence_and_size_are_shown_before_a_download() -> None:
     assert default_models() == ["umxhq"]
     notes = Models(named(default_models()), lambda source: pytest.fail("nothing is loaded")).notes()
     assert "licence: MIT" in notes["umxhq"]
-    assert "about 142.6 MB are downloaded at the first use" in notes["umxhq"]
+    assert "about 142.6 MB will be downloaded at the first use" in notes["umxhq"]
 
 
 def test_models_are_loaded_once(checkpoint: Path) -> None:

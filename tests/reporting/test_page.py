@@ -159,7 +159,7 @@ def test_comparison_page_of_two_runs(tmp_path: Path, monkeypatch: pytest.MonkeyP
     path = page(runs)
     assert path == Path("report.html")
     text = path.read_text()
-    assert "2 trainings" in text
+    assert "2 training runs" in text
     assert "a/run" in text
     assert text.count("optimizer.lr") == 1
     assert text.count('class="take"') == 2
@@ -189,7 +189,7 @@ def test_page_shows_a_joint_evaluation_of_runs(
     evaluation = write_evaluation(tmp_path / "musdb18-test", joint)
     monkeypatch.chdir(tmp_path)
     text = page([*runs, evaluation]).read_text()
-    assert "<h1>2 trainings, 1 evaluation</h1>" in text
+    assert "<h1>2 training runs, 1 evaluation</h1>" in text
     trainings, scores = text.split('<section id="trainings"')[1].split('<section id="scores"')
     # The joint scores are the headlines, because both runs are in the evaluation.
     assert "9.25" in trainings

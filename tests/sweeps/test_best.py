@@ -50,7 +50,7 @@ def test_comment_is_the_command_for_the_full_set(tmp_path: Path) -> None:
     propose(trial, {"optimizer.lr": [1e-3]})
     study.tell(trial, 1.0)
     write_best(study, tmp_path / "best.yaml", ["optimizer.weight_decay"])
-    command = (tmp_path / "best.yaml").read_text().splitlines()[1].split("stemsplit.train ")[1]
+    command = (tmp_path / "best.yaml").read_text().splitlines()[1].split("stemsplit train ")[1]
     assert command == f"model=mlp 'data.root=/my songs' tuned={tmp_path / 'best.yaml'}"
     found = OmegaConf.load(tmp_path / "best.yaml")
     assert found == {"optimizer": {"weight_decay": 0, "lr": 1e-3}}

@@ -141,7 +141,7 @@ def test_workers_end_with_their_sweep_and_a_trial_has_one_process(
     kill_in(folder / "0", start(place, "train", *command))  # waits for the workers too
     with FileLock(folder / "0/.lock", timeout=10):  # like a job of a cluster that still trains
         process = start(place, "train", *command)
-        while "another process still trains this trial" not in process.errors:
+        while "another process is still training this trial" not in process.errors:
             assert process.poll() is None, process.errors
             time.sleep(0.1)
     _, errors = process.communicate(timeout=300)
@@ -202,4 +202,4 @@ def test_ranking_trains_on_the_full_set_once(place: Path, corpus: list[str]) -> 
     process = start(place, "report", *command, "epochs=5")
     _, errors = process.communicate(timeout=100)
     assert process.returncode == 1
-    assert "holds trainings with [epochs=4], not with [epochs=4 epochs=5]" in errors
+    assert "holds runs with [epochs=4], not with [epochs=4 epochs=5]" in errors

@@ -137,8 +137,8 @@ class Store:
         )
         if needed + RESERVED_BYTES > free:
             raise InputError(
-                f"{folder}: the disk has {decimal(free)} free, but {text}; free some space (python "
-                "-m stemsplit.data clean) or choose another folder with data.cache"
+                f"{folder}: the disk has {decimal(free)} free, but {text}; free some space "
+                "(stemsplit data clean) or choose another folder with data.cache"
             )
         print(f"{text} in {folder} ({decimal(free)} free)", file=sys.stderr)
 

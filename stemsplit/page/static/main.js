@@ -1,14 +1,14 @@
-// The three steps of the page: choose a song, wait for its stems, hear them.
+// The three steps of the page: choose a song, wait for its stems, listen to them.
 
 import { clock, Mixer } from "./mixer.js";
 
 const element = (id) => document.getElementById(id);
 const STEPS = ["start", "progress", "result"];
-const OPEN_MILLISECONDS = 20000; // between two messages that tell the server that the page is open
+const OPEN_MILLISECONDS = 20000; // interval at which the page tells the server that it is open
 const REMEMBERED = "song"; // the song that this tab shows, so that it survives a reload
 let limits; // of the server
 let mixer = null;
-let stop = () => {}; // ends the present step
+let stop = () => {}; // ends the current step
 
 // Show one step; the focus moves with it, since the button that was pressed disappears.
 function show(step) {
@@ -56,7 +56,7 @@ function progress(title, text, fraction) {
 
 function upload(song, model) {
   fail("");
-  const request = new XMLHttpRequest(); // fetch does not tell how much is sent
+  const request = new XMLHttpRequest(); // fetch does not report the progress of an upload
   const query = new URLSearchParams({ name: song.name, model });
   request.open("POST", `songs?${query}`);
   request.responseType = "json";
@@ -132,7 +132,7 @@ async function open() {
   limits = await (await fetch("settings")).json();
   element("model").replaceChildren(...Object.keys(limits.models).map((model) => new Option(model)));
   describe();
-  element("limits").textContent = `Up to ${clock(limits.seconds)} minutes and ${limits.megabytes} MB`;
+  element("limits").textContent = `Maximum length ${clock(limits.seconds)}, maximum size ${limits.megabytes} MB`;
   element("kept").textContent = `The files are removed ${limits.keep_minutes} minutes after their last use. When this page is closed, other songs may replace them earlier.`;
   const id = sessionStorage.getItem(REMEMBERED);
   const response = id && (await fetch(`songs/${encodeURIComponent(id)}`));

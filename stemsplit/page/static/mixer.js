@@ -1,4 +1,4 @@
-// The result of a separation: transport, and a track for the mixture and for each stem.
+// The result of a separation: playback controls, and a track for the mixture and for each stem.
 
 import { Player } from "./player.js";
 
@@ -52,7 +52,7 @@ export class Mixer {
     part("img").src = `${address}/spectrograms/${number}`;
     part("img").alt = `Spectrogram of ${name}`;
     track.level.ariaLabel = `Level of ${name}`;
-    track.meter.ariaLabel = `Loudness of ${name}`;
+    track.meter.ariaLabel = `Peak level of ${name}`;
     track.solo.ariaLabel = track.solo.title = `Solo ${name}`;
     track.mute.ariaLabel = track.mute.title = `Mute ${name}`;
     if (number) {
@@ -74,8 +74,8 @@ export class Mixer {
     return track;
   }
 
-  // Set the gains. The mixture sounds only alone, since it already contains the stems; `soloed` is
-  // the track whose solo button was pressed.
+  // Set the gains. The mixture is audible only when soloed, since it already contains the stems.
+  // `soloed` is the track whose solo button was pressed.
   mix(soloed = null) {
     const pressed = (button) => button.ariaPressed === "true";
     const [mixture, ...stems] = this.tracks;

@@ -1,12 +1,12 @@
-// Plays all stems of a song in step. The samples arrive in pieces of two seconds, and each piece of
+// Plays all stems of a song in sync. The samples arrive in pieces of two seconds, and each piece of
 // each stem is scheduled on the clock of one AudioContext, exact to the sample. (Media elements
 // drift apart by tens of milliseconds, which is audible as an echo; decoding whole songs takes
 // 20 MB of memory per stem and minute.) The browser holds a few seconds, however long the song is.
 
-const AHEAD_SECONDS = 8; // scheduled before the position of playback
+const AHEAD_SECONDS = 8; // how far ahead of the playback position to schedule pieces
 const MARGIN_SECONDS = 1; // playback waits while less than this is scheduled
 const LEAD_SECONDS = 0.05; // between scheduling the first piece and hearing it
-const RAMP_SECONDS = 0.015; // changes of level that are faster would click
+const RAMP_SECONDS = 0.015; // faster changes of the level would click
 const TICK_MILLISECONDS = 100;
 
 export class Player {
@@ -21,7 +21,7 @@ export class Player {
     this.gains = [0, ...song.stems.map(() => 1)]; // the mixture, then the stems
     this.wanted = false; // the user wants to hear the song
     this.start = 0; // where playback began, in seconds of the song
-    this.origin = null; // time of the context at which the song would begin
+    this.origin = null; // time of the context that corresponds to the start of the song
     this.next = 0; // the piece to schedule next
     this.sources = new Set();
     this.seeks = 0;
@@ -37,7 +37,7 @@ export class Player {
     return this.wanted && !this.ready;
   }
 
-  // Seconds of the song that are scheduled.
+  // The position up to which the song is scheduled, in seconds.
   get scheduled() {
     if (this.origin === null) return this.start;
     return Math.min((this.next * this.song.piece_frames) / this.song.sample_rate, this.duration);
@@ -79,7 +79,7 @@ export class Player {
     this.channels[number].gain.gain.setTargetAtTime(gain, this.context.currentTime, RAMP_SECONDS);
   }
 
-  // The present peak of what is heard of a track, in dB; -Infinity in silence.
+  // The current peak of a track after its gain, in dB; -Infinity in silence.
   peak(number) {
     if (!this.context || this.context.state !== "running") return -Infinity;
     const { analyser, samples } = this.channels[number];
@@ -130,7 +130,7 @@ export class Player {
         const { seeks, next } = this;
         const samples = await this.load(next);
         if (this.context.state === "closed") return;
-        if (seeks !== this.seeks) continue; // the piece belongs to a position that was left
+        if (seeks !== this.seeks) continue; // the user has moved to another position
         this.schedule(next, samples);
         this.next += 1;
         this.tick();

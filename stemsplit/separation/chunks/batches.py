@@ -31,7 +31,8 @@ def separated(
     type of device. With `batch`, every batch has that many chunks. If a batch does not fit in the
     memory, the batches are halved.
 
-    Raises `InputError` if the memory is too small for one chunk, or if stems hold NaN or infinity.
+    Raises `InputError` if the memory is too small for one chunk, or if stems contain NaN or
+    infinity.
     """
     most = batch or MOST_CHUNKS.get(device_type, MOST_CHUNKS_ELSEWHERE)
     size = batch or FIRST_CHUNKS
@@ -43,7 +44,7 @@ def separated(
                 continue
             parts = [group]
             group = []
-        else:  # it has another length, and cannot be in one batch with other chunks
+        else:  # the last chunk may be shorter, so it has a batch of its own
             parts = [group, [chunk]] if group else [[chunk]]
         for part in parts:
             while part:

@@ -38,7 +38,7 @@ def regrouped(blocks: Iterable[Block], size: int) -> Iterator[Block]:
             joined = torch.cat(waiting, dim=-1)
             whole = time - time % size
             yield from joined[..., :whole].split(size, dim=-1)
-            waiting = [joined[..., whole:].clone()]  # the clone lets go of the yielded samples
+            waiting = [joined[..., whole:].clone()]  # the clone does not keep the yielded samples
             time -= whole
     if time:
         yield torch.cat(waiting, dim=-1)
@@ -47,7 +47,7 @@ def regrouped(blocks: Iterable[Block], size: int) -> Iterator[Block]:
 def resampled(blocks: Iterable[Block], source_rate: int, rate: int) -> Iterator[Block]:
     """Resample a signal with soxr's high-quality filter, as `audio.resample` does.
 
-    The blocks that are yielded have other lengths than those that are taken, and may be empty.
+    The yielded blocks differ in length from the given blocks, and may be empty.
     """
     if source_rate == rate:
         yield from blocks
@@ -105,7 +105,7 @@ def cross_faded(separated: Iterable[tuple[StemBlock, bool]], overlap: int) -> It
         if is_last:
             yield stems
             return
-        # The clone lets go of the rest of the chunk, and of the batch that it belongs to.
+        # The clone does not keep the rest of the chunk and its batch in memory.
         tail = stems[..., -overlap:].clone()
         yield stems[..., :-overlap]
         del stems
@@ -140,7 +140,7 @@ def paired(
     """Yield the blocks of the mixture, each with its `count` stems.
 
     Stems are cut or padded with silence to the length of the mixture: resampling there and back may
-    change it by a sample.
+    change their length by a sample.
     """
     source = iter(stems)
     waiting: StemBlock | None = None
@@ -163,7 +163,7 @@ def paired(
 
 
 def finite(blocks: Iterable[Block], sample_rate: int) -> Iterator[Block]:
-    """Pass a song on; raise `InputError` if it is empty or contains NaN or infinity."""
+    """Yield a song unchanged; raise `InputError` if it is empty or contains NaN or infinity."""
     time = 0
     for block in blocks:
         if not block.isfinite().all():
@@ -180,7 +180,7 @@ def finite(blocks: Iterable[Block], sample_rate: int) -> Iterator[Block]:
 
 
 def check_finite(stems: StemBlock, mixture: Block, start_seconds: float) -> None:
-    """Raise `InputError` if stems hold NaN or infinity."""
+    """Raise `InputError` if stems contain NaN or infinity."""
     if not stems.isfinite().all():
         raise InputError(
             f"the estimates of the chunk at {start_seconds:.2f} s contain NaN or infinity. The "

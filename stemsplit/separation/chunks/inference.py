@@ -11,7 +11,7 @@ from stemsplit.errors import InputError
 NUMBER = (int, float, np.integer, np.floating)
 # The filter converges within a few iterations.
 MOST_WIENER_ITERATIONS = 100
-MOST_SHIFTS = 100  # more do not change the average
+MOST_SHIFTS = 100  # more would hardly change the average
 LONGEST_CHUNK_SECONDS = 3600  # memory grows with the chunk
 
 

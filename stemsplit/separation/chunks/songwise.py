@@ -28,8 +28,8 @@ from stemsplit.separation.chunks.blocks import (
 from stemsplit.separation.chunks.inference import NUMBER, Inference
 from stemsplit.separation.front_end import HIGHEST_SAMPLE_RATE
 
-MOST_CHANNELS = 64  # more are a sign of exchanged axes
-BLOCK = 2**16  # samples; the pieces in which a song is taken and its stems are yielded
+MOST_CHANNELS = 64  # with more, the axes are probably swapped
+BLOCK = 2**16  # samples; length of the blocks in which songs are read and stems are yielded
 LONGEST_SHIFT_SECONDS = 0.5  # as in Demucs
 
 Samples = Float32[np.ndarray, "channel time"]
@@ -154,11 +154,11 @@ def separate(
 
 
 def array_of(waveform: Tensor) -> np.ndarray:
-    """The samples of a tensor of any real type, in float32 on the CPU; complex ones as they are."""
+    """The samples of a tensor on the CPU: real types as float32, complex types unchanged."""
     waveform = waveform.detach()
     if waveform.layout != torch.strided or waveform.is_quantized or waveform.is_meta:
         raise InputError(
-            "the song is a sparse, quantised or empty tensor; convert it with .to_dense() or "
+            "the song is a sparse, quantised or meta tensor; convert it with .to_dense() or "
             ".dequantize()"
         )
     samples = waveform.cpu() if waveform.is_complex() else waveform.to("cpu", torch.float32)
@@ -166,7 +166,7 @@ def array_of(waveform: Tensor) -> np.ndarray:
 
 
 def check_sample_rate(rate: Any) -> None:
-    """Raise `InputError` for a rate that no song has; the resampler would need endless time."""
+    """Raise `InputError` for a rate that no song has; resampling would take forever."""
     if not isinstance(rate, NUMBER) or not 1 <= rate <= HIGHEST_SAMPLE_RATE:
         raise InputError(
             f"sample rate {rate!r}: choose a number from 1 to {HIGHEST_SAMPLE_RATE} Hz"
@@ -174,7 +174,7 @@ def check_sample_rate(rate: Any) -> None:
 
 
 def ends(result: Any) -> bool:
-    """Whether the result of a progress function ends the separation; NumPy's False does, too."""
+    """Whether the result of a progress function ends the separation, such as NumPy's False."""
     return result is not None and not result
 
 

@@ -30,7 +30,7 @@ with needs_extra("onnx"):
 ENTRY = "stemsplit"  # the key of the document in the metadata
 TOLERANCE = 1e-4  # of the peak of the mask
 WINDOWS = {"hann": "Hann, periodic", "rectangular": "rectangular"}
-# What networks with these outputs do, and ONNX models cannot.
+# What networks with these outputs do, but ONNX models cannot.
 WITHOUT_MODEL = {
     "waveforms": "computes its own Fourier transform of the waveform",
     "spectra": "contains a Fourier transform over frames",
@@ -51,8 +51,8 @@ def write(path: Path, separator: Separator, frames: int | None, facts: dict[str,
     """
     if (reason := WITHOUT_MODEL.get(output_of(separator.network))) is not None:
         raise InputError(
-            f"this network {reason}, which an ONNX model cannot hold; write a bundle with --output "
-            "instead"
+            f"this network {reason}, which an ONNX model cannot contain; write a bundle with "
+            "--output instead"
         )
     tested = TESTED_FRAMES if frames is None else (frames,)
     check_length(separator, max(tested))

@@ -24,7 +24,7 @@ RMS_NORM = "aten::rms_norm"
 
 
 class MaskNetwork(nn.Module):
-    """Views as separate arguments → the mask, or the real and the imaginary part of the mask."""
+    """Maps views, as separate arguments, to the mask or to its real and imaginary parts."""
 
     def __init__(self, separator: Separator) -> None:
         super().__init__()
@@ -63,8 +63,8 @@ def traced(network: MaskNetwork, views: Sequence[Tensor]) -> Any:
     try:
         with TemporaryDirectory() as folder, warnings.catch_warnings(), exported_rms_norm():
             # The exporter based on torch.export fixes the number of frames of an LSTM, so the older
-            # exporter is used. It warns that it is older, and of values that it takes from the
-            # example. `write` compares the model for other numbers of frames and batch sizes.
+            # exporter is used. It warns that it is deprecated, and about values that it copies from
+            # the example. `write` tests the model with other numbers of frames and batch sizes.
             warnings.simplefilter("ignore", DeprecationWarning)
             warnings.simplefilter("ignore", torch.jit.TracerWarning)
             warnings.filterwarnings("ignore", "Exporting a model to ONNX with a batch_size")

@@ -1,4 +1,4 @@
-"""Verify that a bundle is whole, loads, and gives the stems that it gave when it was written."""
+"""Verify that a bundle is whole, loads, and estimates the same stems as when it was written."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,7 +30,7 @@ class Verification(NamedTuple):
 
 
 def verify(path: Path, allow: Sequence[str] = ()) -> Verification:
-    """Verify a bundle. A failed check ends the verification. `allow` is that of `load`."""
+    """Verify a bundle. A failed check ends the verification. `allow` is passed to `load`."""
     try:
         content = bundle.read(path)
     except InputError as error:

@@ -1,1 +1,1 @@
-"""Read and write files of weights in other layouts than a checkpoint's."""
+"""Read and write weights in formats other than stemsplit's checkpoints."""

@@ -52,7 +52,7 @@ def is_safetensors(path: Path) -> bool:
     """Whether a file starts like a safetensors file: the length of the header, then ``{``."""
     with path.open("rb") as file:
         start = file.read(LENGTH_BYTES + 1)
-    # The length is below 2^48, so that text with a brace at this position is not taken for it.
+    # The length must be below 2^48, so text with a brace at this position is not a header.
     return start[LENGTH_BYTES - 2 :] == b"\0\0{"
 
 
@@ -109,10 +109,10 @@ def read(path: Path) -> Bundle:
         raise InputError(f"{path}: damaged safetensors file ({error}); copy it again") from None
     stated = document.pop("sha256", None)
     if stated != digest(document, tensors):
-        raise InputError(f"{path}: damaged: its content does not have its SHA-256; copy it again")
+        raise InputError(f"{path}: damaged: its content does not match its SHA-256; copy it again")
     mixture, stems = tensors.pop(MIXTURE, None), tensors.pop(STEMS, None)
     if not (_is_samples(mixture, 2) and _is_samples(stems, 3)):
-        raise InputError(f"{path}: not a bundle of stemsplit: it has no mixture with its stems")
+        raise InputError(f"{path}: not a bundle of stemsplit: it has no test mixture with stems")
     return Bundle({**document, "sha256": stated}, tensors, mixture, stems)
 
 

@@ -22,7 +22,7 @@ OVERLAP_SECONDS = 1.0
 PLACES = ("best_state", "state", "state_dict")
 FIRST = "encoder.0.SDlayer.convs.0.weight"
 NEEDED = (FIRST, "separation_net.dp_modules.0.lstm_layers.0.weight_ih_l0")
-# Parts of the authors' names and of the names in `stemsplit.models.scnet`.
+# Patterns of the authors' names, and the corresponding names in `stemsplit.models.scnet`.
 NAMES = (
     (r"^encoder\.(\d+)\.SDlayer\.convs\.", r"encoder.\1.convolutions."),
     (r"^encoder\.(\d+)\.conv_modules\.(\d+)\.layers\.", r"encoder.\1.refinements.\2.layers."),
@@ -42,7 +42,7 @@ def is_state_dict(content: Mapping[str, Any]) -> bool:
 
 
 def weights_of(content: Mapping[str, Any]) -> dict[str, Any]:
-    """The state dict in a file's content; trainings on several devices add ``module.`` to names."""
+    """The state dict in a file's content; training on several devices adds ``module.`` to names."""
     for place in PLACES:
         if isinstance(content.get(place), Mapping):
             content = content[place]
@@ -96,7 +96,7 @@ def checkpoint(
 
 
 def renamed(name: str) -> str:
-    """The name in `stemsplit.models.scnet` of a weight."""
+    """The name of a weight in `stemsplit.models.scnet`."""
     for pattern, ours in NAMES:
         name = re.sub(pattern, ours, name)
     if match := DUAL_PATH.match(name):

@@ -15,8 +15,8 @@ from stemsplit.separation.bag import residual_of
 
 STEMS = ("drums", "bass", "other", "vocals")
 SAMPLE_RATE = 44100  # Hz
-# torchaudio's tutorial cuts songs into segments of 10 s and a tenth. Its overlap of 0.1 s is longer
-# here, for smooth transitions.
+# torchaudio's tutorial cuts songs into segments of 10 s plus a tenth, which overlap by 0.1 s. The
+# overlap here is longer, for smooth transitions.
 CHUNK_SECONDS = 10.0
 OVERLAP_SECONDS = 1.0
 FREQUENCIES_PER_EMBEDDING = 4  # the stride of the first layer

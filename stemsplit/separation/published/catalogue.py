@@ -29,7 +29,7 @@ BYTES_PER_PARAMETER = 4
 
 
 class File(NamedTuple):
-    """A file of weights. `sha256` holds the first digits of the digest, or all; `size` is bytes."""
+    """A file of weights. `sha256` has the first or all digits of the digest; `size` is in bytes."""
 
     address: str
     sha256: str | None = None
@@ -70,7 +70,7 @@ def own_file() -> Path:
     """The file with the user's own entries; it need not exist."""
     if chosen := os.environ.get(OWN):
         return Path(os.path.expanduser(chosen))
-    # Unlike Path.expanduser, this is no error for a user without a home folder.
+    # Unlike Path.expanduser, this raises no error for a user without a home folder.
     configuration = os.path.expanduser(os.environ.get("XDG_CONFIG_HOME") or "~/.config")
     return Path(configuration) / "stemsplit" / "models.toml"
 
@@ -103,8 +103,8 @@ def catalogue() -> dict[str, Model]:
 def find(source: str | Path) -> Model | None:
     """The model with this name, or None if `source` is a path.
 
-    A name wins over a file or folder of the same name in the current folder: ``./umxhq`` and a
-    `Path` always mean the file or folder.
+    A name takes precedence over a file or folder of the same name in the current folder;
+    ``./umxhq`` and a `Path` always mean the file or folder.
     """
     if isinstance(source, Path) or not PLAIN_NAME.fullmatch(source):
         return None
@@ -134,7 +134,7 @@ def content_of(path: Path) -> dict[str, Any]:
 
 def read(path: Path) -> dict[str, Model]:
     """Read the entries of a file. Raises `InputError` that names the file and the entry."""
-    from pydantic import ConfigDict, TypeAdapter, ValidationError  # late, because it takes 0.1 s
+    from pydantic import ConfigDict, TypeAdapter, ValidationError  # here: the import takes 0.1 s
 
     content = content_of(path)
     for name, entry in content.items():
@@ -142,7 +142,7 @@ def read(path: Path) -> dict[str, Model]:
             raise InputError(f"{path}: {name}: is not an entry; write [{name}] and its keys")
         if "name" in entry:
             raise InputError(f"{path}: {name}: remove the key name; the name is in [{name}]")
-    # Lax about integers for numbers, as TOML writes 6 for 6.0, and about tables for tuples.
+    # Not strict, so that a number may be written 6 instead of 6.0, and a `File` as a table.
     types = TypeAdapter(dict[str, Model], config=ConfigDict(extra="forbid", allow_inf_nan=False))
     named = {name: {"name": name, **entry} for name, entry in content.items()}
     try:
@@ -184,7 +184,7 @@ def checked(entry: Model) -> Model:
         raise InputError(f"{entry.name}: two files have the same name; set the key name")
     return entry._replace(
         files=files,
-        # These texts are printed, and may be a stranger's.
+        # These texts are printed, and may be untrusted.
         title=harmless(entry.title or entry.name),
         licence=harmless(entry.licence),
         trained_on=harmless(entry.trained_on),
@@ -206,7 +206,7 @@ def checked_file(file: File) -> File:
         raise InputError(
             f"{file.address}: does not end in a name for the file ({NAME_RULE}); set the key name"
         )
-    # On some file systems the case of letters makes no difference.
+    # Some file systems ignore case.
     if name.lower().endswith(PARTIAL):
         raise InputError(
             f"{name}: a name that ends in {PARTIAL} is for partial downloads; set another one with "

@@ -1,4 +1,4 @@
-"""Download the weights of a published model, and check them, also those put there by hand."""
+"""Download and check the weights of a published model; files saved by hand are checked too."""
 
 import hashlib
 import os
@@ -15,8 +15,8 @@ from stemsplit.machine.caches import cache_folder
 from stemsplit.separation.published.catalogue import PARTIAL, File, Model
 from stemsplit.separation.published.transfer import DroppedError, RefusedError, Transfer
 
-PAUSES_SECONDS = (1.0, 3.0, 10.0)  # before the second, third and fourth try
-ADVANCE = 2**20  # bytes; a try that gets so much further does not count as failed
+PAUSES_SECONDS = (1.0, 3.0, 10.0)  # before the second, third and fourth attempt
+ADVANCE = 2**20  # bytes; an attempt that receives at least this much does not count as failed
 
 
 def folder_of(model: Model) -> Path:
@@ -102,7 +102,7 @@ def announcement(model: Model) -> str:
     facts = [] if model.title == model.name else [model.title]
     facts.append(f"licence: {model.licence}")
     if model.saw_musdb18_test == "yes":
-        facts.append("its training saw MUSDB18's test songs")
+        facts.append("trained on MUSDB18's test songs")
     return f"{model.name}: downloading {size} ({'; '.join(facts)}) to {folder_of(model)}"
 
 
@@ -145,11 +145,11 @@ def fetch(model: Model, file: File, path: Path) -> None:
 
 
 def receive(transfer: Transfer, file: File) -> None:
-    """Receive a file, and try again after pauses if the connection breaks off.
+    """Receive a file; if the connection is lost, try again after a pause.
 
-    Raises the last `DroppedError` after several tries in a row that did not get further.
+    Raises the last `DroppedError` after several attempts in a row without progress.
     """
-    from stemsplit.separation.published.progress import shown  # late: rich takes 0.1 s
+    from stemsplit.separation.published.progress import shown  # here: importing rich takes 0.1 s
 
     check_space(transfer)
     failures, furthest = 0, transfer.received

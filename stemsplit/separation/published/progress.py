@@ -16,7 +16,7 @@ PRINTED_SECONDS = 10.0  # interval of the plain lines
 
 @contextmanager
 def shown(name: str) -> Iterator[Callable[[int, int | None], None]]:
-    """Show the progress of one file on stderr; yields a function of the bytes done and in total."""
+    """Show the progress of one file on stderr; yield a function of the bytes done and in total."""
     console = Console(file=unfailing(sys.stderr))
     if not console.is_terminal:
         yield Lines(name)

@@ -1,4 +1,4 @@
-"""Receive a file over http or https, or copy it, and continue where an earlier try ended."""
+"""Receive a file over http or https, or copy it; continue where an earlier attempt ended."""
 
 import errno
 import http.client
@@ -27,26 +27,26 @@ from stemsplit.separation.published.addresses import encoded
 
 TIMEOUT_SECONDS = 30.0  # without a byte
 BLOCK = 2**18  # bytes
-# Statuses that a server may not give again: overloaded, restarting, behind a slow proxy.
+# HTTP statuses of temporary failures: the server is overloaded, restarting, or behind a slow proxy.
 TEMPORARY = {408, 425, 429, 500, 502, 503, 504}
 CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)")
-LONGEST_REASON = 300  # characters of an error's text, which may be a stranger's
+LONGEST_REASON = 300  # characters of an error message, which may be untrusted
 UNREACHABLE = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN}
 
 
 class DroppedError(Exception):
-    """The connection broke off; another try may get the rest."""
+    """The connection was lost; another attempt may receive the rest."""
 
 
 class RefusedError(Exception):
-    """Another try would fail in the same way."""
+    """Another attempt would fail in the same way."""
 
 
 class Transfer:
     """The transfer of one file from `address` to the file `part`.
 
-    `size` is the expected number of bytes, if it is known. `resumable` tells whether bytes that an
-    earlier process left in `part` may be kept: the caller must be able to check the whole file.
+    `size` is the expected number of bytes, if it is known. `resumable` says whether bytes that an
+    earlier process left in `part` may be kept; the caller must then check the whole file.
     """
 
     def __init__(self, address: str, part: Path, size: int | None, resumable: bool) -> None:
@@ -61,7 +61,7 @@ class Transfer:
         return self.part.stat().st_size if self.part.exists() else 0
 
     def receive(self, progress: Callable[[int, int | None], object]) -> None:
-        """Receive the rest of the file in one try; call `progress(bytes, total)` after each block.
+        """Receive the rest of the file; call `progress(bytes, total)` after each block.
 
         If the server cannot continue, or its file has changed, the file is received from its start.
         Raises `DroppedError`, `RefusedError`, and `OSError` if `part` cannot be written.
@@ -131,7 +131,7 @@ class Transfer:
                 raise RefusedError(f"no network, or the host is unknown: {reason(cause)}") from None
             if isinstance(cause, OSError) and cause.errno in UNREACHABLE:
                 raise RefusedError(f"no network: {reason(cause)}") from None
-            # A cause that is only a text is about the request itself, such as an unknown scheme.
+            # A cause that is a string is about the request itself, such as an unknown scheme.
             final = isinstance(cause, (str, ssl.SSLCertVerificationError))
             if final or request.type == "file":
                 raise RefusedError(reason(cause)) from None
@@ -139,7 +139,7 @@ class Transfer:
         except (ValueError, http.client.InvalidURL) as error:
             # The address itself was checked when the catalogue was read.
             raise RefusedError(
-                f"a redirection or the proxy has an unusable address: {reason(error)}"
+                f"a redirection or the proxy has an invalid address: {reason(error)}"
             ) from None
         except (OSError, http.client.HTTPException) as error:
             raise DroppedError(reason(error)) from None
@@ -153,7 +153,7 @@ class Transfer:
         stated = CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
         if stated is not None:
             total = self.size if stated[3] == "*" else int(stated[3])
-            # Without the total, a part could not be told from the whole file.
+            # Without the total, a part could not be distinguished from the whole file.
             if total is not None and int(stated[1]) == start <= int(stated[2]) < total:
                 return start, total
         self.part.unlink(missing_ok=True)
@@ -185,7 +185,7 @@ def stated_length(headers: Message) -> int | None:
 
 
 def opener(scheme: str) -> OpenerDirector:
-    """An opener for http and https, and for files only if the catalogue itself names one."""
+    """An opener for http and https, and for ``file:`` only if the catalogue itself says so."""
     director = OpenerDirector()
     handlers = [
         ProxyHandler(),
@@ -202,7 +202,7 @@ def opener(scheme: str) -> OpenerDirector:
 
 
 def reason(error: object) -> str:
-    """What an exception says, in one line."""
+    """The message of an exception, in one line."""
     return in_one_line(getattr(error, "strerror", None) or str(error) or type(error).__name__)
 
 

@@ -1,1 +1,1 @@
-"""Separate song files into stem files: which songs, which files, in which form."""
+"""Separate song files into stem files: which songs, which files, in which format."""

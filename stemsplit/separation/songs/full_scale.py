@@ -27,7 +27,7 @@ def rescaled(blocks: Iterable[StemBlock], folder: Path, notes: list[str]) -> Ite
     """Multiply all stems by one factor, so that the largest peak is `RESCALED_PEAK`.
 
     If no stem exceeds 1, nothing is changed. The factor depends on the whole song, so the
-    blocks are first written to a temporary file in `folder`, 4 bytes a sample. A line in `notes`
+    blocks are first written to a temporary file in `folder`, 4 bytes per sample. A line in `notes`
     states the factor.
     """
     peak = 0.0

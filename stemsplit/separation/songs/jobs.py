@@ -1,4 +1,4 @@
-"""Separate songs one by one, or some of them at the same time in threads."""
+"""Separate songs one by one, or several at the same time in threads."""
 
 import signal
 import threading

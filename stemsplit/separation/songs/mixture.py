@@ -1,4 +1,4 @@
-"""Prepare the blocks of a song for a separator, and watch them pass."""
+"""Prepare the blocks of a song for a separator; note its loudest sample, report the progress."""
 
 from collections.abc import Callable, Iterable, Iterator
 
@@ -39,7 +39,7 @@ def mixed_down(stream: SongStream, channels: int, notes: list[str]) -> Iterator[
 def with_loudest_noted(
     blocks: Iterable[Samples], sample_rate: int, notes: list[str]
 ) -> Iterator[Samples]:
-    """Pass blocks on; then note the loudest sample in `notes`, if it is far above full scale."""
+    """Yield the blocks; then note the loudest sample in `notes`, if it is far above full scale."""
     loudest, at, time = 0.0, 0, 0
     for block in blocks:
         peaks = np.abs(block).max(axis=0, initial=0)
@@ -57,7 +57,7 @@ def with_loudest_noted(
 def with_progress(
     blocks: Iterable[StemBlock], time: float, progress: Progress | None
 ) -> Iterator[StemBlock]:
-    """Pass blocks on, and call `progress` with the fraction of `time` samples that have passed.
+    """Yield the blocks, and call `progress` with the fraction of `time` samples that is done.
 
     The fraction stays 0 until the end if `time` is 0, for an unknown length. Raises `Cancelled` if
     `progress` returns False.

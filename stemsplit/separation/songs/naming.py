@@ -47,7 +47,7 @@ def check_template(template: str, format: str) -> None:
 def relative_path(template: str, song: str, stem: str, model: str, suffix: str) -> Path:
     """Fill in a template; the path is relative to the output folder and never leads out of it.
 
-    The name of the song is shortened if the path has a part that file systems do not accept.
+    The name of the song is shortened if a part of the path would be too long for file systems.
     """
     parts = template.replace(os.sep, "/").split("/")
     parts[-1] += suffix
@@ -59,14 +59,14 @@ def relative_path(template: str, song: str, stem: str, model: str, suffix: str) 
     path = Path(filled)
     if {"", ".", ".."} & set(filled.split("/")) or path.is_absolute() or path.drive:
         raise InputError(
-            f"name {template!r}: {filled!r} is not a path inside the output folder; leave out "
-            "'..', and '/' at the start, at the end and twice in a row"
+            f"name {template!r}: {filled!r} is not a path inside the output folder; remove "
+            "'..', and '/' at the start, at the end or twice in a row"
         )
     longest = max(len(os.fsencode(part)) for part in path.parts)
     if longest > LONGEST_NAME or "\0" in filled:
         raise InputError(
             f"name {template[:20]!r}…: file systems accept up to {LONGEST_NAME} bytes between two "
-            "'/', and no character 0; choose another name"
+            "'/', and no NUL character; choose another name"
         )
     return path
 
@@ -81,7 +81,7 @@ def check_paths(paths: Iterable[Path], song: Path) -> None:
 
 
 def has_song_folders(template: str) -> bool:
-    """Whether each song has a folder of its own, in which the files have the names of the stems."""
+    """Whether each song has its own folder, in which the files have the names of the stems."""
     folder, _, name = template.rpartition("/")
     return name == "{stem}" and "{song}" in folder
 

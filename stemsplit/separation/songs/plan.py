@@ -12,9 +12,9 @@ from stemsplit.separation.songs.outputs import Output
 
 
 def with_own_paths(songs: Sequence[Song], output: Output, errors: dict[Path, str]) -> list[Song]:
-    """Return the songs whose stems get other paths than those of earlier songs.
+    """Return the songs whose stems do not have the paths of an earlier song's stems.
 
-    Adds an error for each other song to `errors`.
+    Adds an error for every other song to `errors`.
     """
     owners: dict[Path, Song] = {}
     for song in songs:

@@ -24,7 +24,7 @@ MOST_NAMES = 5  # of failed songs, in the last line
 
 
 class Settings(NamedTuple):
-    """How to separate songs: `jobs` songs at the same time, without those whose stems exist."""
+    """How to separate songs: `jobs` at the same time; `skip_existing` skips songs with stems."""
 
     output: Output
     inference: Inference
@@ -67,14 +67,14 @@ def separated(
     load: Callable[[], Separator | Ensemble],
     lines: Lines,
 ) -> list[Outcome]:
-    """Separate songs of which each has paths of its own; return the outcomes of all processes."""
+    """Separate songs with different output paths; return the outcomes of all processes."""
     separator = load()
     separator.check(settings.inference)
     stems = settings.output.selection(separator.stems)
     songs, left_out = without_stems(songs, settings.output, list(stems))
     if left_out and processes.rank() == 0:
         files = "file is a stem" if len(left_out) == 1 else "files are stems"
-        lines.warn(f"{len(left_out)} {files} of listed songs and left out: {left_out[0].path} …")
+        lines.warn(f"{len(left_out)} {files} of listed songs and skipped: {left_out[0].path} …")
     started = time.perf_counter()
 
     def separate(song: Song, show: Progress) -> SeparatedSong | None:

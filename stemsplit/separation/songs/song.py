@@ -47,7 +47,7 @@ def separate_file(
     batch: int | None = None,
     device: str = "auto",
 ) -> SeparatedSong:
-    """Separate a song file into files in the folder `output`, with constant memory.
+    """Separate a song file into files in the folder `output`. Any length needs the same memory.
 
     `model` is a name, a run's folder, a file, several of these, or what `load` returned. It is
     loaded onto `device` unless it is loaded already.

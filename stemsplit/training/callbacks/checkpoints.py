@@ -13,7 +13,7 @@ from stemsplit.files import replacing
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes checkpoints atomically, so that a killed training keeps its previous checkpoint."""
+    """Writes checkpoints atomically, so that a killed run keeps its previous checkpoint."""
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None

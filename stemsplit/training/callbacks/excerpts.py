@@ -48,7 +48,7 @@ class ShowsExcerpts(Protocol):
 class Excerpts(L.Callback):
     """Separates excerpts of validation songs, and applies the Wiener filter.
 
-    The excerpts stay the same throughout a training. An excerpt consists of the `seconds` in which
+    The excerpts stay the same throughout a run. An excerpt consists of the `seconds` in which
     the first target is loudest, and the `count` songs with the loudest excerpts are chosen. The
     excerpts are separated in the first validation of each interval of `every` epochs, and in the
     validation of the last epoch, with the weights that are validated.

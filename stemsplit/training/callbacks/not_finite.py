@@ -1,4 +1,4 @@
-"""Stop a training at a NaN or infinite loss or gradient, and report the cause."""
+"""Stop training at a NaN or infinite loss or gradient, and report the cause."""
 
 import math
 from pathlib import Path
@@ -25,7 +25,7 @@ class DivergedError(InputError):
 
 
 class StopWhenNotFinite(L.Callback):
-    """Stops a training before a NaN or infinite loss or gradient changes the weights.
+    """Stops training before a NaN or infinite loss or gradient changes the weights.
 
     Raises `DivergedError` if the network has diverged, else `InputError`. The message names the
     songs and positions of the batch, the layer, and the last good checkpoint. For the loss, the

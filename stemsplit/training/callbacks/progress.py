@@ -1,4 +1,4 @@
-"""Show the progress of a training: a status in a terminal, plain lines elsewhere."""
+"""Show the progress of training: a status in a terminal, plain lines elsewhere."""
 
 import sys
 from statistics import mean

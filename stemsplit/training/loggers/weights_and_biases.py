@@ -47,7 +47,7 @@ class Record:
 class WeightsAndBiases(WandbLogger):
     """Lightning's logger, extended to log excerpts, tables of scores and checkpoints.
 
-    A resumed training repeats steps that are already logged according to `record`. Metrics of these
+    A resumed run repeats steps that are already logged according to `record`. Metrics of these
     steps are skipped, because W&B would keep both values.
     """
 

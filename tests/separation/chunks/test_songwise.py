@@ -224,7 +224,7 @@ def test_tensors_of_any_type_are_separated(dtype: torch.dtype) -> None:
 def test_tensors_without_samples_are_refused() -> None:
     model, song = separator("vocals"), torch.zeros(2, RATE)
     for unsuitable in (song.to_sparse(), song.to("meta")):
-        with pytest.raises(InputError, match="sparse, quantised or empty tensor"):
+        with pytest.raises(InputError, match="sparse, quantised or meta tensor"):
             model.separate(unsuitable, RATE)
 
 

@@ -230,8 +230,8 @@ def test_redirection_to_another_scheme_is_refused(
 @pytest.mark.parametrize(
     ("address", "message"),
     [
-        ("http://[::1/x.pth", "has an unusable address: Invalid IPv6 URL"),
-        ("http://host:abc/x.pth", "has an unusable address: http://host:abc/x.pth: is not an"),
+        ("http://[::1/x.pth", "has an invalid address: Invalid IPv6 URL"),
+        ("http://host:abc/x.pth", "has an invalid address: http://host:abc/x.pth: is not an"),
         ("http://user:word@host/x.pth", "user names and passwords"),
         ("http://a..b/x.pth", "host's name is empty or too long"),
     ],
@@ -259,7 +259,7 @@ def test_endless_redirection_is_a_one_line_error(server: Server) -> None:
 def test_unusable_proxy_is_refused(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("no_proxy", "")
     monkeypatch.setenv("http_proxy", "http://host:abc")
-    assert "a redirection or the proxy has an unusable address: nonnumeric port" in refused()
+    assert "a redirection or the proxy has an invalid address: nonnumeric port" in refused()
 
 
 def test_address_outside_ascii_is_downloaded(server: Server, tmp_path: Path) -> None:
