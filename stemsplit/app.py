@@ -64,9 +64,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         type=int,
         default=24,
         metavar="N",
-        help="largest number of songs that the server stores; then a new song replaces the "
-        "separated song that has been unused longest and whose page was not open in the last 90 "
-        "seconds; default: %(default)s",
+        help="largest number of songs that the server stores; then a new song replaces the least "
+        "recently used separated song, except songs whose page was open in the last 90 seconds; "
+        "default: %(default)s",
     )
     parser.add_argument(
         "--keep-minutes",

@@ -72,7 +72,7 @@ def run(config: DictConfig) -> None:
 
 
 def examine_corpus(config: DictConfig) -> dict[str, Any]:
-    """Examine a corpus; return its findings and figures as JSON data."""
+    """Examine a corpus; return findings and statistics as JSON data."""
     data = config.data
     if data.lister is None:
         raise InputError(
@@ -131,7 +131,7 @@ def examine_corpus(config: DictConfig) -> dict[str, Any]:
 
 
 def split_facts(songs: Sequence[Examination], headers: Headers) -> dict[str, Any]:
-    """Figures of one split, and its number of songs by sample rate, channels and codec."""
+    """Statistics of one split, and its number of songs by sample rate, channels and codec."""
     forms: dict[str, Counter[str]] = {
         "rates": Counter(),
         "channels": Counter(),

@@ -184,9 +184,9 @@ def output_folder(
 ) -> Path:
     """The folder for results, ``evaluations/CORPUS-SUBSET`` by default.
 
-    It is beside the checkpoint if that checkpoint is the only system to score. Otherwise, and for
-    a published model, it is in the current folder. Raises `InputError` if files cannot be written
-    to it, before songs are scored.
+    It is beside the checkpoint if a single checkpoint is scored, without `estimates`. Otherwise,
+    and for a published model, it is in the current folder. Raises `InputError` if files cannot be
+    written to it, before songs are scored.
     """
     folder = Path("evaluations") / f"{corpus}-{config.subset}"
     if config.output is not None:

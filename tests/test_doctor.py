@@ -234,7 +234,7 @@ def test_only_known_errata_are_excused() -> None:
 
 
 def test_missing_corpus_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="say which corpus"):
+    with pytest.raises(InputError, match="no corpus to examine"):
         doctor(tmp_path)
     with pytest.raises(InputError, match=r"data\.root is not set"):
         doctor("null", "data=musdb18")

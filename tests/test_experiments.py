@@ -44,7 +44,7 @@ def test_trainings_differ_in_run_and_seed() -> None:
 def test_unknown_and_invalid_plans_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(InputError, match=r"no experiment of this name; choose .*paper_table"):
+    with pytest.raises(InputError, match=r"unknown experiment; choose .*paper_table"):
         plan("paper_tabel")
     monkeypatch.setattr("experiments.study.plan.PLANS", tmp_path)
     for text in ("question: 3\nruns: {}\n", "- a list\n", "nothing\n", "a: [\n"):

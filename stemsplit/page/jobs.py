@@ -25,8 +25,8 @@ class JobQueue:
 
     `work` separates one job and sets its states. At most `places` songs wait or are uploaded at the
     same time. Files of a job are removed when it fails or is cancelled, and `keep_seconds` after
-    its last use. At most `most_songs` songs are stored: a new one replaces the separated song that
-    has been unused longest and whose page was not open in the last `OPEN_SECONDS`.
+    its last use. At most `most_songs` songs are stored: a new one replaces the least recently used
+    separated song, except songs whose page was open in the last `OPEN_SECONDS`.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class JobQueue:
                 self.uploads -= 1
 
     def submit(self, job: Job) -> None:
-        """Add a job. If the server is full, it replaces another job, or raises `QueueFullError`."""
+        """Add a job, which may replace another one; raise `QueueFullError` if none can go."""
         with self.changed:
             replaced = self._replaced_by(1)
             for other in replaced:
@@ -187,5 +187,5 @@ class JobQueue:
 
 
 def without_paths(line: str, job: Job) -> str:
-    """Replace the path of a job's song, which means nothing to a visitor, with its title."""
+    """Replace the path of a job's song with its title, and remove its folder from other paths."""
     return line.replace(str(job.song), job.title).replace(f"{job.folder}/", "")

@@ -32,7 +32,7 @@ from stemsplit.page.uploads import TooLargeError, check, receive
 
 STATIC = Path(__file__).parent / "static"
 STATUS_SECONDS = 0.25  # time between two checks of a job's status
-PING_SECONDS = 10.0  # after this time without a change, a comment shows that the server runs
+PING_SECONDS = 10.0  # after this time without a change, a comment keeps the connection open
 STOPPING_SECONDS = 1.0  # time for the running separation to stop when the server ends
 
 

@@ -68,7 +68,7 @@ def ranking(sweep: Path, count: int, overrides: Sequence[str]) -> None:
         partial.write_text(json.dumps(content, indent=2))
     print_table(table)
     if kendall.tau is None:
-        print("Kendall's tau is undefined: on one of the two training sets, all trials are equal")
+        print("Kendall's tau is undefined: all trials are equal on one of the two training sets")
     else:
         interval = f"[{kendall.low:.2f}, {kendall.high:.2f}]"
         correlation = f"{kendall.tau:.2f} {interval}, p {kendall.p:.2g}"

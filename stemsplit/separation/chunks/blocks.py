@@ -38,7 +38,7 @@ def regrouped(blocks: Iterable[Block], size: int) -> Iterator[Block]:
             joined = torch.cat(waiting, dim=-1)
             whole = time - time % size
             yield from joined[..., :whole].split(size, dim=-1)
-            waiting = [joined[..., whole:].clone()]  # the clone does not keep the yielded samples
+            waiting = [joined[..., whole:].clone()]  # a view would keep all samples in memory
             time -= whole
     if time:
         yield torch.cat(waiting, dim=-1)
@@ -105,7 +105,7 @@ def cross_faded(separated: Iterable[tuple[StemBlock, bool]], overlap: int) -> It
         if is_last:
             yield stems
             return
-        # The clone does not keep the rest of the chunk and its batch in memory.
+        # A view would keep the rest of the chunk, and its batch, in memory.
         tail = stems[..., -overlap:].clone()
         yield stems[..., :-overlap]
         del stems

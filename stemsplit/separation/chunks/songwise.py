@@ -174,7 +174,7 @@ def check_sample_rate(rate: Any) -> None:
 
 
 def ends(result: Any) -> bool:
-    """Whether the result of a progress function ends the separation, such as NumPy's False."""
+    """Whether a progress function's result ends the separation: False, also NumPy's; not None."""
     return result is not None and not result
 
 

@@ -102,7 +102,7 @@ def announcement(model: Model) -> str:
     facts = [] if model.title == model.name else [model.title]
     facts.append(f"licence: {model.licence}")
     if model.saw_musdb18_test == "yes":
-        facts.append("trained on MUSDB18's test songs")
+        facts.append("its training data include MUSDB18's test songs")
     return f"{model.name}: downloading {size} ({'; '.join(facts)}) to {folder_of(model)}"
 
 

@@ -220,7 +220,7 @@ def retype(tensors: dict[str, torch.Tensor], name: str, dtype: torch.dtype) -> N
         (lambda document, _: document["separator"].update(channels=1), "size mismatch"),
         (lambda document, _: document["separator"].update(x=1), "unexpected keyword"),
         (lambda document, _: document["separator"]["front_end"].update(hop=3), "hop 3"),
-        (lambda _, tensors: tensors.pop("probe.stems"), "has no test mixture with stems"),
+        (lambda _, tensors: tensors.pop("probe.stems"), "it lacks the probe for --verify"),
         (lambda _, tensors: retype(tensors, "probe.stems", torch.bool), "has no mixture with"),
         (lambda _, tensors: retype(tensors, "probe.mixture", torch.float64), "has no mixture with"),
         (lambda _, tensors: tensors.pop("network.norm.mean"), "Missing key"),
