@@ -112,7 +112,9 @@ def read(path: Path) -> Bundle:
         raise InputError(f"{path}: damaged: its content does not match its SHA-256; copy it again")
     mixture, stems = tensors.pop(MIXTURE, None), tensors.pop(STEMS, None)
     if not (_is_samples(mixture, 2) and _is_samples(stems, 3)):
-        raise InputError(f"{path}: not a bundle of stemsplit: it lacks the probe for --verify")
+        raise InputError(
+            f"{path}: not a bundle of stemsplit: it lacks the probe (a mixture and its stems)"
+        )
     return Bundle({**document, "sha256": stated}, tensors, mixture, stems)
 
 
