@@ -35,7 +35,7 @@ class Quantiser:
 
     def __init__(self, bits: int, stems: int) -> None:
         if bits not in BIT_DEPTHS:
-            raise InputError(f"a bit depth of {bits} is not possible here; choose 16 or 24")
+            raise InputError(f"cannot dither to a bit depth of {bits}; choose 16 or 24")
         self.clipped = 0
         self._full_scale = 2 ** (bits - 1)
         self._stems = stems

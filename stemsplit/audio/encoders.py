@@ -101,8 +101,8 @@ class FfmpegStream:
         self.container.mux(self.stream.encode(frame))
 
     def end(self) -> None:
-        # LAME may end with a frame of nothing but padding. FFmpeg then states a wrong length: it
-        # counts the frame, but not the padding of the frame before.
+        # LAME's last frame may contain only padding. FFmpeg then writes a wrong length: it counts
+        # this frame, but not the padding in the frame before.
         packets = self.stream.encode(None)
         if self.time > MP3_FRAME:  # a file of one frame would not be recognised as MP3
             packets = [packet for packet in packets if packet.duration or not packet.size]

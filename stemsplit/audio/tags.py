@@ -1,4 +1,4 @@
-"""Tags of a song: title, artist, album and the like."""
+"""Tags of a song, such as title, artist and album."""
 
 from collections.abc import Mapping
 

@@ -59,7 +59,9 @@ def added(tracks: Sequence[Track], supplements: Sequence[Supplement]) -> list[Tr
     """
     training = sum(track.subset == "train" for track in tracks)
     if supplements and not training:
-        raise InputError("data.root has no training songs, so data.also cannot add songs to them")
+        raise InputError(
+            "data.root has no training songs, but data.also needs them; choose another corpus"
+        )
     held_out = {track.name: track.subset for track in tracks if track.subset != "train"}
     added: list[Track] = []
     for number, supplement in enumerate(supplements, 1):

@@ -13,9 +13,9 @@ Contents = Mapping[str, str]  # SUBSET/NAME of every song → hash of the conten
 
 
 def remember_songs(run: Path, songs: Contents, step: int) -> None:
-    """Record the training songs of the run from `step` on. Keep the records of earlier steps.
+    """Record the training songs of the run from `step` on.
 
-    Records of later steps are removed: their steps are trained again.
+    Records of earlier steps are kept. Later ones are removed: their steps are trained again.
     """
     records = [record for record in _read(run) if record["from_step"] < step]
     if not records or records[-1]["songs"] != songs:

@@ -49,7 +49,7 @@ class Row:
     Metrics of whole songs are medians over songs; the global metrics of mono corpora (GNSDR, GSIR,
     GSAR) are means over songs, weighted by length. The metrics of whole songs and the global
     metrics include minus infinity, but leave out infinity and NaN; medians over frames use finite
-    values only. `dropped` has the number of frames without a score, by the reason, and `notes` the
+    values only. `dropped` has the number of frames without a score, by reason, and `notes` the
     number of songs for each note; see `SongScores`.
     """
 

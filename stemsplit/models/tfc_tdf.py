@@ -93,7 +93,7 @@ class TFCTDFUNet(nn.Module):
         self.freqs = bands["complex"] // 2
         self.shape = (stems, channels)
         self.sub_bands = sub_bands
-        self.multiple = STRIDE**depth  # of the numbers of frequencies and frames
+        self.multiple = STRIDE**depth  # frequencies and frames are padded to a multiple of this
         self.register_buffer("scale", torch.ones(self.freqs))
         sizes = [features * (level + 1) for level in range(depth + 1)]
         heights = [self.sub_band_freqs // STRIDE**level for level in range(depth + 1)]

@@ -107,5 +107,5 @@ def test_corpus_without_training_songs_is_refused(first: Path, tmp_path: Path) -
     other = written(tmp_path / "other", ["test/E"])
     with pytest.raises(InputError, match="other: no training songs"):
         added(folder(first), [Supplement(folder, str(other))])
-    with pytest.raises(InputError, match=r"data\.root has no training songs, so data\.also"):
+    with pytest.raises(InputError, match=r"data\.root has no training songs, but data\.also"):
         added(folder(other), [Supplement(folder, str(first))])

@@ -146,7 +146,7 @@ def _check_level(song: Examination, name: str, stream: audio.Audio) -> None:
     level_db = 10 * np.log10(power + 1e-20)
     if level_db < SILENT_DB:
         severity: Severity = "fault" if name == "mixture" else "note"
-        song.add_finding(severity, "silent", f"{name} is silent from end to end")
+        song.add_finding(severity, "silent", f"{name} is silent throughout")
     elif level_db < NEAR_SILENT_DB:
         song.add_finding(
             "note", "near-silent", f"{name} has a level of {level_db:.0f} dB full scale"

@@ -20,8 +20,8 @@ class Downsample:
 
     `songs` is the share of the training songs; at least one song stays. The songs are sampled in
     strata: they are sorted by the share of time in which the targets are active, split into
-    strata of neighbours, and one song is drawn from each stratum. Combined corpora are sampled
-    separately.
+    strata of neighbours, and one song is drawn from each stratum. The main corpus and each
+    supplementary corpus are sampled separately.
 
     `rate` is the share of the sample rate, the window and the hop, so frames keep their duration
     in seconds but cover lower frequencies only. Validation songs have the lower rate too, so their

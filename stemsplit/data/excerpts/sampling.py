@@ -14,7 +14,7 @@ class EpochSampler(Sampler[Key]):
     """The keys `(epoch, position)` of an epoch in an order that depends on seed and epoch only.
 
     Each of `ranks` processes draws the same number of keys, and no two processes draw the same key.
-    `start_at` skips the first keys of an epoch, for a training that is resumed within it.
+    `start_at` skips the first keys of an epoch, to resume a training in the middle of an epoch.
     """
 
     def __init__(self, positions: int, seed: int, rank: int = 0, ranks: int = 1) -> None:

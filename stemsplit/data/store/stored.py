@@ -32,7 +32,7 @@ class StoredTrack:
     sample_rate: int
     scale: float
     weight: float = 1.0  # probability of a training excerpt, relative to the other tracks
-    corpus: int = 0  # index of the track's corpus among combined corpora
+    corpus: int = 0  # 0 for the main corpus, and 1, 2, … for supplementary corpora
     # Time at which the samples were written, in ns. If it changes, the file is mapped again.
     written: int = field(default=0, compare=False)
 

@@ -61,7 +61,7 @@ def frames(time: int, window: int, hop: int) -> list[slice]:
 def audible_frames(
     stems: Float[Tensor, "stem time channel"], window: int, hop: int
 ) -> Bool[Tensor, "stem frame"]:
-    """Whether a stem is audible for museval: any sample of the sum of its channels is not zero."""
+    """Whether museval counts a stem as audible: the sum of its channels has a non-zero sample."""
     window = min(window, stems.shape[1])
     downmixes = (reduce(torch.add, stem.unbind(-1)) for stem in stems)
     return torch.stack([downmix.unfold(0, window, hop).any(dim=1) for downmix in downmixes])

@@ -138,7 +138,7 @@ def test_channels_of_one_file_and_missing_stem_are_examined(tmp_path: Path) -> N
     assert silent in texts(listed, "note")
     (song,) = examine_all([track], headers)
     assert [str(finding) for finding in song.findings] == [
-        "train/clip: silent: vocals is silent from end to end"
+        "train/clip: silent: vocals is silent throughout"
     ]
     assert song.seconds == 1.0
 
