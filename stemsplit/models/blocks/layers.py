@@ -36,10 +36,13 @@ class InputNorm(nn.Module):
 
 
 def normed(
-    features: Float[Tensor, "item feature"], linear: nn.Linear, norm: nn.BatchNorm1d
+    features: Float[Tensor, "item feature"], linear: nn.Linear, norm: nn.Module
 ) -> Float[Tensor, "item hidden"]:
-    """Apply a linear layer and batch normalisation; in evaluation mode as one matrix product."""
-    if norm.training:
+    """Apply a linear layer and its norm; in evaluation mode, one matrix product does both.
+
+    A norm other than batch normalisation is applied as it is.
+    """
+    if norm.training or not isinstance(norm, nn.BatchNorm1d):
         return norm(linear(features))
     scale, shift = scale_and_shift(norm)
     if linear.bias is not None:
@@ -96,11 +99,7 @@ class HiddenLayer(nn.Module):
 
     def forward(self, frames: Frames) -> Float[Tensor, "frame batch hidden"]:
         frame, batch, _ = frames.shape
-        features = frames.flatten(0, 1)
-        if isinstance(self.norm, nn.BatchNorm1d):
-            hidden = normed(features, self.linear, self.norm)
-        else:
-            hidden = self.linear(features)
+        hidden = normed(frames.flatten(0, 1), self.linear, self.norm)
         return self.dropout(torch.relu(hidden)).reshape(frame, batch, -1)
 
 
