@@ -132,9 +132,7 @@ def main() -> None:
     for name, values in scores.items():
         network, whole = zip(*times[name], strict=True)
         sdr = median_interval(values)
-        differences = [
-            own - other for own, other in zip(values, scores["float32"], strict=True)
-        ]
+        differences = [own - other for own, other in zip(values, scores["float32"], strict=True)]
         difference = paired_difference(differences, frames=0).facts()
         print(
             f"| {name} | {ratio(network, networks)} | {ratio(whole, wholes)} "
