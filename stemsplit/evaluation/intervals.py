@@ -9,8 +9,8 @@ from jaxtyping import Float
 from scipy.stats import kendalltau, wilcoxon
 
 RESAMPLES = 10_000
-# With fewer songs the bootstrap interval is the range over the songs and covers less than 95 %:
-# with two songs it covers 50 %.
+# With fewer songs, the bootstrap interval is the range from the lowest to the highest song. It
+# contains the true median with a probability below 95 %; with two songs, it is 50 %.
 FEW_SONGS = 6
 
 
@@ -58,8 +58,8 @@ class RankCorrelation(NamedTuple):
 def median_interval(values: Sequence[float]) -> Interval:
     """Median over songs, ignoring NaN, with its percentile bootstrap interval (Efron 1979).
 
-    One song has a median but no interval. With fewer than `FEW_SONGS` songs the interval is the
-    range over the songs.
+    One song has a median but no interval. With fewer than `FEW_SONGS` songs, the bootstrap
+    interval always equals the range over the songs.
     """
     present = np.array([value for value in values if not np.isnan(value)])
     if not len(present):
@@ -113,11 +113,13 @@ def paired_difference(differences: Sequence[float], frames: int) -> Difference:
 def rank_correlation(first: Sequence[float], second: Sequence[float]) -> RankCorrelation:
     """Kendall's tau-b of two measurements of the same items: 1 for equal, -1 for reversed ranks.
 
-    M. G. Kendall, "The treatment of ties in ranking problems", Biometrika 33(3), 1945. The interval
-    contains every true tau whose central 95 % range (see `sampling_ranges`) contains the measured
-    tau; the measurements are assumed to follow a Gaussian copula. A bootstrap is not used: if there
-    are only a few items, both measurements may rank all of them in the same order. Tau is then 1 in
-    every resample, and the interval would have no width.
+    M. G. Kendall, "The treatment of ties in ranking problems", Biometrika 33(3), 1945. For a
+    given true tau, `sampling_ranges` simulates which tau would be measured, and takes the central
+    95 % of these values. The interval consists of all true taus for which the measured tau is in
+    that range. The simulation assumes a Gaussian copula.
+
+    A bootstrap is not used: if there are only a few items, both measurements may rank all of them
+    in the same order. Tau is then 1 in every resample, and the interval would have no width.
     """
     test = kendalltau(first, second)
     if np.isnan(test.statistic):
@@ -134,7 +136,9 @@ def rank_correlation(first: Sequence[float], second: Sequence[float]) -> RankCor
 def sampling_ranges(
     count: int,
 ) -> tuple[Float[np.ndarray, " tau"], Float[np.ndarray, " tau"], Float[np.ndarray, " tau"]]:
-    """A grid of true taus; for each, the central 95 % range of the tau of `count` sampled items.
+    """Return a grid of true taus, and two limits for each of them.
+
+    Between the limits are the central 95 % of the taus that are measured on `count` random items.
 
     The samples come from a Gaussian copula. Its tau is 2 / pi * arcsin(rho) for a correlation rho:
     W. H. Kruskal, "Ordinal measures of association", JASA 53(284), 1958.
@@ -142,7 +146,7 @@ def sampling_ranges(
     taus = np.linspace(-1, 1, 201)
     random = np.random.default_rng(0)
     signal, noise = random.standard_normal((2, RESAMPLES // 4, count))
-    # With both signs of the noise, the ranges for -tau mirror those for tau.
+    # Each noise sample is used with both signs, so that the range for -tau mirrors that for tau.
     signal, noise = np.concatenate([signal, signal]), np.concatenate([noise, -noise])
     first, second = np.triu_indices(count, 1)
     order = np.sign(signal[:, first] - signal[:, second])

@@ -119,7 +119,8 @@ def monitored_in(run: Path, monitor: str) -> float:
     """The monitored metric at the best checkpoint of a run, read from metrics.csv."""
     steps = read(run / "best.ckpt")["global_step"]
     points = read_metrics(run / "metrics.csv")[0].get(monitor, [])
-    figures = [figure for step, figure in points if step < steps]  # rows count steps from 0
+    # metrics.csv numbers the steps from 0; `steps` is the number of finished steps.
+    figures = [figure for step, figure in points if step < steps]
     if not figures:
         raise InputError(
             f"{run / 'metrics.csv'}: no {monitor} for best.ckpt; a ranking needs the CSV logger"

@@ -17,7 +17,7 @@ from stemsplit.models.shapes import Stems
 
 GREATEST_GAIN = 100.0
 
-Key = tuple[int, int]
+Key = tuple[int, int]  # (epoch, position in the epoch)
 Range = Sequence[float]
 
 
@@ -77,8 +77,9 @@ class Augment:
             check_range("snr_decibels", snr_decibels, -100, 100)
         if 2 * equaliser_hertz[0] > min(equaliser_hertz[1], sample_rate / 2):
             raise InputError(
-                f"augment.equaliser_hertz {list(equaliser_hertz)} must span at least an octave "
-                f"below half the sample rate of {sample_rate} Hz; choose a lower first frequency"
+                f"augment.equaliser_hertz {list(equaliser_hertz)}: the part below "
+                f"{sample_rate / 2:g} Hz, half the sample rate, must be at least one octave wide; "
+                "choose a lower first frequency"
             )
         self.seed = seed
         self.gain = gain
@@ -188,7 +189,11 @@ class Augment:
         return result
 
     def _draws(self, stream: int, keys: Sequence[Key]) -> list[np.random.Generator]:
-        """One generator per key, independent of other streams and of the choice of the excerpts."""
+        """Return one generator per key.
+
+        Its random numbers are independent of those of the other streams, and of those that choose
+        the excerpts.
+        """
         return [np.random.default_rng([self.seed, *key, stream]) for key in keys]
 
 

@@ -156,7 +156,7 @@ def paired(
                 part = block.new_zeros(count, *block.shape[:-1], time - ready)
             parts.append(part)
             ready += part.shape[-1]
-        # Without a new part, nothing is copied: the stems of a whole batch may be waiting.
+        # `waiting` may hold the stems of a whole batch, so it is copied only if a part follows.
         joined = torch.cat(parts, dim=-1) if len(parts) > 1 else waiting
         yield joined[..., :time], block
         waiting = joined[..., time:]

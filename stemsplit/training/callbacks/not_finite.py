@@ -68,7 +68,7 @@ class StopWhenNotFinite(L.Callback):
         batch: Batch,
         batch_idx: int,
     ) -> None:
-        # A batch without an optimiser step (gradients accumulate): its loss is not checked yet.
+        # If gradients accumulate, this batch made no step, and its loss is still unchecked.
         if self._loss is not None:
             self._check(trainer, pl_module, [])
         self._batch = None
@@ -79,7 +79,8 @@ class StopWhenNotFinite(L.Callback):
         loss, self._loss = self._loss, None
         assert loss is not None
         assert self._batch is not None
-        # The norm is finite if all gradients are, and much cheaper to compute than their maximum.
+        # If a gradient is NaN or infinite, so is the norm. (Very large gradients can also overflow
+        # it.) The norm is much cheaper to compute than the maximum of the gradients.
         # Loss and norm are transferred together, to synchronise with the device only once.
         norm = get_total_norm(gradients) if gradients else torch.zeros_like(loss)
         loss_value, norm_value = torch.stack([loss.double(), norm.double()]).tolist()
@@ -89,7 +90,8 @@ class StopWhenNotFinite(L.Callback):
         if not math.isfinite(loss_value):
             cause, keys = cause_in_loss(trainer, module, self._batch)
             error = f"the loss is {loss_value}; {cause}; in {describe(trainer, keys)}"
-        if not math.isfinite(norm_value):  # true in all processes, because they average gradients
+        if not math.isfinite(norm_value):
+            # All processes have the same averaged gradients, so all of them call `gather`.
             error = next(filter(None, processes.gather([error])), None)
         if error is None:
             cause = cause_in_gradient(trainer, module, self._batch)

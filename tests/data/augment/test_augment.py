@@ -316,7 +316,7 @@ def test_one_channel_is_supported(remix: bool) -> None:
         ({"equaliser_decibels": [0, 100]}, r"augment\.equaliser_decibels \[0, 100\]"),
         ({"equaliser_hertz": [0, 100]}, r"augment\.equaliser_hertz \[0, 100\]"),
         ({"equaliser_hertz": [100, 150]}, r"augment\.equaliser_hertz \[100, 150\].*octave"),
-        ({"equaliser_hertz": [5000, 9e3], "sample_rate": 8000}, r"5000, 9000.*8000 Hz"),
+        ({"equaliser_hertz": [5000, 9e3], "sample_rate": 8000}, r"5000, 9000.*4000 Hz"),
         ({"snr_decibels": [5, 0]}, r"augment\.snr_decibels \[5, 0\]"),
         ({"snr_decibels": []}, r"augment\.snr_decibels \[\]"),
     ],
