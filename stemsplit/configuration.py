@@ -10,7 +10,6 @@ from typing import Any
 import torch
 import yaml
 from hydra.utils import instantiate
-from lightning.pytorch import callbacks
 from omegaconf import DictConfig, OmegaConf
 from torch import optim
 
@@ -25,8 +24,8 @@ from stemsplit.training.losses import Value
 from stemsplit.training.precision import default_precision
 
 # A configuration may come from an untrusted run folder. So `may_make` allows only the names in
-# `LIBRARIES`, classes of these modules, and functions of these modules that return an instance of
-# such a class, a list of tracks or a loss.
+# `LIBRARIES`, Lightning's callbacks, classes of these modules, and functions of these modules that
+# return an instance of such a class, a list of tracks or a loss.
 MODULES = (
     "stemsplit.data.augment.",
     "stemsplit.data.corpora.",
@@ -38,7 +37,6 @@ MODULES = (
 PRODUCTS = (list[Track], Value)
 LIBRARIES: dict[str, Collection[str]] = {
     "lightning": ["Trainer"],
-    "lightning.pytorch.callbacks": callbacks.__all__,
     "torch.optim": [name for name in optim.__all__ if name[0].isupper()],
     "torch.optim.lr_scheduler": optim.lr_scheduler.__all__,
 }
@@ -47,6 +45,10 @@ LIBRARIES: dict[str, Collection[str]] = {
 def may_make(target: str) -> bool:
     """Whether a configuration may name this class or function as ``_target_``."""
     module, _, name = target.rpartition(".")
+    if module == "lightning.pytorch.callbacks":
+        from lightning.pytorch import callbacks  # here, because the import takes seconds
+
+        return name in callbacks.__all__
     if module in LIBRARIES:
         return name in LIBRARIES[module]
     if not module.startswith(MODULES) or name.startswith("_"):

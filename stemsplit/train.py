@@ -19,9 +19,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from stemsplit import configuration
 from stemsplit.command_line.argv import argv
-from stemsplit.command_line.corpora import make_corpus, make_data
+from stemsplit.command_line.corpora import make_corpus
 from stemsplit.command_line.prepared import prepared
 from stemsplit.command_line.resumption import resumed
+from stemsplit.command_line.training_data import make_data
 from stemsplit.configuration import CONF, make
 from stemsplit.data.corpus import Corpus
 from stemsplit.data.datamodule import StemDataModule

@@ -8,7 +8,8 @@ from hydra.errors import ConfigCompositionException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 
 from stemsplit import configuration
-from stemsplit.command_line.corpora import make_corpus, make_data
+from stemsplit.command_line.corpora import make_corpus
+from stemsplit.command_line.training_data import make_data
 from stemsplit.configuration import CONF, make
 from stemsplit.data.augment.augment import Augment
 from stemsplit.errors import InputError

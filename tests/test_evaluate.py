@@ -4,6 +4,8 @@ import csv
 import errno
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -277,3 +279,10 @@ def test_songs_of_its_training_are_refused_unless_insisted_on(
         note = f"hdemucs_musdb_plus: its training saw these songs ({count} song"
         assert note in capsys.readouterr().out
         evaluated(corpus, tmp_path / "umxhq", "checkpoint=umxhq", *overrides)
+
+
+@pytest.mark.slow
+def test_evaluation_starts_without_lightning() -> None:
+    """Importing Lightning takes several seconds, and only training needs it."""
+    script = "import sys, stemsplit.evaluate; sys.exit('lightning' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script]).returncode == 0

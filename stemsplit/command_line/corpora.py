@@ -1,7 +1,7 @@
-"""Make the corpus and the data module that the settings of ``data`` describe.
+"""Make the corpus that the settings of ``data`` describe.
 
-The group ``data`` contains the settings of both: ``data.root`` belongs to the corpus, and
-``data.batch_size`` to the data module.
+The group ``data`` also contains the settings of the data module: ``data.root`` belongs to the
+corpus, and ``data.batch_size`` to the data module (see `training_data`).
 """
 
 from inspect import signature
@@ -11,7 +11,6 @@ from omegaconf import DictConfig, OmegaConf
 
 from stemsplit.configuration import make
 from stemsplit.data.corpus import Corpus
-from stemsplit.data.datamodule import StemDataModule
 from stemsplit.data.excerpts.downsample import Downsample, scaled
 from stemsplit.data.supplements import Supplement
 from stemsplit.errors import settings_at_fault
@@ -28,18 +27,6 @@ def make_corpus(data: DictConfig) -> Corpus:
     with settings_at_fault("data.also"):
         own["also"] = [Supplement(**make(corpus, "data.also")) for corpus in data.get("also", [])]
     return Corpus(**own)
-
-
-def make_data(data: DictConfig, corpus: Corpus, **arguments: Any) -> StemDataModule:
-    """The data module of the corpus. `arguments` are the arguments that are not settings."""
-    settings: Any = OmegaConf.to_container(data, resolve=True)
-    others = {name: settings[name] for name in settings if name not in CORPUS_SETTINGS}
-    # Older runs have these keys, because `data` was a single object then.
-    others.pop("_target_", None), others.pop("_convert_", None)
-    others["augment"] = make(data.augment, "data.augment", _convert_="all")
-    others["downsample"] = downsample(settings)
-    with settings_at_fault("data"):
-        return StemDataModule(corpus, **others, **arguments)
 
 
 def downsample(settings: dict[str, Any]) -> Downsample:
