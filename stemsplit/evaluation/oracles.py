@@ -27,14 +27,14 @@ def ratio_mask(power: float) -> Oracle:
     """
 
     def apply(stems: StemSpectra, mixture: Spectrum) -> StemSpectra:
-        return _ratios(stems.abs() ** power) * mixture[:, None]
+        return _masked(_ratios(stems.abs() ** power), mixture)
 
     return apply
 
 
 def binary_mask(stems: StemSpectra, mixture: Spectrum) -> StemSpectra:
     """Give a bin to the stem with more than half of the summed magnitudes, if there is one."""
-    return (_ratios(stems.abs()) > 0.5) * mixture[:, None]
+    return _masked((_ratios(stems.abs()) > 0.5).float(), mixture)
 
 
 def multichannel_wiener(stems: StemSpectra, mixture: Spectrum) -> StemSpectra:
@@ -48,6 +48,11 @@ ORACLES: dict[str, Oracle] = {
     "IBM1": binary_mask,
     "MWF": multichannel_wiener,
 }
+
+
+def _masked(mask: StemMagnitudes, mixture: Spectrum) -> StemSpectra:
+    # torch's own product would first convert the mask to complex numbers.
+    return torch.view_as_complex(mask[..., None] * torch.view_as_real(mixture)[:, None])
 
 
 def _ratios(magnitudes: StemMagnitudes) -> StemMagnitudes:

@@ -64,7 +64,8 @@ def audible_frames(
     """Whether museval counts a stem as audible: the sum of its channels has a non-zero sample."""
     window = min(window, stems.shape[1])
     downmixes = (reduce(torch.add, stem.unbind(-1)) for stem in stems)
-    return torch.stack([downmix.unfold(0, window, hop).any(dim=1) for downmix in downmixes])
+    # `any` is twice as slow for samples.
+    return torch.stack([x.unfold(0, window, hop).abs().amax(dim=1) > 0 for x in downmixes])
 
 
 def checked_pair(
@@ -83,7 +84,9 @@ def checked_pair(
         )
     for signal, stems in zip(("reference", "estimate"), pair, strict=True):
         for number, stem in enumerate(stems):
-            if not torch.stack(stem.aminmax()).isfinite().all():
+            # For single channels, `aminmax` is fast in every memory layout.
+            bounds = [torch.stack(channel.aminmax()) for channel in stem.T]
+            if not torch.stack(bounds).isfinite().all():
                 finite = stem.isfinite().all(dim=1)
                 first = int(finite.int().argmin())
                 raise InputError(
