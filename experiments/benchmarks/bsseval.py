@@ -2,8 +2,8 @@
 
     python experiments/benchmarks/bsseval.py [--repetitions 3] [--systems 7]
 
-The signals are stereo white noise at 44.1 kHz: 4 stems of 60 s, and 2 stems of 240 s. Window and
-hop are 1 s. Each system has its own process, and the processes work alternately.
+The signals are stereo white noise at 44.1 kHz: 4 stems of 60 s, and 2 stems of 30 s and of 240 s.
+Window and hop are 1 s. Each system has its own process, and the processes work alternately.
 
 - "lower limit" runs only the steps that the method needs: the transforms of the correlations and
   of the windows, and the factorisations, on arrays of the same shapes.
@@ -28,7 +28,7 @@ from rich.console import Console
 from rich.table import Table
 
 RATE = 44100
-CASES = ((4, 60), (2, 240))
+CASES = ((4, 60), (2, 30), (2, 240))
 Signals = np.ndarray  # (stem, time, channel)
 Scores = list[np.ndarray] | None
 
