@@ -24,7 +24,6 @@ from typing import TypeVar
 import numpy as np
 import torch
 from jaxtyping import Complex128, Float, Float64
-from scipy.linalg.lapack import dpotrf
 from torch import Tensor
 
 TAPS = 512
@@ -197,8 +196,8 @@ def solve(
     squares for a singular matrix. `refine` corrects the solution to full double precision by
     iterative refinement: J. H. Wilkinson, "Rounding Errors in Algebraic Processes", 1963.
     """
-    factor = cholesky_factor(matrix)
-    if factor is not None:
+    factor, failed = torch.linalg.cholesky_ex(matrix)
+    if not failed:
         solution = by_factor(factor, products)
         if refine:
             solution = refined(solution, factor, matrix, products)
@@ -208,21 +207,6 @@ def solve(
         return solution
     fitted = np.linalg.lstsq(matrix.cpu().numpy(), products.cpu().numpy())[0]
     return torch.from_numpy(fitted).to(matrix.device)
-
-
-def cholesky_factor(matrix: Float64[Tensor, "row row"]) -> Float64[Tensor, "row row"] | None:
-    """The lower Cholesky factor; numbers above the diagonal are undefined. None if indefinite.
-
-    On one thread of a CPU, scipy takes two thirds of torch's time, because torch also copies the
-    matrix and clears the numbers above the diagonal. With several threads, those of scipy's BLAS
-    would disturb torch's: they keep the cores busy while they wait.
-    """
-    if matrix.device.type == "cpu" and torch.get_num_threads() == 1:
-        # The matrix is symmetric, so its transpose saves scipy the change of the memory layout.
-        transposed, failed = dpotrf(matrix.numpy().T, lower=True, clean=False)
-        return None if failed else torch.from_numpy(transposed)
-    factor, failed = torch.linalg.cholesky_ex(matrix)
-    return None if failed else factor
 
 
 def by_factor(
