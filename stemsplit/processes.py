@@ -1,4 +1,4 @@
-"""Share work between the processes of a distributed training run or of torchrun."""
+"""Share work between the processes of a distributed training run, of torchrun or of srun."""
 
 import os
 import threading
@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import cache
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import distributed
@@ -15,6 +15,27 @@ from torch import distributed
 from stemsplit.errors import InputError
 
 Item = TypeVar("Item")
+
+
+class Part(NamedTuple):
+    """Every `step`-th item of a list, from the item `start` on."""
+
+    start: int = 0
+    step: int = 1
+
+    def of(self, items: Sequence[Item]) -> list[Item]:
+        return list(items[self.start :: self.step])
+
+
+def own_part() -> Part:
+    """The part of this process among those of its group, or those that srun started.
+
+    A batch script of SLURM has ``SLURM_NTASKS`` as well, but only srun sets the variable of a step.
+    """
+    if in_process_group():
+        return Part(rank(), count())
+    tasks = int(os.environ.get("SLURM_STEP_NUM_TASKS", "1"))
+    return Part(int(os.environ["SLURM_PROCID"]), tasks) if tasks > 1 else Part()
 
 
 @contextmanager
@@ -49,8 +70,17 @@ def count() -> int:
 
 
 def share(items: Sequence[Item]) -> list[Item]:
-    """The items that this process works on: every `count()`-th, starting at its rank."""
-    return list(items[rank() :: count()])
+    """The items that this process works on: every `count()`-th, starting at its rank.
+
+    Raises `InputError` if srun started several processes, which cannot `gather` their items.
+    """
+    part = own_part()
+    if part.step > count():
+        raise InputError(
+            f"srun started {part.step} processes of a command that cannot share its work among "
+            f"them; start it with srun --ntasks=1, or with torchrun --nproc-per-node={part.step}"
+        )
+    return part.of(items)
 
 
 def gather(items: Sequence[Item]) -> list[Item]:
@@ -78,7 +108,7 @@ def device(name: str) -> str:
             raise InputError(f"device {name}: {reason}") from None
         return name
     if torch.cuda.is_available():
-        return f"cuda:{rank() % torch.cuda.device_count()}"
+        return f"cuda:{own_part().start % torch.cuda.device_count()}"
     return "cpu"
 
 

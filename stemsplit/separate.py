@@ -24,6 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         options = parse(words)
         # Imported here, so that --help does not import torch.
         from stemsplit.machine.allocator import keep_freed_memory
+        from stemsplit.processes import Part
         from stemsplit.separation.chunks.inference import Inference
         from stemsplit.separation.songs.lines import Lines
         from stemsplit.separation.songs.naming import model_name
@@ -48,7 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             shifts=options.shifts,
             batch=options.batch,
         )
-        settings = Settings(output, inference, options.jobs, options.skip_existing)
+        part = Part(*options.part)
+        settings = Settings(output, inference, options.jobs, options.skip_existing, part)
         settings.check()
         keep_freed_memory()
         with removed_if_empty(options.output), exit_at_sigterm():
@@ -86,9 +88,9 @@ def argument_parser() -> argparse.ArgumentParser:
         "and sum to the song. Songs of any length need the same memory.",
         epilog="Examples: stemsplit separate song.mp3 --two-stems vocals · stemsplit separate "
         "music/ --format flac --skip-existing · torchrun --nproc-per-node 2 -m stemsplit.separate "
-        "music/ (each process separates a part of the songs). Exit code: 0 if all songs were "
-        "separated, 1 if a song failed or a setting is invalid, 2 if the command line cannot be "
-        "parsed, 130 after Ctrl-C.",
+        "music/ (each process of torchrun or srun separates a part of the songs). Exit code: 0 if "
+        "all songs were separated, 1 if a song failed or a setting is invalid, 2 if the command "
+        "line cannot be parsed, 130 after Ctrl-C.",
     )
     parser.add_argument(
         "songs",
@@ -255,6 +257,14 @@ def add_separation_options(parser: argparse.ArgumentParser) -> None:
         help="number of songs to separate at the same time; they share the model and the cores; "
         "default: 1",
     )
+    group.add_argument(
+        "--part",
+        type=part,
+        default="1/1",
+        metavar="K/N",
+        help="separate only every N-th song, from the K-th on, for jobs that share the songs, such "
+        "as a job array with $SLURM_ARRAY_TASK_ID; default: 1/1, all songs",
+    )
 
 
 def names(text: str) -> list[str]:
@@ -266,6 +276,13 @@ def numbers(text: str) -> list[float]:
         return [float(number) for number in text.split(",")]
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r}: write numbers separated by commas") from None
+
+
+def part(text: str) -> tuple[int, int]:
+    number, _, count = text.partition("/")
+    if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+        raise argparse.ArgumentTypeError(f"{text!r}: write K/N, such as 2/4, with K from 1 to N")
+    return int(number) - 1, int(count)
 
 
 def path(text: str) -> Path:

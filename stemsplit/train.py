@@ -47,6 +47,7 @@ from stemsplit.training.checks import (
     check_parts,
     check_processes,
     check_residual,
+    check_srun,
     check_targets,
 )
 from stemsplit.training.loggers.metrics_csv import MetricsCsv
@@ -130,6 +131,7 @@ def train(config: DictConfig) -> None:
         callbacks=list(callbacks.values()),
         logger=False,
     )
+    check_srun(trainer)
     check_parts(module, trainer)
     check_callbacks(callbacks, module, run)
     if "best" not in callbacks and is_first():

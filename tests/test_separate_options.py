@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -249,3 +250,39 @@ def test_help_answers_quickly_and_explains_every_option() -> None:
     assert not {"torch", "av", "numpy", "rich"} & imported
     assert all(option in ended.stdout for option in options())
     assert all(action.help for action in argument_parser()._actions)
+
+
+@pytest.mark.parametrize("launcher", ["--part", "srun"])
+def test_parts_are_disjoint_and_complete(
+    checkpoint: Path,
+    launcher: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name in "abcd":
+        song_at(f"music/{name}.wav", seconds=0.1)
+    Path("music/x.wav").write_bytes(b"no song")
+    command = ["absent.wav", "music", "--checkpoint", str(checkpoint)]
+    for number, separated, failed in ((1, "ad", "absent.wav"), (2, "b", "x.wav"), (3, "c", None)):
+        options = ["--output", f"out{number}"]
+        if launcher == "srun":
+            monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "3")
+            monkeypatch.setenv("SLURM_PROCID", str(number - 1))
+        else:
+            options += ["--part", f"{number}/3"]
+        with nullcontext() if failed is None else pytest.raises(SystemExit):
+            separate.main([*command, *options])
+        errors = capsys.readouterr().err
+        assert [name for name in ("absent.wav", "x.wav") if name in errors] == (
+            [] if failed is None else [failed]
+        )
+        stems = [f"{name}/{stem}.wav" for name in separated for stem in ("rest", "vocals")]
+        assert files_in(f"out{number}") == stems
+
+
+@pytest.mark.parametrize("part", ["0/2", "3/2", "2", "1/x", "-1/2"])
+def test_part_is_checked(part: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        separate.main(["a.wav", f"--part={part}"])
+    assert ended.value.code == 2
+    assert "write K/N, such as 2/4" in capsys.readouterr().err

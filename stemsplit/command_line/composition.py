@@ -46,8 +46,10 @@ def composition(command: str, settings: Sequence[str]) -> DictConfig:
         group, _, choice = (error.missing_cfg_file or "").rpartition("/")
         if not group or error.options is None:
             raise InputError(one_line(error)) from None
+        advice = ", or install others: pip install --editable '.[cluster]'"
         raise InputError(
             f"{group}={choice}: unknown choice; choose one of {', '.join(error.options)}"
+            f"{advice if group == 'hydra/launcher' else ''}"
         ) from None
     except (HydraException, OmegaConfBaseException) as error:
         raise InputError(

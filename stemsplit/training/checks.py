@@ -13,6 +13,7 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.plugins.environments import SLURMEnvironment
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from stemsplit.audio.entries import normal
@@ -113,6 +114,20 @@ def check_processes(devices: Any) -> None:
         raise InputError(
             f"trainer.devices={devices}: this machine has {cores} CPU cores, and each process "
             f"needs one; choose at most {cores}"
+        )
+
+
+def check_srun(trainer: L.Trainer) -> None:
+    """Raise `InputError` if a batch script of SLURM starts one of several processes, without srun.
+
+    Lightning would wait for the other processes.
+    """
+    environment = getattr(trainer.strategy, "cluster_environment", None)
+    started = int(os.environ.get("SLURM_STEP_NUM_TASKS", "1"))
+    if isinstance(environment, SLURMEnvironment) and trainer.world_size > started:
+        raise InputError(
+            f"trainer.devices and trainer.num_nodes: {trainer.world_size} processes must train, "
+            f"but {started} was started; write srun before the command in the batch script"
         )
 
 

@@ -60,5 +60,6 @@ def quieten() -> None:
         ".*exists and is not empty.*",
         ".*LeafSpec.*",
         ".*sync_dist=True.*",
+        ".*`srun` command is available.*",  # on every machine where SLURM is installed
     ):
         warnings.filterwarnings("ignore", message)

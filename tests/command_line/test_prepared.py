@@ -35,6 +35,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("train", "epochs=0", "epochs=0: choose an integer of at least 1, or -1 for no limit"),
         ("train", "model=xyz", "model=xyz: unknown choice; choose one of band_split, "),
         ("train", "experiments=xyz", "experiments=xyz: unknown choice; choose one of "),
+        ("train", "hydra/launcher=xyz", "or install others: pip install --editable '.[cluster]'"),
         ("train", "optimiser.lr=1", "optimiser.lr=1: unknown setting; did you mean opti"),
         ("train", "optimiser=adam", "optimiser=adam: unknown setting; did you mean opti"),
         ("train", "+nonsense=1", "nonsense=1: unknown setting"),

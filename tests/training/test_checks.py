@@ -1,10 +1,11 @@
 """Settings that cannot be trained are rejected; all others pass."""
 
+import lightning as L
 import pytest
 
 from stemsplit.errors import InputError
 from stemsplit.separation.checkpoint import build
-from stemsplit.training.checks import check_mel_bands, check_residual
+from stemsplit.training.checks import check_mel_bands, check_residual, check_srun
 
 
 @pytest.mark.parametrize("views", [["mel"], ["magnitude", "mfcc"], ["magnitude"]])
@@ -35,3 +36,16 @@ def test_songs_with_more_stems_need_a_residual() -> None:
         else:
             with pytest.raises(InputError, match="the songs also contain drums, which"):
                 check_residual(separator, stems)
+
+
+def test_batch_script_without_srun_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("NTASKS", "NTASKS_PER_NODE"):
+        monkeypatch.setenv(f"SLURM_{name}", "2")
+    for name in ("PROCID", "LOCALID", "NODEID"):
+        monkeypatch.setenv(f"SLURM_{name}", "0")
+    monkeypatch.setenv("SLURM_JOB_NAME", "train")
+    trainer = L.Trainer(accelerator="cpu", devices=2, strategy="ddp", logger=False)
+    with pytest.raises(InputError, match="2 processes must train, but 1 was started; write srun"):
+        check_srun(trainer)
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "2")  # srun sets it
+    check_srun(trainer)

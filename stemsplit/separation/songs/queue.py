@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from stemsplit import processes
 from stemsplit.errors import InputError
+from stemsplit.processes import Part
 from stemsplit.separation.chunks.inference import Inference
 from stemsplit.separation.ensemble import Ensemble
 from stemsplit.separation.separator import Separator
@@ -24,12 +25,16 @@ MOST_NAMES = 5  # of failed songs, in the last line
 
 
 class Settings(NamedTuple):
-    """How to separate songs: `jobs` at the same time; `skip_existing` skips songs with stems."""
+    """How to separate songs: `jobs` at the same time; `skip_existing` skips songs with stems.
+
+    Only the songs of `part` are separated.
+    """
 
     output: Output
     inference: Inference
     jobs: int = 1
     skip_existing: bool = False
+    part: Part = Part()
 
     def check(self) -> None:
         """Raise `InputError` for settings that do not fit together, whatever the songs."""
@@ -45,20 +50,26 @@ def separate_songs(
     load: Callable[[], Separator | Ensemble],
     lines: Lines,
 ) -> None:
-    """Separate files, folders and patterns of songs; the processes of torchrun share the songs.
+    """Separate files, folders and patterns of songs; several processes share the songs.
 
     `load` loads the separator. If a song fails, an error is printed on stderr and the other songs
-    are still separated; the program then exits with code 1.
+    are still separated; the program then exits with code 1. torchrun ends all processes when one
+    fails, so its first process fails in the end for all; a process of srun fails for its own songs.
     """
     with processes.process_group():
         songs, errors = list_songs(words, settings.output.folder)
         songs = with_own_paths(songs, settings.output, errors)
-        if processes.rank() == 0:
-            for path, error in errors.items():
-                lines.failed(path, error)
+        not_listed = errors if is_first(settings) else {}
+        for path, error in not_listed.items():
+            lines.failed(path, error)
         outcomes = separated(songs, settings, load, lines) if songs else []
         if processes.rank() == 0:
-            exit_if_failed(outcomes, list(errors))
+            exit_if_failed(outcomes, list(not_listed))
+
+
+def is_first(settings: Settings) -> bool:
+    """Whether this process speaks for all processes and all parts."""
+    return settings.part.start == processes.own_part().start == 0
 
 
 def separated(
@@ -67,12 +78,12 @@ def separated(
     load: Callable[[], Separator | Ensemble],
     lines: Lines,
 ) -> list[Outcome]:
-    """Separate songs with different output paths; return the outcomes of all processes."""
+    """Separate songs with different output paths; return the outcomes of the group."""
     separator = load()
     separator.check(settings.inference)
     stems = settings.output.selection(separator.stems)
     songs, left_out = without_stems(songs, settings.output, list(stems))
-    if left_out and processes.rank() == 0:
+    if left_out and is_first(settings):
         files = "file is a stem" if len(left_out) == 1 else "files are stems"
         lines.warn(f"{len(left_out)} {files} of listed songs and skipped: {left_out[0].path} …")
     started = time.perf_counter()
@@ -87,7 +98,7 @@ def separated(
         lines.separated(song.path, result)
         return result
 
-    share = processes.share(songs)
+    share = processes.own_part().of(settings.part.of(songs))
     outcomes = processes.gather(separate_each(share, separate, settings.jobs, lines))
     seconds = [outcome.seconds for outcome in outcomes if outcome.seconds]
     if len(seconds) > 1 and processes.rank() == 0:
