@@ -56,7 +56,7 @@ def main() -> None:
 
 
 def days(text: str) -> float:
-    """A number of days, 0 or more."""
+    """Convert text to a number of days. Raises `ValueError` unless it is 0 or more."""
     number = float(text)
     if not number >= 0:
         raise ValueError

@@ -40,8 +40,8 @@ class Corpus:
             validation songs that the corpus defines.
         also: supplementary corpora; their training songs are added.
 
-    Raises `InputError` if `root` is None. Listing the songs raises it for a missing subset, stem or
-    song, and for a song in two subsets.
+    Raises `InputError` if `root` is None. The attribute `songs` raises it if a song lacks a stem,
+    if `validation_tracks` names an unknown song, or if two subsets contain the same song.
     """
 
     def __init__(
@@ -75,16 +75,24 @@ class Corpus:
 
     @cached_property
     def stems(self) -> list[str]:
-        """The stems of the songs, in the order of an excerpt's array."""
+        """The names of the stems, in the order of the stem axis of an excerpt.
+
+        If the setting `stems` is None, these are the stems with audio in the training and
+        validation songs of the main corpus.
+        """
         if self.declared_stems is not None:
             return self.declared_stems
         main = [track for track in self._listed if not track.corpus]
-        # A stem that only test songs have is not part of training.
+        # A stem that only test songs have is not part of training. If the corpus has no other
+        # songs than test songs, their stems are returned.
         return all_stems([track for track in main if track.subset != "test"] or main)
 
     @cached_property
     def songs(self) -> list[Track]:
-        """The songs of all subsets with their stems, not decoded."""
+        """The songs of all subsets, with the audio files of their stems. Nothing is decoded.
+
+        If the setting `stems` is None, test songs also have the stems that only test songs have.
+        """
         self._check_subsets_differ()
         training = [track for track in self._listed if track.subset != "test"]
         test = [track for track in self._listed if track.subset == "test"]
@@ -101,7 +109,10 @@ class Corpus:
         return [*tracks, *added(tracks, self.also)]
 
     def _check_subsets_differ(self) -> None:
-        """Raise `InputError` if two subsets contain the same files, even under other names."""
+        """Raise `InputError` if songs of two subsets have the same content.
+
+        File names are not compared.
+        """
         for track, copy in self.store.repeated(self._listed):
             if track.subset != copy.subset:
                 raise InputError(
@@ -110,7 +121,7 @@ class Corpus:
                 )
 
     def listed(self) -> list[Track]:
-        """The tracks that the lister finds, without any check."""
+        """The tracks that the lister finds. They are not checked further, unlike `songs`."""
         return listed(self.lister, self.root, "data.lister")
 
     def check_targets(self, targets: Sequence[str]) -> None:
@@ -123,12 +134,15 @@ class Corpus:
             check_rest(self.stems, targets, self.root)
 
     def tracks(self, *subsets: Subset) -> list[StoredTrack]:
-        """The decoded songs of these subsets. Raises `InputError` if a subset has no songs."""
+        """Open the songs of these subsets, and decode them first if they are not in the cache.
+
+        Raises `InputError` if a subset has no songs.
+        """
         tracks = [track for subset in subsets for track in of_subset(self.songs, subset, self.root)]
         return self.store.tracks(tracks)
 
     def contents(self) -> dict[str, str]:
-        """The content hash of every training and validation song, by ``SUBSET/NAME``."""
+        """The name of every training and validation song (see `song_of`) and its content hash."""
         return {
             song_of(track): self.store.content(track)
             for track in self.songs

@@ -24,7 +24,8 @@ from stemsplit.errors import InputError
 from stemsplit.models.shapes import Batch, Stems, Waveform
 from stemsplit.separation.front_end import FrontEnd
 
-SILENT_POWER = 1e-9  # mean square, -90 dB: about one step of 16-bit samples
+# A stem with a lower mean square is silent: -90 dB full scale is about one step of 16-bit samples.
+SILENT_POWER = 1e-9
 
 
 class StemDataModule(L.LightningDataModule):
@@ -44,7 +45,7 @@ class StemDataModule(L.LightningDataModule):
         remix: draw the song and the start of each stem of a training mixture independently.
         augment: augmentation of the training excerpts; None for no augmentation.
         front_end: the separator's front end.
-        views: the views that the network reads.
+        views: names of the views that the network reads (see `FrontEnd`).
         sounding: probability of replacing a training excerpt by one in which a target is active
             (see `RandomChunks`).
         downsample: shares of the training set to use (see `Downsample`); None for all of it.
@@ -119,7 +120,7 @@ class StemDataModule(L.LightningDataModule):
         return self.downsample.songs_of(self.corpus.tracks("train"), self.targets)
 
     def prepare_data(self) -> None:
-        """Decode the songs. Lightning calls this in one process per node.
+        """Decode the training and validation songs. Lightning calls this in one process per node.
 
         Raises `InputError` if a target is silent in all training songs.
         """
@@ -145,14 +146,17 @@ class StemDataModule(L.LightningDataModule):
         }
 
     def statistics(self) -> dict[str, tuple[Tensor, Tensor]]:
-        """Mean and scale of every band of every view over the training songs' mixtures."""
+        """Return the mean and the scale of every band of every view.
+
+        They are measured on the mixtures of the training songs.
+        """
         assert self.front_end is not None
         tracks = self.training_tracks()
         return cached_statistics(tracks, self.front_end, self.views, self.corpus.cache)
 
-    # The data module saves and restores the state of the loader itself, for two reasons. Lightning
-    # restores a loader only if the checkpoint was written in the middle of an epoch. And it sets
-    # the sampler's epoch only after the workers have begun to prefetch.
+    # The data module saves and restores the state of the loader itself, for two reasons. First,
+    # Lightning restores a loader only if the checkpoint was written in the middle of an epoch.
+    # Second, Lightning sets the sampler's epoch only after the workers have begun to prefetch.
     def state_dict(self) -> dict[str, Any]:
         return {} if self._train_loader is None else {"train": self._train_loader.state_dict()}
 
@@ -217,7 +221,9 @@ class StemDataModule(L.LightningDataModule):
         ranks = self._processes()["ranks"]
         workers = workers_that_fit(self.workers, batch_bytes, ranks, batches)
         return {
-            "generator": torch.Generator(),  # keep the global generator for the networks
+            # By default, a loader draws its seed from the global generator. This would change the
+            # random numbers of the networks.
+            "generator": torch.Generator(),
             "num_workers": workers,
             "persistent_workers": workers > 0,
             "pin_memory": torch.cuda.is_available(),

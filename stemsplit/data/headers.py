@@ -14,15 +14,15 @@ from stemsplit.audio.reading import fits_sixteen_bits, is_lossless
 from stemsplit.data.tracks import AudioSource, Track
 from stemsplit.errors import InputError
 
-READERS = 8  # threads; they mostly wait for the disk
+READERS = 8  # number of threads, for any number of cores; the threads mostly wait for the disk
 
 
 class Header(NamedTuple):
     """The properties of one audio source.
 
-    `seconds` is None if the container states no exact length; `about_seconds` is then its estimate,
-    or 0 without an estimate. `sixteen_bit` is true if 16 bits per sample suffice, as in
-    `forms.Audio`.
+    `seconds` is the length if the container states it exactly, else None. `about_seconds` is the
+    length that the container states, exactly or roughly; it is 0 if the container states no length.
+    `sixteen_bit` is true if 16 bits per sample suffice, as in `audio.Audio`.
     """
 
     codec: str
@@ -37,12 +37,16 @@ class Header(NamedTuple):
         return is_lossless(self.codec)
 
 
-# For every source, its header or a one-line message that says why the header cannot be read.
+# The value of a source is its header. If the header cannot be read, the value is a one-line message
+# that says why.
 Headers = Mapping[AudioSource, Header | str]
 
 
 def sources(track: Track) -> dict[str, AudioSource]:
-    """The sources of a track by name: ``mixture``, if it has a file, and the stems."""
+    """The sources of a track by name: first ``mixture``, then the stems.
+
+    The mixture and the stems that have no file are left out.
+    """
     by_name = {"mixture": track.mixture, **track.stems}
     return {name: source for name, source in by_name.items() if source is not None}
 

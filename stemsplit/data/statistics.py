@@ -1,6 +1,7 @@
-"""Mean and scale of every band of a network's inputs over the training songs, kept in the cache.
+"""Measure the mean and the scale of every band of a network's inputs over the training songs.
 
-The inputs are named views, such as the linear and the mel spectrogram (see `FrontEnd`).
+The inputs are called views, such as the linear and the mel spectrogram (see `FrontEnd`). The
+results are stored in the cache.
 """
 
 import hashlib
@@ -24,7 +25,7 @@ PIECE_SECONDS = 30  # songs are transformed in pieces of this length to limit th
 
 
 class Moments:
-    """Mean and standard deviation of every band over all added frames."""
+    """Compute the mean and the standard deviation of every band over all added frames."""
 
     def __init__(self, bands: int) -> None:
         self.count = 0
@@ -41,8 +42,9 @@ class Moments:
     def mean_and_scale(self) -> tuple[Float[Tensor, " band"], Float[Tensor, " band"]]:
         """The mean and the scale, each of shape `(band)`.
 
-        The scale is the standard deviation, but at least 1e-4 of the largest one, as in
-        open-unmix; otherwise normalisation would amplify silent bands.
+        The scale of a band is its standard deviation, but at least 1e-4 times the largest standard
+        deviation of all bands, as in open-unmix. Without this minimum, the network's normalisation
+        would amplify silent bands.
         """
         mean = self.sum / self.count
         scale = (self.squares / self.count - mean.square()).clamp(min=0).sqrt()
@@ -54,7 +56,9 @@ class Moments:
 def statistics(
     tracks: Sequence[StoredTrack], front_end: FrontEnd, views: Sequence[str]
 ) -> Statistics:
-    """Mean and scale of each view over all channels and frames of the tracks' mixtures.
+    """Measure the mean and the scale of every band of each view.
+
+    They are taken over all channels and frames of the tracks' mixtures.
 
     Raises `InputError` for test songs.
     """
@@ -71,9 +75,10 @@ def statistics(
 def cached_statistics(
     tracks: Sequence[StoredTrack], front_end: FrontEnd, views: Sequence[str], cache: Path
 ) -> Statistics:
-    """The result of `statistics`, stored in the folder `cache`.
+    """Return the result of `statistics`, and store it in the folder `cache` for later calls.
 
-    The cache key depends on the content of the tracks, the views and the front end's settings.
+    A later call reads the stored result if the content of the tracks, the views and the front end's
+    settings are the same.
     """
     key = hashlib.blake2b(digest_size=16)
     key.update(repr([corpus_fingerprint(tracks), sorted(views), front_end.settings]).encode())

@@ -11,14 +11,16 @@ from stemsplit.errors import InputError
 
 @dataclass(frozen=True)
 class Supplement:
-    """Training songs of another corpus: an entry of the setting ``data.also``.
+    """Another corpus, whose training songs are added to those of the main corpus.
+
+    Each entry of the setting ``data.also`` is a supplement.
 
     Attributes:
         lister: function from the corpus's folder to its tracks.
         root: folder of the corpus.
         weight: number of training excerpts from this corpus per excerpt of the main corpus.
 
-    Raises `InputError` if the weight is not positive and finite, or if there is no root.
+    Raises `InputError` if the weight is not positive and finite, or if `root` is not a string.
     """
 
     lister: Callable[[Path], list[Track]]
@@ -40,7 +42,10 @@ class Supplement:
         return Path(os.path.expanduser(self.root)).resolve()
 
     def training_tracks(self) -> list[Track]:
-        """The training tracks of the corpus. Raises `InputError` if it has none."""
+        """The training tracks of the corpus.
+
+        Raises `InputError` if its folder does not exist or has no training tracks.
+        """
         if not self.folder.is_dir():
             raise InputError(
                 f"data.also: {self.folder} is not a folder; set data.also again with the "
@@ -50,12 +55,12 @@ class Supplement:
 
 
 def added(tracks: Sequence[Track], supplements: Sequence[Supplement]) -> list[Track]:
-    """The training tracks of the supplements; `tracks` are those of the main corpus.
+    """Return the training tracks of the supplements. `tracks` are all tracks of the main corpus.
 
-    Each returned track has the number of its corpus (1 is the first supplement) and a weight such
-    that the number of songs in a corpus does not affect its share of the excerpts. Raises
-    `InputError` if the main corpus has no training songs, or if a song is a validation or test song
-    of the main corpus.
+    Each returned track has the number of its corpus (1 is the first supplement) and a weight. The
+    weights are chosen so that a supplement's share of the excerpts depends on `Supplement.weight`,
+    and not on the number of its songs. Raises `InputError` if the main corpus has no training
+    songs, or if a returned track has the name of a validation or test song of the main corpus.
     """
     training = sum(track.subset == "train" for track in tracks)
     if supplements and not training:

@@ -17,7 +17,7 @@ Subset = Literal["train", "valid", "test"]
 
 @dataclass(frozen=True)
 class AudioSource:
-    """An audio stream of a file, or with `channel` (0 is left) one channel of the stream."""
+    """An audio stream of a file, or one channel of the stream if `channel` is set (0 is left)."""
 
     path: Path
     stream: int = 0
@@ -31,8 +31,8 @@ class Track:
     Attributes:
         name: name of the song; unique in the corpus.
         subset: ``train``, ``valid`` or ``test``.
-        mixture: source of the mixture; None for the sum of the stems. Lossy corpora code the
-            mixture separately, so it can differ from the sum.
+        mixture: source of the mixture; None if the mixture is the sum of the stems. In lossy
+            corpora, the mixture is coded separately, so it can differ from the sum of the stems.
         stems: source of every stem; None for silence.
         weight: probability of a training excerpt from this song, relative to the other songs.
         corpus: 0 for the main corpus, and 1, 2, … for supplementary corpora.
@@ -69,7 +69,7 @@ def listed(lister: Callable[[Path], list[Track]], root: Path, setting: str) -> l
 
 
 def song_of(track: Track) -> str:
-    """The name of a song for messages: ``SUBSET/NAME``, and the supplement that it is from."""
+    """The name of a song for messages: ``SUBSET/NAME``, and the number of its supplement if any."""
     return f"{track.subset}/{track.name}" + (f" (data.also {track.corpus})" if track.corpus else "")
 
 
@@ -86,7 +86,7 @@ def check_folder(root: Path) -> None:
 def with_validation(tracks: Sequence[Track], names: Sequence[str]) -> list[Track]:
     """Use the named songs for validation and all other songs outside the test subset for training.
 
-    Raises `InputError` for a name that is not such a song.
+    Raises `InputError` for a name that no song outside the test subset has.
     """
     names = [normal(name) for name in names]
     songs = {track.name for track in tracks if track.subset != "test"}
@@ -121,9 +121,10 @@ def of_subset(tracks: Sequence[Track], subset: Subset, root: Path) -> list[Track
 
 
 def with_stems(tracks: Sequence[Track], stems: Sequence[str]) -> list[Track]:
-    """The same tracks with these stems only.
+    """Return the same tracks with these stems only.
 
-    Raises `InputError` if a track lacks one of the stems, or has neither a mixture nor any of them.
+    Raises `InputError` if `Track.stems` has no entry for one of the stems, or if a track without a
+    mixture has no file for any of the stems.
     """
     for track in tracks:
         missing = [stem for stem in stems if stem not in track.stems]

@@ -8,14 +8,15 @@ from typing import Any
 from stemsplit.errors import InputError
 from stemsplit.files import replacing
 
-MOST = 3  # largest number of songs that a message names
+MOST = 3  # largest number of songs that a message names for each kind of change
 Contents = Mapping[str, str]  # SUBSET/NAME of every song → hash of the content of its files
 
 
 def remember_songs(run: Path, songs: Contents, step: int) -> None:
-    """Record the training songs of the run from `step` on.
+    """Record that the run trains on these songs from training step number `step` on.
 
-    Records of earlier steps are kept. Later ones are removed: their steps are trained again.
+    Records that begin before `step` are kept. The other records are removed, because the run trains
+    these steps again.
     """
     records = [record for record in _read(run) if record["from_step"] < step]
     if not records or records[-1]["songs"] != songs:
@@ -25,7 +26,9 @@ def remember_songs(run: Path, songs: Contents, step: int) -> None:
 
 
 def check_songs(run: Path, songs: Contents, allow_change: bool) -> str | None:
-    """A warning to print before the run is resumed with these songs; None if nothing changed.
+    """Return a warning to print before the run is resumed with these songs.
+
+    The result is None if the songs are the recorded songs. A run without a record gets a warning.
 
     Raises `InputError` if the songs differ from the recorded songs and `allow_change` is false.
     """

@@ -22,9 +22,10 @@ Range = Sequence[float]
 
 
 class Augment:
-    """Random augmentation of stems. By default: gain and channel swap, as in open-unmix.
+    """Random augmentation of stems.
 
-    Each stem is augmented independently, in this order:
+    By default, only the gain changes and channels are swapped, as in open-unmix. Each stem is
+    augmented independently, in the order of this list. Values are drawn uniformly from the ranges.
 
     1. Tempo and pitch: with probability `tempo`, a tempo change in `tempo_percent`; with
        probability `pitch`, a pitch shift in `pitch_semitones`. If all stems come from the same
@@ -39,9 +40,9 @@ class Augment:
     Finally, the ratio of the targets' sum to the sum of the other stems is set to a value in
     `snr_decibels` (dB). If `snr_decibels` is None, the ratio is not changed.
 
-    Every draw depends only on the seed and the excerpt's key, and each augmentation has a separate
-    random stream, so a draw does not depend on the rest of the batch or on other augmentations.
-    With `gain=[1.0, 1.0]`, `swap_channels=False` and all other defaults, the stems do not change.
+    Every draw depends only on the seed and the excerpt's key, so it does not depend on the rest of
+    the batch. A draw does not depend on the settings of other augmentations either. With
+    `gain=[1.0, 1.0]`, `swap_channels=False` and all other defaults, the stems do not change.
 
     Raises `InputError` for values outside their ranges.
     """
@@ -189,10 +190,10 @@ class Augment:
         return result
 
     def _draws(self, stream: int, keys: Sequence[Key]) -> list[np.random.Generator]:
-        """Return one generator per key.
+        """Return one random generator per key, for the augmentation with the number `stream`.
 
-        Its random numbers are independent of those of the other streams, and of those that choose
-        the excerpts.
+        Generators of different streams are independent. They are also independent of the generator
+        that chooses the excerpts.
         """
         return [np.random.default_rng([self.seed, *key, stream]) for key in keys]
 
@@ -216,6 +217,6 @@ def chance(
 def between(
     limits: Range, draws: Sequence[np.random.Generator], *shape: int
 ) -> Float[np.ndarray, "batch ..."]:
-    """Uniform draws within the limits, of this shape for every example."""
+    """Draw numbers uniformly within the limits: for every example, an array of this shape."""
     low, high = limits
     return np.stack([draw.uniform(low, high, shape) for draw in draws])

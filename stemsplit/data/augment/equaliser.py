@@ -30,8 +30,8 @@ def equalise(
     """Apply to each waveform its gains in dB at the `band_centres` of the range `hertz`.
 
     All channels of a waveform have the same gains. Between two centres, the gain in dB is
-    interpolated by a cosine over log frequency; it is 0 dB outside the range. The filter has zero
-    phase, and the waveform is padded with silence.
+    interpolated by a cosine over log frequency. Outside the range, the gain is 0 dB. The filter has
+    zero phase, and the waveform is padded with silence.
     """
     time = samples.shape[-1]
     length = next_fast_len(time + round(PERIODS * sample_rate / hertz[0]), real=True)

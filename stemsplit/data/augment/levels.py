@@ -9,11 +9,13 @@ from torch import Tensor
 
 from stemsplit.models.shapes import Stems
 
-SILENCE_DECIBELS = -60  # dB full scale; quieter bleed must not determine the gain of the music
+# Level in dB full scale. A quieter sum is silence or bleed, which must not determine the gain of
+# the music.
+SILENCE_DECIBELS = -60
 
 
 def with_snr(stems: Stems, targets: Sequence[int], decibels: Float[np.ndarray, " batch"]) -> Stems:
-    """Scale the stems so that the sum of the `targets` is `decibels` above the sum of the others.
+    """Scale the stems so that the sum of `targets` is `decibels` above the sum of the other stems.
 
     The function attenuates one of the two sums and never amplifies, so nothing clips. An example
     stays unchanged if either sum is silent.

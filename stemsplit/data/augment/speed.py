@@ -1,9 +1,9 @@
 """Change the speed of sounds, and thus their pitch and length, by band-limited resampling.
 
-The method is that of J. O. Smith, "Digital Audio Resampling", with one filter for each speed.
-Speeds are rounded to multiples of 1 / `GRID`: by at most 3.4 cents at speed 1, and 6.8 cents at
-speed 0.5. The fractional positions in the input then repeat every `GRID` samples of the output, so
-one matrix product interpolates them.
+The method is from J. O. Smith, "Digital Audio Resampling", with one filter for each speed. Speeds
+are rounded to multiples of 1 / `GRID`. The rounding error is at most 3.4 cents at speed 1, and 6.8
+cents at speed 0.5. An output sample lies between two input samples. With rounded speeds, its
+distance from them repeats every `GRID` output samples, so one matrix product computes all samples.
 """
 
 import numpy as np
@@ -51,7 +51,7 @@ def at_speed(samples: Waveform, speeds: Speeds, time: int) -> Float[Tensor, "bat
 
 
 def _filters(strides: Tensor) -> Float[Tensor, "batch tap place"]:
-    """Hann-windowed sinc filters: input weights for each output sample of a block."""
+    """Hann-windowed sinc filters: for each output sample of a block, the weights of the inputs."""
     speeds = strides[:, None, None].float() / GRID
     taps = torch.arange(-REACH, int(strides.max()) + REACH, device=strides.device)[:, None]
     distance = speeds * torch.arange(GRID, device=strides.device) - taps

@@ -19,8 +19,8 @@ from stemsplit.models.shapes import Waveform
 
 WINDOW_SECONDS = 0.046  # resolves the harmonics of a voice and the onsets of a drum
 SILENCE = 1e-30  # smallest product of two spectra whose phase float32 can represent
-ONSET = 8  # a partial begins where the power is this many times that of the previous hop
-AT_ONCE = 16  # waveforms per batch: spectra of 6 s in stereo take about a gigabyte
+ONSET = 8  # a partial begins where the power is more than this many times the power one hop before
+AT_ONCE = 16  # waveforms per batch; the spectra of 16 stereo waveforms of 6 s take about a gigabyte
 DOUBLINGS = 3  # a bin finds its partial among the 2**DOUBLINGS bins to either side
 
 Factors = Float[np.ndarray, " batch"]
@@ -93,10 +93,10 @@ def _rotations(
 ) -> Complex[Tensor, "batch frame freq"]:
     """Unit factors that rotate the phases of the frames, so that all partials continue smoothly.
 
-    `earlier` holds the input spectra one hop before each frame, without the first frame. The factor
-    of a frame is the factor of the previous frame at the partial's bin, times the phase by which
-    the previous frame leads `earlier`. A partial that begins in a frame keeps its phase, so onsets
-    stay sharp.
+    `earlier` holds the input spectra one hop before each frame except the first frame. The factor
+    of a bin is a product of two numbers at the bin of its partial: the factor of the previous
+    frame, and the phase difference between the previous frame and `earlier`. A partial that begins
+    in a frame keeps its phase, so onsets stay sharp.
     """
     power = _power(spectra)
     partials = _partials(power)[:, 1:]

@@ -11,7 +11,7 @@ from stemsplit.data.headers import Header, Headers, headers_of, sources
 from stemsplit.data.tracks import Subset, Track, of_subset, song_of, with_stems, with_validation
 from stemsplit.errors import InputError
 
-LENGTH_SECONDS = 0.1  # longer than the delay and padding of any codec
+LENGTH_SECONDS = 0.1  # a codec's delay and padding can explain differences of length up to this
 
 
 def listing_findings(
@@ -22,7 +22,7 @@ def listing_findings(
     validation_tracks: Sequence[str] | None = None,
     headers: Headers | None = None,
 ) -> list[Finding]:
-    """The findings that need no decoding. A training reports them too.
+    """Return the findings for which no audio is decoded. `stemsplit train` reports them too.
 
     `tracks` are all tracks of the corpus. `stems`, `channels` and `validation_tracks` are the
     settings of the training. If `headers` is None, the headers are read from the files.
@@ -46,7 +46,7 @@ def _refusals(
     stems: Sequence[str],
     validation_tracks: Sequence[str] | None,
 ) -> Iterator[Finding]:
-    """Findings for every error that a training with this corpus would raise."""
+    """Findings on missing stems, unknown names of validation songs, and empty subsets."""
     for track in tracks:
         try:
             with_stems([track], stems)
@@ -67,14 +67,18 @@ def _refusals(
         try:
             of_subset(tracks, subset, root)
         except InputError as error:
-            # A corpus may be for scoring or training only, but training needs validation songs.
+            # A corpus without training songs can be scored, and a corpus without test songs can be
+            # trained on. But a corpus with training songs needs validation songs.
             has_training = any(track.subset == "train" for track in tracks)
             severity: Severity = "fault" if subset == "valid" and has_training else "note"
             yield Finding(severity, f"{name} songs", "", str(error))
 
 
 def _unlisted(root: Path, tracks: Sequence[Track]) -> Iterator[Finding]:
-    """Faults for files and folders that contain audio but are not listed as songs."""
+    """Faults for files and folders that contain audio but are not listed as songs.
+
+    In a subset whose songs are folders, only folders are checked; if they are files, only files.
+    """
     paths = {source.path for track in tracks for source in sources(track).values()}
     listed = paths | {path.parent for path in paths}
     for folder in (root / "train", root / "valid", root / "test"):
@@ -119,7 +123,10 @@ def _headers_missing(tracks: Sequence[Track], headers: Headers) -> Iterator[Find
 
 
 def _forms_differ(tracks: Sequence[Track], headers: Headers, channels: int) -> Iterator[Finding]:
-    """Findings on sample rates and channels that differ between songs or within a song."""
+    """Notes on sample rates and channels that differ between songs or within a song.
+
+    A number of channels that cannot be converted to `channels` is a fault.
+    """
     forms: dict[tuple[int, int], list[str]] = {}
     for track in tracks:
         forms_of_track = {
@@ -177,7 +184,10 @@ def is_exact(header: Header | str) -> bool:
 
 
 def length_text(stem: str, longer: float, against: str) -> str | None:
-    """Describe a difference in seconds; None if a codec's delay and padding can explain it."""
+    """Describe that a stem is `longer` seconds longer (if negative: shorter) than `against`.
+
+    Return None if a codec's delay and padding can explain the difference.
+    """
     if abs(longer) <= LENGTH_SECONDS:
         return None
     comparison = "longer" if longer > 0 else "shorter"

@@ -29,7 +29,11 @@ def known_errata(tracks: Sequence[Track]) -> Iterator[Finding]:
 
 
 def excused(song: Examination) -> list[Finding]:
-    """The findings of a MUSDB18 song; an error in the official files is a note, not a fault."""
+    """The findings of a song of MUSDB18; one error of the official files is not a fault.
+
+    In the song `LEFT_DIFFERS`, the left channel of the official mixture is not the sum of the
+    stems. The finding on this mixture becomes a note if the right channel is correct.
+    """
     left_differs = (
         song.track.name == LEFT_DIFFERS
         and len(song.match_db_of_channels) == 2

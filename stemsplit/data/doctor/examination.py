@@ -16,12 +16,15 @@ from stemsplit.data.store.loudness import loud_text
 from stemsplit.data.tracks import AudioSource, Track, song_of
 from stemsplit.errors import InputError
 
-SILENT_DB = -90.0  # root mean square in dB full scale: about one step of 16-bit samples
+# Levels (root mean squares) in dB full scale. -90 dB is about one step of 16-bit samples.
+SILENT_DB = -90.0
 NEAR_SILENT_DB = -60.0
 FULL_SCALE = 32766 / 32768
 CLIPPED_RUN = 3  # successive samples at full scale; an unclipped peak has one or two
-LEAST_MATCH_DB = 10.0  # below this, the mixture is not the sum of these stems
-# Lossy mixtures and stems, coded separately, match at 20 to 40 dB; 16-bit files match above 60 dB.
+# `match_db` (see `Examination`) below which the mixture is not the sum of these stems.
+LEAST_MATCH_DB = 10.0
+# `match_db` is 20 to 40 dB if the mixture and the stems are lossy and were coded separately. It is
+# above 60 dB for lossless 16-bit files.
 LOSSLESS_MATCH_DB = 45.0
 
 
@@ -32,7 +35,7 @@ class Examination:
     `match_db` is the ratio in dB of the mixture's energy to the energy of its difference from the
     sum of the stems. It is None if the mixture or a stem is missing or unreadable, or if the
     mixture is silent. `match_db_of_channels` is this ratio for each channel, None for a silent
-    channel. `bits` is the fingerprint.
+    channel. `bits` is the fingerprint of the mixture, or of the sum of the stems without a mixture.
     """
 
     track: Track
@@ -72,7 +75,7 @@ def examine_all(
 
 
 def examine(track: Track, headers: Headers, parts: Collection[str] | None) -> Examination:
-    """Decode the sources of a track one by one and check them; skip sources without a header.
+    """Decode the sources of a track one by one and check them. Skip those with unreadable headers.
 
     See `examine_all` for `parts`.
     """
@@ -174,9 +177,10 @@ def _runs(clipped: np.ndarray) -> np.ndarray:
 def _check_lengths(
     song: Examination, lengths: dict[str, float], mixture: audio.Audio | None, headers: Headers
 ) -> None:
-    """Compare the lengths in seconds with the mixture or, without a mixture, the longest stem.
+    """Compare the lengths of the stems, in seconds, with the length of the mixture.
 
-    Skip a length if both headers state it exactly: `listing_findings` compares the headers.
+    Without a mixture, compare them with the longest stem. A stem is skipped if its header and the
+    header of the mixture state exact lengths, because `listing_findings` compares these lengths.
     """
     exact = {name for name, source in sources(song.track).items() if is_exact(headers[source])}
     against = "mixture" if mixture is not None else "longest stem"
@@ -221,7 +225,10 @@ def _check_match(
 
 
 def _by_channel(matches: Sequence[float | None]) -> str:
-    """Describe the match of each channel; empty unless at least one channel matches well."""
+    """Describe the match of each channel.
+
+    The text is empty if no channel matches well, or if fewer than two channels have audio.
+    """
     known = [match for match in matches if match is not None]
     if len(known) < 2 or max(known) < LEAST_MATCH_DB:
         return ""
@@ -230,14 +237,17 @@ def _by_channel(matches: Sequence[float | None]) -> str:
 
 
 def _ratio_db(signal: float, error: float) -> float | None:
-    """The ratio of two energies in dB, or None for a silent signal."""
+    """The ratio of two powers (mean squares) in dB, or None for a silent signal."""
     if signal < 10 ** (SILENT_DB / 10):
         return None
     return float(10 * np.log10(signal / (error + 1e-15 * signal)))
 
 
 def duplicates(songs: Sequence[Examination]) -> Iterator[Finding]:
-    """Findings for pairs of songs that share audio; a fault for equal songs in different splits."""
+    """Yield a finding for each pair of songs that share audio.
+
+    It is a fault if the songs are equal and in different subsets, and otherwise a note.
+    """
     fingerprints = [(song.track, song.bits) for song in songs if song.bits is not None]
 
     def agreements_with_later_songs(index: int) -> list[float]:

@@ -10,8 +10,8 @@ Severity = Literal["fault", "note"]
 class Finding:
     """One finding of the doctor.
 
-    A `fault` must be fixed; a `note` is for information. `check` names the check that found it.
-    `song` is ``SUBSET/NAME``, or empty for a finding about the whole corpus.
+    A `fault` must be fixed; a `note` is for information. `check` names the check that yielded the
+    finding. `song` is ``SUBSET/NAME``, or empty for a finding about the whole corpus.
     """
 
     severity: Severity

@@ -12,12 +12,15 @@ STEMS = {"drums", "bass", "other", "vocals"}
 Counts = dict[Subset, int]
 COUNTS: Counts = {"train": 86, "valid": 14, "test": 50}
 PREVIEW_COUNTS: Counts = {"train": 80, "valid": 14, "test": 50}  # six songs have no preview
-PREVIEW_SECONDS = 10.0  # the previews last 7 s
+PREVIEW_SECONDS = 10.0  # a corpus of shorter songs consists of previews, which last 7 s
 CODECS = {"MUSDB18": "aac", "MUSDB18-HQ": "pcm_"}
 
 
 def layout(root: Path, tracks: Sequence[Track]) -> str | None:
-    """``MUSDB18`` (stem.mp4 files), ``MUSDB18-HQ`` (folders with mixture.wav) or None."""
+    """Name the layout: ``MUSDB18`` (stem.mp4 files) or ``MUSDB18-HQ`` (folders with mixture.wav).
+
+    The result is None for all other layouts.
+    """
     files = [track.mixture.path for track in tracks if track.mixture is not None]
     if len(files) < len(tracks):
         return None
@@ -32,7 +35,7 @@ def layout(root: Path, tracks: Sequence[Track]) -> str | None:
 
 
 def wrong_counts(root: Path, tracks: Sequence[Track], headers: Headers) -> Iterator[Finding]:
-    """A finding if the corpus is MUSDB18 with a wrong number of songs.
+    """A finding if the corpus is MUSDB18 with a wrong number of songs or without a validation song.
 
     The corpus counts as MUSDB18 if it has at least half of the official validation songs.
     """
@@ -75,7 +78,7 @@ def foreign_codecs(root: Path, tracks: Sequence[Track], headers: Headers) -> Ite
 
 
 def _has_counts(official: Counts, tracks: Sequence[Track]) -> bool:
-    """Whether the official number of songs is in train and valid together, and in test."""
+    """Whether train and valid together, and test, have the official numbers of songs."""
     counts = Counter(track.subset for track in tracks)
     numbers = counts["train"] + counts["valid"], counts["test"]
     return numbers == (official["train"] + official["valid"], official["test"])
@@ -90,7 +93,7 @@ def _counts(subject: str, official: Counts, tracks: Sequence[Track]) -> str:
 
 def _missing_names(root: Path, tracks: Sequence[Track]) -> list[str] | None:
     """The official validation songs that the corpus lacks, or None if it lacks more than half."""
-    import musdb  # imported late: it needs ffmpeg, which other layouts do not need
+    import musdb  # imported only for the layouts of MUSDB18, because musdb needs ffmpeg
 
     official = set(musdb.DB(root=str(root), subsets=[]).setup["validation_tracks"])
     missing = sorted(official - {track.name for track in tracks})

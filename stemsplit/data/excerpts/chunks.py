@@ -22,11 +22,11 @@ Place = tuple[StoredTrack, int]  # the track of an excerpt and the excerpt's fir
 class Chunk(NamedTuple):
     """A batch of excerpts: `stems (batch, stem, channel, time)` in the dtype of the store.
 
-    `keys` identifies the excerpts: by epoch and position in training, by the number of the song and
-    the first sample in validation.
+    `keys` holds two numbers for each excerpt. In training, they are the epoch and the position in
+    the epoch. In validation, they are the number of the song and the first sample.
 
-    The stored numbers are int16, or float32 if any of the songs is stored as float32. A sample is
-    the stored number times `units (batch, stem)`. The device converts the samples to float32, so
+    The stored numbers are int16, or float32 if any song of the batch is stored as float32. A sample
+    is the stored number times `units (batch, stem)`. The device converts the samples to float32, so
     int16 halves the bytes that are sent to the device.
     """
 
@@ -41,7 +41,7 @@ class Chunk(NamedTuple):
 
 
 def as_it_is(chunk: Chunk) -> Chunk:
-    """A `collate_fn` that returns its argument: the datasets return whole batches."""
+    """A `collate_fn` that returns its argument, because the datasets return whole batches."""
     return chunk
 
 
@@ -92,11 +92,12 @@ class RandomChunks(Dataset[Chunk]):
     come from the same excerpt.
 
     With probability `sounding`, the excerpt is replaced by an excerpt in which a target is active
-    (see `activity`). The target is drawn uniformly from `targets`, and the new start from the same
-    song or, if the target is never active there, from another song. With `remix`, this changes the
-    excerpt of that target only.
+    (see `activity`). This target is drawn uniformly from `targets`. The new excerpt is from the
+    song of the target's old excerpt, or from another song if the target is not active in any
+    excerpt of that song. With `remix`, only the stem of this target is replaced.
 
-    Raises `InputError` for test songs, and if `sounding` > 0 and a target is active in no song.
+    Raises `InputError` for test songs. With `sounding` > 0, also raises it for a target that is not
+    active in any excerpt of the songs.
     """
 
     def __init__(
@@ -122,9 +123,9 @@ class RandomChunks(Dataset[Chunk]):
         self._starts = {target: self._sounding_starts(target) for target in self.targets}
 
     def _sounding_starts(self, target: str) -> list[np.ndarray]:
-        """For every track, the blocks (see `activity`) at which an excerpt may start.
+        """For every track, the blocks at which an excerpt with an active `target` may start.
 
-        `target` is active in these excerpts.
+        See `activity` for the blocks.
         """
         starts = [
             sounding_starts(
@@ -205,10 +206,12 @@ class RandomChunks(Dataset[Chunk]):
 class FixedChunks(Dataset[Chunk]):
     """Fixed excerpts for validation.
 
-    `per_track` excerpts of `chunk` samples are spaced evenly over each song; with None, each whole
-    song is one excerpt. Keys are `(track, first sample)`. The index ~i reads excerpt i but returns
-    no key for it, so that it is not counted: `sampling.SharedBatches` repeats the first batch in
-    this way if there are too few batches for all processes.
+    `per_track` excerpts of `chunk` samples are spaced evenly over each song. If `per_track` is
+    None, each whole song is one excerpt. Keys are `(number of the track, first sample)`.
+
+    `sampling.SharedBatches` repeats the first batch if there are too few batches for all processes.
+    It then gives the index ~i instead of i. The dataset reads excerpt i for this index too, but
+    returns no key for the repeated excerpt, so that the validation does not count it twice.
 
     Raises `InputError` for test songs.
     """

@@ -24,8 +24,8 @@ class Downsample:
     supplementary corpus are sampled separately.
 
     `rate` is the share of the sample rate, the window and the hop, so frames keep their duration
-    in seconds but cover lower frequencies only. Validation songs have the lower rate too, so their
-    scores ignore all frequencies above half of it.
+    in seconds but cover lower frequencies only. Validation songs have the lower sample rate too, so
+    their scores ignore all frequencies above half of the lower rate.
 
     Raises `InputError` for a share outside (0, 1].
     """
@@ -42,7 +42,7 @@ class Downsample:
                 )
 
     def chunks_of(self, chunks_per_track: int) -> int:
-        """Number of excerpts per track and epoch, at least 1."""
+        """The reduced number of excerpts per track and epoch, at least 1."""
         return max(1, round(self.chunks * chunks_per_track))
 
     def songs_of(self, tracks: Sequence[StoredTrack], targets: Sequence[str]) -> list[StoredTrack]:
@@ -69,7 +69,10 @@ class Downsample:
 
 
 def scaled(count: int, share: int | float) -> int:
-    """A share of a sample rate, window or hop. Raises `InputError` if it is not an integer."""
+    """Multiply a sample rate, window or hop by a share.
+
+    Raises `InputError` if the result is not an integer.
+    """
     part = count * share
     if part != round(part):
         raise InputError(

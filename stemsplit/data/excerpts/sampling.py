@@ -14,7 +14,8 @@ class EpochSampler(Sampler[Key]):
     """The keys `(epoch, position)` of an epoch in an order that depends on seed and epoch only.
 
     Each of `ranks` processes draws the same number of keys, and no two processes draw the same key.
-    `start_at` skips the first keys of an epoch, to resume a training in the middle of an epoch.
+    Keys that remain after an even division are left out of the epoch. `start_at` skips the first
+    keys of an epoch, so that a training can resume in the middle of the epoch.
     """
 
     def __init__(self, positions: int, seed: int, rank: int = 0, ranks: int = 1) -> None:
@@ -26,7 +27,10 @@ class EpochSampler(Sampler[Key]):
         self.first = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Start at an epoch. Lightning calls it before each epoch, resumed epochs included."""
+        """Start at the first key of an epoch. Lightning calls this before each epoch.
+
+        In a resumed epoch, the position that `start_at` has set is kept.
+        """
         if epoch != self.epoch:
             self.start_at(epoch, 0)
 
@@ -45,10 +49,10 @@ class EpochSampler(Sampler[Key]):
 
 
 class ResumableLoader(DataLoader[Chunk]):
-    """Load batches of an `EpochSampler`'s keys; a checkpoint can resume it within an epoch.
+    """Load batches of an `EpochSampler`'s keys. A checkpoint can resume the loader within an epoch.
 
-    The state counts the batches that the training has received, not those that workers prefetch.
-    `options` are the options of a DataLoader.
+    The state of the loader counts the batches that the training has received. It does not count
+    batches that workers have only prefetched. `options` are the options of a DataLoader.
     """
 
     def __init__(self, chunks: Dataset[Chunk], sampler: EpochSampler, **options: Any) -> None:
@@ -58,7 +62,8 @@ class ResumableLoader(DataLoader[Chunk]):
 
     def __iter__(self) -> Iterator[Chunk]:  # type: ignore[override]
         assert self.batch_size is not None
-        # This is a generator, so the sampler's epoch is read when the first batch is requested.
+        # This method is a generator, so its body reads the sampler's state only when the first
+        # batch is requested.
         self.taken = self.epochs.first // self.batch_size
         for batch in super().__iter__():
             self.taken += 1

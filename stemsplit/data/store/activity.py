@@ -1,8 +1,8 @@
 """The activity map of a song: the blocks of 0.1 s in which each stem is active.
 
-A block is active if its level is above -60 dB full scale (the doctor calls a quieter stem
-near-silent) and at most 40 dB below the stem's loudest block. The second condition excludes the
-bleed of other instruments.
+A stem is active in a block if its level there is above -60 dB full scale and less than 40 dB below
+the stem's loudest block. (`stemsplit doctor` calls a stem near-silent if its level over the whole
+song is below -60 dB.) The second condition excludes the bleed of other instruments.
 """
 
 import numpy as np
@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float32, Int
 BLOCK_SECONDS = 0.1
 QUIETEST_DB = -60.0  # lowest level of an active block, in dB full scale
 RANGE_DB = 40.0  # an active block is at most this far below the stem's loudest block
-LEAST_SHARE = 0.5  # a stem is active in an excerpt if it is active in this share of its blocks
+LEAST_SHARE = 0.5  # a stem is active in an excerpt if it is in at least this share of the blocks
 
 Levels = Float32[np.ndarray, " block"]
 
@@ -22,7 +22,10 @@ def block_length(sample_rate: int) -> int:
 
 
 def block_levels(samples: Float32[np.ndarray, "channel _"], time: int, sample_rate: int) -> Levels:
-    """Mean square of every block of a song of `time` samples; 0 after the end of `samples`."""
+    """Return the mean square of a stem in every block of its song.
+
+    The song has `time` samples. If `samples` are fewer, the stem is silent in the rest of the song.
+    """
     block = block_length(sample_rate)
     levels = np.zeros(-(-time // block), np.float32)
     full_blocks = samples.shape[1] // block
@@ -44,10 +47,10 @@ def sounding(levels: Levels) -> Bool[np.ndarray, " block"]:
 def sounding_starts(
     levels: Levels, time: int, chunk: int, sample_rate: int
 ) -> Int[np.ndarray, " start"]:
-    """Indices of the blocks at which an excerpt with an active stem may start.
+    """Return the indices of the blocks at which an excerpt may start so that the stem is active.
 
-    The stem is active in at least half of the excerpt's blocks. `time` is the length of the song
-    and `chunk` the length of the excerpt, both in samples.
+    The stem is then active in at least half of the excerpt's blocks. `time` is the length of the
+    song and `chunk` is the length of the excerpt, both in samples.
     """
     block = block_length(sample_rate)
     count = np.concatenate([[0], np.cumsum(sounding(levels))])

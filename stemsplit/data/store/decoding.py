@@ -19,8 +19,8 @@ class Depth(Enum):
     """Bit depth that is needed for all streams of a track."""
 
     SIXTEEN_BIT = 1  # all streams are lossy
-    SIXTEEN_EXACT = 2  # some streams are lossless with 16 bits: int16 is exact at a scale of 1
-    DEEPER = 3
+    SIXTEEN_EXACT = 2  # some streams are lossless with 16 bits; int16 is exact if the scale is 1
+    DEEPER = 3  # at least one stream has more than 16 bits
 
 
 class Decoded(NamedTuple):
@@ -39,9 +39,12 @@ class Decoded(NamedTuple):
 def decode(track: Track, sample_rate: int, channels: int) -> Decoded:
     """Decode a track to int16 if all its sources are lossy or have 16 bits, else to float32.
 
-    The result is also float32 if a lossy source exceeds full scale and a lossless source would
-    lose its last bit. Streams shorter than the mixture are padded with silence; longer streams are
-    cut. Raises `InputError` if a file cannot be decoded or lacks a channel.
+    If a lossy source exceeds full scale, int16 needs a scale above 1. A lossless source would lose
+    its last bit at this scale, so a track with both sources is decoded to float32.
+
+    All streams get the length of the mixture, or of the longest stem if the track has no mixture:
+    shorter streams are padded with silence, and longer streams are cut. Raises `InputError` if a
+    file cannot be decoded or lacks a channel.
     """
     rows, depth = _read(track, sample_rate, channels)
     time = max(row.shape[1] for row in (rows if track.mixture is None else rows[:1]))
@@ -70,7 +73,7 @@ def _rounded(
 
 
 def _scale(rows: list[np.ndarray]) -> float:
-    """Scale at which no sample clips. A lossy stream may exceed full scale."""
+    """The smallest scale, at least 1, at which no sample clips. Lossy streams may exceed ±1."""
     highest = max(float(row.max(initial=0)) for row in rows)
     lowest = min(float(row.min(initial=0)) for row in rows)
     return max(1.0, highest * 32768 / 32767, -lowest)

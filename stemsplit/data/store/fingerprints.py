@@ -41,7 +41,7 @@ class Fingerprints:
         return digest
 
     def _stored(self, path: Path) -> str | None:
-        """The stored hash of a file, or None if the file has changed since it was hashed."""
+        """The stored hash of a file; None if the file is new or has changed after the hashing."""
         if (reason := unreadable(path)) is not None:
             raise InputError(reason)
         file = self._stored_at(path)
@@ -51,8 +51,9 @@ class Fingerprints:
     def _stored_at(self, path: Path) -> Path:
         """The file that stores the hash of the file `path`.
 
-        Its name depends on the modification time and on the status change time (ctime). A program
-        can reset the modification time after a change, but not the ctime.
+        Its name changes when the path, inode, size, modification time or status change time (ctime)
+        of `path` changes. A program can reset the modification time after a change, but not the
+        ctime.
         """
         stat = path.stat()
         times = f"{stat.st_mtime_ns}\n{stat.st_ctime_ns}"

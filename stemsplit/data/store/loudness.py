@@ -8,7 +8,7 @@ from stemsplit.errors import InputError
 
 # Full scale is 1. Floating-point mixes and decoded lossy files exceed 1, but stay far below 100.
 LOUDEST = 100.0
-INTEGERS = (2**7, 2**15, 2**23, 2**31)  # full scale of signed integers
+INTEGERS = (2**7, 2**15, 2**23, 2**31)  # full scale of signed integers of 8, 16, 24 and 32 bits
 
 Samples = Float[np.ndarray, "channel time"] | Int16[np.ndarray, "channel time"]
 
@@ -33,9 +33,10 @@ def loud_text(samples: Samples, sample_rate: int, unit: float = 1.0) -> str | No
 
 
 def refuse_loud(track: Track, samples: np.ndarray, unit: float, sample_rate: int) -> None:
-    """Raise `InputError` if a stream of a decoded track exceeds `LOUDEST`: the loss would be NaN.
+    """Raise `InputError` if a stream of a decoded track exceeds `LOUDEST`.
 
-    `samples` has the shape (row, channel, time), as in `Decoded`.
+    The training loss of such a track would be NaN. `samples` has the shape (row, channel, time), as
+    in `Decoded`.
     """
     streams = {**({"mixture": track.mixture} if track.mixture else {}), **track.stems}
     for source, row in zip(streams.values(), samples, strict=True):

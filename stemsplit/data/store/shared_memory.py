@@ -13,17 +13,18 @@ LOADERS = 2  # the loaders of training and validation exist at the same time
 
 
 def workers_that_fit(workers: int, batch_bytes: int, processes: int, batches: str) -> int:
-    """Number of loader processes, at most `workers`, whose batches fit into shared memory.
+    """Return the number of loader processes, at most `workers`, whose batches fit into memory.
 
-    `processes` training processes share the memory. `batches` names the batches ("training" or
-    "validation") in the message that is printed if the number is reduced. With 0 workers, the
+    `batch_bytes` is the size of a batch. `processes` training processes use the shared memory of
+    the machine together. If the number of loader processes is reduced, a message is printed;
+    `batches` names the batches there ("training" or "validation"). With 0 loader processes, the
     training process reads the same batches itself, more slowly.
     """
     if not workers or not SHARED_MEMORY.is_dir():
         return workers
     free = shutil.disk_usage(SHARED_MEMORY).free
     room = free / (LOADERS * processes)
-    # The training itself holds one more batch.
+    # The training process holds one more batch, which it is using.
     fitting = min(workers, max(0, math.floor((room / batch_bytes - 1) / READ_AHEAD)))
     if fitting < workers:
         needed = (READ_AHEAD * workers + 1) * batch_bytes * LOADERS * processes

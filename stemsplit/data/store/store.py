@@ -67,9 +67,10 @@ class Store:
         return [self._open(folder, track) for folder, track in zip(folders, tracks, strict=True)]
 
     def repeated(self, tracks: Sequence[Track]) -> list[tuple[Track, Track]]:
-        """Pairs of tracks from different subsets with the same content.
+        """Pairs of tracks with the same content; both may be in the same subset.
 
-        Only files of equal size are read.
+        The first track of a pair is always the first one with this content. The files of a track
+        are read only if a track of another subset has files of the same sizes.
         """
         by_size: dict[tuple[int, ...], list[Track]] = {}
         for track in tracks:
@@ -98,7 +99,8 @@ class Store:
             int(memory / (largest or 1)),
             int(sum(sizes) / BYTES_PER_WORKER),
         )
-        # Processes, not threads: decoders return many small frames and hold the interpreter lock.
+        # Songs are decoded in processes. Threads would wait for each other, because decoders return
+        # many small frames and hold the interpreter lock.
         pool = Parallel(n_jobs=max(1, workers), return_as="generator_unordered")
         with Progress() as progress:
             bar = progress.add_task("decoding songs", total=len(missing))
@@ -143,7 +145,7 @@ class Store:
         print(f"{text} in {folder} ({decimal(free)} free)", file=sys.stderr)
 
     def _decode_as_worker(self, folder: Path, track: Track) -> None:
-        keep_freed_memory()  # the next song needs as much memory
+        keep_freed_memory()  # so that the next song can use the memory
         self._decode(folder, track)
 
     def _decode(self, folder: Path, track: Track) -> None:

@@ -38,7 +38,7 @@ class StoredTrack:
 
     @property
     def key(self) -> str:
-        """Hash of the content, the sample rate and the number of channels."""
+        """The name of the folder: a hash of the content, sample rate and number of channels."""
         return self.folder.name
 
     @property
@@ -98,7 +98,7 @@ def _map(path: Path, written: int) -> np.ndarray:
 
 
 def open_files() -> int:
-    """Raise this process's limit on open files as far as possible and return it."""
+    """Raise this process's limit on open files, at most to 4 × `MOST_MAPS`. Return the limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     target = 4 * MOST_MAPS if hard == resource.RLIM_INFINITY else min(hard, 4 * MOST_MAPS)
     if soft == resource.RLIM_INFINITY:
@@ -111,7 +111,7 @@ def open_files() -> int:
 
 
 def check_split(tracks: Sequence[StoredTrack]) -> None:
-    """Raise `InputError` if one of the tracks belongs to the test split."""
+    """Raise `InputError` if one of the tracks belongs to the test subset."""
     for track in tracks:
         if track.subset == "test":
             raise InputError(f"{track.name}: this is a test song; use it for scoring only")

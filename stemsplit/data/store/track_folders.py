@@ -1,4 +1,4 @@
-"""The folder of a decoded track: write it completely or not at all, and check it.
+"""Write the folder of a decoded track completely or not at all, and check such a folder.
 
 The folder holds ``samples.npy`` `(1 + stem, channel, time)`, the block levels ``levels.npy``
 `(stem, block)` (see `activity`) and ``track.json``. The first row of the samples is the mixture; it
@@ -26,9 +26,9 @@ def write(folder: Path, decoded: Decoded, facts: Mapping[str, object]) -> None:
     """Write a track under a temporary name and then rename its folder.
 
     An interrupted process never leaves an incomplete folder under the final name. If another
-    process has written the folder meanwhile, it is kept.
+    process has written the same folder meanwhile, the folder of the other process is kept.
     """
-    # Not tempfile.mkdtemp: its folders are private, and the store may be shared.
+    # tempfile.mkdtemp would make a private folder, but other users may share the store.
     partial = folder.with_name(f"{PARTIAL}{uuid.uuid4().hex}")
     partial.mkdir()
     try:
@@ -57,7 +57,10 @@ def checksum(samples: np.ndarray, levels: np.ndarray) -> int:
 
 
 def is_whole(folder: Path) -> bool:
-    """Whether the folder holds a decoded track whose arrays have the declared shapes."""
+    """Whether the folder holds a complete decoded track.
+
+    Only the shapes and facts are checked. A wrong sample changes the `checksum`.
+    """
     try:
         facts = json.loads((folder / "track.json").read_text())
         samples = np.load(folder / "samples.npy", mmap_mode="r", allow_pickle=False)
@@ -75,7 +78,8 @@ def is_whole(folder: Path) -> bool:
 def remove_leftovers(cache: Path) -> list[Path]:
     """Remove the incomplete folders of killed processes and return their paths.
 
-    Only folders older than a day are removed: a running process may still write a newer one.
+    Only folders older than a day are removed, because a running process may still write to a newer
+    folder.
     """
     leftovers = [
         partial

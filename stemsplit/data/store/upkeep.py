@@ -35,7 +35,10 @@ def entries(cache: Path) -> list[Entry]:
 
 
 def verify(cache: Path) -> Iterator[tuple[Path, bool]]:
-    """Read every track; yield its folder and whether its checksum is correct."""
+    """Read every track; yield its folder and whether the track is intact.
+
+    A track is intact if it is complete, in the current format, and has the correct checksum.
+    """
     folders = _folders(cache)
     with ThreadPoolExecutor() as pool:
         yield from zip(folders, pool.map(_is_intact, folders), strict=True)
