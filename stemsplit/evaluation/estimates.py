@@ -93,11 +93,12 @@ class Folder(System):
     def _residual_parts(
         self, track: StoredTrack, wanted: Sequence[str], residual: str
     ) -> list[str]:
-        """Names of the files that sum to the residual: its own file, or all of its parts.
+        """Names of the files that sum to the residual: its own file, or the files of all its parts.
 
-        The corpus may have a stem with the name of the residual and further stems that belong to
-        the residual (an accompaniment and a crowd). A file of that name is then the whole residual
-        only if none of the further stems has a file.
+        The parts are all stems of the corpus except the other wanted stems. One part may have the
+        name of the residual, such as an accompaniment next to a crowd. The file with this name
+        contains the whole residual if no other part has a file. Otherwise, it contains only the
+        part with this name.
         """
         files = self.files(track)
         parts = [stem for stem in track.stems if stem == residual or stem not in wanted]

@@ -10,12 +10,15 @@ from scipy.stats import kendalltau, wilcoxon
 
 RESAMPLES = 10_000
 # With fewer songs, the bootstrap interval is the range from the lowest to the highest song. It
-# contains the true median with a probability below 95 %; with two songs, it is 50 %.
+# contains the true median with a probability below 95 %. With two songs, the probability is 50 %.
 FEW_SONGS = 6
 
 
 class Interval(NamedTuple):
-    """A median or mean with its 95 % confidence interval; None where it is undefined."""
+    """A median or mean, and the ends of its 95 % confidence interval.
+
+    A number that is undefined is None.
+    """
 
     value: float | None
     low: float | None
@@ -59,7 +62,7 @@ def median_interval(values: Sequence[float]) -> Interval:
     """Median over songs, ignoring NaN, with its percentile bootstrap interval (Efron 1979).
 
     One song has a median but no interval. With fewer than `FEW_SONGS` songs, the bootstrap
-    interval always equals the range over the songs.
+    interval is always the range from the lowest to the highest song.
     """
     present = np.array([value for value in values if not np.isnan(value)])
     if not len(present):
@@ -89,10 +92,10 @@ def weighted_interval(
 
 
 def central_range(draws: Float[np.ndarray, " draw"]) -> tuple[float, float]:
-    """The interval that contains 95 % of the draws.
+    """Return the two draws between which the central 95 % of the draws lie.
 
-    Both ends are draws. `scipy.stats.bootstrap` interpolates between draws, which fails if
-    one is minus infinity.
+    The ends must be draws, because some draws may be minus infinity. `scipy.stats.bootstrap` fails
+    for such draws, because it interpolates.
     """
     low, high = np.quantile(draws, [0.025, 0.975], method="inverted_cdf")
     return float(low), float(high)
@@ -118,8 +121,8 @@ def rank_correlation(first: Sequence[float], second: Sequence[float]) -> RankCor
     95 % of these values. The interval consists of all true taus for which the measured tau is in
     that range. The simulation assumes a Gaussian copula.
 
-    A bootstrap is not used: if there are only a few items, both measurements may rank all of them
-    in the same order. Tau is then 1 in every resample, and the interval would have no width.
+    A bootstrap interval would have no width if both measurements rank all items in the same order,
+    because tau is then 1 in every resample. With only a few items, this often happens.
     """
     test = kendalltau(first, second)
     if np.isnan(test.statistic):
@@ -146,7 +149,8 @@ def sampling_ranges(
     taus = np.linspace(-1, 1, 201)
     random = np.random.default_rng(0)
     signal, noise = random.standard_normal((2, RESAMPLES // 4, count))
-    # Each noise sample is used with both signs, so that the range for -tau mirrors that for tau.
+    # Each noise sample is used with both signs, so that the limits for -tau mirror the limits for
+    # tau.
     signal, noise = np.concatenate([signal, signal]), np.concatenate([noise, -noise])
     first, second = np.triu_indices(count, 1)
     order = np.sign(signal[:, first] - signal[:, second])

@@ -17,8 +17,9 @@ INAUDIBLE = 1e-7  # amplitude, 140 dB below full scale
 def scorable(references: Song) -> tuple[Song, dict[str, int]]:
     """The references that BSS Eval can score, and notes on the other stems.
 
-    museval refuses a song if one stem is silent throughout, or if its channels sum to zero
-    throughout (antiphase). Here only that stem has no scores.
+    museval refuses a song if one stem is silent throughout, or if the channels of one stem sum to
+    zero throughout (antiphase). This function leaves out such a stem, so that the other stems can
+    be scored.
     """
     audible = {stem: samples for stem, samples in references.items() if is_audible(samples)}
     notes = {
@@ -32,14 +33,14 @@ def scorable(references: Song) -> tuple[Song, dict[str, int]]:
 class FittedEstimates(NamedTuple):
     """The estimates of one system, with the shapes of the references.
 
-    In `scored`, noise at 140 dB below full scale replaces the `silent` stems; `unchanged` keeps
-    the silence.
+    In `scored`, noise at 140 dB below full scale replaces the stems in `silent`. `unchanged` holds
+    the same estimates without this noise.
     """
 
     scored: Song
     unchanged: Song
     silent: set[str]
-    notes: dict[str, int]  # note → number of samples that it concerns; 0: the whole stem
+    notes: dict[str, int]  # number of samples that each note concerns; 0 means the whole stem
 
 
 def fit_estimates(references: Song, estimates: Estimates) -> FittedEstimates:

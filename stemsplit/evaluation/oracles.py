@@ -21,9 +21,11 @@ Oracle = Callable[[StemSpectra, Spectrum], StemSpectra]
 
 
 def ratio_mask(power: float) -> Oracle:
-    """Ratio of a stem's magnitude to the sum over all stems, each raised to `power`.
+    """Return an oracle that applies an ideal ratio mask.
 
-    A power of 1 is the ideal ratio mask; a power of 2 is the gain of the Wiener filter.
+    All magnitudes are first raised to `power`. The mask of a stem is then the ratio of the stem to
+    the sum over all stems. A power of 1 gives IRM1. A power of 2 gives IRM2, which is the gain of
+    the Wiener filter.
     """
 
     def apply(stems: StemSpectra, mixture: Spectrum) -> StemSpectra:
@@ -33,7 +35,10 @@ def ratio_mask(power: float) -> Oracle:
 
 
 def binary_mask(stems: StemSpectra, mixture: Spectrum) -> StemSpectra:
-    """Give a bin to the stem with more than half of the summed magnitudes, if there is one."""
+    """Give each bin of the mixture to the stem that has more than half of the summed magnitudes.
+
+    A bin without such a stem is silent in all estimates.
+    """
     return _masked((_ratios(stems.abs()) > 0.5).float(), mixture)
 
 
@@ -62,9 +67,9 @@ def _ratios(magnitudes: StemMagnitudes) -> StemMagnitudes:
 
 
 def scaled_transform(window: int, hop: int, sample_rate: int, other_rate: int) -> dict[str, int]:
-    """Window and hop in samples at `other_rate`, with the same durations up to rounding.
+    """Convert a window and a hop from samples at `sample_rate` to samples at `other_rate`.
 
-    The ratio of window to hop stays the same.
+    Their durations stay the same except for rounding. The ratio of window to hop stays the same.
     """
     if sample_rate == other_rate:
         return {"window": window, "hop": hop}
@@ -76,7 +81,8 @@ def scaled_transform(window: int, hop: int, sample_rate: int, other_rate: int) -
 def separate(oracle: Oracle, front_end: FrontEnd, stems: Stems, mixture: Waveform) -> Stems:
     """Separate a mixture with an ideal mask; the estimates have the shape of the true stems.
 
-    As in a separator, chunks are cross-faded, so the memory does not grow with the song's length.
+    As in a separator, the mixture is separated in chunks, which are then cross-faded. So the memory
+    for the spectra does not grow with the length of the song.
     """
     chunk = round(CHUNK_SECONDS * front_end.sample_rate)
     overlap = round(OVERLAP_SECONDS * front_end.sample_rate)

@@ -16,11 +16,13 @@ FRAME_SECONDS = 1.0  # window and hop, as in published scores
 
 @dataclass(frozen=True)
 class Protocol:
-    """Corpus, split, the stems that are scored together, and the measure.
+    """Corpus, subset, the stems that are scored together, and the measure.
 
-    museval skips a frame if any stem is silent in it. So vocals scored with an accompaniment and
-    vocals scored with three other stems are scored on different frames, and a score is only
-    defined together with its scenario. Raises `InputError` for an unknown backend.
+    The scenario is the set of stems. A score is only defined together with its scenario, because
+    museval skips a frame if any stem is silent in it. For example, vocals with an accompaniment
+    have other frames than vocals with drums, bass and other.
+
+    Raises `InputError` for an unknown backend.
     """
 
     corpus: str
@@ -58,16 +60,20 @@ class Protocol:
 
 
 def residual_of(wanted: Sequence[str]) -> str | None:
-    """The last stem if its name is ``accompaniment`` or ``residual``: the rest of the mixture."""
+    """Return the last stem if it is the residual, the rest of the mixture; else None.
+
+    A residual is named ``accompaniment`` or ``residual``.
+    """
     return wanted[-1] if wanted and wanted[-1] in (ACCOMPANIMENT, RESIDUAL) else None
 
 
 def for_scenario(available: Sequence[str], wanted: Sequence[str]) -> dict[str, list[str]]:
-    """For each wanted stem, the available stems that sum to it.
+    """Map each wanted stem to its parts, which are the available stems that sum to it.
 
     The available stems sum to the mixture. The residual is the sum of all stems that are not
     wanted. A corpus may have a stem with the name of the residual (an accompaniment next to a
-    crowd); it is then one part of the residual. Raises `InputError` if a wanted stem has no parts.
+    crowd). This stem is then one part of the residual. Raises `InputError` if a wanted stem has no
+    parts.
     """
     residual = residual_of(wanted)
     parts = {}

@@ -22,8 +22,8 @@ GAIN = "SDR gain"  # over the mixture
 class Score(NamedTuple):
     """One cell of a table: a score with its 95 % interval and the number of songs and frames.
 
-    `statistic` is ``median`` (over frames, then over songs) or ``mean`` (over songs, weighted by
-    length). `value` is None if no song has the score.
+    `statistic` is ``median`` or ``mean``; `Row` says which scores are means. `value` is None if no
+    song has the score.
     """
 
     value: float | None
@@ -31,7 +31,7 @@ class Score(NamedTuple):
     high: float | None
     statistic: str
     songs: int  # number of songs that have this score
-    frames: int | None  # number of frames that have it; None for metrics of whole songs
+    frames: int | None  # number of frames that have this score; None for metrics of whole songs
 
     def facts(self) -> dict[str, Any]:
         """The score in the format of result files."""
@@ -44,13 +44,14 @@ class Score(NamedTuple):
 class Row:
     """Scores of one system by stem and metric, and the total number of songs and frames.
 
-    BSS Eval scores are medians over frames, then over songs. The SDR gain over the mixture is also
-    such a median; it uses only the frames in which both the system and the mixture have an SDR.
-    Metrics of whole songs are medians over songs; the global metrics of mono corpora (GNSDR, GSIR,
-    GSAR) are means over songs, weighted by length. The metrics of whole songs and the global
-    metrics include minus infinity, but leave out infinity and NaN; medians over frames use finite
-    values only. `dropped` has the number of frames without a score, by reason, and `notes` the
-    number of songs for each note; see `SongScores`.
+    BSS Eval scores are medians over frames, then over songs. The SDR gain of a song is the
+    difference between the median SDR of the system and of the mixture, over the frames in which
+    both have an SDR. The SDR gain in the row is the median over songs. Metrics of whole songs are
+    medians over songs; the global metrics of mono corpora (GNSDR, GSIR, GSAR) are means over songs,
+    weighted by length. The metrics of whole songs and the global metrics include minus infinity,
+    but leave out infinity and NaN; medians over frames use finite values only. `dropped` maps each
+    reason to the number of frames without a score; `notes` maps each note to the number of songs.
+    See `SongScores`.
     """
 
     scores: dict[str, dict[str, Score]]

@@ -37,15 +37,17 @@ def evaluate(
 ) -> dict[str, list[SongScores]]:
     """Score every system on every track; return the scores of each system by its name.
 
-    On a CPU, at most `workers` processes (None: this process's share of the cores) run in parallel,
-    fewer if there is little music to score. Each separates and scores one song at a time. If there
-    are several processes, each has one thread. On an accelerator, the songs are separated and
-    scored one after the other. The tracks are divided among the processes of `stemsplit.processes`.
+    The tracks are divided among the processes of `stemsplit.processes`. On an accelerator, each of
+    these processes separates and scores its songs one after the other. On a CPU, it starts at most
+    `workers` worker processes, or fewer if there is little music to score. If `workers` is None,
+    the limit is the process's share of the cores. Each worker separates and scores one song at a
+    time, on one thread. A single worker is not started; the process itself does its work, on all
+    threads.
 
     Scores are written to ``FOLDER/SCENARIO-CORPUS/SYSTEM/SUBSET/TRACK.json``. All files in one
     SCENARIO-CORPUS folder belong to the same songs and stems, as `museval.EvalStore.add_eval_dir`
-    requires. A file is reused if system, track and protocol are unchanged; outdated files are
-    removed.
+    requires, and to the same backend. A file is reused if system, track, protocol and `spectral`
+    are unchanged; outdated files are removed.
 
     For `spectral` see `whole_song`. Raises `InputError` before the scoring starts for unusable or
     repeated names and for estimates that are missing or do not fit. Raises it during the scoring
@@ -102,7 +104,8 @@ def check_names(names: Sequence[str]) -> None:
 class SongScoring:
     """Score all systems on one song, or read their scores from an earlier evaluation.
 
-    `identities` are cache keys by system: the scores in a file are valid if it holds the same key.
+    `identities` maps the name of each system to its cache key. The scores in a file are valid if
+    the file holds the same key.
     """
 
     systems: list[System]

@@ -12,7 +12,10 @@ from stemsplit.files import replacing
 
 
 def write(path: Path, scores: SongScores, protocol: Protocol, identity: str) -> None:
-    """Write frames in museval's layout (five decimals) and all else in the key ``stemsplit``."""
+    """Write the scores of the frames in museval's layout, with five decimals.
+
+    The key ``stemsplit`` holds all other facts, which museval's layout lacks.
+    """
     import museval  # only here, because its import fails without the program ffmpeg
 
     store = museval.TrackStore(scores.track, protocol.frame_seconds, protocol.frame_seconds)
@@ -25,7 +28,11 @@ def write(path: Path, scores: SongScores, protocol: Protocol, identity: str) -> 
 
 
 def read(path: Path, identity: str, stems: Sequence[str]) -> SongScores | None:
-    """Read scores with this cache key; None if the file is absent, damaged or lacks a metric."""
+    """Read the scores of a song from a file.
+
+    Returns None if the file is absent or damaged, has another cache key or other stems, or lacks a
+    metric.
+    """
     if not path.is_file():
         return None
     try:

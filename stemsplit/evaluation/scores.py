@@ -31,7 +31,7 @@ class SongScores:
         silent is NaN for all stems.
     whole: metrics of the whole song by stem and name; see `song_metrics`.
     dropped: number of unscored frames by reason. A frame may have several reasons. A frame with an
-        infinite score counts too, since the median of that score leaves it out.
+        infinite score also counts as unscored, because medians over frames leave this score out.
     notes: changes to references and estimates before scoring, and how many samples they affect;
         0 means all samples.
     """

@@ -26,7 +26,7 @@ CHALLENGE_FLOOR = 1e-7  # added to both energies, as in the challenges, for a fi
 
 
 def song_metric(name: str) -> Callable[[SongMetric], SongMetric]:
-    """Decorator: report this score of a reference and an estimate in every evaluation."""
+    """Return a decorator that adds a metric to `SONG_METRICS`; every evaluation then reports it."""
 
     def registered(function: SongMetric) -> SongMetric:
         SONG_METRICS[name] = function
@@ -37,7 +37,7 @@ def song_metric(name: str) -> Callable[[SongMetric], SongMetric]:
 
 @song_metric("SI-SDR")
 def si_sdr(reference: Samples, estimate: Samples) -> float:
-    """Scale-invariant SDR in dB, one scale for all channels.
+    """Scale-invariant SDR in dB, with one scale for all channels.
 
     J. Le Roux et al., "SDR – half-baked or well done?", ICASSP 2019. The score is infinity
     for a scaled copy of the reference and minus infinity for an estimate that is orthogonal to it.
@@ -59,8 +59,9 @@ def si_sdr(reference: Samples, estimate: Samples) -> float:
 def challenge_sdr(reference: Samples, estimate: Samples) -> float:
     """The SDR of the Music Demixing Challenge 2021 and the Sound Demixing Challenge 2023, in dB.
 
-    The energy of the reference over the energy of the error, summed over the song and all channels:
-    Y. Mitsufuji et al., "Music Demixing Challenge 2021" (Frontiers in Signal Processing 1, 2022).
+    It is the ratio of the energy of the reference to the energy of the error. Both are summed over
+    the song and all channels: Y. Mitsufuji et al., "Music Demixing Challenge 2021" (Frontiers in
+    Signal Processing 1, 2022).
     """
     if not reference.any():
         return float("nan")
@@ -70,7 +71,10 @@ def challenge_sdr(reference: Samples, estimate: Samples) -> float:
 
 
 def blocks(*signals: Samples) -> Iterator[list[Float64[np.ndarray, "channel _"]]]:
-    """Consecutive blocks of all signals in double precision; whole songs would take much memory."""
+    """Yield consecutive blocks of all signals in double precision.
+
+    Whole songs in double precision would take much memory.
+    """
     for start in range(0, signals[0].shape[1], BLOCK):
         yield [x[:, start : start + BLOCK].astype(np.float64) for x in signals]
 
@@ -79,7 +83,7 @@ def stft_distance(reference: Samples, estimate: Samples) -> float:
     """Multi-resolution STFT distance by auraloss: spectral convergence and log magnitudes.
 
     R. Yamamoto et al., "Parallel WaveGAN", ICASSP 2020. The distance is 0 for equal signals and
-    greater for others; it is NaN if the song is shorter than the longest transform.
+    greater for different signals. It is NaN if the song is shorter than the longest transform.
     """
     silent = not reference.any() or not estimate.any()
     if silent or reference.shape[1] < LONGEST_TRANSFORM:
@@ -101,8 +105,8 @@ def normalised_sdr(references: Song, systems: Sequence[Song], mixture: Samples) 
     NSDR is the SDR of the estimate minus the SDR of the mixture: C.-L. Hsu and J.-S. R. Jang, IEEE
     TASLP 18(2), 2010. The averages of the three metrics over clips, weighted by length, are GNSDR,
     GSIR and GSAR. mir_eval refuses a clip with a silent estimate; here only the scores of that
-    estimate are NaN. NSDR is also NaN if the SDR of the mixture is not finite, as for a mixture
-    that equals the stem.
+    estimate are NaN. NSDR is also NaN if the SDR of the mixture is not finite, for example if the
+    mixture equals the stem.
     """
     unseparated = dict.fromkeys(references, mixture)
     filled = [

@@ -28,7 +28,7 @@ from stemsplit.separation.sources import files_of, resolved
 
 @runtime_checkable
 class System(Interface):
-    """Anything that can be scored: one row of a table of scores."""
+    """Anything that estimates stems and can be scored. A table of scores has one row per system."""
 
     name: str
 
@@ -44,7 +44,10 @@ class System(Interface):
         """Cache key: two songs with the same key have the same estimates."""
 
     def separate(self, track: StoredTrack, references: Song) -> Estimates:
-        """Estimates of the stems of `references`; channels and length may differ."""
+        """Estimate the stems that are in `references`.
+
+        The estimates may have another number of channels or another length than the references.
+        """
 
 
 class Mixture(System):
@@ -79,7 +82,7 @@ class Oracle(System):
 class Resampled(System):
     """The true stems, resampled to a sample rate in Hz and back.
 
-    Its scores are an upper bound for separators with that sample rate.
+    The scores of this system are an upper bound for separators with that sample rate.
     """
 
     def __init__(self, sample_rate: int) -> None:
@@ -125,7 +128,7 @@ def digest_of_file(path: Path) -> str:
 class Trained(System):
     """The separator of a run, of a checkpoint or of a published model (see `sources.files_of`).
 
-    `wiener_iterations` replaces the separator's own number, unless it is None.
+    `wiener_iterations` replaces the separator's own number of Wiener iterations, unless it is None.
     """
 
     def __init__(
@@ -163,9 +166,10 @@ class Trained(System):
 
 
 def summed(stems: Estimates, wanted: Sequence[str]) -> Estimates:
-    """The wanted stems.
+    """Return the wanted stems.
 
-    The last one can be a residual (``accompaniment`` or ``residual``): the sum of all other stems.
+    If the last one is a residual (``accompaniment`` or ``residual``), it is the sum of all stems
+    that are not wanted.
     """
     return {
         stem: stems[parts[0]]

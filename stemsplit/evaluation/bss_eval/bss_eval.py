@@ -76,8 +76,8 @@ def bss_eval(references: Signals, estimates: Signals, window: int, hop: int) -> 
     A frame is NaN for all stems if any reference or estimate is silent in it. As in museval, a stem
     is also silent if its channels sum to zero; see `dropped`. If a stem is silent throughout, all
     frames are NaN (museval raises an error). An estimate that equals its reference has an
-    infinite SDR, and a single stem has an infinite SIR; rounding errors may make these scores
-    large but finite.
+    infinite SDR. In theory, its other scores and the SIR of a single stem are infinite, too, but
+    rounding errors may make them large and finite.
 
     Raises `InputError` if the shapes differ, or a signal contains NaN or infinity.
     """
@@ -139,10 +139,11 @@ def scores_of(
 def bss_eval_sources(references: Sources, estimates: Sources) -> BssEvalSources:
     """Scores of BSS Eval v3 per stem, equal to `mir_eval.separation.bss_eval_sources`.
 
-    References and estimates are mono, `(stem, time)`, and in the same order: there is no search for
-    a permutation. Version 3 does not count filtering of the reference as an error. If a signal is
-    silent, all scores are NaN (mir_eval raises an error). Device, precision and exceptions are
-    as in `bss_eval`; the memory grows with the length of the signals.
+    References and estimates are mono, `(stem, time)`, and must be in the same order, because this
+    function does not search for the best permutation. Version 3 does not count filtering of the
+    reference as an error. If a signal is silent, all scores are NaN (mir_eval raises an error).
+    Device, precision and exceptions are as in `bss_eval`; the memory grows with the length of the
+    signals.
     """
     return bss_eval_sources_systems(references, [estimates])[0]
 
@@ -180,9 +181,9 @@ def responses_of(
     """Frequency responses of the filters from the references to the spatial parts and interference.
 
     The axis `component` has the spatial parts of all estimates, then their interference.
-    `estimates` holds the stems of the first system, then those of the second, and so on. The
-    transform is long enough for a window and the tail of a filter, so the energy of a spectrum
-    equals the energy of its signal.
+    `estimates` holds the stems of the first system, then the stems of the second, and so on. The
+    transform has room for a window and the tail of a filter. So a filtered window does not wrap
+    around, and the energy of its spectrum equals the energy of the signal.
     """
     channels = references.shape[2]
     lags = correlations(references, estimates)
@@ -214,7 +215,8 @@ def decompose(
         # `energies` doubles every frequency to include the negative frequency. The first and the
         # last frequency have no negative counterpart, so their energy is halved here.
         spectrum[..., [0, -1]] *= 0.5**0.5
-    # On a CPU, a band fits into the cache of a core. Accelerators are faster with long operations.
+    # On a CPU, a band is small enough for the cache of a core. An accelerator is faster with a few
+    # long operations, so its bands are larger.
     band_elements = 2**15 if reference.device.type == "cpu" else 2**24
     band_size = max(1, band_elements // reference[..., 0].numel())
     for start in range(0, len(responses), band_size):
@@ -244,6 +246,9 @@ def decibels(
     errors: Float64[Tensor, "frame signal"],
     channels: int,
 ) -> Float64[Tensor, "stem frame"]:
-    """Energy over error in dB, both summed over a stem's channels; infinity if the error is 0."""
+    """Ratio of energy to error in dB; infinity if the error is 0.
+
+    Energy and error are first summed over the channels of each stem.
+    """
     energy, error = (x.unflatten(1, (-1, channels)).sum(-1).T for x in (energies, errors))
     return torch.where(error == 0, torch.inf, 10 * torch.log10(energy / error))

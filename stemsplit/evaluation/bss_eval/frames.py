@@ -11,12 +11,13 @@ from torch import Tensor
 
 from stemsplit.errors import InputError
 
-# (stem, time, channel). The shapes are compared in `checked_pair`, for a better error message.
+# (stem, time, channel). The annotations leave the axes open, because `checked_pair` compares the
+# shapes and has a better error message.
 Signals = Float[Tensor, "_ _ _"] | Float[np.ndarray, "_ _ _"]
 
 
 class Silence(NamedTuple):
-    """Why a frame has no score: the reference or estimate of a stem is silent in it.
+    """A reason why a frame has no score: one reference or estimate is silent in this frame.
 
     `cancels` is true if the channels are not silent but sum to zero (antiphase); museval treats
     this as silence.
@@ -31,7 +32,9 @@ class Silence(NamedTuple):
 
 
 def dropped(references: Signals, estimates: Signals, window: int, hop: int) -> list[list[Silence]]:
-    """For each frame, the reasons why `bss_eval` does not score it; empty for a scored frame.
+    """List the reasons why `bss_eval` does not score a frame, with one list per frame.
+
+    The list of a scored frame is empty.
 
     ``Counter(silence for frame in dropped(…) for silence in frame)`` counts the reasons. Raises
     `InputError` as `bss_eval` does.
@@ -47,9 +50,10 @@ def dropped(references: Signals, estimates: Signals, window: int, hop: int) -> l
 
 
 def frames(time: int, window: int, hop: int) -> list[slice]:
-    """All windows that lie completely inside a song; a shorter song is a single frame.
+    """The windows that lie completely inside a song; a shorter song is a single frame.
 
-    Lengths are in samples. Raises `InputError` if window or hop is not an integer of at least 1.
+    All lengths are in samples. Raises `InputError` if `window` or `hop` is not an integer of at
+    least 1.
     """
     if not all(isinstance(length, Integral) and length >= 1 for length in (window, hop)):
         raise InputError(f"window ({window}) and hop ({hop}) must be integers of at least 1 sample")
@@ -61,17 +65,20 @@ def frames(time: int, window: int, hop: int) -> list[slice]:
 def audible_frames(
     stems: Float[Tensor, "stem time channel"], window: int, hop: int
 ) -> Bool[Tensor, "stem frame"]:
-    """Whether museval counts a stem as audible: the sum of its channels has a non-zero sample."""
+    """Whether museval counts a stem as audible in each frame.
+
+    This is so if the sum of the stem's channels has a non-zero sample.
+    """
     window = min(window, stems.shape[1])
     downmixes = (reduce(torch.add, stem.unbind(-1)) for stem in stems)
-    # `any` is twice as slow for samples.
+    # `any` would take twice as long as `abs` and `amax`.
     return torch.stack([x.unfold(0, window, hop).abs().amax(dim=1) > 0 for x in downmixes])
 
 
 def checked_pair(
     references: Signals, estimates: Signals
 ) -> tuple[Float[Tensor, "stem time channel"], Float[Tensor, "stem time channel"]]:
-    """Both signals as tensors.
+    """Return references and estimates as tensors.
 
     Raises `InputError` if the shapes differ or are empty, or if a signal contains NaN or infinity.
     """
@@ -97,7 +104,10 @@ def checked_pair(
 
 
 def tensor(stems: Signals) -> Float[Tensor, "stem time channel"]:
-    """Convert to a tensor without gradients; an array with negative strides is copied."""
+    """Convert to a tensor without gradients.
+
+    An array that is not contiguous is copied, because torch does not support negative strides.
+    """
     if isinstance(stems, Tensor):
         return stems.detach()
     return torch.from_numpy(np.ascontiguousarray(stems))

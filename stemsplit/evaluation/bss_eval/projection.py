@@ -8,11 +8,11 @@ correlations of the references with the estimate.
   IEEE TASLP 14(4), 2006.
 
 If a lossy codec has limited the bandwidth of the music, the equations have condition numbers of
-1e14 to 1e17. Then museval's scores change with the last bit of its input, and the rounding errors
-of block transforms would change ours by decibels. So the correlations here are exact. Each signal
-is scaled and split into integers and a remainder. The integers are small enough that the errors of
-the transforms are below one half, so rounding makes their correlations exact. The remainder is so
-quiet that the errors of its correlations do not matter.
+1e14 to 1e17. Then museval's scores change with the last bit of its input. The rounding errors of
+block transforms would change the scores of this package by decibels, so its correlations are exact.
+Each signal is scaled and split into integers and a remainder. The integers are small enough that
+the errors of the transforms are below one half, so rounding makes their correlations exact. The
+remainder is so quiet that the errors of its correlations do not matter.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -28,8 +28,8 @@ from torch import Tensor
 
 TAPS = 512
 TRANSFORM = 5120  # samples
-# Largest correlation of integers. With ten minutes at 44.1 kHz and every sample at full scale, the
-# transforms then have errors below 0.1.
+# The integers are scaled so that their correlations do not exceed this number. For ten minutes at
+# 44.1 kHz with every sample at full scale, the errors of the transforms are then below 0.1.
 LARGEST_INTEGER = 2.0**48
 # `refined` rejects a first correction of a quarter of LARGEST_CORRECTION or more, because then the
 # factor is too inaccurate. It stops after a correction of SMALLEST_CORRECTION or less, because the
@@ -45,7 +45,10 @@ Filters = Float64[Tensor, "reference estimate tap"]
 
 
 def stretches(stems: AllEstimates, spans: list[slice], length: int) -> Stretches:
-    """Cut every channel of every stem at `spans`, and pad each stretch with zeros to `length`."""
+    """Cut the stretches at `spans` out of every channel of every stem.
+
+    Each stretch is padded with zeros to `length` samples.
+    """
     shape = (len(spans), stems.shape[0], stems.shape[2], length)
     padded = stems.new_zeros(shape, dtype=torch.float64)
     for number, span in enumerate(spans):
@@ -57,8 +60,8 @@ def stretches(stems: AllEstimates, spans: list[slice], length: int) -> Stretches
 def correlations(references: References, estimates: AllEstimates) -> Correlations:
     """Sums over time of reference(t) × signal(t + lag), for lags from 0 to 511.
 
-    The signals are the channels of all references, then those of all estimates, in the order of
-    `stretches`.
+    The signals are the channels of all references, then the channels of all estimates. They have
+    the order of `stretches`.
     """
     time = references.shape[1]
     count = references.shape[0] * references.shape[2]
@@ -66,7 +69,7 @@ def correlations(references: References, estimates: AllEstimates) -> Correlation
     on_cpu = references.device.type == "cpu"
     peak = 2.0 ** floor(log2(LARGEST_INTEGER / time) / 2)
     scales = torch.cat([scales_to(peak, stems) for stems in (references, estimates)])
-    blocks = max(1, (2**7 if on_cpu else 2**12) // len(scales))  # number transformed at a time
+    blocks = max(1, (2**7 if on_cpu else 2**12) // len(scales))  # transformed at a time
 
     def part(starts: range) -> Complex128[Tensor, "accuracy freq reference signal"]:
         shape = (2, TRANSFORM // 2 + 1, count, len(scales))
@@ -106,7 +109,7 @@ def scales_to(peak: float, stems: AllEstimates) -> Float64[Tensor, " signal"]:
 
     Multiplying by a power of two does not round.
     """
-    # Along an axis, `aminmax` is several times slower than for single channels.
+    # One call of `aminmax` along an axis is several times slower than one call per channel.
     bounds = [torch.stack(channel.aminmax()) for stem in stems for channel in stem.T]
     exponents = torch.frexp(torch.stack(bounds).double().abs().amax(dim=1)).exponent
     return peak * torch.exp2(-exponents.clamp(min=-900).double())
@@ -177,9 +180,12 @@ def distinct(references: References, lags: Correlations) -> list[int]:
 def block_toeplitz(
     lags: Float64[Tensor, "reference reference lag"],
 ) -> Float64[Tensor, "row row"]:
-    """Sums over time of reference(t - row) × reference(t - column), in blocks of 512 × 512."""
+    """Sums over time of reference(t - row) × reference(t - column).
+
+    The matrix has one block of 512 × 512 numbers for each pair of reference channels.
+    """
     count = len(lags)
-    # Lags from 511 down to -511: every row of a block is a slice of them.
+    # The lags go from 511 down to -511. Every row of a block is a slice of this axis.
     all_lags = torch.cat((lags.flip(-1), lags.transpose(0, 1)[..., 1:]), dim=-1)
     matrix = lags.new_empty((count, TAPS, count, TAPS))
     for row in range(TAPS):
@@ -193,8 +199,9 @@ def solve(
     """Solve matrix × solution = products by a Cholesky factorisation.
 
     If rounding errors make the matrix indefinite, solve as museval does: by LU, and by least
-    squares for a singular matrix. `refine` corrects the solution to full double precision by
-    iterative refinement: J. H. Wilkinson, "Rounding Errors in Algebraic Processes", 1963.
+    squares for a singular matrix. If `refine`, the solution by Cholesky factorisation is corrected
+    to full double precision by iterative refinement: J. H. Wilkinson, "Rounding Errors in
+    Algebraic Processes", 1963.
     """
     factor, failed = torch.linalg.cholesky_ex(matrix)
     if not failed:
@@ -241,10 +248,10 @@ def residual(
 ) -> Float64[Tensor, "row estimate"]:
     """Compute products - matrix × solution accurately, even if the two terms almost cancel.
 
-    Matrix and solution are split into leading digits and a remainder. The products of leading
-    digits have so few digits that double precision can sum them without rounding: K. Ozaki et al.,
-    "Error-free transformations of matrix multiplication by using fast routines of matrix
-    multiplication", Numerical Algorithms 59, 2012.
+    The matrix is split into leading digits and a remainder. The solution is split into two groups
+    of leading digits and a remainder. The products of leading digits have so few digits that double
+    precision can sum them without rounding: K. Ozaki et al., "Error-free transformations of matrix
+    multiplication by using fast routines of matrix multiplication", Numerical Algorithms 59, 2012.
     """
     digits = 53 - ceil(log2(len(matrix)))
     leading = shortened(matrix, digits - digits // 2)
@@ -255,7 +262,10 @@ def residual(
 
 
 def shortened(numbers: Float64[Tensor, "_ _"], digits: int) -> Float64[Tensor, "_ _"]:
-    """Round each column to a step that gives its largest number `digits` binary digits."""
+    """Round the numbers of each column to multiples of a step.
+
+    The step is the power of two that leaves `digits` binary digits of the column's largest number.
+    """
     exponents = torch.frexp(numbers.abs().amax(dim=0)).exponent.double()
     unit = torch.exp2(exponents - digits)
     return torch.where(unit > 0, (numbers / unit).round() * unit, 0)
