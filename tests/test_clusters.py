@@ -1,10 +1,11 @@
-"""Sweeps, a distributed training and folders of songs on SLURM and with torchrun.
+"""Sweeps, a distributed training and folders of songs on SLURM, on Ray and with torchrun.
 
-`slurm_cluster.py` starts SLURM on this machine.
+`slurm_cluster.py` starts SLURM, and Ray starts two node processes, all on this machine.
 """
 
 import importlib.util
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from tiny_separator import checkpoint_for, files_in, song_at
 from stemsplit.sweeps.study import open_study
 
 pytestmark = pytest.mark.slow
+CLUSTERS = Path(__file__).resolve().parent.parent / "docs" / "clusters.md"
 SECONDS = 600  # far more than any command needs
 SONGS = "abcdef"
 
@@ -39,6 +41,18 @@ def slurm() -> Iterator[Environment]:
         pytest.skip(f"needs {', '.join(missing)}: apt-get install slurm-wlm")
     with slurm_cluster.slurm() as environment:
         yield environment
+
+
+@pytest.fixture(scope="module")
+def ray_address() -> Iterator[str]:
+    cluster_utils = pytest.importorskip(
+        "ray.cluster_utils", reason="needs Ray: pip install --editable '.[cluster]'"
+    )
+    node = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
+    cluster = cluster_utils.Cluster(initialize_head=True, head_node_args=node)
+    cluster.add_node(**node)
+    yield cluster.address
+    cluster.shutdown()
 
 
 class Command:
@@ -128,6 +142,16 @@ def test_sweep_on_slurm_is_killed_resumed_and_pruned(
     sweep.resume_and_check()
 
 
+def test_sweep_on_ray_is_killed_resumed_and_pruned(
+    place: Path, corpus: list[str], ray_address: str
+) -> None:
+    require_launcher("ray")
+    address = f"hydra.launcher.ray.init.address={ray_address}"
+    sweep = Sweep(place, corpus, {}, "hydra/launcher=ray", address)
+    sweep.start_and_kill()  # Ray ends the trials as well
+    sweep.resume_and_check()
+
+
 def test_srun_starts_the_processes_of_a_training(
     place: Path, corpus: list[str], slurm: Environment
 ) -> None:
@@ -139,7 +163,7 @@ def test_srun_starts_the_processes_of_a_training(
     assert training.ended() == 0, training.output()
     assert epochs(folder) == ["0", "1"]
     assert (folder / "result.json").is_file()
-    assert training.output().count(f"songs of musdb18: {folder}") == 1
+    assert " ".join(training.output().split()).count("on the valid songs of musdb18") == 1
 
 
 @pytest.fixture
@@ -225,3 +249,27 @@ def test_torchrun_restarts_after_a_killed_worker(
     after = moments(output)
     assert sorted(after) == stems_of(SONGS)
     assert before.items() <= after.items()
+
+
+def test_ray_script_of_the_documentation_separates_songs(
+    place: Path, arguments: list[str], tmp_path: Path, ray_address: str
+) -> None:
+    [script] = re.findall(r"```python\n(.*?import ray.*?)```", CLUSTERS.read_text(), re.DOTALL)
+    (tmp_path / "separate_on_ray.py").write_text(script)
+    command = [sys.executable, str(tmp_path / "separate_on_ray.py"), arguments[0], arguments[2]]
+    separation = Command(tmp_path, {"RAY_ADDRESS": ray_address}, *command)
+    output = tmp_path / "stems"
+    separation.wait_until(lambda: any(output.glob("*/vocals.wav")))
+    worker = next(pid for pid, name in named_processes() if name.startswith("ray::Worker.separate"))
+    os.kill(worker, signal.SIGKILL)
+    assert separation.ended() == 1, separation.output()
+    assert separation.output().count("x.wav: ") == 1
+    assert sorted(moments(output)) == stems_of(SONGS)
+
+
+def named_processes() -> Iterator[tuple[int, str]]:
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            yield int(folder.name), (folder / "cmdline").read_text(errors="replace")
+        except FileNotFoundError:  # it has ended
+            continue
