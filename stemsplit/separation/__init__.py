@@ -1,1 +1,1 @@
-"""Separate a mixture into stems: front end, mask, Wiener filter, overlap-add, checkpoints."""
+"""Separate mixtures into stems; build, load, save and download the separators that do so."""

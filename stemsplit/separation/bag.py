@@ -12,14 +12,16 @@ from stemsplit.models.network import output_of
 from stemsplit.models.shapes import Mask, Stems, StemSpectra
 from stemsplit.separation.separator import Description, Separator
 
-# Stems that sum to the mixture in the supported corpora, so that no residual is left.
+# In the supported corpora, the stems of each of these sets sum to the mixture, so that there is no
+# residual.
 COMPLETE_STEMS = ({"drums", "bass", "other", "vocals"}, {"vocals", "accompaniment"})
 
 
 class Bag(nn.Module):
-    """Several networks as one: the stems of the first network, then those of the second, and so on.
+    """Run several networks as one network that estimates the stems of all of them.
 
-    All networks estimate masks, or all estimate spectra, or all estimate waveforms.
+    The stems keep the order of the networks. All networks must have the same kind of output:
+    masks, spectra or waveforms.
     """
 
     networks: Any  # a ModuleList whose items are Networks; no static type expresses both
@@ -28,7 +30,7 @@ class Bag(nn.Module):
         super().__init__()
         self.networks = nn.ModuleList(networks)
         self.maps_spectra = output_of(self.networks[0]) == "spectra"
-        # Each view once, in the order of first use, so that shared views are computed once.
+        # A view that several networks read is listed only once, so that it is computed only once.
         self.views = tuple(
             dict.fromkeys(view for network in self.networks for view in network.views)
         )
@@ -41,25 +43,27 @@ class Bag(nn.Module):
         outputs = [network(views) for network in self.networks]
         if not self.views:
             return torch.cat(outputs, dim=1)
-        # The frequencies of a frame stay next to each other in memory, as in the spectrum.
+        # The transpositions keep the frequencies of a frame next to each other in memory, as in the
+        # spectrum.
         return torch.cat([mask.transpose(3, 4) for mask in outputs], dim=1).transpose(3, 4)
 
 
 def residual_of(targets: Sequence[str]) -> str | None:
-    """Name the residual that these targets leave; None if they sum to the mixture."""
+    """Return the residual's name, or None if the targets include a set of `COMPLETE_STEMS`."""
     if any(stems <= set(targets) for stems in COMPLETE_STEMS):
         return None
     return "accompaniment" if list(targets) == ["vocals"] else "residual"
 
 
 def describe(members: Sequence[tuple[Path, Separator]]) -> dict[str, Any]:
-    """Return the description of a bag that estimates the targets of all `members`, in their order.
+    """Return the arguments of `checkpoint.build` for a bag with the targets of all `members`.
 
-    `members` are pairs of a checkpoint's path and its separator. If a member is a bag, all its
-    networks are used. The Wiener filter and the chunks have the settings of the first member.
+    The targets keep the order of the members. `members` are pairs of a checkpoint's path and its
+    separator. If a member is a bag, all its networks are used. The Wiener filter and the chunks
+    have the settings of the first member.
 
-    Raises `InputError` if two members have the same target, or if their front ends, channels or
-    kinds of output (masks, spectra or waveforms) differ.
+    Raises `InputError` if two members have the same target, or if their front ends, numbers of
+    channels or kinds of output (masks, spectra or waveforms) differ.
     """
     first_path, first = members[0]
     expected = shared_settings(first)
@@ -91,7 +95,7 @@ def describe(members: Sequence[tuple[Path, Separator]]) -> dict[str, Any]:
 
 
 def weights(members: Sequence[Separator]) -> dict[str, Tensor]:
-    """Return the state dict of the bag that `describe` describes."""
+    """Return the state dict of the separator that `checkpoint.build` makes from `describe`."""
     networks: list[nn.Module] = []
     for member in members:
         network = cast(nn.Module, member.network)
@@ -100,7 +104,7 @@ def weights(members: Sequence[Separator]) -> dict[str, Tensor]:
 
 
 def fit_together(members: Sequence[Separator]) -> bool:
-    """Whether the members can form a bag: they have different targets and the same settings."""
+    """Whether the members can form a bag: all targets differ, all `shared_settings` are equal."""
     targets = [target for member in members for target in member.targets]
     settings = shared_settings(members[0])
     return len(set(targets)) == len(targets) and all(

@@ -1,4 +1,4 @@
-"""Build separators from plain values, and save and load them, without Hydra."""
+"""Build, save and load separators. Their settings are plain values, so Hydra is not needed."""
 
 import textwrap
 import warnings
@@ -37,12 +37,13 @@ def build(
     """Build a separator from plain values, as a checkpoint or a configuration holds them.
 
     `front_end` holds the arguments of `FrontEnd`. `network` holds the key ``class`` (the dotted
-    name of an architecture) and the arguments of the class. For a bag, `network` is a list of such
-    mappings, each with its number of ``stems``. See `Separator` for the other arguments.
+    name of an architecture) and the arguments of the class. For several networks (see `bag.Bag`),
+    `network` is a list of mappings. Each mapping then also holds ``stems``, the number of stems of
+    its network. See `Separator` for the other arguments.
 
-    For security, only classes of ``stemsplit.models`` are built, and those that `allow` names in
-    full: an untrusted checkpoint must not choose the code that runs. Raises `InputError` for
-    any other class, and for settings that do not fit together.
+    An untrusted checkpoint must not choose the code that runs. So only classes of
+    ``stemsplit.models`` are built, and classes whose full dotted names are in `allow`. Raises
+    `InputError` for any other class, and for settings that do not fit together.
     """
     transform = FrontEnd(**front_end)
     module = networks.build(transform, network, len(targets), channels, allow)
@@ -62,7 +63,7 @@ def build(
 def read(path: Path) -> dict[str, Any]:
     """Read the content of a checkpoint or of a bundle. Only tensors and plain values are unpickled.
 
-    Raises `InputError` if the file is damaged or is not a checkpoint, `OSError` if it cannot be
+    Raises `InputError` if the file is damaged or is not a checkpoint, and `OSError` if it cannot be
     opened.
     """
     if bundle.is_safetensors(path):
@@ -72,12 +73,12 @@ def read(path: Path) -> dict[str, Any]:
         return {**facts, "state_dict": weights}
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about pickles that torch did not write
+            warnings.simplefilter("ignore")  # torch warns about pickles of other programs
             content = torch.load(path, map_location="cpu", weights_only=True)
     except TOO_LITTLE_MEMORY:
         raise
     # A damaged or unknown file may cause any exception. The message of torch is not shown, because
-    # it recommends unpickling everything.
+    # it recommends an unsafe way of loading the file.
     except Exception as error:
         raise InputError(
             f"{path}: not a checkpoint, or a damaged one; choose a run's folder, or a checkpoint "
@@ -100,10 +101,11 @@ def load(
     in ``load("umxhq")``; the weights of a published model are downloaded at the first use. A name
     takes precedence over a folder of the same name; ``./umxhq`` is the folder. A checkpoint may
     also be a bundle (see `bundle`), or hold weights of open-unmix, torchaudio's Hybrid Demucs or
-    SCNet. Several sources give one separator that estimates the targets of all of them, in their
-    order. The separator is in evaluation mode. `allow` names classes outside stemsplit that may be
-    built, as in `build`. Raises `InputError` if a file is not a checkpoint, weights cannot be
-    downloaded, the separators cannot be combined, or the device cannot be used.
+    SCNet. Several sources are combined into one separator. It estimates the targets of all sources,
+    in the order of the sources. The separator is in evaluation mode. `allow` names classes outside
+    stemsplit that may be built, as in `build`. Raises `InputError` if a file is not a
+    checkpoint, weights cannot be downloaded, the separators cannot be combined, or the device
+    cannot be used.
     """
     sources = [source] if isinstance(source, str | Path) else source
     if not sources:
@@ -135,7 +137,7 @@ def on_device(separator: Separator, device: str) -> Separator:
 
 
 def _members(source: str | Path, allow: Sequence[str]) -> list[tuple[Path, Separator]]:
-    """The files of a source and their separators."""
+    """Return the path and the separator of each weight file of a source."""
     model = catalogue.find(source)
     return [(path, _load(path, allow, model)) for path in files_of(source)]
 
@@ -175,7 +177,8 @@ def _load(path: Path, allow: Sequence[str], model: Model | None) -> Separator:
 def check_storage(path: Path, weights: Mapping[str, Tensor]) -> None:
     """Raise `InputError` if the weights are larger than their file.
 
-    A tensor may repeat a single number, which would be copied into memory for every weight.
+    A tensor in a small file may repeat one stored number for all its weights. Loading would copy
+    the number into memory for every weight, and could fill the memory.
     """
     size = sum(value.numel() * value.element_size() for value in weights.values())
     if size > path.stat().st_size:
@@ -185,9 +188,9 @@ def check_storage(path: Path, weights: Mapping[str, Tensor]) -> None:
 
 
 def save(separator: Separator, path: Path, published: Sequence[str] = ()) -> None:
-    """Write a separator as a checkpoint for `load`: tensors and plain values only.
+    """Write a checkpoint that `load` can read. It holds only tensors and plain values.
 
-    `published` are the names of the published models whose weights it holds.
+    `published` are the names of the published models whose weights the separator holds.
     """
     weights = {f"separator.{name}": value for name, value in separator.state_dict().items()}
     content = {"separator": separator.description, "state_dict": weights}

@@ -1,4 +1,7 @@
-"""Check the types in the description of a separator, which may be from an untrusted file."""
+"""Check the types in the description of a separator: the arguments of `checkpoint.build`.
+
+The description may come from an untrusted file.
+"""
 
 import math
 from typing import Any
@@ -9,7 +12,7 @@ from stemsplit.errors import InputError
 
 
 class _Strict(BaseModel):
-    # Unknown keys are ignored here; the function that gets them as arguments refuses them.
+    # Unknown keys are ignored here. They cause an error later, when they are passed as arguments.
     model_config = ConfigDict(strict=True, extra="ignore")
 
 
@@ -25,7 +28,7 @@ class _FrontEnd(_Strict):
 
 
 class _Separator(_Strict):
-    """The arguments of `checkpoint.build`, except `allow`. The default values are not used."""
+    """The arguments of `checkpoint.build`, except `allow`. A default marks an optional one."""
 
     front_end: _FrontEnd
     network: dict[str, Any] | list[dict[str, Any]]
@@ -40,7 +43,8 @@ class _Separator(_Strict):
 def check_types(description: Any) -> None:
     """Raise `InputError` if an argument of `checkpoint.build` is missing or has a wrong type.
 
-    The ranges are checked where the arguments are used.
+    A floating-point argument of a network must also be finite. The functions that use the
+    arguments check their ranges.
     """
     try:
         _Separator.model_validate(description)

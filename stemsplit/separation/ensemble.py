@@ -15,16 +15,20 @@ from stemsplit.separation.separator import Separator
 
 
 class Ensemble:
-    """Several separators whose stems are averaged where they share stems.
+    """Average the stems of several separators, the members.
 
-    `targets` are the targets of all members. Each is the mean over the members that have such a
-    stem, with `weights` (by default equal); a member's residual also counts as a stem. The mixture
-    minus the averaged targets is the residual, which keeps its name if all members have the same
-    stems. If the true targets sum to the mixture (for example vocals, drums, bass and other), there
-    is no residual stem, and this difference is spread equally over the targets. Members may differ
-    in sample rate, front end and network. Each member applies its own Wiener filter.
+    `targets` are the targets of all members. The ensemble's estimate of a target is the mean over
+    the members that have a stem of this name; the residual of a member also counts as a stem.
+    `weights` are the weights of the members in the mean. By default, they are equal.
 
-    Raises `InputError` if the numbers of weights and members differ, or a weight is not above 0.
+    The residual is the mixture minus the averaged targets. If all members have the same stems, it
+    has the name that it has in the first member; otherwise `bag.residual_of` chooses the name. If
+    there is no name (for example with the targets vocals, drums, bass and other), there is no
+    residual stem, and the mixture minus the targets is spread equally over the targets.
+
+    Members may differ in sample rate, front end and network. Each member applies its own Wiener
+    filter. Raises `InputError` if the numbers of weights and members differ, if a weight is not
+    finite and above 0, or if a target has the name of the residual.
     """
 
     def __init__(
@@ -36,7 +40,7 @@ class Ensemble:
         self.members = tuple(members)
         self.weights = tuple(weights)
         self.targets = tuple(dict.fromkeys(name for member in members for name in member.targets))
-        # Members with the same stems keep their names.
+        # If all members have the same stems, the stems of the ensemble have the same names.
         same = len({member.stems for member in members}) == 1
         self.residual = members[0].residual if same else residual_of(self.targets)
         if self.residual in self.targets:
@@ -77,7 +81,8 @@ class Ensemble:
             member.stream(copy, sample_rate, channels, inference)
             for member, copy in zip(self.members, copies, strict=True)
         ]
-        # The members yield blocks of the same lengths, because all take and yield regrouped blocks.
+        # `pieces_of` and all members divide the song into blocks of `songwise.BLOCK` samples, so
+        # their blocks have the same lengths.
         for piece, *parts in zip(songwise.pieces_of(song), *streams, strict=True):
             targets = np.stack([self._mean(name, parts) for name in self.targets])
             rest = piece.numpy() - targets.sum(axis=0)

@@ -1,4 +1,7 @@
-"""The front end: short-time Fourier transform, its inverse, and the views that networks read."""
+"""The front end: the short-time Fourier transform, its inverse, and the views of a spectrum.
+
+A view is a representation of the spectrum, such as mel bands, that networks read as an input.
+"""
 
 import math
 import warnings
@@ -13,10 +16,10 @@ from torch.nn import functional
 from stemsplit.errors import InputError
 from stemsplit.models.shapes import Spectrum, View, Views
 
-# Limits on the memory for the mel filters; an untrusted checkpoint may ask for any size.
+# An untrusted checkpoint may ask for any size. These limits bound the memory for the mel filters.
 LONGEST_WINDOW = 2**16
 MOST_MEL_BANDS = 4096
-# Chunks have a length in seconds, so this also limits the memory for a chunk.
+# The length of a chunk is set in seconds, so a limit on the sample rate limits its memory, too.
 HIGHEST_SAMPLE_RATE = 768_000  # Hz
 VIEWS = ("magnitude", "mel", "mfcc", "complex")
 WINDOW_SHAPES: dict[str, Callable[[int], Tensor]] = {
@@ -38,10 +41,12 @@ class FrontEnd(nn.Module):
       librosa);
     - ``complex``: real parts of the spectrum, then imaginary parts, two bands per frequency;
     - ``mfcc``: the first `mfccs` cosine-transform coefficients of the mel power spectrum in dB.
-      The power is at least `floor`. There is no ``top_db``: a limit relative to the loudest frame
-      would make the coefficients of a frame depend on the rest of the excerpt.
+      The power is at least `floor`. Unlike in librosa, there is no limit relative to the loudest
+      frame (``top_db``). With this limit, the coefficients of a frame would depend on the rest of
+      the excerpt.
 
-    The front end has no parameters, and its buffers are not saved: they follow from the settings.
+    The front end has no parameters. Its buffers are computed from the settings, so they are not
+    saved.
     Raises `InputError` for settings that do not fit together.
     """
 
@@ -72,7 +77,8 @@ class FrontEnd(nn.Module):
                 f"window {window} must be at most {LONGEST_WINDOW}, and mel_bands {mel_bands} at "
                 f"most {MOST_MEL_BANDS}"
             )
-        # With a hop of half a window, the inverse loses the last samples for some lengths.
+        # A hop of half a window is refused, because the inverse would lose the last samples of some
+        # waveforms.
         divisors = [size for size in range(1, window // 3 + 1) if window % size == 0]
         if hop not in divisors:
             raise InputError(
@@ -91,9 +97,10 @@ class FrontEnd(nn.Module):
         self.mel_bands = mel_bands
         self.floor = floor
         self.settings = (sample_rate, window, hop, mel_bands, mel_hertz, mfccs, floor, window_shape)
-        # These filters equal librosa's. librosa itself imports numba, which needs a cache folder.
+        # These filters equal the filters of librosa. librosa is not used, because it imports numba,
+        # which needs a cache folder.
         with warnings.catch_warnings():
-            # Mel bands narrower than the spacing of the frequencies are empty, as in librosa.
+            # A mel band that lies between two frequencies has only zeros, as in librosa.
             warnings.filterwarnings("ignore", "At least one mel filterbank has all zero values")
             filters = torchaudio.functional.melscale_fbanks(
                 window // 2 + 1,

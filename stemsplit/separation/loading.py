@@ -23,16 +23,17 @@ def load(
     first use. A name takes precedence over a folder of the same name in the current folder;
     ``./umxhq`` is the folder.
 
-    Several sources for different stems with the same front end give one separator, whose Wiener
-    filter sees all stems (see `bag.Bag`). Otherwise, or with `weights`, they give an ensemble. It
-    averages the stems that they share. `allow` names classes outside stemsplit that may be built.
+    Several sources are combined into one separator if all their targets differ, and if they have
+    the same front end, channels and kind of output (see `bag.Bag`). Its Wiener filter sees all
+    stems. Otherwise, or with `weights`, the sources form an ensemble. It averages the stems that
+    several sources have. `allow` names classes outside stemsplit that may be built.
 
     Raises `InputError` if a source cannot be loaded or downloaded, if the sources cannot be
     combined, or if the device cannot be used.
     """
     sources = [source] if isinstance(source, str | Path) else list(source)
     if weights is not None:
-        check_weights(weights, len(sources))  # before a download
+        check_weights(weights, len(sources))  # before anything is downloaded
     if len(sources) <= 1:
         return checkpoint.load(sources, allow, device)
     members = [checkpoint.load(part, allow, device) for part in sources]

@@ -1,4 +1,4 @@
-"""Build the networks in the description of a separator."""
+"""Build the networks of a separator from its description."""
 
 import importlib
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ def build(
     allow: Sequence[str],
     device: str = "cpu",
 ) -> nn.Module:
-    """Build the network, or the bag of networks, that a description names; see `checkpoint.build`.
+    """Build one network from a mapping, or a bag from a list of mappings; see `checkpoint.build`.
 
     On the device ``meta``, the weights have sizes but take no memory.
     """
@@ -47,7 +47,11 @@ def build(
 
 
 def allowed_class(name: str, allow: Sequence[str]) -> type[nn.Module]:
-    """The class with this dotted name, if it is of ``stemsplit.models`` or in `allow`."""
+    """Return the class with this dotted name.
+
+    Raises `InputError` if the name is neither in ``stemsplit.models`` nor in `allow`, or if it is
+    not the name of a subclass of `torch.nn.Module`.
+    """
     module, _, attribute = name.rpartition(".")
     if not name.startswith("stemsplit.models.") and name not in allow:
         raise InputError(
@@ -64,10 +68,11 @@ def allowed_class(name: str, allow: Sequence[str]) -> type[nn.Module]:
 
 
 def check_sizes(description: Description, weights: Mapping[str, Tensor]) -> None:
-    """Raise an error if the network has other weights, before memory is allocated for it.
+    """Raise an error if the described network does not have the names and sizes of `weights`.
 
     The description in an untrusted file may ask for a network that is larger than the memory, or
-    that has so many layers that building it would take hours.
+    that has so many layers that building it would take hours. So the check compares the number of
+    layers first, and allocates no memory for the network.
     """
     described = description["network"]
     for member in [described] if isinstance(described, Mapping) else described:

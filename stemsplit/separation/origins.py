@@ -1,4 +1,4 @@
-"""Find the published models whose weights a checkpoint contains, even if renamed or combined."""
+"""Find the published models whose weights are in a checkpoint, even if the file was renamed."""
 
 import hashlib
 import zipfile
@@ -13,17 +13,17 @@ from stemsplit.separation.sources import checkpoint_of
 
 
 def origins(source: str | Path) -> list[str]:
-    """Names of the published models whose weights a run, checkpoint or model contains.
+    """Return the names of the published models whose weights a run, checkpoint or model contains.
 
-    A file is recognised by its SHA-256; a bundle, and a checkpoint that `checkpoint.save` wrote, by
-    the names in it.
+    A downloaded file is recognised by its SHA-256. A bundle, and a checkpoint that
+    `checkpoint.save` wrote, hold the names of the models.
     """
     if (model := catalogue.find(source)) is not None:
         return [model.name]
     path = checkpoint_of(Path(source))
     if name := published_as(path):
         return [name]
-    # The other formats, such as the older one of torch, never hold names.
+    # Only bundles and zip files of torch can hold names, so files of other formats are not read.
     holds_names = zipfile.is_zipfile(path) or bundle.is_safetensors(path)
     content = checkpoint.read(path) if holds_names else {}
     names: list[str] = content.get("published", [])
@@ -35,7 +35,7 @@ def origins(source: str | Path) -> list[str]:
 
 
 def published_as(path: Path) -> str | None:
-    """The published model of which `path` is a file, or None."""
+    """Return the name of the published model that has this file, or None if no model has it."""
     size = path.stat().st_size
     candidates = [
         (model.name, file.sha256)

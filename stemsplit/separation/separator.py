@@ -1,4 +1,4 @@
-"""The separator: front end, network, mask, Wiener filter, inverse Fourier transform."""
+"""The separator, which splits mixtures with a front end, a network and a Wiener filter."""
 
 import inspect
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -33,22 +33,24 @@ from stemsplit.separation.wiener import scale_below, wiener
 
 Description = Mapping[str, Any]
 
-# Chunks with a higher peak are scaled down to this value, and their stems are scaled up again:
-# squares and products of louder spectra exceed the range of float32. Samples in ±1 and 16-bit
-# integers are below this value.
+# Chunks with a higher peak are scaled down below this value, and their stems are scaled up again.
+# Otherwise, squares and products of their spectra could exceed the range of float32. Samples in ±1
+# and 16-bit integers are below this value, so they are not scaled.
 LOUDEST_SAMPLE = 2.0**16
 
 
 class Separator(nn.Module):
-    """A front end, a network that estimates masks, spectra or waveforms, and a Wiener filter.
+    """Separate mixtures with a front end, a network and a Wiener filter.
 
-    `targets` are the stems that the network estimates, in the order of its outputs. `residual` is
-    the name of the stem that holds the rest of the mixture. Without a residual, the rest is spread
-    equally over the targets. In both cases the stems of `separate` sum to the mixture.
+    The network estimates masks, spectra or waveforms. `targets` are the stems that it estimates, in
+    the order of its outputs. `residual` is the name of the stem that holds the rest of the mixture.
+    Without a residual, the rest is spread equally over the targets. In both cases the stems of
+    `separate` sum to the mixture.
 
-    `wiener_iterations`, `chunk` and `overlap` (in samples) can be changed later; checkpoints saved
-    afterwards hold the new values. Saving needs a `network_description`, which `checkpoint.build`
-    sets. Raises `InputError` for settings that do not fit together.
+    The attributes `wiener_iterations`, `chunk` and `overlap` can be changed later (the last two are
+    in samples). Checkpoints that are saved afterwards hold the new values. Saving needs a
+    `network_description`, which `checkpoint.build` sets. Raises `InputError` for settings that do
+    not fit together.
     """
 
     def __init__(
@@ -64,7 +66,7 @@ class Separator(nn.Module):
         network_description: Description | Sequence[Description] | None = None,
     ) -> None:
         super().__init__()
-        if isinstance(targets, str):  # its letters would become targets
+        if isinstance(targets, str):  # each letter would become a target
             raise InputError(f"the targets {targets!r} must be a list of names")
         check_stem_names(targets if residual is None else (*targets, residual))
         if not 0 <= wiener_iterations <= MOST_WIENER_ITERATIONS:
@@ -131,9 +133,9 @@ class Separator(nn.Module):
         return self._estimate(output, batch.mixture, batch.spectrum, batch.views)
 
     def _output(self, mixture: Waveform, views: Views) -> Mask | StemSpectra | Stems:
-        """The masks, spectra or stems that the network estimates; real ones in float32.
+        """Return the masks, spectra or waveforms that the network estimates.
 
-        The network may have computed them in another precision.
+        The network may compute real outputs in another precision. They are converted to float32.
         """
         output = self.network(views if self.network.views else mixture)
         return output if output.is_complex() else output.float()
@@ -156,7 +158,8 @@ class Separator(nn.Module):
         def spectra() -> StemSpectra:
             if mask.is_complex():
                 return mask * spectrum[:, None]
-            # torch's own product would first convert the mask to complex numbers.
+            # torch's product of real and complex numbers would first convert the whole mask to
+            # complex numbers.
             parts = mask[..., None] * torch.view_as_real(spectrum)[:, None]
             return torch.view_as_complex(parts)
 
@@ -180,7 +183,7 @@ class Separator(nn.Module):
         spectrum = self.front_end(mixture)
         output = self._output(mixture, self.front_end.views(spectrum, self.network.views))
         stems = mixture.new_empty(len(mixture), len(self.stems), *mixture.shape[1:])
-        # One excerpt after another, because the spectra of all stems take much memory.
+        # The spectra of all stems take much memory, so only one excerpt is processed at a time.
         for item in range(len(mixture)):
             one = slice(item, item + 1)
             targets = self._targets(output[one], mixture[one], spectrum[one], iterations)
@@ -201,7 +204,7 @@ class Separator(nn.Module):
         return self.front_end.inverse(filtered, mixture.shape[-1])
 
     def _filter(self, spectra: StemSpectra, mixture: Spectrum, iterations: int) -> StemSpectra:
-        """Apply the Wiener filter with the residual as a source; return the targets."""
+        """Apply the Wiener filter to the targets and the residual (if any); return the targets."""
         if self.residual is not None:
             rest = mixture[:, None] - spectra.sum(dim=1, keepdim=True)
             spectra = torch.cat([spectra, rest], dim=1)
@@ -210,14 +213,18 @@ class Separator(nn.Module):
     def complete(
         self, targets: Stems, mixture: Waveform
     ) -> Float[Tensor, "batch output_stem channel time"]:
-        """Add the rest of the mixture as residual, or spread it equally over the targets."""
+        """Return stems that sum to the mixture.
+
+        The rest (the mixture minus the targets) becomes the residual. If the separator has no
+        residual, the rest is spread equally over the targets.
+        """
         rest = (mixture - targets.sum(dim=1))[:, None]
         if self.residual is None:
             return targets + rest / len(self.targets)
         return torch.cat([targets, rest], dim=1)
 
     def check(self, inference: Inference) -> tuple[int, int]:
-        """Return the chunk and the overlap in samples with which songs are separated.
+        """Return the lengths of chunks and of their overlap, in samples, with these settings.
 
         Raises `InputError` if the settings do not fit together, or do not fit this separator.
         """
@@ -235,14 +242,14 @@ class Separator(nn.Module):
     ) -> Iterator[songwise.StemSamples]:
         """Separate a song that arrives in blocks `(channel, time)` of any length.
 
-        Yields blocks of the stems `(stem, channel, time)` at the song's sample rate. Together they
-        have the length of the song, and they sum to the song. Memory holds a few chunks, however
-        long the song is. A stereo separator gets a mono song on both channels; a mono separator
-        processes the channels one by one.
+        Yields blocks of the stems `(stem, channel, time)` at the song's sample rate. The blocks
+        together have the length of the song, and the stems sum to the song. Even for a long song,
+        only a few chunks are in memory. A stereo separator gets a mono song on both channels; a
+        mono separator processes the channels one by one.
 
-        Raises `InputError` if the song is empty, contains NaN or infinity, or has a number of
-        channels that does not fit, if the settings do not fit together, if the memory is too small,
-        or if the stems contain NaN or infinity.
+        Raises `InputError` if the song is empty, contains NaN or infinity, or has an unsuitable
+        sample rate or number of channels. Also raises `InputError` if the settings do not fit
+        together, if the memory is too small, or if the stems contain NaN or infinity.
         """
         training = self.training
         if training:
@@ -260,12 +267,12 @@ class Separator(nn.Module):
         progress: songwise.Progress | None = None,
         **settings: Any,
     ) -> dict[str, Any]:
-        """Separate a song `(channel, time)`, a tensor or an array; return its stems by name.
+        """Separate a song, a tensor or array `(channel, time)`; return a dictionary of its stems.
 
         Each stem has the song's channels, sample rate and exact length, and the same type of array.
         `progress` is called with the fraction done; if it returns False, `Cancelled` is raised.
-        `settings` are those of `Inference`. Several threads may use one separator at the same time,
-        if it is in evaluation mode. Raises `InputError` as `stream` does.
+        `settings` are the arguments of `Inference`. Several threads may use one separator at the
+        same time, if it is in evaluation mode. Raises `InputError` as `stream` does.
         """
         inference = Inference(**settings)
 

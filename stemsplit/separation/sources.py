@@ -13,9 +13,10 @@ from stemsplit.settings.suggestions import near
 
 
 def checkpoint_of(run_or_checkpoint: Path) -> Path:
-    """Return the path of a checkpoint: the file itself, or ``best.ckpt`` in the folder of a run.
+    """Return the path itself if it is a file, or the path of the checkpoint in a run's folder.
 
-    Without ``best.ckpt`` it is ``last.ckpt``. Raises `InputError` if the folder holds neither.
+    The checkpoint is ``best.ckpt`` or, if there is no such file, ``last.ckpt``. Raises `InputError`
+    if the folder holds neither.
     """
     candidates = [
         run_or_checkpoint,
@@ -33,7 +34,7 @@ def checkpoint_of(run_or_checkpoint: Path) -> Path:
 
 
 def files_of(source: str | Path) -> list[Path]:
-    """Return the files of a run, a checkpoint or a published model (see `catalogue.find`).
+    """Return the paths of the weight files of a run, a checkpoint or a published model.
 
     The weights of a published model are downloaded if they are missing. Raises `InputError` if that
     is not possible, or if there is no such run, checkpoint or model.
@@ -43,7 +44,7 @@ def files_of(source: str | Path) -> list[Path]:
 
 
 def resolved(source: str | Path) -> str | Path:
-    """Return the name of a published model as it is, and the path of the checkpoint otherwise."""
+    """Return the name if `source` is a published model, or the path of its checkpoint otherwise."""
     model = catalogue.find(source)
     return checkpoint_of(Path(source)) if model is None else model.name
 
@@ -52,7 +53,7 @@ def check_outputs(outputs: Mapping[str, Path | None], sources: Iterable[str | Pa
     """Raise `InputError` if an output would replace a file of a source or another output.
 
     An output is also refused if it is a folder, or a parent folder of another output. `outputs`
-    maps the options of a command to their paths. Nothing is downloaded.
+    maps the options of a command to their paths. Published models are not downloaded.
     """
     given = {option: path for option, path in outputs.items() if path is not None}
     for option, path in given.items():

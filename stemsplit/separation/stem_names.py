@@ -19,7 +19,7 @@ def check_stem_names(stems: Sequence[str]) -> None:
             )
         if len(stem.encode()) > LONGEST_STEM:
             raise InputError(f"stem {stem[:20]!r}… has more than {LONGEST_STEM} bytes")
-    # Some file systems ignore case.
+    # Some file systems ignore case, so names that differ only in case would be the same file.
     if len({stem.casefold() for stem in stems}) < len(stems):
         raise InputError(
             f"the stems {', '.join(stems)}: two of them have the same name, or names that differ "

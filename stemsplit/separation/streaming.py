@@ -1,4 +1,4 @@
-"""Separate a stream block by block, for example while it plays."""
+"""Separate a stream of audio block by block, for example during playback."""
 
 from typing import Any, cast
 
@@ -12,8 +12,9 @@ from stemsplit.models.shapes import Waveform
 from stemsplit.separation.separator import Separator
 from stemsplit.separation.wiener import scale_below
 
-# Frames with larger magnitudes are scaled down to this value for the network. Networks square
-# magnitudes and sum the squares over bands; the sums must stay below 2**128, the limit of float32.
+# Before the network reads a frame with a larger magnitude, the frame is scaled down below this
+# value. Networks square magnitudes and sum the squares over bands, and these sums must stay below
+# 2**128, the limit of float32.
 LOUDEST_SPECTRUM = 2.0**30
 
 StemBlock = Float[Tensor, "batch output_stem channel ready_time"]
@@ -23,7 +24,8 @@ class Stream:
     """Separate a stream with a causal separator, block by block.
 
     The network must have a method ``step(views, state) → (mask, state)``, like `models.lstm.Lstm`.
-    The stems equal those of `Separator` without the Wiener filter, which would need all frames.
+    The stems equal the stems of `Separator` with `wiener_iterations=0`. The Wiener filter cannot be
+    used, because it would need all frames.
     The latency is at most one window.
 
         stream = Stream(separator)
@@ -32,7 +34,7 @@ class Stream:
         stems = stream.finish()                   # the remaining samples
 
     Blocks may be on any device; the stems are on the separator's device. Raises `InputError` if the
-    network is not causal or the separator is in training mode.
+    network has no method `step`, or if the separator is in training mode.
     """
 
     def __init__(self, separator: Separator) -> None:
@@ -53,14 +55,18 @@ class Stream:
         self.mixture: Tensor | None = None  # samples whose stems are not yet returned
         self.edge: Tensor | None = None  # the last samples; `finish` appends their mirror image
         self.ahead: Tensor | None = None  # samples from the start of the next frame on
-        self.sums: Tensor | None = None  # sums of frames, at samples that later frames also overlap
+        # sums of the frames so far, at samples that later frames also overlap
+        self.sums: Tensor | None = None
         # sums of squared windows, at the same samples
         self.weights = separator.front_end.window_function.new_zeros(0)
         self.to_drop = self.window // 2  # samples of the mirror image before the first sample
 
     @torch.inference_mode()
     def feed(self, block: Waveform) -> StemBlock:
-        """Take the next samples; return the stems of the samples that are ready, possibly none."""
+        """Take the next samples; return the stems of all samples that are ready.
+
+        The returned block may have no samples.
+        """
         if self.ended:
             raise InputError("this stream is finished: create a new Stream")
         if block.shape[1] != self.separator.channels:
@@ -104,9 +110,9 @@ class Stream:
         return torch.cat(parts, dim=-1)[..., :remaining]
 
     def _process_frames(self) -> Tensor | None:
-        """Process all complete frames, if any.
+        """Process all complete frames; return None if there is no complete frame.
 
-        Return the estimated targets at the samples that no later frame overlaps.
+        Otherwise return the estimated targets at the samples that no later frame overlaps.
         """
         assert self.ahead is not None
         if self.ahead.shape[-1] < self.window:
@@ -116,7 +122,8 @@ class Stream:
         count = frames.shape[-2]
         self.ahead = self.ahead[..., count * self.hop :]
         spectrum = torch.fft.rfft(frames * window).transpose(-1, -2)
-        # An overflow would stay in the state of the network and spoil all later frames.
+        # Loud frames are scaled down, because an overflow would stay in the state of the network
+        # and spoil all later frames.
         scale = scale_below(LOUDEST_SPECTRUM, spectrum.abs().amax(dim=(1, 2), keepdim=True))
         views = self.separator.front_end.views(spectrum * scale, self.network.views)
         mask, self.state = self.network.step(views, self.state)
@@ -143,9 +150,10 @@ class Stream:
         return total
 
     def _stems_of(self, targets: Tensor | None) -> StemBlock:
-        """Return all stems: the targets, and the residual (the mixture without the targets).
+        """Return stems that sum to the mixture (see `Separator.complete`).
 
-        The samples of the mirror image before the first sample are dropped.
+        `targets` are the estimates of the next samples, or None if there are none. Samples of the
+        mirror image before the first sample of the stream are dropped.
         """
         assert self.mixture is not None
         if targets is None:

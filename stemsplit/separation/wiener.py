@@ -1,16 +1,17 @@
 """Multichannel Wiener filtering by expectation maximisation.
 
-In each frequency, a stem is modelled as a power that varies over frames, times a constant
-covariance between the channels. One iteration of expectation maximisation computes both from the
-current estimates, and then filters the mixture with them.
+At each frequency, the model of a stem has a power that varies over frames, and a covariance between
+the channels that is constant over frames. One iteration of expectation maximisation computes the
+powers and the covariances from the current estimates, and then filters the mixture with them.
 
 - N. Duong, E. Vincent, R. Gribonval, "Under-determined reverberant audio source separation using
   a full-rank spatial covariance model", IEEE TASLP 18(7), 2010.
 - A. Nugraha, A. Liutkus, E. Vincent, "Multichannel audio source separation with deep neural
   networks", IEEE/ACM TASLP 24(9), 2016: the weighted update of the covariance, used here.
 
-The results equal those of `openunmix.filtering.wiener` in double precision. In single precision
-that function is inaccurate if the channels are nearly equal; this module is accurate (see `solve`).
+In double precision, the results equal the results of `openunmix.filtering.wiener`. In single
+precision, that function is inaccurate if the channels are nearly equal, but this module is accurate
+(see `solve`).
 """
 
 import torch
@@ -19,9 +20,10 @@ from torch import Tensor
 
 from stemsplit.models.shapes import Spectrum, StemSpectra
 
-# Power of the white noise that the model assumes if no value of the mixture's spectrum exceeds 10.
-# For a louder mixture the noise grows in proportion to its peak power; openunmix (which has
-# eps = NOISE_POWER ** 2) scales such a mixture down to 10 instead, with the same result.
+# Power of the white noise in the model, if no magnitude of the mixture's spectrum exceeds 10. For a
+# louder mixture, the power of the noise is multiplied by (largest magnitude / 10) ** 2. openunmix
+# (with eps = NOISE_POWER ** 2) scales a louder mixture down to the magnitude 10 instead, which has
+# the same result.
 NOISE_POWER = 1e-5
 
 # Spectra with a higher peak are scaled down below this value, and the results are scaled up again,
@@ -50,8 +52,8 @@ def wiener(estimates: StemSpectra, mixture: Spectrum, iterations: int = 1) -> St
 
     dtype = torch.promote_types(estimates.dtype, mixture.dtype)
     refined = torch.empty_like(estimates, dtype=dtype)
-    # Frequencies are independent. Blocks of frequencies keep the largest array in the second-level
-    # caches of a CPU; an accelerator needs large kernels instead.
+    # Frequencies are independent, so they are processed in blocks. On a CPU, the largest array of a
+    # block fits in the second-level caches. An accelerator needs larger blocks to be fast.
     cache = 2**22 * torch.get_num_threads() if estimates.device.type == "cpu" else 2**28
     bins = max(1, cache // (stem * channel**2 * frame * dtype.itemsize))
     for item in range(batch):
@@ -94,7 +96,8 @@ def iterate(
 ) -> Complex[Tensor, "stem channel freq frame"]:
     """One iteration of expectation maximisation; `noise` is the power of the white noise."""
     outer = stems[:, :, None] * stems[:, None].conj()
-    # `power` is real but has a complex type: torch multiplies tensors of equal types much faster.
+    # `power` is real, but it has a complex type, because torch multiplies tensors of equal types
+    # much faster.
     power = outer.diagonal(dim1=1, dim2=2).sum(-1) / stems.shape[1]
     total_power = power.sum(-1) + noise * NOISE_POWER
     covariance = (outer.sum(-1) / total_power[:, None, None])[..., None]
@@ -112,8 +115,8 @@ def solve(
     """Apply the inverse of the covariance to the mixture, by Gaussian elimination over channels.
 
     The usual closed form divides by the determinant, which loses its precision if channels are
-    nearly equal: for a mono song stored as stereo, single precision leaves no correct digit. Here
-    every pivot is at least the power of the noise.
+    nearly equal. For a mono song that is stored as stereo, no digit of the result would be correct
+    in single precision. Here, every pivot is at least the power of the noise.
     """
     inverse = covariance[0, 0].real.clamp(min=noise).reciprocal().to(mixture.dtype)
     if len(mixture) == 1:
