@@ -24,8 +24,9 @@ from stemsplit.training.losses import Value
 from stemsplit.training.precision import default_precision
 
 # A configuration may come from an untrusted run folder. So `may_make` allows only the names in
-# `LIBRARIES`, Lightning's callbacks, classes of these modules, and functions of these modules that
-# return an instance of such a class, a list of tracks or a loss.
+# `LIBRARIES`, Lightning's callbacks, classes that `MODULES` define, and functions that `MODULES`
+# define, if they return an instance of such a class or of a type in `PRODUCTS` (a list of tracks, a
+# loss).
 MODULES = (
     "stemsplit.data.augment.",
     "stemsplit.data.corpora.",
@@ -87,7 +88,8 @@ def first(*values: Any) -> Any:
 def residual(targets: Sequence[str], stems: Sequence[str] | None) -> str | None:
     """``${residual:targets,stems}``: the name of the residual, the mixture minus all targets.
 
-    None if the targets are all stems. If the stems are not known yet (null), a residual is assumed.
+    None if all stems of the corpus are targets, because then nothing remains. If the stems are not
+    known yet (null), the corpus is assumed to have more stems than the targets.
     """
     if stems is not None and set(stems) <= set(targets):
         return None
@@ -114,14 +116,14 @@ def on_cpu(accelerator: str) -> bool:
 
 
 def precision(accelerator: str) -> str:
-    """``${precision:${trainer.accelerator}}``: see `default_precision`."""
+    """``${precision:${trainer.accelerator}}``: the default precision (see `default_precision`)."""
     return default_precision(on_gpu(accelerator), on_cpu(accelerator))
 
 
 def loader_workers(accelerator: str) -> int:
     """``${loader_workers:${trainer.accelerator}}``: the number of processes that load data.
 
-    It is 0 on a CPU, where workers would compete with the training for the cores.
+    It is 0 without CUDA devices. On a CPU, workers would compete with the training for the cores.
     """
     return min(4, os.cpu_count() or 1) if on_gpu(accelerator) else 0
 
@@ -135,7 +137,8 @@ def register_resolvers() -> None:
     OmegaConf.register_resolver("on_gpu", on_gpu, replace=True)
     OmegaConf.register_resolver("loader_workers", loader_workers, replace=True)
     OmegaConf.register_resolver("precision", precision, replace=True)
-    # The folder above conf/ is on Hydra's search path, so that experiments=NAME finds its file.
+    # The folder above conf/. conf/train.yaml adds it to Hydra's search path, so that Hydra finds
+    # the file of experiments=NAME.
     OmegaConf.register_resolver("checkout", lambda: str(Path(CONF).parent), replace=True)
 
 
@@ -146,7 +149,7 @@ def make(config: DictConfig, group: str = "", **arguments: Any) -> Any:
     """
     with settings_at_fault(group):
         targets = targets_of(OmegaConf.to_container(config, resolve=True))
-        # Separators are returned by a function, so their class is not a ``_target_``.
+        # A function makes separators, so no ``_target_`` names their class. It is added here.
         separator = f"{Separator.__module__}.{Separator.__qualname__}"
         allowed = [separator, *filter(may_make, targets)]
         return instantiate(config, _execution_whitelist_=allowed, **arguments)
@@ -155,9 +158,9 @@ def make(config: DictConfig, group: str = "", **arguments: Any) -> Any:
 def save(config: DictConfig, run: Path) -> None:
     """Write the complete configuration of a run to RUN/config.yaml.
 
-    Values that depend on the machine or the command (folders, group choices, environment variables,
-    the precision) are resolved. References to other settings are kept, so that they follow those
-    settings when a run is resumed with other values, or moved.
+    Settings that depend on the machine or the command (folders, group choices, environment
+    variables, the precision) are saved as values. All other references to settings are saved as
+    references. So they stay correct if a resumed run changes a setting or the run folder is moved.
     """
     config = config.copy()
     config.resume = None
@@ -177,9 +180,10 @@ def save(config: DictConfig, run: Path) -> None:
 
 
 def saved(run: Path) -> DictConfig:
-    """Load the configuration of a run, with paths corrected if the run folder was moved.
+    """Load the configuration of a run. `run_dir` becomes the present path of the run folder.
 
-    Raises `InputError` if the folder has no ``config.yaml``, or a damaged one.
+    Old names of classes are replaced with new ones. Raises `InputError` if the folder has no
+    ``config.yaml``, or a damaged one.
     """
     path = run / "config.yaml"
     if not path.is_file():

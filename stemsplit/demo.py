@@ -59,7 +59,10 @@ def step(module: str, *arguments: str) -> None:
 
 
 def draw(song: Path, estimate: Path, picture: Path, title: str) -> Path:
-    """Draw mixture, true vocals and separated vocals, starting a second before the vocals."""
+    """Draw spectrograms of the mixture, the true vocals and the separated vocals.
+
+    They start one second before the vocals, and show `PICTURE_SECONDS`.
+    """
     mixture, vocals = audio.read_streams(song, [0, VOCALS])
     onset = int(np.argmax(np.abs(vocals.samples).max(axis=0) > 0.01))
     start = max(0, onset - mixture.sample_rate)

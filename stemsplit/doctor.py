@@ -131,7 +131,11 @@ def examine_corpus(config: DictConfig) -> dict[str, Any]:
 
 
 def split_facts(songs: Sequence[Examination], headers: Headers) -> dict[str, Any]:
-    """Statistics of one split, and its number of songs by sample rate, channels and codec."""
+    """Statistics of one split.
+
+    ``rates``, ``channels`` and ``codecs`` count its songs by the formats of their files. A song
+    with files in different formats is counted for each of them.
+    """
     forms: dict[str, Counter[str]] = {
         "rates": Counter(),
         "channels": Counter(),

@@ -22,12 +22,15 @@ class InputError(ValueError):
 
 
 class Cancelled(Exception):  # noqa: N818
-    """The caller's progress function returned False to end a separation."""
+    """A separation was cancelled, for example because the `progress` function returned False."""
 
 
 @contextmanager
 def needs_extra(extra: str) -> Iterator[None]:
-    """Turn a failed import of a package in an extra of stemsplit into an `InputError`."""
+    """Turn a failed import into an `InputError` that says how to install the package.
+
+    `extra` is the group of stemsplit's optional dependencies that contains the package.
+    """
     try:
         yield
     except ModuleNotFoundError as error:
@@ -64,9 +67,10 @@ def settings_at_fault(group: str = "") -> Iterator[None]:
 def one_line_errors(interrupted: Callable[[], str] = lambda: "interrupted") -> Iterator[None]:
     """End a failed command with one line instead of a traceback.
 
-    An `InputError`, a full disk and an unusable file end the command with exit code 1. Ctrl-C ends
-    it with exit code 130 and prints the text that `interrupted` returns. Printing inside the block
-    never fails (see `unfailing_output`). Set HYDRA_FULL_ERROR=1 to see the traceback.
+    An `InputError`, too little memory, a full disk or an unusable file end the command with exit
+    code 1. Ctrl-C ends it with exit code 130 and prints the text that `interrupted` returns. Other
+    errors are bugs, and keep their traceback. Printing inside the block never fails (see
+    `unfailing_output`). Set HYDRA_FULL_ERROR=1 to see the traceback of every error.
     """
     with unfailing_output(), remembered_interrupts() as interrupts:
         try:
@@ -93,8 +97,9 @@ def one_line_errors(interrupted: Callable[[], str] = lambda: "interrupted") -> I
 def remembered_interrupts() -> Iterator[list[int]]:
     """Yield a list that gets an entry for each Ctrl-C; `KeyboardInterrupt` is raised as usual.
 
-    Libraries may replace the `KeyboardInterrupt` with another error: Lightning exits with code 1;
-    an interrupted import inside torch is skipped and causes an error later.
+    The list shows that the user pressed Ctrl-C even if a library hides the `KeyboardInterrupt`.
+    Lightning exits with code 1 instead. torch skips the import that was interrupted, which causes
+    another error later.
     """
     interrupts: list[int] = []
 

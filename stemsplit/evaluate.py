@@ -168,7 +168,7 @@ def evaluate_systems(config: DictConfig, words: Sequence[str] = ()) -> None:
 
 
 def count_scoring(run: Path, corpus: str, root: Path) -> None:
-    """Increase the number of test scorings recorded in the folder of the run, and print it."""
+    """Increase the count of test scorings in the folder of a run, and print the new count."""
     count = None
     with where_writable():
         count = count_test_scoring(run, counted_as(corpus, root))
@@ -182,11 +182,11 @@ def count_scoring(run: Path, corpus: str, root: Path) -> None:
 def output_folder(
     config: DictConfig, corpus: str, checkpoints: list[Checkpoint], folders: list[Folder]
 ) -> Path:
-    """The folder for results, ``evaluations/CORPUS-SUBSET`` by default.
+    """The folder for results: the setting `output`, or ``evaluations/CORPUS-SUBSET`` by default.
 
-    It is beside the checkpoint if a single checkpoint is scored, without `estimates`. Otherwise,
-    and for a published model, it is in the current folder. Raises `InputError` if files cannot be
-    written to it, before songs are scored.
+    The default folder is beside the checkpoint if exactly one checkpoint and no estimates are
+    scored. It is in the current folder if several systems or a published model are scored. Raises
+    `InputError` if the folder is not writable, so that no song is scored in vain.
     """
     folder = Path("evaluations") / f"{corpus}-{config.subset}"
     if config.output is not None:

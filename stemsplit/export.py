@@ -1,6 +1,7 @@
 """``stemsplit export SOURCE… --output FILE``: write a bundle, or an ONNX model.
 
-``--verify FILE`` verifies a bundle.
+A bundle is one safetensors file with a separator, its licence and its scores. ``--verify FILE``
+verifies a bundle.
 """
 
 from __future__ import annotations
@@ -150,9 +151,10 @@ def export_onnx(options: argparse.Namespace, separator: Separator, licence: str 
 
 
 def facts_of(sources: Sequence[str], licence: str | None) -> dict[str, Any]:
-    """The licence and the sources of a bundle. A source that is a bundle adds its own sources.
+    """The licence of a new bundle, and facts about the checkpoints from which it is made.
 
-    Raises `InputError` if no licence is given and the licences of the sources differ.
+    If a source is a bundle, the facts in it are copied. Raises `InputError` if `licence` is None
+    and the licences of the sources differ.
     """
     entries: list[Any] = []
     licences: list[str | None] = []

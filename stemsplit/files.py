@@ -70,8 +70,8 @@ def is_same_file(first: Path, second: Path) -> bool:
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path; when the block succeeds, rename it to `path`.
 
-    Raises `OSError` with the name of `path` if the disk is full or the folder is not writable, even
-    if the writing library raises another error.
+    Raises `OSError` if the disk is full or the folder is not writable. The error names `path`, not
+    the temporary path. If the disk is full, this `OSError` replaces any other error of the block.
     """
     with replacing_together() as partial:
         yield partial(path)
@@ -82,8 +82,8 @@ def replacing_together() -> Iterator[Callable[[Path], Path]]:
     """Write several files; rename all of them when the block succeeds.
 
     Yields a function that maps a path to the temporary path that the caller writes. The temporary
-    file is in the same folder, but has a random name: a name based on the original could be too
-    long.
+    file is in the same folder. Its name is random, because the name of `path` with a suffix could
+    be too long.
     """
     partials: dict[Path, Path] = {}
 
@@ -126,7 +126,8 @@ def replacing_together() -> Iterator[Callable[[Path], Path]]:
 def exit_at_sigterm() -> Iterator[None]:
     """Raise `SystemExit` at SIGTERM inside the block, so that temporary files are removed.
 
-    An existing handler is kept; Lightning installs one during training.
+    If the program already handles SIGTERM, its handler is kept. Lightning, for example, installs a
+    handler during training.
     """
     in_main_thread = threading.current_thread() is threading.main_thread()
     if not in_main_thread or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
@@ -182,8 +183,8 @@ def one_at_a_time(folder: Path, activity: str) -> Iterator[None]:
     """Lock a folder: only one process at a time runs the block; the others wait.
 
     A waiting process prints the `activity` of the running process, such as "decodes songs". The
-    lock of a killed process is released. In a read-only folder, or without support for locks, no
-    process waits.
+    lock of a killed process is released. If the folder is read-only or its file system has no
+    locks, the block runs without a lock.
     """
     lock = FileLock(folder / LOCK)
     with suppress(OSError, NotImplementedError):
@@ -210,7 +211,10 @@ def check_writable(folder: Path, setting: str) -> None:
 
 @contextmanager
 def removed_if_empty(folder: Path | None) -> Iterator[None]:
-    """When the block ends, remove `folder` and its parents if they are new and still empty."""
+    """When the block ends, remove `folder` and its parents if the block made them and left no file.
+
+    If `folder` is None, nothing is removed.
+    """
     missing = [] if folder is None else [folder, *folder.parents]
     missing = [path for path in missing if not path.exists()]
     try:

@@ -28,9 +28,10 @@ class Part(NamedTuple):
 
 
 def own_part() -> Part:
-    """The part of this process among those of its group, or those that srun started.
+    """The part of the work that this process does, in its group or among srun's processes.
 
-    A batch script of SLURM has ``SLURM_NTASKS`` as well, but only srun sets the variable of a step.
+    SLURM sets ``SLURM_NTASKS`` also in a batch script, which runs as a single process. So the
+    variable of a step is read, which only srun sets.
     """
     if in_process_group():
         return Part(rank(), count())
@@ -40,12 +41,15 @@ def own_part() -> Part:
 
 @contextmanager
 def process_group() -> Iterator[None]:
-    """Form a process group of the processes started by torchrun; do nothing in a single process."""
+    """Form a process group of the processes started by torchrun.
+
+    Do nothing in a single process, or if the process already belongs to a group.
+    """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or in_process_group():
         yield
         return
-    # A process that finishes its share early may wait for hours. If a process dies, torchrun ends
-    # the others.
+    # The timeout is long, because a process that finishes its share early may wait for hours. It
+    # need not detect dead processes: if a process dies, torchrun ends the others.
     distributed.init_process_group("gloo", timeout=timedelta(days=7))
     try:
         yield
@@ -70,7 +74,7 @@ def count() -> int:
 
 
 def share(items: Sequence[Item]) -> list[Item]:
-    """The items that this process works on: every `count()`-th, starting at its rank.
+    """The items that this process works on: every `count()`-th item, from the index `rank()` on.
 
     Raises `InputError` if srun started several processes, which cannot `gather` their items.
     """
@@ -103,7 +107,7 @@ def device(name: str) -> str:
             torch.empty(0, device=name)
         except (RuntimeError, AssertionError) as error:  # AssertionError: torch built without CUDA
             reason = str(error).splitlines()[0]
-            if reason.startswith("Expected one of"):  # torch also lists devices for developers
+            if reason.startswith("Expected one of"):  # torch lists devices that users do not have
                 reason = "unknown; choose cpu, cuda, cuda:1 or mps"
             raise InputError(f"device {name}: {reason}") from None
         return name

@@ -91,7 +91,7 @@ def ranking_parser() -> argparse.ArgumentParser:
 def page(folders: Sequence[Path], output: Path | None = None) -> Path:
     """Write the report of runs and evaluations or of a sweep, and return its path.
 
-    Raises `InputError` if a folder holds neither a run, an evaluation nor a sweep, if its files are
+    Raises `InputError` if a folder is not that of a run, an evaluation or a sweep, if its files are
     damaged, or if the report cannot be written.
     """
     # Imported here, since --help does not need matplotlib and torch, which take seconds to import.
@@ -129,9 +129,10 @@ def page(folders: Sequence[Path], output: Path | None = None) -> Path:
 
 
 def names(folders: Sequence[Path]) -> list[str]:
-    """A unique name for each folder: the last parts of its path, as few as are needed.
+    """A unique name for each folder: the last parts of its path.
 
-    Raises `InputError` if two folders are the same.
+    All names have the same number of parts, the smallest for which all names differ. Raises
+    `InputError` if two folders are the same.
     """
     parts = [folder.resolve().parts for folder in folders]
     for length in range(1, max(map(len, parts)) + 1):

@@ -22,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with one_line_errors():
         words = sys.argv[1:] if arguments is None else arguments
         options = parse(words)
-        # Imported here, so that --help does not import torch.
+        # These modules import torch, which takes seconds and which --help does not need.
         from stemsplit.machine.allocator import keep_freed_memory
         from stemsplit.processes import Part
         from stemsplit.separation.chunks.inference import Inference

@@ -75,7 +75,7 @@ def main() -> None:
                     make_writable_folder(folder, advice(folder))
             with argv(arguments):
                 run()
-    except SIGTERMException:  # otherwise the exit code would be 0
+    except SIGTERMException:  # Lightning raises it at SIGTERM, but would exit with code 0
         sys.exit(128 + signal.SIGTERM)
 
 
@@ -191,7 +191,7 @@ def check_data(config: DictConfig, data: StemDataModule, subsets: list[Subset]) 
         if note and is_first():
             print(f"data: {note}", file=sys.stderr)
     if is_first():
-        songs = [track for track in corpus.songs if not track.corpus]  # not those of data.also
+        songs = [track for track in corpus.songs if not track.corpus]  # without songs of data.also
         for finding in listing_findings(corpus.root, songs, corpus.stems, corpus.channels):
             print(f"data: {finding}", file=sys.stderr)
 
@@ -248,7 +248,10 @@ def score(
     trainer: L.Trainer,
     loggers: list[Any],
 ) -> None:
-    """Score the best checkpoint: RUN/result.json for validation, RUN/test/ for the test songs."""
+    """Score the best checkpoint on one subset.
+
+    The scores of validation songs are in RUN/result.json, the scores of test songs in RUN/test/.
+    """
     run = Path(config.run_dir)
     folder = run if subset == "valid" else run / "test"
     system = Trained(config.name, run, str(trainer.strategy.root_device))
@@ -274,7 +277,7 @@ def score(
         seed=config.seed,
         steps=trainer.global_step,
         targets=list(config.targets),
-        # Training changes the weights, so the count of test scorings starts at zero.
+        # A new run has no test scorings yet. `write_result` keeps the counts of a resumed run.
         **({} if subset == "test" else {"test_scored": {}}),
     )
     if subset == "test":

@@ -38,7 +38,7 @@ def composed(command: str, settings: Sequence[str]) -> Iterator[DictConfig]:
 
 
 def composition(command: str, settings: Sequence[str]) -> DictConfig:
-    """Compose a configuration. Raises `InputError` with one line, which suggests similar names."""
+    """Compose a configuration. Raises `InputError` with one line, if possible with a suggestion."""
     check_choices(settings)
     try:
         return hydra_composition(command, settings)
@@ -63,10 +63,12 @@ def hydra_composition(command: str, settings: Sequence[str]) -> DictConfig:
 
 
 def misplaced(command: str, settings: Sequence[str]) -> str | None:
-    """The error for the first setting that no chosen option has, or that exists but has a ``+``.
+    """The error message for the first setting that cannot be applied; None if all can.
 
-    Hydra raises the same type of exception for both. To tell them apart, this function composes
-    the options of the groups alone, then applies the settings one by one.
+    Either none of the chosen options (such as ``model=lstm``) has the setting, or the setting
+    exists although it is written with ``+``. Hydra raises the same type of exception for both. To
+    tell them apart, this function first composes only the chosen options. Then it applies the
+    settings one by one.
     """
     overrides = parsed(settings)
     choices = [override for override in overrides if is_group(override.key_or_group)]

@@ -32,9 +32,10 @@ def parsed(settings: Sequence[str]) -> list[Override]:
 
 
 def check_choices(settings: Sequence[str]) -> None:
-    """Raise `InputError` for a group without an option, and for several values without a sweep.
+    """Raise `InputError` if a group gets no option, or a setting gets several values.
 
-    A training can do without ``scheduler``, but it needs all other groups.
+    In a sweep, a setting can have several values, but this function is called with one of them at
+    a time. Of the groups, only ``scheduler`` can be removed.
     """
     for override in parsed(settings):
         if override.is_sweep_override():
@@ -47,7 +48,10 @@ def check_choices(settings: Sequence[str]) -> None:
 
 
 def unknown(command: str, settings: Sequence[str]) -> str | None:
-    """The error for the first setting that is not in conf/, with similar names."""
+    """The error message for the first setting that is not in conf/; None if all are.
+
+    The message suggests similar names.
+    """
     for override in parsed(settings):
         name = override.key_or_group
         if not (override.is_add() or name.startswith("hydra") or is_known(name, command)):

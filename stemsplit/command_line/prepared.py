@@ -56,7 +56,10 @@ def resumes(settings: Sequence[str]) -> bool:
 
 
 class Prepared(NamedTuple):
-    """A command line for Hydra, and the folder that Hydra will create for a run."""
+    """A command line for Hydra, and the folder that Hydra will create for a training run.
+
+    `folder` is None for other commands, for sweeps and for Hydra's own options.
+    """
 
     arguments: list[str]
     folder: Path | None = None
@@ -65,7 +68,8 @@ class Prepared(NamedTuple):
 def prepared(command: str, arguments: Sequence[str]) -> Prepared:
     """The arguments as Hydra accepts them. Raises `InputError` for an invalid setting.
 
-    Every value of a sweep is checked. Hydra's own options, such as ``--cfg``, turn the checks off.
+    Every value of a sweep (``-m``) is checked. Hydra's other options, such as ``--cfg``, turn the
+    checks of settings off.
     """
     flags = {word for word in arguments if word.startswith("-")}
     for flag in sorted(flags):

@@ -49,9 +49,10 @@ def move_cache(config: DictConfig, cache: str, overridden: Collection[str]) -> N
     """Set the cache folder of a run's configuration to that of this machine, in place.
 
     `overridden` names the settings of the command line. `cache` comes from the command line, from
-    STEMSPLIT_CACHE or from the default. If it is the default, and the run's own cache folder
-    exists, the run keeps its folder. Otherwise it gets `cache`. If the corpus
-    is inside the old cache folder (the demo songs), `data.root` changes accordingly.
+    STEMSPLIT_CACHE or from the default. If `cache` is the default, and the run's own cache folder
+    exists, the run keeps its own cache folder. Otherwise the run gets `cache`. Then, if the corpus
+    was inside the old cache folder (as the demo songs are) and is no longer there, `data.root`
+    becomes the corresponding folder in `cache`.
     """
     old_cache = Path(os.path.expanduser(config.data.cache)).resolve()
     is_chosen = "data.cache" in overridden or bool(os.environ.get("STEMSPLIT_CACHE"))

@@ -22,7 +22,7 @@ class Checkpoint(NamedTuple):
 
     source: str | Path
     run: DictConfig | None
-    name: str | None = None  # None: named after its model, or its file
+    name: str | None = None  # None: the name of the run's model, or else of the checkpoint's file
 
     @property
     def model(self) -> str:
@@ -35,7 +35,7 @@ class Checkpoint(NamedTuple):
 
 
 def checkpoint(source: str, name: str | None) -> Checkpoint:
-    """Find the checkpoint of a run, and the run of a checkpoint."""
+    """Find the checkpoint that `source` names, and the configuration of its run if it has one."""
     found = Checkpoint(resolved(source), None, name)
     if found.folder is None or not (found.folder / "config.yaml").is_file():
         return found
@@ -45,7 +45,8 @@ def checkpoint(source: str, name: str | None) -> Checkpoint:
 def named_paths(setting: Any) -> list[tuple[str | None, str]]:
     """Names and paths of a setting: a path, a list of paths, or a mapping of names to paths.
 
-    Paths stay text, because ``./umxhq`` is a folder, but ``umxhq`` a published model.
+    Paths stay text, because `Path` would drop the ``./`` of ``./umxhq``. This is a folder, but
+    ``umxhq`` is a published model.
     """
     if setting is None:
         return []
@@ -64,8 +65,8 @@ def named_paths(setting: Any) -> list[tuple[str | None, str]]:
 def separators(checkpoints: list[Checkpoint], device: str) -> list[Trained]:
     """The systems to score.
 
-    A system has the name given on the command line, or else that of its model. The folder's name is
-    added if several checkpoints have the same model.
+    A system has the name given on the command line, or else the name of its model. If several
+    checkpoints have the same model, the name of the checkpoint's folder is added.
     """
     models = [checkpoint.model for checkpoint in checkpoints if checkpoint.name is None]
 
@@ -84,7 +85,7 @@ def separators(checkpoints: list[Checkpoint], device: str) -> list[Trained]:
 def seed_spreads(
     checkpoints: list[Checkpoint], systems: list[Trained], rows: Rows
 ) -> dict[str, dict[str, dict[str, Spread]]]:
-    """Spread of the scores of runs that differ only in their seed, by model."""
+    """Spread of the scores of runs that differ only in their seed (and in folders), by model."""
     runs: dict[tuple[str, str], dict[str, Row]] = {}
     for checkpoint, system in zip(checkpoints, systems, strict=True):
         if checkpoint.run is not None and checkpoint.folder is not None:

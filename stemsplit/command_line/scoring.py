@@ -116,6 +116,7 @@ def corpus_settings(
 def with_settings(run: DictConfig, config: DictConfig, names: Collection[str]) -> DictConfig:
     """A copy of a run's configuration, with the settings of the command line.
 
+    If the command line sets the sample rate, ``data.downsample.rate`` of the run no longer applies.
     The cache folder becomes that of this machine (see `move_cache`).
     """
     run = run.copy()
@@ -168,8 +169,8 @@ def oracle_transform(
 ) -> dict[str, int]:
     """Window and hop of the ideal masks, in samples at the rate of the scored songs.
 
-    Their durations come from the command line if it sets one of them, otherwise from the first
-    separator, or from the corpus if there is no separator.
+    They have the durations of window and hop in `source` if the command line sets the window or the
+    hop, or if there is no separator. Otherwise they have the durations of the first separator.
     """
     if trained and not {"window", "hop"} & set(names):
         front_end = trained[0].separator.front_end
@@ -188,8 +189,9 @@ def baselines(
 ) -> list[System]:
     """Systems that are scored for comparison with the checkpoints and estimates.
 
-    These are the mixture, the ideal masks (with ``oracles``), the separators without their Wiener
-    filter and the true stems at the separators' sample rates (both with ``stages``).
+    The mixture is always scored. The setting ``oracles`` adds the ideal masks. The setting
+    ``stages`` adds each separator without its Wiener filter. If the sample rate of a separator is
+    not that of the protocol, ``stages`` also adds the true stems at the rate of the separator.
     """
     systems: list[System] = [Mixture()]
     if settings.oracles:

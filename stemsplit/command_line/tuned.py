@@ -17,7 +17,7 @@ OVERRIDE = "override /"  # in a defaults list: choose another option of a group
 
 
 def tuned(arguments: Sequence[str]) -> list[str]:
-    """Insert the settings of ``tuned=FILE`` before all other settings, which override them."""
+    """Insert the settings of ``tuned=FILE`` first, so that all other settings override them."""
     others = [word for word in arguments if not word.startswith("tuned=")]
     files = [unquoted(word.partition("=")[2]) for word in arguments if word not in others]
     if not files or files[-1] == "null":

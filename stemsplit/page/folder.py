@@ -18,8 +18,9 @@ LOCK = ".lock"
 def temporary_folder() -> Iterator[Path]:
     """Yield a new folder; remove it when the block ends.
 
-    Folders that killed servers left behind are removed first. A running server holds a lock on its
-    folder; the operating system releases the lock when the process ends in any way.
+    Before that, remove the folders that killed servers left behind. A running server holds a lock
+    on its folder. The operating system releases this lock when the server ends, even if it is
+    killed, so a folder that can be locked belongs to no running server.
     """
     parent = private_temporary_folder()
     remove_leftovers(parent)
@@ -29,14 +30,15 @@ def temporary_folder() -> Iterator[Path]:
     try:
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)  # a download may hold a file open on Windows
+        # Windows cannot remove a file that a download still reads. Such errors are ignored.
+        shutil.rmtree(folder, ignore_errors=True)
         lock.release()
 
 
 def remove_leftovers(parent: Path) -> None:
     """Remove the folders of servers that no longer run."""
     for folder in parent.glob(f"{PREFIX}*"):
-        # Another server may have made the folder but not yet locked it.
+        # A folder without a lock file may belong to another server that is just starting.
         if folder.is_symlink() or not (folder / LOCK).is_file():
             continue
         lock = FileLock(folder / LOCK)

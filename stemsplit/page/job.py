@@ -28,18 +28,20 @@ class State(StrEnum):
 
 @dataclass(eq=False)
 class Job:
-    """A song to separate. `folder` holds its files, whose names do not depend on the song."""
+    """A song to separate. `folder` holds its files; their paths do not contain the title."""
 
     folder: Path
     title: str
     model: str
     id: str = field(default_factory=lambda: secrets.token_urlsafe(24))
     state: State = State.WAITING
-    fraction: float = 0.0  # of the separation that is done
+    fraction: float = 0.0  # share of the separation that is done, from 0 to 1
     message: str = ""  # an error if the job failed, otherwise notes about the song
     stems: Mapping[str, Path] = field(default_factory=dict)
-    used: float = 0.0  # clock time of the last request for the song
-    seen: float = 0.0  # clock time at which its page was last known to be open
+    # Clock times, in seconds: `used` is the last use of the song, `seen` the last time at which its
+    # page was known to be open. A page that only reports that it is open does not use the song.
+    used: float = 0.0
+    seen: float = 0.0
     readers: int = 0  # requests that read the files
     removed: bool = False  # the files are removed as soon as nothing reads them
     lock: threading.Lock = field(default_factory=threading.Lock)  # of state, readers and removed
@@ -67,7 +69,10 @@ class Job:
 
     @contextmanager
     def reading(self) -> Iterator[State]:
-        """Keep the files until the block ends. Yields the state; if it is DONE, all files exist."""
+        """Do not remove the files until the block ends. Yields the state of the job.
+
+        If the state is DONE, all files exist during the block.
+        """
         with self.lock:
             state = self.state
             self.readers += 1
@@ -80,7 +85,7 @@ class Job:
                 self.remove_files()
 
     def remove_files(self) -> None:
-        """Remove the files, or let the last request that reads them do so."""
+        """Remove the files. If requests are reading them, the last of these requests does it."""
         with self.lock:
             self.removed = True
             if self.readers:

@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from stemsplit.errors import Cancelled, one_line
 from stemsplit.page.job import Job, State
 
-ABSENT_SECONDS = 30.0  # a song is cancelled when its page has been closed for this long
-# The page of a separated song reports that it is open; browsers let a hidden page do so only once
-# per minute.
+ABSENT_SECONDS = 30.0  # an unfinished song is cancelled when its page is closed for this long
+# The page of a separated song counts as open for this long after its last report. This is more than
+# a minute, because browsers allow a hidden page only one report per minute.
 OPEN_SECONDS = 90.0
 REMOVED = (State.FAILED, State.CANCELLED)  # states of jobs without files
 
@@ -21,12 +21,14 @@ class QueueFullError(Exception):
 
 
 class JobQueue:
-    """Jobs of all visitors. `run` works on them in order; all other methods are thread-safe.
+    """The jobs of all visitors. One thread calls `run`; any thread may call the other methods.
 
-    `work` separates one job and sets its states. At most `places` songs wait or are uploaded at the
-    same time. Files of a job are removed when it fails or is cancelled, and `keep_seconds` after
-    its last use. At most `most_songs` songs are stored: a new one replaces the least recently used
-    separated song, except songs whose page was open in the last `OPEN_SECONDS`.
+    `run` calls `work` for one job after the other. `work` separates the song and sets the states
+    of the job. At most `places` songs wait or are uploaded at the same time. The files of a job are
+    removed when the job fails or is cancelled, and `keep_seconds` after its last use. At most
+    `most_songs` songs are stored. When so many are stored, a new song replaces the separated song
+    that has been unused for longest. It never replaces a song whose page was open in the last
+    `OPEN_SECONDS`.
     """
 
     def __init__(
@@ -64,7 +66,10 @@ class JobQueue:
                 self.uploads -= 1
 
     def submit(self, job: Job) -> None:
-        """Add a job, which may replace another one; raise `QueueFullError` if none can go."""
+        """Add a job. If `most_songs` songs are stored, it replaces one of them.
+
+        Raises `QueueFullError` if none of them can be replaced.
+        """
         with self.changed:
             replaced = self._replaced_by(1)
             for other in replaced:
@@ -78,7 +83,10 @@ class JobQueue:
             other.remove_files()
 
     def _replaced_by(self, songs: int) -> list[Job]:
-        """The jobs to remove for `songs` new ones; raise `QueueFullError` if there are too few."""
+        """The old jobs that make room for `songs` new ones; they are not removed here.
+
+        Raises `QueueFullError` if too few old jobs can be removed.
+        """
         stored = [job for job in self.jobs.values() if job.state not in REMOVED]
         closed = [
             job
@@ -94,14 +102,14 @@ class JobQueue:
         return closed[:surplus]
 
     def get(self, job_id: str) -> Job | None:
-        """Return a job, and note that it is used."""
+        """Return a job, and note that it is used and its page is open; None if it is removed."""
         job = self.see(job_id)
         if job is not None:
             job.used = job.seen
         return job
 
     def see(self, job_id: str) -> Job | None:
-        """Return a job, and note that its page is open."""
+        """Return a job, and note that its page is open; None if it is removed."""
         job = self.jobs.get(job_id)
         if job is not None:
             job.seen = self.clock()
@@ -115,7 +123,7 @@ class JobQueue:
             return self.waiting.index(job) + (self.running is not None)
 
     def cancel(self, job: Job) -> None:
-        """Stop a job that waits or runs, and remove its files; a running job stops soon."""
+        """Cancel a job and remove its files. A running job stops soon; then `run` removes them."""
         with self.changed:
             if job in self.waiting:
                 self.waiting.remove(job)
@@ -125,7 +133,7 @@ class JobQueue:
             job.remove_files()
 
     def sweep(self) -> None:
-        """Cancel the jobs whose page is closed; remove the files of jobs that are no longer used.
+        """Cancel unfinished jobs whose page is closed; remove finished jobs that nobody uses.
 
         Call it once per second.
         """
@@ -133,7 +141,7 @@ class JobQueue:
             jobs = list(self.jobs.values())
         now = self.clock()
         for job in jobs:
-            if job.readers:  # a download may take long
+            if job.readers:  # a long download is a use until it ends
                 job.used = job.seen = now
             unused_seconds = now - job.used
             if job.state.is_final and unused_seconds > self.keep_seconds:

@@ -18,9 +18,10 @@ MOST_LOADED = 2  # models that stay in memory
 
 
 class Models:
-    """Models by the name that the page shows. Only one thread may load them.
+    """The models that the page offers, by the names that it shows.
 
-    `sources` maps each name to what `stemsplit.load` accepts.
+    `sources` maps each name to the argument of `load`: the name of a published model, or a path.
+    Only one thread may call `separator`, because two threads could load the same model twice.
     """
 
     def __init__(
@@ -49,9 +50,10 @@ def note(model: Model) -> str:
 
 
 def named(models: Sequence[str]) -> dict[str, str | Path]:
-    """Map the name on the page to each model: its published name, or the last part of its path.
+    """Map names on the page to models.
 
-    Raises `InputError` if a model does not exist, or if two models have the same name.
+    A published model keeps its name. For a path, the name is the last part of the path. Raises
+    `InputError` if a model does not exist, or if two models have the same name.
     """
     sources: dict[str, str | Path] = {}
     for model in models:

@@ -5,11 +5,13 @@ import unicodedata
 
 from stemsplit.files import file_name
 
-# These characters reverse the order of the text that follows, which can disguise a suffix.
+# Unicode classes of characters that can reverse the displayed order of the text after them. With
+# these characters, a harmful suffix can look harmless.
 REORDERING = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
-INVISIBLE = {"Cc", "Cs", "Co", "Cn"}  # control characters, surrogates, private use, unassigned
-FORBIDDEN_IN_FILE_NAMES = re.compile(r'[<>:"/\\|?*]')  # on Windows, and "/" everywhere
-# Names of devices on Windows, also with a suffix.
+# Unicode categories: control characters, surrogates, private use, unassigned.
+INVISIBLE = {"Cc", "Cs", "Co", "Cn"}
+FORBIDDEN_IN_FILE_NAMES = re.compile(r'[<>:"/\\|?*]')  # Windows forbids all, other systems "/"
+# Windows reserves these names for devices. A suffix does not make them valid.
 RESERVED = re.compile(r"(con|prn|aux|nul|(com|lpt)[0-9¹²³]|con(in|out)\$) *(\.|$)", re.IGNORECASE)
 LONGEST_TITLE = 120  # characters
 
@@ -30,8 +32,8 @@ def title(upload_name: str) -> str:
 def download_name(song_title: str, suffix: str = "") -> str:
     """Return a file name that is valid on every system, at most 255 bytes long.
 
-    It starts with neither a dot nor a dash, so that the file is not hidden, and no command takes
-    its name for an option.
+    The name does not start with a dot, which would hide the file. It does not start with a dash
+    either, because commands would read the name as an option.
     """
     name = FORBIDDEN_IN_FILE_NAMES.sub("_", song_title).lstrip(" .-").rstrip(" .")
     name = name or "song"

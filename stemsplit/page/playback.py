@@ -1,4 +1,4 @@
-"""Send the stems of a job: in pieces for playback, and as one archive."""
+"""Read the stems of a job for the browser: in pieces for playback, or all as a ZIP archive."""
 
 import io
 import zipfile
@@ -14,7 +14,10 @@ BLOCK = 2**20  # bytes
 
 
 class Playback(NamedTuple):
-    """What the player needs to know; a piece has `piece_frames` samples per channel."""
+    """The format of a song and of its pieces, for the player in the browser.
+
+    The song has `frames` samples per channel, and each piece has `piece_frames` of them.
+    """
 
     sample_rate: int
     channels: int
@@ -29,9 +32,10 @@ def playback(stem: Path) -> Playback:
 
 
 def piece(stems: Sequence[Path], number: int) -> bytes:
-    """Samples of all stems in one piece of the song, as little-endian float32.
+    """The samples of all stems in piece `number` of the song, as little-endian float32.
 
-    Their order is (stem, channel, time). A piece after the end of the song is empty.
+    The order of the axes is (stem, channel, time). Pieces are numbered from 0. A piece after the
+    end of the song is empty.
     """
     samples = []
     for path in stems:
@@ -43,10 +47,10 @@ def piece(stems: Sequence[Path], number: int) -> bytes:
 
 
 def archive(files: Mapping[str, Path]) -> Iterator[bytes]:
-    """Yield a ZIP archive piece by piece; `files` maps the name of each entry to its file.
+    """Yield the bytes of a ZIP archive; `files` maps the name of each entry to its file.
 
-    The entries are not compressed, since audio hardly shrinks. The whole archive is never in memory
-    or on disk.
+    The entries are not compressed, since audio hardly shrinks. The archive is made while it is
+    sent, so the complete archive is never in memory or on disk.
     """
     pipe = Pipe()
     with zipfile.ZipFile(pipe, "w") as archived:

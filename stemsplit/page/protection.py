@@ -25,10 +25,11 @@ HEADERS = {
 class Protection:
     """Middleware that checks the headers Host and Origin.
 
-    A site can make a browser resolve the site's name to 127.0.0.1 ("DNS rebinding"), and then read
-    the page as if it were its own. Such requests name the site in Host. So Host must be an IP
-    address, localhost, the name of this machine, or the `host` that the server was started with.
-    Requests that change something must come from the page itself.
+    A web site can make its own name point to 127.0.0.1 ("DNS rebinding"). A browser then believes
+    that this page belongs to the site, so scripts of the site can read the page. The header Host
+    of such a request contains the name of the site. So Host must be an IP address, localhost, the
+    name of this machine, or the `host` that the server was started with. All requests except GET
+    and HEAD must come from the page itself, or from a program that is not a browser.
     """
 
     def __init__(self, app: ASGIApp, host: str) -> None:
@@ -77,7 +78,8 @@ def is_address(name: str) -> bool:
 def is_same_origin(headers: Headers) -> bool:
     """Whether a request comes from the page or from a program that is not a browser.
 
-    Browsers send Origin with every request that is neither GET nor HEAD.
+    Browsers send the header Origin with all requests except GET and HEAD. Without Origin, the
+    header Sec-Fetch-Site decides. Other programs send neither header, and are accepted.
     """
     origin = headers.get("origin")
     if origin is not None:

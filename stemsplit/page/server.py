@@ -32,7 +32,7 @@ from stemsplit.page.uploads import TooLargeError, check, receive
 
 STATIC = Path(__file__).parent / "static"
 STATUS_SECONDS = 0.25  # time between two checks of a job's status
-PING_SECONDS = 10.0  # after this time without a change, a comment keeps the connection open
+PING_SECONDS = 10.0  # after this time without an event, an SSE comment keeps the connection open
 STOPPING_SECONDS = 1.0  # time for the running separation to stop when the server ends
 
 
@@ -75,7 +75,7 @@ class Page:
     @asynccontextmanager
     async def lifespan(self, _: Starlette) -> AsyncIterator[None]:
         """Work on the queue while the server runs."""
-        # A daemon: the program does not wait for a separation that takes long to stop.
+        # The thread is a daemon, so that the program can end while a separation is still stopping.
         worker = threading.Thread(target=self.queue.run, name="separation", daemon=True)
         worker.start()
         sweeping = asyncio.create_task(self.sweep())
@@ -98,7 +98,10 @@ class Page:
         return JSONResponse({"models": self.models.notes(), **self.limits._asdict()})
 
     async def upload(self, request: Request) -> Response:
-        """Receive, check and queue a song: POST with the file as body, ``?name=…&model=…``."""
+        """Receive, check and queue a song.
+
+        The body of the request is the file. The query is ``?name=…&model=…``.
+        """
         model = request.query_params.get("model", "")
         if model not in self.models.sources:
             raise HTTPException(400, f"choose one of the models {', '.join(self.models.sources)}")
@@ -152,9 +155,10 @@ class Page:
         return JSONResponse(self.description(requested_job(request, self.queue.get)))
 
     async def events(self, request: Request) -> Response:
-        """Send the status whenever it changes, until it is final (server-sent events).
+        """Send the status of a song whenever it changes, as server-sent events.
 
-        While the connection is open, the page counts as open.
+        The last event has a final state: done, failed or cancelled. While the connection is open,
+        the page counts as open.
         """
         job = requested_job(request, self.queue.get)
 
@@ -177,7 +181,7 @@ class Page:
         return StreamingResponse(changes(), media_type="text/event-stream")
 
     async def keep_open(self, request: Request) -> Response:
-        """Note that the page of a separated song is open: no new song replaces this one."""
+        """Note that the page of a separated song is open, so that no new song replaces the song."""
         requested_job(request, self.queue.see)
         return Response(status_code=204)
 

@@ -20,7 +20,7 @@ from stemsplit.page.work import separate_job
 
 class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        # Requests that are cut off would print their tracebacks.
+        # Without this, uvicorn would print a traceback for every request that it cuts off.
         logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
         await super().shutdown(sockets)
 
@@ -47,7 +47,7 @@ def serve(
             log_config=None,
             access_log=False,
             server_header=False,
-            timeout_graceful_shutdown=0,  # open pages hold a connection, so waiting is futile
+            timeout_graceful_shutdown=0,  # an open page never closes its connection by itself
         )
         address = address_of(listening)
         print(f"the page is at {address}; Ctrl-C ends the server", flush=True)
@@ -89,7 +89,10 @@ def is_public(host: str) -> bool:
 
 
 def has_screen() -> bool:
-    """Whether a browser can open a window; without one, Python may start a browser in text mode."""
+    """Whether a browser can open a window.
+
+    Without a screen, Python might start a text browser in the terminal.
+    """
     return sys.platform in ("darwin", "win32") or bool(
         os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
     )

@@ -1,4 +1,4 @@
-"""Draw the spectrograms of a song's stems for the page, all with the same scale."""
+"""Draw the spectrograms of a song's stems for the page, all with the same range of colours."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -12,7 +12,8 @@ from matplotlib.image import imsave
 WINDOW = 4096
 COLUMNS = 1000
 COLUMNS_AT_ONCE = 40
-FRAMES_PER_COLUMN = 2  # a column shows the loudest of these frames, however long the song is
+# A column shows the maximum of this number of frames. In a long song, there are gaps between them.
+FRAMES_PER_COLUMN = 2
 ROWS = 160
 LOWEST_HERTZ = 50.0
 HIGHEST_HERTZ = 16000.0
@@ -20,11 +21,12 @@ RANGE_DECIBELS = 80.0
 
 
 def draw(stems: Sequence[Path], folder: Path) -> list[Path]:
-    """Draw the mixture, which is the sum of the stems, and each stem: ``0.png``, ``1.png`` ….
+    """Draw the mixture as ``0.png``, and the stems as ``1.png``, ``2.png`` ….
 
-    The horizontal axis is the whole song, the vertical axis is logarithmic over `hertz_range`. The
-    loudest point of all pictures has the brightest colour; a point `RANGE_DECIBELS` below it is
-    black. Memory does not depend on the length of the song.
+    The mixture is the sum of the stems. The horizontal axis spans the complete song. The vertical
+    axis spans `hertz_range` and is logarithmic. The loudest point of all pictures has the brightest
+    colour. Points that are lower by `RANGE_DECIBELS` or more are black. The memory that is needed
+    does not depend on the length of the song.
     """
     with ExitStack() as opened:
         files = [opened.enter_context(soundfile.SoundFile(path)) for path in stems]

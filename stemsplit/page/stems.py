@@ -19,7 +19,7 @@ from stemsplit.page.playback import archive, piece
 
 
 class Number(IntegerConvertor):
-    """A number of at most nine digits. Python refuses to convert thousands of digits."""
+    """A number of at most nine digits, because Python cannot convert thousands of digits."""
 
     regex = "[0-9]{1,9}"
 
@@ -45,7 +45,7 @@ class Reading:
 
 
 class Stems:
-    """The routes below ``/songs/{id}``. They number the stems, so no path contains a name."""
+    """The routes below ``/songs/{id}``. A path contains the number of a stem, never its name."""
 
     def __init__(self, queue: JobQueue) -> None:
         self.queue = queue
@@ -96,7 +96,7 @@ class Stems:
 
 
 def requested_job(request: Request, find: Callable[[str], Job | None]) -> Job:
-    """The job that the path of a request names; 404 if its files are removed."""
+    """The job with the id in the path of a request; 404 if `find` returns None."""
     job = find(request.path_params["id"])
     if job is None:
         raise HTTPException(404, "this song is no longer on the server")

@@ -10,7 +10,7 @@ from stemsplit.audio.song_stream import open_song
 from stemsplit.errors import InputError
 
 STALLED_SECONDS = 30.0
-LEAST_RATE = 10_000  # bytes per second on average; slower uploads would block the queue
+LEAST_RATE = 10_000  # bytes per second on average; a slower upload would occupy its place too long
 HIGHEST_RATE = 192_000  # Hz
 
 
@@ -21,9 +21,9 @@ class TooLargeError(Exception):
 async def receive(request: Request, path: Path, most_bytes: int) -> None:
     """Write the body of a request to a file while it arrives.
 
-    Raises `TooLargeError` as soon as the upload exceeds `most_bytes`, `TimeoutError` if nothing
-    arrives for `STALLED_SECONDS` or the upload is slower than `LEAST_RATE`, and `ClientDisconnect`
-    if the browser disconnects.
+    Raises `TooLargeError` as soon as the upload exceeds `most_bytes`, and `ClientDisconnect` if the
+    browser disconnects. Raises `TimeoutError` if nothing arrives for `STALLED_SECONDS`, or if the
+    upload is slower than `LEAST_RATE`; the first `STALLED_SECONDS` do not count for this average.
     """
     size = 0
     started = time.monotonic()
@@ -45,9 +45,8 @@ async def receive(request: Request, path: Path, most_bytes: int) -> None:
 def check(song: Path, most_seconds: float) -> None:
     """Decode a song; raise `InputError` if it is not audio, or exceeds a limit.
 
-    The limits `most_seconds` and `HIGHEST_RATE` bound the size of the stems.
-
-    The length in a header is not reliable, so the song is decoded.
+    The limits `most_seconds` and `HIGHEST_RATE` keep the files of the stems small. The length in
+    the header of a song may be wrong, so the song is decoded to measure its length.
     """
     samples = 0
     with open_song(song) as stream:

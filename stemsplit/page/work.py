@@ -7,7 +7,7 @@ from stemsplit.separation.songs.song import separate_file
 
 
 def separate_job(job: Job, models: Models) -> None:
-    """Set the states of a job while it runs, and its stems at the end.
+    """Separate the song of a job. Set its state before each step, and its stems at the end.
 
     Raises `InputError` if the song cannot be separated, and `Cancelled` if the job is cancelled.
     """

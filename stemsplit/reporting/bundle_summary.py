@@ -1,4 +1,4 @@
-"""Describe the content of a bundle in lines of text."""
+"""Describe the content of a bundle (see `stemsplit.export`) in lines of text."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any

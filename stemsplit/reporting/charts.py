@@ -29,7 +29,7 @@ class Chart:
     unit: str
     svg: Markup
     labels: list[tuple[str, int]]  # label and colour number of each series
-    data: str  # JSON: the points of each series, and the range and position of the x axis
+    data: str  # JSON: the points of all series; value and position of both ends of the x axis
     summary: str  # first and last value of each series, for screen readers
 
 
@@ -112,7 +112,7 @@ class Axis(NamedTuple):
         """An axis for the range of `values`; constant values lie in its middle."""
         low, high = min(values), max(values)
         if log:
-            # At least a factor of four, so that a constant is a line in the middle.
+            # The axis spans at least a factor of four, so constant values are in its middle.
             centre = math.sqrt(low * high)
             low, high = min(low, centre / 2), max(high, centre * 2)
         elif low == high:
@@ -127,7 +127,7 @@ class Axis(NamedTuple):
         return round(self.start + share * (self.end - self.start), 1)
 
     def ticks(self) -> list[float]:
-        """At most eight round values."""
+        """The values of the tick marks: at most eight round numbers."""
         if self.log:
             narrow = self.high < 100 * self.low
             locator: Locator = LogLocator(subs=(1, 2, 5) if narrow else (1,), numticks=6)
@@ -139,7 +139,7 @@ class Axis(NamedTuple):
 
 
 def number(value: float | None) -> str:
-    """Format with up to four significant digits; a dash for None, NaN and infinity."""
+    """Format a number briefly, with about four digits; a dash for None, NaN and infinity."""
     if value is None or not math.isfinite(value):
         return "–"
     if value == 0:

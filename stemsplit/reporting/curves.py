@@ -69,5 +69,8 @@ def overlaid(records: Sequence[RunRecord]) -> list[Chart]:
 
 
 def all_positive(losses: Sequence[Series]) -> bool:
-    """Whether losses fit a logarithmic axis. Negative SI-SDR, for example, does not."""
+    """Whether all losses are above 0, so that their axis can be logarithmic.
+
+    The loss ``si_sdr``, for example, can be below 0.
+    """
     return all(value > 0 for loss in losses for _, value in loss.points if math.isfinite(value))

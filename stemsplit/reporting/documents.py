@@ -9,10 +9,10 @@ from stemsplit.errors import InputError
 Shape: TypeAlias = object
 """Shape of a JSON value: a type, a constant, a list, a mapping, or a tuple of alternatives.
 
-A list contains the shape of all its items. The key `...` of a mapping stands for any number of
-keys.
+The shape of a list is a list with one item, the shape of all items. The shape of a mapping maps its
+keys to shapes. The key `...` stands for any number of keys, whose values have the same shape.
 """
-ABSENT = object()  # in a tuple of shapes: the key may be absent, as in files of older versions
+ABSENT = object()  # an alternative in a tuple: files of older versions may not have the key
 
 NUMBER: Shape = (float, int, None, "-inf")
 SCORE = {"median": NUMBER, "low": NUMBER, "high": NUMBER}
@@ -23,7 +23,7 @@ RESULT: dict[str, Shape] = {
     "frames": (ABSENT, {...: {"dropped": COUNTS, "notes": COUNTS}}),
     "differences": (ABSENT, {...: {...: {"SDR": {**SCORE, "p": NUMBER, "songs": int}}}}),
     "spreads": (ABSENT, {...: {...: {...: {"mean": NUMBER, "deviation": NUMBER}}}}),
-    "protocol": (ABSENT, str, {"tag": str}),  # a sentence in files of older versions
+    "protocol": (ABSENT, str, {"tag": str}),  # older versions wrote the protocol as a sentence
     "trained_on": (ABSENT, dict),
     "versions": (ABSENT, dict),
 }
@@ -52,7 +52,10 @@ RANKING: dict[str, Shape] = {
 
 
 def read_json(path: Path, shape: dict[str, Shape]) -> dict[str, Any]:
-    """Read a mapping; raises `InputError` if the file is damaged or does not have the shape."""
+    """Read a JSON file with a mapping; `shape` maps its keys to the shapes of their values.
+
+    Raises `InputError` if the file is damaged or does not have the shape.
+    """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:

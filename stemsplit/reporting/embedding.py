@@ -27,7 +27,7 @@ class Strip(NamedTuple):
 
 
 def strips(layers: dict[str, list[Point]]) -> list[Strip]:
-    """One strip per layer. All strips have one logarithmic scale; large values are bright.
+    """One strip per layer, all with the same logarithmic scale. Large values are bright.
 
     Zero, for instance the gradient of a frozen layer, has the colour of the smallest positive
     value. NaN and infinity are red.

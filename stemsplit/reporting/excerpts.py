@@ -9,8 +9,9 @@ from stemsplit.errors import InputError
 from stemsplit.reporting.embedding import embedded
 from stemsplit.reporting.run_records import RunRecord
 
-MAX_ESTIMATES = 8  # estimates of an excerpt in the report of a run; 150 to 300 kB each
-MAX_RUNS = 6  # runs in a comparison of excerpts
+# Limits for the size of a report, in which an estimate takes 150 to 300 kB.
+MAX_ESTIMATES = 8  # estimates of one excerpt, of all its stems together, in the report of a run
+MAX_RUNS = 6  # runs whose estimates of an excerpt are compared
 
 
 class Estimate(NamedTuple):
@@ -35,7 +36,10 @@ class StemExcerpt:
 
 
 def excerpts(record: RunRecord) -> list[StemExcerpt]:
-    """All excerpts and stems of a run, with estimates of evenly spaced epochs, the last first."""
+    """All excerpts and stems of a run, with their estimates of evenly spaced epochs.
+
+    The estimate of the last epoch comes first.
+    """
     limit = max(2, MAX_ESTIMATES // max(1, len(record.targets)))
     stem_excerpts = []
     for excerpt, stem in _stems_of(record):
@@ -73,7 +77,7 @@ def side_by_side(records: Sequence[RunRecord]) -> list[StemExcerpt]:
 
 
 def _stems_of(record: RunRecord) -> list[tuple[dict[str, Any], str]]:
-    """All pairs of an excerpt and one of its stems that have an estimate."""
+    """All pairs (excerpt, stem) for which the run has at least one estimate."""
     return [
         (excerpt, stem)
         for excerpt in record.excerpts
@@ -107,9 +111,10 @@ def _stem_excerpt(
 
 
 def _file_of(record: RunRecord, name: str) -> Path:
-    """The path of a file in ``excerpts``; raises `InputError` if `name` is outside this folder.
+    """The path of a file in the run's folder ``excerpts``.
 
-    Without this check, a manipulated index could embed any file of the machine in a report.
+    Raises `InputError` if `name` leads out of this folder. Without this check, a manipulated
+    ``index.json`` could make a report contain any file of the machine.
     """
     folder = (record.folder / "excerpts").resolve()
     path = (folder / name).resolve()

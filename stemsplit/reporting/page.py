@@ -52,10 +52,11 @@ def run_page(record: RunRecord) -> str:
 def comparison_page(
     records: Sequence[RunRecord], evaluations: Mapping[str, Mapping[str, Any]] | None = None
 ) -> str:
-    """The HTML page that compares several runs, with the results of `evaluations` by their names.
+    """The HTML page that compares several runs. `evaluations` maps names to further results.
 
-    Its headlines are the scores of the first evaluation that scored all runs under their names.
-    Otherwise they are the runs' own scores: test scores only if all runs have test scores.
+    If an evaluation scored all runs under their names, the headlines are the scores of the first
+    such evaluation. Otherwise they are the runs' own scores: test scores if all runs have test
+    scores, else validation scores.
     """
     evaluations = evaluations or {}
     own_tables = {
@@ -107,7 +108,7 @@ def sweep_page(
     trials: `number`, `settings`, `value` (dB), `state` and `best` of each trial.
     heat_map: a PNG, which may not exist.
     best: the text of ``best.yaml``.
-    importance: share of each setting, from 0 to 1.
+    importance: how much each setting changes the SDR, as a share from 0 to 1.
     ranking: the content of ``ranking.json``.
     """
     return _render(
@@ -153,7 +154,10 @@ def _render(**content: Any) -> str:
 
 
 def decibels(value: float | str | None) -> str:
-    """Format with two decimals; a dash for None, NaN and infinity. JSON stores "-inf" as text."""
+    """Format with two decimals; a dash for None, NaN and infinity.
+
+    Minus infinity is the text "-inf", because JSON has no number for it.
+    """
     if value == "-inf":
         return "−∞"
     if value is None or not math.isfinite(float(value)):

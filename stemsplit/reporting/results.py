@@ -98,7 +98,10 @@ def count_test_scoring(run: Path, corpus: str) -> int:
 
 
 def counted_as(corpus: str, root: Path) -> str:
-    """Key of a corpus for counting: its name, or for ``data=folder`` the folder of the songs."""
+    """The name under which test scorings of a corpus are counted.
+
+    All corpora of ``data=folder`` have the name "folder", so the path of the corpus is used.
+    """
     return str(root) if corpus == "folder" else corpus
 
 
@@ -125,7 +128,10 @@ def standard(content: Any) -> Any:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """Read a file; {} if it does not exist. A damaged file is renamed, so results can be saved."""
+    """Read a file; {} if it does not exist.
+
+    A damaged file is renamed, so that new results do not overwrite it.
+    """
     if not path.is_file():
         return {}
     try:

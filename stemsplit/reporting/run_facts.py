@@ -16,8 +16,9 @@ def run_facts(checkpoint: Path) -> dict[str, Any]:
     - ``file``, ``run``: the names of the file and of the run's folder, without their paths;
     - the keys `TRAINING`: from the training's ``result.json``;
     - ``test_scored``: how often the run was scored on the test songs of each corpus;
-    - ``results``: for each result of this checkpoint, ``protocol``, ``fingerprint`` of the songs
-      (if recorded) and ``scores`` of the checkpoint and of the mixture.
+    - ``results``: one entry for each result file that scores this checkpoint. An entry contains
+      ``protocol`` and ``fingerprint`` of the songs (if recorded), ``scores`` of the checkpoint and
+      of the mixture, and ``row``, the name of the checkpoint in ``scores``.
 
     A file outside the folder of a run has only ``file``. Raises `InputError` if a result file is
     damaged.
@@ -31,7 +32,7 @@ def run_facts(checkpoint: Path) -> dict[str, Any]:
     if path.is_file():
         result = read_json(path, {})
         facts |= {name: result[name] for name in TRAINING if name in result}
-        # A corpus may be named by the path of its folder.
+        # The name of a corpus may be a path (see `counted_as`), of which the last part is kept.
         counts = result.get("test_scored", {})
         facts["test_scored"] = {Path(corpus).name: count for corpus, count in counts.items()}
     return {**facts, "results": list(_results(run, checkpoint.name))}
@@ -58,7 +59,7 @@ def _results(run: Path, checkpoint: str) -> Iterator[dict[str, Any]]:
 
 
 def _row(result: dict[str, Any], checkpoint: str) -> str | None:
-    """The name of the checkpoint's row in a result file; None if it is not certain."""
+    """The name of the checkpoint's row in a result file; None if no or several rows may be it."""
     if "checkpoints" not in result:
         return result.get("model")
     names = [name for name, path in result["checkpoints"].items() if Path(path).name == checkpoint]

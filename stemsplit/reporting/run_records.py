@@ -44,7 +44,10 @@ class RunRecord:
         return [targets] if isinstance(targets, str) else targets
 
     def layers(self, kind: str, suffix: str = "") -> dict[str, Points]:
-        """Root mean squares by layer, from the metrics ``norm/KIND/LAYER`` with this suffix."""
+        """Root mean squares by layer, from the metrics with names ``norm/KIND/LAYER`` + `suffix`.
+
+        Without a suffix, metrics whose names end with ``/in`` or ``/out`` are left out.
+        """
         prefix = f"norm/{kind}/"
         return {
             name.removeprefix(prefix).removesuffix(suffix): points

@@ -16,7 +16,8 @@ from stemsplit.reporting.score_tables import counts, left_out, number
 def write_csv(path: Path, rows: Rows, protocol: Protocol) -> None:
     """Write one line per system, stem and metric.
 
-    Every line repeats the protocol, and the number of unscored frames of the system by reason.
+    Every line repeats the protocol. The column ``left_out`` says why frames of the system have no
+    score, and how its estimates were changed before scoring.
     """
     columns = ("system", "stem", "metric", "statistic", "value", "low", "high")
     numbers = ("songs", "songs_of", "frames", "frames_of", "left_out", "protocol")

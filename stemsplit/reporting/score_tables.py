@@ -48,7 +48,7 @@ def counts(row: Row, score: Score) -> tuple[str, str]:
 
 
 def left_out(row: Row) -> Iterator[str]:
-    """Why frames were not scored, and how estimates were changed before scoring."""
+    """Yield texts that say why frames have no score, and how estimates were changed before."""
     for text, count in row.dropped.items():
         yield f"{count} frame{'s' * (count > 1)} left out ({text})"
     for text, count in row.notes.items():
@@ -126,7 +126,10 @@ def cell(score: Interval | Score, sdr: Score | None = None) -> str:
 
 
 def number(score: Interval | Score | None, sdr: Score | None = None) -> str:
-    """Format with two decimals, and the number of songs if it differs from that of `sdr`."""
+    """Format a score with two decimals.
+
+    The number of its songs follows in brackets if the score `sdr` has another number of songs.
+    """
     if score is None or score.value is None:
         return "–"
     text = f"{score.value + 0.0:.2f}"

@@ -57,8 +57,9 @@ def compared_headlines(
 ) -> list[list[Headline]]:
     """The headlines of each run, all on songs of the same subset.
 
-    They are from the first evaluation that scored all runs under their names; otherwise from the
-    runs' own results.
+    If an evaluation scored all runs under their names, the first such evaluation is used. Otherwise
+    the runs' own results are used: of the test songs if all runs have them, else of the validation
+    songs.
     """
     for result in evaluations.values():
         if all(record.name in result["scores"] for record in records):
@@ -73,7 +74,7 @@ def compared_headlines(
 
 
 def headlines(record: RunRecord, result: Mapping[str, Any], name: str) -> list[Headline]:
-    """Headlines of all targets of a run; `name` is the run's name in the result."""
+    """Headlines of all targets that have an SDR; `name` is the run's name in the result."""
     scores = result.get("scores", {})
     row = scores.get(name, {})
     mixture = scores.get("mixture", {})

@@ -58,7 +58,7 @@ def workspace(
 
 
 def scores(stems: Sequence[str]) -> list[Any]:
-    """Panels of scores: on excerpts during training, and BSS Eval of whole songs at its end."""
+    """Panels of scores: SDR of excerpts during training, BSS Eval of complete songs after it."""
     return [
         line("SDR on validation excerpts (dB)", [f"validation/sdr/{stem}" for stem in stems]),
         line(

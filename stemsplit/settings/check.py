@@ -52,7 +52,8 @@ def check(config: DictConfig, command: str) -> None:
 def settings_of(config: DictConfig, kinds: Mapping[str, Kind]) -> Iterator[tuple[str, Any, bool]]:
     """Yield for each setting its name, its value, and whether it is an argument of a class.
 
-    Settings with references (``${…}``) come last, so that resolvers only see checked values.
+    Settings with references (``${…}``) come last, so that resolvers get only values that the caller
+    has already checked.
     """
     for referring in (False, True):
         yield from _settings_of(config, kinds, referring, "", False)
@@ -73,7 +74,7 @@ def _settings_of(
         if name in kinds or not isinstance(value, DictConfig):
             if refers == referring:
                 yield name, plain(value), is_argument
-        elif not refers:  # a reference to another group: that group is checked itself
+        elif not refers:  # skip a reference to another group, because that group is checked itself
             yield from _settings_of(value, kinds, referring, f"{name}.", is_argument)
 
 

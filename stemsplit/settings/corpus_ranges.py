@@ -23,7 +23,8 @@ from stemsplit.settings.kinds import (
 )
 
 LISTER = Kind(dict[str, Any], "a corpus with data=NAME")
-ROOT = Kind(optional(PATH).type, PATH.allowed)  # null is only rejected when songs are listed
+# null is accepted here, and is an error only when songs are listed. Messages do not suggest it.
+ROOT = Kind(optional(PATH).type, PATH.allowed)
 SHARED = {
     "corpus": optional(TEXT),
     "seed": SEED,

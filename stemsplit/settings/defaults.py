@@ -1,4 +1,4 @@
-"""The type of every setting in conf/: declared in `ranges`, or inferred from the default."""
+"""Find the type of every setting in conf/: `ranges` declares it, or the default value shows it."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -28,7 +28,7 @@ def kinds_of(command: str) -> Mapping[str, Kind]:
     kinds = {
         name: kind_of(file_values)
         for name, file_values in values.items()
-        # Skip groups: one may be null in a file, or a reference to another (loss: ${loss}).
+        # Skip groups. A file may set a group to null or to another group, as in ``loss: ${loss}``.
         if name not in groups and not any(referred(value) in groups for value in file_values)
     }
     return {**declared, **kinds}
@@ -45,7 +45,10 @@ def defaults(command: str) -> Iterator[tuple[str, Any]]:
 
 
 def files_of(command: str) -> Iterator[tuple[Path, str]]:
-    """Yield the files of conf/ that a command can use, each with the prefix of its settings."""
+    """Yield the files of conf/ that a command can use, and the prefix of the settings' names.
+
+    The prefix is the group, as in ``optimizer.``. It is empty for settings outside groups.
+    """
     conf = Path(CONF)
     yield conf / "corpus.yaml", ""
     yield conf / f"{command}.yaml", ""
@@ -81,7 +84,7 @@ def referred(value: Any) -> str | None:
 
 
 def kind_of(values: list[Any]) -> Kind:
-    """The kind that allows all values; integers and floats together are numbers."""
+    """The kind that allows all `values`, for example `NUMBER` for integers and floats."""
     if None in values:
         return optional(kind_of([value for value in values if value is not None]))
     if all(isinstance(value, bool) for value in values) and values:

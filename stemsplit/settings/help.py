@@ -148,7 +148,10 @@ def defaults_of(command: str) -> dict[str, str | None]:
 
 
 def wrapped(start: str, words: list[str]) -> str:
-    """Join words after `start`, wrapped to `WIDTH` characters and indented by its length."""
+    """Join words after `start`, in lines of at most `WIDTH` characters.
+
+    All lines after the first are indented by the length of `start`.
+    """
     lines = [start]
     for word in words:
         if len(lines[-1]) + 1 + len(word) > WIDTH:

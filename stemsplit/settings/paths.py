@@ -32,9 +32,9 @@ PAIR = re.compile(rf"\s*([^:,]+?)\s*:\s*({QUOTED}(?=\s*(?:,|$))|[^,]+)(?:,|$)")
 def quote_paths(arguments: Sequence[str], sweeping: bool = False) -> list[str]:
     """Quote every path in the arguments of a command.
 
-    If a file or folder with exactly this name exists, the whole value is quoted. Otherwise Hydra's
-    grammar applies: ``null``, quoted values, lists and mappings of `COLLECTIONS` and, if
-    `sweeping`, commas keep their meaning.
+    If the complete value is the path of an existing file or folder, it is quoted as one path.
+    Otherwise, the value is read in Hydra's grammar. ``null`` and quoted values keep their meaning
+    for every setting, lists and mappings for `COLLECTIONS`, and commas if `sweeping`.
     """
     return [quote_argument(word, sweeping) for word in arguments]
 
@@ -56,14 +56,17 @@ def quote_argument(word: str, sweeping: bool) -> str:
 
 
 def without_quotes(word: str) -> str:
-    """Remove the quotes that `quote_argument` would add: the argument as a user types it."""
+    """The argument as a user types it, without the quotes that `quote_argument` adds."""
     setting, equals, value = word.partition("=")
     typed = f"{setting}{equals}{unquoted(value)}"
     return typed if quote_argument(typed, sweeping=False) == word else word
 
 
 def quote_path(text: str) -> str:
-    """Quote one path and expand ``~``. ``${…}`` is a reference unless a file has that name."""
+    """Quote one path and expand ``~``.
+
+    If the path exists, ``${`` in it is text. Otherwise, ``${…}`` is a reference to a setting.
+    """
     if exists(text):
         return quote(literal(str(Path(text).absolute()) if text.startswith("~") else text))
     if text == "null":
@@ -107,7 +110,7 @@ def literal(text: str) -> str:
 
 
 def unquoted(text: str) -> str:
-    """The content of a string quoted in Hydra's grammar; other text is returned unchanged."""
+    """Remove the quotes around a string in Hydra's grammar; return other text unchanged."""
     if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
         # Unquoted text cannot begin with a quotation mark in Hydra's grammar.
         value = value_of(text)

@@ -1,6 +1,6 @@
 """Types and ranges of settings, by their names on the command line.
 
-The type of any other setting is the type of its default in conf/: see `defaults`.
+A setting that is not declared here has the type of its default value in conf/ (see `defaults`).
 """
 
 from collections.abc import Mapping

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 
 def near(name: str, known: Iterable[str]) -> str:
-    """Suggest known names similar to an unknown `name`, as the end of an error message."""
+    """The end of an error message about an unknown `name`: similar known names, or ""."""
     known = list(known)
     similar = [candidate for candidate in known if candidate.endswith(f".{name}")][:3]
     similar = similar or difflib.get_close_matches(name, known, n=3, cutoff=0.6)

@@ -17,15 +17,16 @@ from stemsplit.sweeps.record import recorded_words
 from stemsplit.sweeps.report import best_of
 from stemsplit.sweeps.search_space import is_group, words_of
 
-# Overrides that start like this configure a sweep; the command in best.yaml leaves them out.
+# Beginnings of overrides that configure the sweep. The command in best.yaml leaves these out.
 SWEEP_WORDS = ("sweep=", "sweep.", "callbacks.trial", "data.downsample", "tuned=")
 
 
 def write_best(study: optuna.Study, path: Path, space: Sequence[str]) -> None:
     """Write the settings of the best finished trial, if any, for ``tuned=`` or ``experiments=``.
 
-    The file also contains the settings of `space` that the command line fixed to one value. A
-    comment contains the command that trains with these settings on the full training set.
+    `space` names the settings that ``conf/sweep`` varies. If the command line fixed one of them to
+    a single value, the file contains it too. A comment contains the command that trains with these
+    settings on the full training set.
     """
     best = best_of(study.trials)
     if best is None:
@@ -48,7 +49,7 @@ def write_best(study: optuna.Study, path: Path, space: Sequence[str]) -> None:
 
 
 def hydra_file(words: Sequence[str]) -> dict[str, Any]:
-    """The content of a Hydra file that chooses the groups and settings of these overrides."""
+    """The content of a Hydra file that has the same effect as the overrides `words`."""
     choices = []
     settings = OmegaConf.create()
     for override in OverridesParser.create().parse_overrides(list(words)):

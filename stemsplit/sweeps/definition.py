@@ -38,7 +38,10 @@ class Definition:
             yield dict(zip(self.axes, combination, strict=True))
 
     def examples(self) -> list[dict[str, Any]]:
-        """Settings of example trials: one setting varies, the others have their first value."""
+        """Settings of example trials, in which each listed value occurs at least once.
+
+        In each example, one setting has one of its values, and all others have their first value.
+        """
         first = {name: first_of(values) for name, values in self.axes.items()}
         return [
             {**first, name: value}
@@ -57,7 +60,9 @@ def define(
     jobs: int,
     seed: int,
 ) -> Definition:
-    """Read the definition from a command line; its values replace those of `params`.
+    """Read the definition of a sweep from `params` and a command line.
+
+    `params` are the settings that ``conf/sweep`` varies. The command line replaces their values.
 
     Raises `InputError` if the settings do not define a sweep.
     """

@@ -15,8 +15,8 @@ from stemsplit.files import acquire
 def run_job(config: DictConfig, train: Callable[[DictConfig], None]) -> None:
     """Train or resume a trial; skip a finished one.
 
-    A job can outlive its sweep, for example on a cluster. A sweep that is started again then waits
-    for the job.
+    A job may still run after its sweep was killed, for example on a cluster. If the sweep is then
+    started again, the new job of the same trial waits until the old job has ended.
     """
     if (config.trainer.devices, config.trainer.num_nodes) != (1, 1):
         # Each process of ddp would run the command line again, and so start the whole sweep.

@@ -27,11 +27,14 @@ class Cell(NamedTuple):
     x: Value
     y: Value
     decibels: float
-    finished: bool  # not pruned
+    finished: bool  # False if the trial was pruned or is still running
 
 
 class Scale(Enum):
-    """How an axis shows a setting: listed values as rows or columns, a range as a number line."""
+    """How an axis shows a setting.
+
+    Listed values are rows or columns. A range of numbers is a linear or logarithmic axis.
+    """
 
     LISTED = "listed"
     LINEAR = "linear"
@@ -61,7 +64,8 @@ def in_order(values: Sequence[Value]) -> list[Any]:
 def heat_maps(maps: Sequence[HeatMap], path: Path, title: str) -> None:
     """Draw trials by pairs of settings as a PNG, coloured by their SDR.
 
-    The best trial has a frame; pruned trials are small.
+    In each heat map, the best finished trial has a frame, and trials that are not finished are
+    small.
     """
     figure = Figure(figsize=(5.2 * len(maps) + 1, 4.6), layout="constrained")
     axes = figure.subplots(1, len(maps), squeeze=False)

@@ -39,9 +39,9 @@ FULL = (
 def ranking(sweep: Path, count: int, overrides: Sequence[str]) -> None:
     """Train trials on the full training set; write Kendall's rank correlation to ranking.json.
 
-    The correlation compares two values of each trial, for the small and the full training set. A
-    value is the metric that the sweep maximised (``callbacks.trial.monitor``), at the best
-    checkpoint. All values are printed.
+    Each trial has two values, one for the small training set and one for the full training set. The
+    correlation compares the rankings by these values. A value is the metric that the sweep
+    maximised (``callbacks.trial.monitor``), at the best checkpoint. All values are printed.
     """
     study = open_study(sweep)
     chosen = spread_over(trials_in(study, TrialState.COMPLETE), count, sweep)
@@ -90,7 +90,7 @@ def spread_over(trials: Sequence[FrozenTrial], count: int, sweep: Path) -> list[
 
 
 def check_overrides(folder: Path, overrides: Sequence[str]) -> None:
-    """Raise `InputError` if the folder holds runs with other settings."""
+    """Store the overrides in the folder; raise `InputError` if it has runs with other overrides."""
     settings = folder / "settings.json"
     if not settings.is_file():
         with replacing(settings) as partial:

@@ -29,7 +29,7 @@ FREE = (
 
 
 def shared_settings(definition: Definition, configs: Iterable[DictConfig]) -> dict[str, str]:
-    """The settings that all trials share. `configs` has one configuration for each swept value.
+    """The settings that all trials share, from the configurations of `Definition.examples`.
 
     Raises `InputError` for a trial that cannot be part of a sweep.
     """
@@ -41,7 +41,8 @@ def shared_settings(definition: Definition, configs: Iterable[DictConfig]) -> di
                 "callbacks.trial=null: a sweep needs this callback, which reports the metric"
             )
         check(trial.monitor, trial.pruner, config.targets)
-    # The last configuration represents all: they differ only in swept settings and swept groups.
+    # The shared settings are read from the last configuration, because the configurations differ
+    # only in swept settings and swept groups.
     settings = flattened(cast(dict[str, Any], OmegaConf.to_container(config)))
     excluded = ["hydra", *FREE, *(name.lstrip("+") for name in definition.axes)]
     return {
@@ -54,7 +55,10 @@ def shared_settings(definition: Definition, configs: Iterable[DictConfig]) -> di
 def record(
     study: optuna.Study, definition: Definition, settings: Mapping[str, str], folder: Path
 ) -> None:
-    """Store the definition in the study; raise `InputError` if it has another definition."""
+    """Store the definition in the study; raise `InputError` if the study already has another one.
+
+    `folder` is named in the error message.
+    """
     tried = {
         name: f"{values.start} to {values.end}"
         if isinstance(values, IntervalSweep)
@@ -94,7 +98,10 @@ def differences_between(before: Mapping[str, Any], now: Mapping[str, Any]) -> Se
 
 
 def is_construction(name: str, old: Mapping[str, str], new: Mapping[str, str]) -> bool:
-    """Whether a setting tells Hydra how to make an object, and only one definition has it."""
+    """Whether only one of two definitions has a setting that tells Hydra how to make an object.
+
+    Such a setting may come from another version of stemsplit, so it is no difference of the sweeps.
+    """
     return name.rpartition(".")[2] in INSTANTIATION and not (name in old and name in new)
 
 

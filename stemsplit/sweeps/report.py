@@ -144,7 +144,10 @@ def varied_in(trials: Sequence[FrozenTrial]) -> list[str]:
 
 
 def importance_in(study: optuna.Study) -> dict[str, float]:
-    """The importance of each varied setting, as a share of 1; empty for too few trials."""
+    """The importance of each varied setting, from 0 to 1.
+
+    Empty if fewer than `LEAST_FINISHED` trials have finished, or if all have the same result.
+    """
     trials = study.trials
     varied = varied_in(trials)
     finished = [trial for trial in trials if trial.state == TrialState.COMPLETE]
@@ -168,7 +171,10 @@ def best_of(trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
 
 
 def value_of(trial: FrozenTrial) -> float | None:
-    """The result of a finished trial, or the last reported value of a pruned or running trial."""
+    """The result of a finished trial, or the last reported value of a pruned or running trial.
+
+    None if the trial has no finite value.
+    """
     reported = trial.intermediate_values
     if trial.state in (TrialState.PRUNED, TrialState.RUNNING):
         value = reported[max(reported)] if reported else None
@@ -178,7 +184,10 @@ def value_of(trial: FrozenTrial) -> float | None:
 
 
 def heat_map(trials: Sequence[FrozenTrial], across: str, down: str) -> HeatMap:
-    """A heat map of two settings; each cell shows the best trial with its pair of values."""
+    """A heat map of two settings. Each cell shows the best trial with one pair of values.
+
+    A finished trial precedes all others, even if its value is lower.
+    """
     cells: dict[tuple[Any, Any], Cell] = {}
     scales = dict.fromkeys((across, down), Scale.LISTED)
     for trial in trials:

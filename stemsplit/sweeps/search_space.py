@@ -21,7 +21,10 @@ def is_group(name: str) -> bool:
 
 
 def values_of(override: Override) -> list[Any]:
-    """The distinct values of a swept setting: numbers, booleans, null, or else text."""
+    """The distinct values of a swept setting. Numbers, booleans and null keep their type.
+
+    All other values become text.
+    """
     values = [
         value if isinstance(value, bool | int | float | None) else Transformer.str(value)
         for value in override.sweep_iterator()
@@ -51,7 +54,7 @@ def words_of(settings: Mapping[str, Any]) -> list[str]:
 
 
 def propose(trial: "optuna.Trial", axes: Axes) -> None:
-    """Let Optuna suggest values for a trial; an enqueued trial has fixed values already."""
+    """Let Optuna set the values of a trial. An enqueued trial gets the values of the queue."""
     for name, values in axes.items():
         if not isinstance(values, IntervalSweep):
             trial.suggest_categorical(name, values)
@@ -64,7 +67,10 @@ def propose(trial: "optuna.Trial", axes: Axes) -> None:
 
 
 def covering_jobs(overrides: Sequence[Override]) -> list[list[str]]:
-    """The shortest list of jobs that uses every value of a sweep and both bounds of ranges."""
+    """The shortest list of jobs in which every value of a sweep and both ends of ranges occur.
+
+    A job is a list of overrides.
+    """
     words: list[list[str]] = []
     for override in overrides:
         line = override.input_line or ""

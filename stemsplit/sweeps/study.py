@@ -18,7 +18,7 @@ PRUNED = "pruned"  # why the training was stopped early
 ERROR = "error"  # why the trial failed
 REPEATS = "instead of"  # number of the failed trial that this trial repeats
 SETTINGS = "settings"  # settings of a queued trial, which has no parameters before it starts
-NOT_FINITE = "not finite"  # a value of PRUNED
+NOT_FINITE = "not finite"  # value of the attribute PRUNED after NaN or infinity in the training
 PRUNERS = {
     None: optuna.pruners.NopPruner,
     "median": optuna.pruners.MedianPruner,
@@ -82,8 +82,8 @@ def journal_of(folder: Path) -> Path:
 
 def storage_in(journal: Path) -> JournalStorage:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    # Optuna's default lock is a link to the absolute path of the journal. After a sweep's folder is
-    # moved, a stale link would block every access.
+    # Optuna's default lock is a link to the absolute path of the journal. If a sweep is killed and
+    # its folder is moved, such a link would block every access. So a lock file is used.
     return JournalStorage(JournalFileBackend(str(journal), JournalFileOpenLock(str(journal))))
 
 

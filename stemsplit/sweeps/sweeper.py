@@ -76,7 +76,8 @@ class TrialSweeper(Sweeper):
                 seed=self.seed,
             )
             words = partial(self.words, definition)
-            # Each value is composed once, so that an invalid value is found before a study exists.
+            # Compose a configuration with each value here, to find invalid values before the study
+            # is made.
             configs = (
                 self.loader.load_sweep_config(self.base, words(0, settings))
                 for settings in definition.examples()

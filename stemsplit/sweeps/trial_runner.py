@@ -112,10 +112,11 @@ def next_trials(
 
 
 def run_trials(study: optuna.Study, numbers: Sequence[int], folder: Path, jobs: Jobs) -> None:
-    """Run trials and record their results. If the launcher fails, later trials still run.
+    """Run trials and record their results.
 
-    A job that fails returns its error. The launcher itself fails when a worker is killed or a queue
-    is lost.
+    If a job fails, the launcher returns the error of the job. The launcher itself raises an error
+    if a worker process is killed or the queue of a cluster is lost. Then these trials count as
+    interrupted, and the next trials still run.
     """
     trials = study.trials
     words = [jobs.words(number, trials[number].params) for number in numbers]

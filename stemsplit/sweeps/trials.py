@@ -52,7 +52,8 @@ class ReportTrial(L.Callback):
         self.study = open_study(Path(folder), pruner=pruner)
         self.trial = open_trial(self.study, Path(folder), number)
         [known] = [trial for trial in self.study.trials if trial.number == number]
-        # The folder of a finished trial can be resumed as an ordinary run.
+        # A user can resume the folder of a finished trial as an ordinary run. Such a run must not
+        # change the study.
         self.finished = known.state.is_finished()
         self.monitor = monitor
         self.figure = math.nan
@@ -81,7 +82,11 @@ class ReportTrial(L.Callback):
             self.pruned = trainer.should_stop = True
 
     def falls_behind(self, epoch: int, value: float, last: bool = False) -> bool:
-        """Report a value and return whether to prune. A resumed epoch is not reported again."""
+        """Report the value of an epoch; return whether to prune the trial.
+
+        An epoch that a resumed run repeats is not reported again. In the `last` epoch, only a value
+        that is not finite prunes the trial.
+        """
         if self.finished:
             return False
         if not math.isfinite(value):

@@ -5,12 +5,12 @@ import { clock, Mixer } from "./mixer.js";
 const element = (id) => document.getElementById(id);
 const STEPS = ["start", "progress", "result"];
 const OPEN_MILLISECONDS = 20000; // interval at which the page tells the server that it is open
-const REMEMBERED = "song"; // the song that this tab shows, so that it survives a reload
-let limits; // of the server
+const REMEMBERED = "song"; // key of the song that this tab shows, so that a reload shows it again
+let limits; // the limits of the server for a song
 let mixer = null;
 let stop = () => {}; // ends the current step
 
-// Show one step; the focus moves with it, since the button that was pressed disappears.
+// Show one step. Move the focus to this step, because the button that was pressed disappears.
 function show(step) {
   const changes = element(step).hidden && STEPS.some((id) => !element(id).hidden);
   for (const id of STEPS) element(id).hidden = id !== step;
@@ -118,7 +118,7 @@ function waitingFor(status, began) {
 }
 
 function finish(song, address) {
-  // The server may replace songs whose page is closed.
+  // Report that the page is open, because the server may replace songs whose page is closed.
   const opened = setInterval(() => fetch(`${address}/open`).catch(() => {}), OPEN_MILLISECONDS);
   stop = () => {
     clearInterval(opened);

@@ -1,11 +1,11 @@
 // Plays all stems of a song in sync. The samples arrive in pieces of two seconds, and each piece of
 // each stem is scheduled on the clock of one AudioContext, exact to the sample. (Media elements
 // drift apart by tens of milliseconds, which is audible as an echo; decoding whole songs takes
-// 20 MB of memory per stem and minute.) The browser holds a few seconds, however long the song is.
+// 20 MB of memory per stem and minute.) The browser only holds a few seconds of the song.
 
 const AHEAD_SECONDS = 8; // how far ahead of the playback position to schedule pieces
-const MARGIN_SECONDS = 1; // playback waits while less than this is scheduled
-const LEAD_SECONDS = 0.05; // between scheduling the first piece and hearing it
+const MARGIN_SECONDS = 1; // playback waits while less than this is scheduled ahead of the position
+const LEAD_SECONDS = 0.05; // time between scheduling the first piece and hearing it
 const RAMP_SECONDS = 0.015; // faster changes of the level would click
 const TICK_MILLISECONDS = 100;
 
@@ -97,7 +97,7 @@ export class Player {
     try {
       this.context = new AudioContext({ sampleRate: this.song.sample_rate });
     } catch {
-      this.context = new AudioContext(); // the browser does not support the rate: it resamples
+      this.context = new AudioContext(); // the browser resamples, as it does not support the rate
     }
     this.channels = this.gains.map((level) => {
       const gain = new GainNode(this.context, { gain: level });
