@@ -28,7 +28,10 @@ STEPS = 100  # assumed length of the training when the scheduler is tested
 
 
 def check_parts(module: SeparationModule, trainer: L.Trainer) -> None:
-    """Create the optimiser and scheduler, compute the loss. Any failure is an `InputError`."""
+    """Test the mel bands, the optimiser, the scheduler and the loss.
+
+    Raises `InputError` if one of them fails, or if the loss needs a residual and has none.
+    """
     check_mel_bands(module.separator)
     with settings_at_fault("optimizer"):
         optimizer = module.optimizer(module.parameters())
@@ -56,7 +59,7 @@ def check_mel_bands(separator: Separator) -> None:
 
 
 def check_targets(targets: Sequence[str], **copies: Sequence[str]) -> None:
-    """Raise `InputError` if a setting that follows ``targets`` was given another value.
+    """Raise `InputError` if one of `copies`, the settings that must equal ``targets``, differs.
 
     The estimates would then be compared with the references of other stems.
     """
@@ -79,7 +82,10 @@ def check_residual(separator: Separator, stems: Sequence[str]) -> None:
 
 
 def check_scheduler(scheduler: Any, optimizer: torch.optim.Optimizer, trainer: L.Trainer) -> None:
-    """Create the scheduler and step it once. This changes the optimiser."""
+    """Create the scheduler and step it once.
+
+    This changes the learning rate of `optimizer`, so do not train with the same optimiser.
+    """
     if scheduler is None:
         return
 

@@ -14,7 +14,8 @@ from stemsplit.errors import InputError
 from stemsplit.models.shapes import Batch, Estimate
 
 SILENT = 1e-8  # mean square below which a stem is silent: -80 dB of full scale
-BOUND = 1e-8  # limits the SI-SDR to 80 dB for a perfect and -80 dB for a silent estimate
+# Limits the SI-SDR to 80 dB for a perfect estimate, and to -80 dB for a silent estimate.
+BOUND = 1e-8
 
 Value = Float[Tensor, ""]
 # `axes` is (time) for waveforms, and (freq, frame) for spectra.
@@ -29,7 +30,7 @@ class Loss:
     A mixture-consistent loss includes the residual as another stem, whose estimate is the mixture
     minus the estimated targets. Without a residual, the estimates are projected onto the mixture.
 
-    For a single target with a residual, the errors of both have the same magnitude, so
+    If there is a single target, the errors of target and residual have the same magnitude, so
     `mixture_consistent` does not change `l1`, `complex_l1` and `multi_resolution_stft`.
     """
 
@@ -100,14 +101,18 @@ def magnitude_mse(estimate: Estimate, batch: Batch) -> Value:
 
 
 def complex_l1(estimate: Estimate, batch: Batch) -> Value:
-    """Mean absolute error of the real and imaginary parts of unscaled spectra."""
+    """Mean absolute error of the real and imaginary parts of spectra.
+
+    The Fourier transform is not normalised.
+    """
     return torch.view_as_real(estimate.spectra - batch.stem_spectra).abs().mean()
 
 
 def complex_rmse(estimate: Estimate, batch: Batch, window: int, hop: int) -> Value:
-    """Root mean squared error of the complex spectrum of each stem, averaged over the stems.
+    """Root mean squared error of complex spectra.
 
-    The Fourier transform has a rectangular window of `window` samples and is normalised. Raises
+    The root is computed for each stem of each excerpt; the loss is the mean of the roots. The
+    Fourier transform has a rectangular window of `window` samples and is normalised. Raises
     `InputError` if `hop` is not between 1 and `window`.
 
     Source: the training of SCNet (Tong et al., ICASSP 2024).
@@ -126,7 +131,7 @@ def complex_rmse(estimate: Estimate, batch: Batch, window: int, hop: int) -> Val
         return_complex=True,
     )
     parts = torch.view_as_real(spectrum).unflatten(0, batch.stems.shape[:3])
-    # The bound keeps the gradient finite for a perfect estimate.
+    # Without the bound, the gradient of the root would not be finite for a perfect estimate.
     return (parts.square().mean(dim=(2, 3, 4, 5)) + BOUND**2).sqrt().mean()
 
 
@@ -140,9 +145,9 @@ def multi_resolution_stft(
 ) -> Value:
     """`waveform_weight` times `l1`, plus the error of the spectra, summed over `windows`.
 
-    The error of one window is the mean magnitude of the difference of the complex, unscaled
-    spectra. `windows` and their common `hop` are in samples. Raises `InputError` if `hop` is not
-    between 1 and the shortest window.
+    The error of one window is the mean magnitude of the difference of the complex spectra. The
+    Fourier transform is not normalised. `windows` and their common `hop` are in samples. Raises
+    `InputError` if `hop` is not between 1 and the shortest window.
 
     Source: the training of BS-RoFormer (Lu et al., "Music source separation with band-split RoPE
     transformer", ICASSP 2024).
@@ -169,10 +174,11 @@ def multi_resolution_stft(
 
 
 def si_sdr(estimate: Estimate, batch: Batch) -> Value:
-    """Negative scale-invariant signal-to-distortion ratio in dB; channels form one signal.
+    """Negative scale-invariant signal-to-distortion ratio in dB.
 
-    Stems that are silent in an excerpt are skipped; if all are silent, the loss is zero. The ratio
-    is limited to ±80 dB, so that its gradient is finite for perfect and for silent estimates.
+    All channels of a stem count as one signal. Stems that are silent in an excerpt are skipped; if
+    all stems of a batch are silent, the loss is zero. The ratio is limited to ±80 dB, so that its
+    gradient is finite for perfect and for silent estimates.
 
     Source: Le Roux et al., "SDR – half-baked or well done?", ICASSP 2019.
     """

@@ -191,8 +191,8 @@ class SeparationModule(L.LightningModule):
 class Mean:
     """Running mean of a loss over the excerpts of all processes.
 
-    Lightning's own mean, with ``sync_dist=True``, blocks forever if only one process reads it.
-    Lightning's progress bar reads it in one process.
+    Lightning's own mean, with ``sync_dist=True``, blocks forever if only one process reads it, as
+    a progress bar does.
     """
 
     def __init__(self) -> None:
@@ -208,7 +208,7 @@ class Mean:
         self.count += count
 
     def totals(self) -> tuple[float, int]:
-        """The sum and the number of excerpts so far."""
+        """The sum of the losses and the number of excerpts so far, over all processes."""
         parts = processes.gather([(float(self.total), self.count)])
         return sum(total for total, _ in parts), sum(count for _, count in parts)
 

@@ -55,7 +55,11 @@ def length(trainer: L.Trainer, interval: str) -> int:
 
 
 def check_end(trainer: L.Trainer, interval: str) -> None:
-    """Raise `InputError` if neither the epochs nor the steps of training are limited."""
+    """Raise `InputError` if the settings do not limit the number of scheduler steps.
+
+    A maximum of epochs always limits it. A maximum of optimiser steps limits it only for the
+    interval ``step``.
+    """
     if trainer.max_epochs == -1 and (interval == "epoch" or trainer.max_steps == -1):
         raise InputError("scheduler: OneCycleLR needs the length of the training; set epochs=N")
 

@@ -17,8 +17,9 @@ from stemsplit.files import default_sigterm
 def lightning_signals() -> Iterator[None]:
     """Let Lightning handle signals inside the block.
 
-    Lightning handles SIGTERM only if the program does not. After Ctrl-C, Lightning exits with
-    code 1; this function raises `KeyboardInterrupt` instead.
+    Lightning handles SIGTERM only if the program has no handler of its own, so that handler is
+    removed inside the block. After Ctrl-C, Lightning exits with code 1; this function raises
+    `KeyboardInterrupt` instead.
     """
     with default_sigterm():
         try:
@@ -35,10 +36,10 @@ def is_first() -> bool:
 
 
 def common_run(run: Path, trainer: L.Trainer) -> Path:
-    """The run folder of the first process.
+    """Return the run folder of the first process.
 
-    Every node names its folder after its own clock. If this node has another folder and it is
-    empty, it is removed.
+    Every node names its run folder after its own clock. If `run`, the folder of this node, is not
+    the folder of the first process, `run` is removed if it is empty.
     """
     common = Path(trainer.strategy.broadcast(str(run)))
     if common != run and run.is_dir() and not any(run.iterdir()):

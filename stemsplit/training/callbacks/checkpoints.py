@@ -25,9 +25,9 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 class RunCheckpoint(ModelCheckpoint):
     """Checkpoint in a run folder that may be moved before the training is resumed.
 
-    It is written at the end of epochs or, with `every_minutes`, within epochs. If the folder was
-    moved, Lightning's `ModelCheckpoint` forgets the best score, so that the next epoch would
-    overwrite the best checkpoint; this class keeps the score.
+    The checkpoint is written at the end of epochs or, with `every_minutes`, within epochs. If the
+    folder was moved, Lightning's `ModelCheckpoint` forgets the best score, and the next epoch
+    overwrites the best checkpoint. This class keeps the score.
     """
 
     def __init__(self, every_minutes: float | None = None, **arguments: Any) -> None:
@@ -42,9 +42,10 @@ class RunCheckpoint(ModelCheckpoint):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        # Checkpoints that could not be resumed correctly are not written. After the last batch of
-        # an epoch, a resumed run would skip the validation; the checkpoint at the end of the epoch
-        # follows anyway. While gradients are accumulated, a checkpoint would not contain them.
+        # A checkpoint is only written if it can be resumed correctly. If a run resumed after the
+        # last batch of an epoch, it would skip the validation. The checkpoint at the end of the
+        # epoch, which follows soon, has no such problem. While gradients are accumulated, a
+        # checkpoint would lack the gradients of the batches so far.
         is_accumulating = (batch_idx + 1) % trainer.accumulate_grad_batches
         if not trainer.is_last_batch and not is_accumulating:
             super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)

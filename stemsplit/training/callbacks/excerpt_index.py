@@ -55,7 +55,7 @@ def new_index(excerpts: Sequence[Excerpt], sample_rate: int) -> Index:
 
 
 def without_estimates(index: Index) -> Index:
-    """The part of an index that stays the same: the excerpts and the files of their references."""
+    """The part of an index that is the same in all epochs: the excerpts and their references."""
     return [{**excerpt, "stems": _references(excerpt)} for excerpt in index]
 
 
@@ -72,7 +72,8 @@ def all_estimates(index: Index) -> Iterator[dict[str, Any]]:
 def thin_out(index: Index, epoch: int, spacing: int) -> None:
     """Remove estimates from the index, in place.
 
-    The estimates of `epoch` and the first ones of every interval of `spacing` epochs are kept.
+    The estimates of `epoch` are kept, and the first estimates of every interval of `spacing`
+    epochs.
     """
     for excerpt in index:
         for stem_entry in excerpt["stems"].values():

@@ -51,12 +51,14 @@ class Excerpts(L.Callback):
     The excerpts stay the same throughout a run. An excerpt consists of the `seconds` in which
     the first target is loudest, and the `count` songs with the loudest excerpts are chosen. The
     excerpts are separated in the first validation of each interval of `every` epochs, and in the
-    validation of the last epoch, with the weights that are validated.
+    validation of the last epoch. In long runs, the intervals are 2, 4, … times as long. The
+    separator has the weights that are validated, which may be averaged.
 
-    ``folder/excerpts`` gets an MP3 file for each target, and an image with the spectrograms of
-    mixture, reference and estimate. ``index.json`` lists them by excerpt, stem and epoch, with the
-    SDR of estimate and mixture in dB (null if the reference is silent). The files of about
-    `KEPT_EPOCHS` epochs are kept. Loggers that implement `ShowsExcerpts` get them too.
+    ``folder/excerpts`` gets MP3 files of the mixture and of the reference and the estimate of each
+    target, and an image with the three spectrograms. ``index.json`` lists these files by excerpt,
+    stem and epoch, with the SDR of estimate and mixture in dB (null if the reference is silent).
+    The files of about `KEPT_EPOCHS` epochs are kept. Loggers that implement `ShowsExcerpts` also
+    get the files.
 
     Raises `InputError` if a number is not positive.
     """
@@ -82,7 +84,8 @@ class Excerpts(L.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        # Separate at the last batch: when the epoch ends, averaged weights are already swapped out.
+        # Separate at the last batch of the validation, because averaged weights are already
+        # swapped out when the validation epoch ends.
         if batch_idx + 1 < sum(trainer.num_val_batches) or trainer.sanity_checking:
             return
         epoch = trainer.current_epoch
@@ -186,7 +189,10 @@ class Excerpts(L.Callback):
 
 
 def loudest(track: StoredTrack, stem: str, time: int) -> tuple[float, int]:
-    """Energy and start of the loudest `time` samples of a stem, to the precision of a block."""
+    """Find the loudest `time` samples of a stem; return their loudness and their first sample.
+
+    The loudness is a sum of mean squares of blocks. The first sample is accurate to one block.
+    """
     levels = track.levels[track.stems.index(stem)].astype(np.float64)
     block = block_length(track.sample_rate)
     sums = np.cumsum(np.concatenate([[0.0], levels]))

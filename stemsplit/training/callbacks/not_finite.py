@@ -28,10 +28,11 @@ class StopWhenNotFinite(L.Callback):
     """Stops training before a NaN or infinite loss or gradient changes the weights.
 
     Raises `DivergedError` if the network has diverged, else `InputError`. The message names the
-    songs and positions of the batch, the layer, and the last good checkpoint. For the loss, the
-    batch is run again to find the first module with a non-finite output; for gradients, the message
-    names the affected layer nearest to the loss. With float16 loss scaling, only the loss is
-    checked, because the scaler uses infinite gradients to choose its scale.
+    songs and positions of the batch, the layer, and the newest checkpoint with finite weights. If
+    the loss is not finite, the batch is run again to find the first module with a non-finite
+    output. If only gradients are not finite, the message names the affected layer nearest to the
+    loss. With float16 loss scaling, only the loss is checked, because the scaler uses infinite
+    gradients to choose its scale.
     """
 
     def __init__(self) -> None:
@@ -79,9 +80,10 @@ class StopWhenNotFinite(L.Callback):
         loss, self._loss = self._loss, None
         assert loss is not None
         assert self._batch is not None
-        # If a gradient is NaN or infinite, so is the norm. (Very large gradients can also overflow
-        # it.) The norm is much cheaper to compute than the maximum of the gradients.
-        # Loss and norm are transferred together, to synchronise with the device only once.
+        # If a gradient is NaN or infinite, the norm is not finite either. (Very large gradients can
+        # also make the norm overflow.) The norm is much cheaper to compute than the maximum of the
+        # gradients. Loss and norm are transferred together, to synchronise with the device only
+        # once.
         norm = get_total_norm(gradients) if gradients else torch.zeros_like(loss)
         loss_value, norm_value = torch.stack([loss.double(), norm.double()]).tolist()
         if math.isfinite(loss_value) and math.isfinite(norm_value):
@@ -138,7 +140,7 @@ def cause_in_loss(
 
 
 def cause_in_gradient(trainer: L.Trainer, module: L.LightningModule, batch: Batch) -> str:
-    """Describe the layer nearest to the loss whose gradient is not finite."""
+    """Among the layers with a non-finite gradient, describe the layer nearest to the loss."""
     network = network_of(module)
     order: list[str] = []
     run_again(trainer, module, batch, lambda name, *_: order.append(name))
@@ -159,7 +161,7 @@ def cause_in_gradient(trainer: L.Trainer, module: L.LightningModule, batch: Batc
 
 
 def run_again(trainer: L.Trainer, module: L.LightningModule, batch: Batch, visit: Any) -> None:
-    """Run the network on a batch as in training, without gradients; `visit` sees every module.
+    """Run the network on a batch as in training, but without gradients; see `watching` for `visit`.
 
     Synchronised batch norm uses its running statistics, because other processes do not run this
     batch.

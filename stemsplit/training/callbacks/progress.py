@@ -40,7 +40,7 @@ class Progress(ProgressBar):
         self._stop()
 
     def print(self, *args: Any, **kwargs: Any) -> None:
-        """Print above the status, which redirects stdout."""
+        """Print a line. Rich redirects stdout, so that the line appears above the status."""
         print(*args, **kwargs)
 
     def on_sanity_check_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

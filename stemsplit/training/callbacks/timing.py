@@ -11,10 +11,10 @@ from stemsplit.training.module import SeparationModule
 class Timing(L.Callback):
     """Logs ``time/step_seconds`` and ``time/data_wait_seconds``, means over the steps of an epoch.
 
-    A step lasts from one batch to the next; validation and work between epochs do not count. The
-    wait is the time until the data module has the batch, and 0 if the data loader is fast enough.
-    An accelerator computes while the next batch is loaded. This callback does not wait for the
-    accelerator after each step; only the end of the epoch waits.
+    A step lasts from the end of one batch to the end of the next; validation and work between
+    epochs do not count. The wait is the time from the end of a step until the data module has the
+    next batch. It is 0 if the data loader is fast enough. An accelerator may still compute while
+    the next batch is loaded, because this callback does not wait for the accelerator.
     """
 
     def __init__(self) -> None:

@@ -43,7 +43,8 @@ class LayerHistory:
         """Add the norms of a step; describe the first layer that blows up.
 
         `order` lists the layers in the order of the forward pass. Returns None if no layer blows
-        up at this step, or if the first one that does has been described before.
+        up at this step. Also returns None if the first layer that blows up at this step has been
+        described at an earlier step.
         """
         anomaly = None if self.over else self._first_anomaly(figures, order)
         if step % self.spacing == 0:

@@ -44,7 +44,10 @@ def root_mean_square(*tensors: Tensor) -> Figure:
 
 
 def main_tensor(value: Any) -> Tensor | None:
-    """The floating-point tensor in a layer's input or output; the first item of a tuple."""
+    """Return a layer's input or output, or its first item if it is a tuple.
+
+    Returns None for a value that is not a tensor of real or complex floating-point numbers.
+    """
     if isinstance(value, tuple) and value:
         value = value[0]
     if isinstance(value, Tensor) and (value.is_floating_point() or value.is_complex()):
@@ -85,7 +88,7 @@ class Probe:
         if not tensor.requires_grad:
             return None
         # Other modules may read the same tensor, as in a skip connection. The gradient of an alias
-        # comes from this layer alone. Backward hooks of torch modules are no alternative: they
+        # comes from this layer alone. Backward hooks of torch modules cannot be used, because they
         # forbid in-place operations.
         alias = tensor.view_as(tensor)
         alias.register_hook(partial(self._note, "gradient/in", name))

@@ -171,7 +171,7 @@ def unscaled(
 
 
 def only_finite_gradients(figures: Figures) -> Figures:
-    """Drop infinite gradients, which are normal with float16 loss scaling."""
+    """Drop infinite and NaN gradients, which are normal with float16 loss scaling."""
     return {
         quantity: {
             name: value

@@ -35,7 +35,10 @@ class MetricsCsv(Logger):
 
     @rank_zero_only
     def forget_from(self, step: int) -> None:
-        """Drop the rows of `step` (counted from 0) and later; a resumed run repeats them."""
+        """Drop the rows of `step` and of all later steps, because a resumed run repeats them.
+
+        The file numbers the steps from 0.
+        """
         self.rows = [row for row in self.rows if int(row["step"]) < step]
         self._write()
 
@@ -49,7 +52,8 @@ class MetricsCsv(Logger):
         epoch = metrics.get("epoch")
         position = {"step": str(step or 0), "epoch": "" if epoch is None else str(int(epoch))}
         last = self.rows[-1] if self.rows else {}
-        # Lightning logs training and validation metrics of a step separately; merge them.
+        # Lightning logs training and validation metrics of a step separately. They are merged into
+        # one row.
         if {name: last.get(name) for name in position} == position:
             last.update(values)
             self._write()

@@ -142,11 +142,11 @@ def weights_and_biases(
     group: str | None = None,
     resume: str | None = None,
 ) -> WeightsAndBiases:
-    """Start a new W&B run or, if `resume` is set, continue the run of `folder`.
+    """Start a new W&B run or, if `resume` is set, continue the run that is recorded in `folder`.
 
-    Unless ``WANDB_MODE`` is set, the run is offline if no API key is configured or the server does
-    not respond. An offline run is stored in `folder`; ``wandb sync`` uploads it later. Raises
-    `InputError` if the record of a resumed run is damaged.
+    The run is offline if neither ``WANDB_MODE`` nor an API key is set, or if W&B reports an error,
+    for example because the server does not respond. An offline run is stored in `folder`;
+    ``wandb sync`` uploads it later. Raises `InputError` if the record of a resumed run is damaged.
     """
     record = Record(Path(folder) / "wandb_run.json")
     if resume is not None and record.path.is_file():
