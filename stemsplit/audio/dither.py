@@ -48,24 +48,28 @@ class Quantiser:
         rounded = np.empty_like(stems)
         error = np.zeros(stems.shape[1:])
         for stem, samples in enumerate(stems):
-            wanted = samples * float(self._full_scale) + dither[stem] + error
-            steps = np.rint(wanted)
-            error = wanted - steps
-            rounded[stem] = self._limited(steps, silent)
+            error += samples * float(self._full_scale) + dither[stem]
+            steps = np.rint(error)
+            error -= steps
+            self._limit(steps, silent)
+            np.multiply(steps, 1 / self._full_scale, out=rounded[stem], casting="same_kind")
         return rounded
 
     def _dither(self, channels: int, time: int) -> Float64[np.ndarray, "stem channel time"]:
         """Draw dither in units of a step, ordered by time, so that blocks do not change it."""
-        uniform = self._random.random((time, channels, self._stems + 1)) - 0.5
-        chain, last = uniform[:, :, :-1], uniform[:, :, -1]
-        dither = chain - np.roll(chain, 1, axis=2) if self._stems > 1 else chain.copy()
-        dither[:, :, -1] += last
-        return dither.transpose(2, 1, 0)
+        uniform = self._random.random((time, channels, self._stems + 1)).T - 0.5
+        chain, last = np.ascontiguousarray(uniform[:-1]), uniform[-1]
+        dither = chain - np.roll(chain, 1, axis=0) if self._stems > 1 else chain
+        dither[-1] += last
+        return dither
 
-    def _limited(
+    def _limit(
         self, steps: Float64[np.ndarray, "channel time"], silent: Bool[np.ndarray, "channel time"]
-    ) -> Float32[np.ndarray, "channel time"]:
-        limited = np.clip(steps, -self._full_scale, self._full_scale - 1)
-        self.clipped += int(np.count_nonzero(limited != steps))
-        limited[silent] = 0
-        return (limited / self._full_scale).astype(np.float32)
+    ) -> None:
+        """Limit samples to full scale, and keep silence, in place."""
+        lowest, highest = -self._full_scale, self._full_scale - 1
+        if steps.size and (steps.min() < lowest or steps.max() > highest):
+            self.clipped += int(np.count_nonzero((steps < lowest) | (steps > highest)))
+            np.clip(steps, lowest, highest, out=steps)
+        if silent.any():
+            steps[silent] = 0

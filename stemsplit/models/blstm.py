@@ -12,10 +12,17 @@ from typing import Any, cast
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn import functional
 
 from stemsplit.errors import InputError
-from stemsplit.models.blocks.layers import InputNorm, bands_below, normed, scale_and_shift
+from stemsplit.models.blocks.layers import (
+    InputNorm,
+    bands_below,
+    normed,
+    product_of_view,
+    scale_and_shift,
+)
 from stemsplit.models.shapes import Mask, View, Views
 
 
@@ -36,9 +43,14 @@ class Branch(nn.Module):
         )
 
     def forward(self, view: View) -> Float[Tensor, "frame batch hidden"]:
-        frames = self.norm(view)
-        encoded = normed(frames.flatten(0, 1), self.encoder, self.encoder_norm)
-        encoded = torch.tanh(encoded).reshape(*frames.shape[:2], -1)
+        if self.training:
+            product = product_of_view(view, self.norm, self.encoder)
+            encoded = self.encoder_norm(product.flatten(0, 1)).unflatten(0, product.shape[:2])
+        else:
+            frames = self.norm(view)
+            encoded = normed(frames.flatten(0, 1), self.encoder, self.encoder_norm)
+            encoded = encoded.reshape(*frames.shape[:2], -1)
+        encoded = torch.tanh(encoded)
         return torch.cat([encoded, self.lstm(encoded)[0]], dim=-1)
 
 
@@ -112,7 +124,13 @@ class Blstm(nn.Module):
         scale = self.output_scale.expand(-1, self.channels, -1).flatten()
         mean = self.output_mean.expand(-1, self.channels, -1).flatten()
         if second_norm.training:
-            return second_norm(second(hidden)) * scale + mean
+            # Scale and mean are part of the norm: four passes less over the largest array of the
+            # network, two of them in the backward pass.
+            weights = {
+                "weight": second_norm.weight * scale,
+                "bias": second_norm.bias * scale + mean,
+            }
+            return functional_call(second_norm, weights, (second(hidden),))
         # One matrix product instead of four passes over the largest array of the network.
         norm_scale, shift = scale_and_shift(second_norm)
         weight = (scale * norm_scale)[:, None] * second.weight

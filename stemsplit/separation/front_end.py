@@ -155,12 +155,23 @@ class FrontEnd(nn.Module):
     def _view(self, name: str, spectrum: Spectrum) -> View:
         match name:
             case "magnitude":
-                return spectrum.abs()
+                return magnitude(spectrum)
             case "mel":
-                return self.mel_filters @ spectrum.abs()
+                return self.mel_filters @ magnitude(spectrum)
             case "complex":
                 return torch.cat([spectrum.real, spectrum.imag], dim=2)
             case "mfcc":
-                power = self.mel_filters @ spectrum.abs().square()
+                power = self.mel_filters @ magnitude(spectrum).square()
                 return self.cosines.T @ (10 * power.clamp(min=self.floor).log10())
         raise InputError(f"unknown view {name!r}: choose from {VIEWS}")
+
+
+def magnitude(spectrum: Complex[Tensor, "*axes"]) -> Float[Tensor, "*axes"]:
+    """Absolute values. Without a gradient, they take half of the time of torch's own function.
+
+    torch's function is also finite where a square is not, above 1e19.
+    """
+    if spectrum.requires_grad:
+        return spectrum.abs()
+    parts = torch.view_as_real(spectrum.resolve_conj())
+    return parts[..., 0].square().addcmul_(parts[..., 1], parts[..., 1]).sqrt_()

@@ -27,7 +27,7 @@ from stemsplit.separation.chunks.inference import (
     Inference,
     chunk_and_overlap,
 )
-from stemsplit.separation.front_end import FrontEnd
+from stemsplit.separation.front_end import FrontEnd, magnitude
 from stemsplit.separation.stem_names import check_stem_names
 from stemsplit.separation.wiener import scale_below, wiener
 
@@ -167,8 +167,8 @@ class Separator(nn.Module):
             return self.front_end.inverse(spectra(), time)
 
         def magnitudes() -> StemMagnitudes:
-            magnitude = views["magnitude"] if "magnitude" in views else spectrum.abs()
-            return mask.abs() * magnitude[:, None]
+            view = views["magnitude"] if "magnitude" in views else magnitude(spectrum)
+            return (mask.abs() if mask.is_complex() else mask) * view[:, None]
 
         return Estimate(spectra, waveforms, magnitudes)
 

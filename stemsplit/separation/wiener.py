@@ -19,6 +19,7 @@ from jaxtyping import Complex, Float
 from torch import Tensor
 
 from stemsplit.models.shapes import Spectrum, StemSpectra
+from stemsplit.separation import stereo_wiener
 
 # Power of the white noise in the model, if no magnitude of the mixture's spectrum exceeds 10. For a
 # louder mixture, the power of the noise is multiplied by (largest magnitude / 10) ** 2. openunmix
@@ -52,9 +53,11 @@ def wiener(estimates: StemSpectra, mixture: Spectrum, iterations: int = 1) -> St
 
     dtype = torch.promote_types(estimates.dtype, mixture.dtype)
     refined = torch.empty_like(estimates, dtype=dtype)
-    # Frequencies are independent, so they are processed in blocks. On a CPU, the largest array of a
-    # block fits in the second-level caches. An accelerator needs larger blocks to be fast.
-    cache = 2**22 * torch.get_num_threads() if estimates.device.type == "cpu" else 2**28
+    # Frequencies are independent, so they are processed in blocks. On a CPU, the arrays of a block fit
+    # in the caches; stereo needs longer rows of frequencies. An accelerator needs larger blocks to be
+    # fast.
+    cache = 2**25 if channel == 2 else 2**22
+    cache = cache * torch.get_num_threads() if estimates.device.type == "cpu" else 2**28
     bins = max(1, cache // (stem * channel**2 * frame * dtype.itemsize))
     for item in range(batch):
         song, sources = mixture[item].to(dtype).resolve_conj(), estimates[item].to(dtype)
@@ -74,13 +77,32 @@ def wiener(estimates: StemSpectra, mixture: Spectrum, iterations: int = 1) -> St
         noise = NOISE_POWER * excess
         for start, block in zip(range(0, freq, bins), mixture_blocks, strict=True):
             place = (slice(None), slice(None), slice(start, start + bins))
-            stems, block = sources[place].contiguous(), block.contiguous()
-            for _ in range(iterations):
-                stems = iterate(stems, block, noise)
-            refined[item][place] = stems
+            iterate_into(refined[item][place], sources[place], block, noise, iterations)
         if is_scaled:
             refined[item] /= scale
     return refined
+
+
+def iterate_into(
+    refined: Complex[Tensor, "stem channel freq frame"],
+    stems: Complex[Tensor, "stem channel freq frame"],
+    mixture: Complex[Tensor, "channel freq frame"],
+    noise: Float[Tensor, ""],
+    iterations: int,
+) -> None:
+    """Write the stems after all iterations to `refined`; `noise` is the power of white noise."""
+    has_gradient = stems.requires_grad or mixture.requires_grad  # stereo_wiener works in place
+    if len(mixture) == 2 and mixture.device.type == "cpu" and not has_gradient:
+        planes = stereo_wiener.planes(stems).contiguous()
+        mixture_planes = stereo_wiener.planes(mixture).contiguous()
+        for _ in range(iterations):
+            planes = stereo_wiener.iterate(planes, mixture_planes, noise, noise * NOISE_POWER)
+        stereo_wiener.planes(refined).copy_(planes)
+        return
+    stems, mixture = stems.contiguous(), mixture.contiguous()
+    for _ in range(iterations):
+        stems = iterate(stems, mixture, noise)
+    refined.copy_(stems)
 
 
 def scale_below(limit: float, peaks: Tensor) -> Tensor:

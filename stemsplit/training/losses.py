@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from stemsplit.errors import InputError
 from stemsplit.models.shapes import Batch, Estimate
+from stemsplit.separation.front_end import magnitude
 
 SILENT = 1e-8  # mean square below which a stem is silent: -80 dB of full scale
 # Limits the SI-SDR to 80 dB for a perfect estimate, and to -80 dB for a silent estimate.
@@ -97,7 +98,7 @@ def magnitude_mse(estimate: Estimate, batch: Batch) -> Value:
     As in open-unmix, the Fourier transform uses a window but is not normalised, so the values of
     the loss are comparable with open-unmix's.
     """
-    return functional.mse_loss(estimate.magnitudes, batch.stem_spectra.abs())
+    return functional.mse_loss(estimate.magnitudes, magnitude(batch.stem_spectra))
 
 
 def complex_l1(estimate: Estimate, batch: Batch) -> Value:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from stemsplit.errors import InputError
-from stemsplit.separation.front_end import VIEWS, FrontEnd
+from stemsplit.separation.front_end import VIEWS, FrontEnd, magnitude
 
 RATE, WINDOW, HOP, MELS, MFCCS = 8000, 512, 128, 32, 13
 
@@ -120,3 +120,13 @@ def test_autocast_does_not_reduce_precision(front_end: FrontEnd) -> None:
         restored = front_end.inverse(spectrum, 2000)
     torch.testing.assert_close(restored, waveform, rtol=0, atol=1e-6)
     torch.testing.assert_close(views, expected)
+
+
+def test_magnitude_is_the_absolute_value_and_has_a_gradient() -> None:
+    spectrum = 100 * torch.randn(2, 5, 6, dtype=torch.complex64)
+    spectrum[0, 0] = 0
+    torch.testing.assert_close(magnitude(spectrum), spectrum.abs())
+    spectrum.requires_grad_()
+    magnitude(spectrum).sum().backward()
+    assert spectrum.grad is not None
+    assert spectrum.grad.isfinite().all()

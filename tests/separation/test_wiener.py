@@ -8,7 +8,8 @@ import pytest
 import torch
 from openunmix import filtering
 
-from stemsplit.separation.wiener import NOISE_POWER, wiener
+from stemsplit.separation import stereo_wiener
+from stemsplit.separation.wiener import NOISE_POWER, iterate, wiener
 
 
 def complex_noise(*shape, dtype=torch.complex128, seed=0):
@@ -208,3 +209,18 @@ def test_scaling_by_a_power_of_two_is_exact(exponent, iterations):
     expected = wiener(stems, stems.sum(1), iterations)
     refined = wiener(stems * scale, stems.sum(1) * scale, iterations)
     torch.testing.assert_close(refined / scale, expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("spectra", [random_spectra, musical_spectra, mono_spectra])
+@pytest.mark.parametrize("dtype", [torch.complex64, torch.complex128])
+def test_iteration_in_real_numbers_equals_the_general_one(spectra, dtype):
+    magnitudes, mixture = spectra()
+    mixture = mixture.to(dtype)
+    stems = (magnitudes * torch.exp(1j * mixture.angle())).to(dtype)
+    noise = torch.tensor(NOISE_POWER, dtype=dtype.to_real())
+    expected = iterate(stems, mixture, noise)
+    planes = (stereo_wiener.planes(each) for each in (stems, mixture))
+    refined = torch.empty_like(stems)
+    stereo_wiener.planes(refined).copy_(stereo_wiener.iterate(*planes, noise, noise * NOISE_POWER))
+    tolerance = 1e-4 if dtype == torch.complex64 else 1e-9
+    assert largest(refined - expected, expected) < tolerance

@@ -3,6 +3,7 @@
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn import functional
 
 from stemsplit.errors import InputError
@@ -33,6 +34,25 @@ class InputNorm(nn.Module):
     def forward(self, view: View) -> Frames:
         bands = view[:, :, : self.bands].permute(3, 0, 1, 2)
         return ((bands + self.mean) * self.scale).flatten(2)
+
+
+def product_of_view(
+    view: View, norm: InputNorm, linear: nn.Linear
+) -> Float[Tensor, "frame batch hidden"]:
+    """Return `linear(norm(view))`; the backward pass is cheaper if the view needs no gradient.
+
+    The gradients of shifts and scales then follow from those of the product's weights and bias, so
+    the gradient of the normalised frames, a product of the same size, is not computed.
+    """
+    if view.requires_grad or not norm.training:
+        return linear(norm(view))
+    frames = norm(view).detach()
+    shift, scale = norm.mean, norm.scale.detach()
+    change = (norm.scale - scale) / torch.where(scale == 0, 1, scale)  # zero, but has a gradient
+    channels = linear.in_features // norm.bands
+    weight = linear.weight + linear.weight * change.repeat(channels)
+    output = functional_call(linear, {"weight": weight}, (frames,))
+    return output + linear.weight @ ((shift - shift.detach()) * scale).repeat(channels)
 
 
 def normed(
@@ -84,7 +104,18 @@ class DenseMask(nn.Module):
         nn.init.ones_(self.third.bias)
 
     def forward(self, frames: Frames) -> Float[Tensor, "batch stem channel freq frame"]:
-        mask = torch.relu(self.third(self.second(self.first(frames))))
+        return self._mask(self.first(frames))
+
+    def of_view(
+        self, view: View, norm: InputNorm
+    ) -> Float[Tensor, "batch stem channel freq frame"]:
+        """Return `self(norm(view))`, see `product_of_view`."""
+        if not self.training:
+            return self(norm(view))
+        return self._mask(self.first.activated(product_of_view(view, norm, self.first.linear)))
+
+    def _mask(self, frames: Frames) -> Float[Tensor, "batch stem channel freq frame"]:
+        mask = torch.relu(self.third(self.second(frames)))
         return mask.unflatten(2, self.shape).permute(1, 2, 3, 4, 0)
 
 
@@ -101,6 +132,11 @@ class HiddenLayer(nn.Module):
         frame, batch, _ = frames.shape
         hidden = normed(frames.flatten(0, 1), self.linear, self.norm)
         return self.dropout(torch.relu(hidden)).reshape(frame, batch, -1)
+
+    def activated(self, product: Frames) -> Frames:
+        """Apply what follows the product, in training mode."""
+        normed = self.norm(product.flatten(0, 1)).unflatten(0, product.shape[:2])
+        return self.dropout(torch.relu(normed))
 
 
 def unit_power(

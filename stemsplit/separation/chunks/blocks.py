@@ -166,7 +166,7 @@ def finite(blocks: Iterable[Block], sample_rate: int) -> Iterator[Block]:
     """Yield a song unchanged; raise `InputError` if it is empty or contains NaN or infinity."""
     time = 0
     for block in blocks:
-        if not block.isfinite().all():
+        if not all_finite(block):
             bad = ~block.isfinite().reshape(-1, block.shape[-1]).all(dim=0)
             seconds = (time + int(bad.nonzero()[0])) / sample_rate
             raise InputError(
@@ -181,10 +181,16 @@ def finite(blocks: Iterable[Block], sample_rate: int) -> Iterator[Block]:
 
 def check_finite(stems: StemBlock, mixture: Block, start_seconds: float) -> None:
     """Raise `InputError` if stems contain NaN or infinity."""
-    if not stems.isfinite().all():
+    if not all_finite(stems):
         raise InputError(
             f"the estimates of the chunk at {start_seconds:.2f} s contain NaN or infinity. The "
             f"largest sample of the mixture there is {mixture.abs().max():.3g}: if this is at most "
             "1, the checkpoint is damaged or its training diverged; otherwise scale the song down "
             "first"
         )
+
+
+def all_finite(samples: Block) -> bool:
+    """Whether no sample is NaN or infinite."""
+    # The sum is much cheaper than `isfinite`. If it is finite, all samples are.
+    return bool(samples.sum().isfinite()) or bool(samples.isfinite().all())

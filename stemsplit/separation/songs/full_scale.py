@@ -18,9 +18,11 @@ RESCALED_PEAK = 0.999
 def limited(blocks: Iterable[StemBlock], counts: list[int]) -> Iterator[StemBlock]:
     """Clip samples to ±1, and add the number of clipped samples of each stem to `counts`."""
     for block in blocks:
-        for stem, samples in enumerate(block):
-            counts[stem] += int(np.count_nonzero(np.abs(samples) > 1))
-        yield np.clip(block, -1, 1)
+        if max(block.max(initial=0), -block.min(initial=0)) > 1:
+            for stem, samples in enumerate(block):
+                counts[stem] += int(np.count_nonzero(np.abs(samples) > 1))
+            block = np.clip(block, -1, 1)
+        yield block
 
 
 def rescaled(blocks: Iterable[StemBlock], folder: Path, notes: list[str]) -> Iterator[StemBlock]:

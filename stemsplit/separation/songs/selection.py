@@ -46,5 +46,9 @@ def selected(
     blocks: Iterable[StemBlock], chosen: Mapping[str, Sequence[int]]
 ) -> Iterator[StemBlock]:
     """Yield the chosen stems of each block; stems that belong together are summed."""
+    groups = list(map(list, chosen.values()))
     for block in blocks:
-        yield np.stack([block[numbers].sum(axis=0) for numbers in map(list, chosen.values())])
+        if groups == [[stem] for stem in range(len(block))]:
+            yield block
+        else:
+            yield np.stack([block[numbers].sum(axis=0) for numbers in groups])

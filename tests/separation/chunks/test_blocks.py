@@ -1,6 +1,7 @@
 """Cutting a signal into chunks, resampling and cross-fading restore the signal."""
 
 import itertools
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import Tensor
 from stemsplit.errors import InputError
 from stemsplit.separation.chunks.blocks import (
     advanced,
+    all_finite,
     averaged,
     chunks_of,
     cross_faded,
@@ -116,3 +118,13 @@ def test_nan_is_refused_with_its_position() -> None:
 def test_empty_song_is_refused() -> None:
     with pytest.raises(InputError, match="no samples"):
         list(finite([torch.zeros(2, 0)], 10))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_one_sample_that_is_not_finite_is_found(value: float) -> None:
+    samples = torch.full((2, 1000), 3e38)  # their sum is infinite
+    assert all_finite(samples)
+    samples[1, 500] = value
+    assert not all_finite(samples)
+    samples[0] = 0
+    assert not all_finite(samples)

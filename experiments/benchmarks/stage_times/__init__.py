@@ -1,0 +1,1 @@
+"""Measure the stages of a program; used by the benchmark `stages.py`."""

@@ -1,0 +1,49 @@
+"""Count the floating-point operations of the layers of a network."""
+
+from collections import Counter
+from typing import Any
+
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from stage_times.recorder import BACKWARD
+from stage_times.stages import layers
+from stemsplit.separation.separator import Separator
+
+
+def flops_of(separator: Separator, time: int, depth: int) -> Counter[str]:
+    """Operations of the products of each stage, for one excerpt; in training mode, with backward.
+
+    Half of them are multiplications, and half additions.
+    """
+    network: Any = separator.network
+    mixture = torch.randn(1, separator.channels, time)
+    views = separator.front_end.views(separator.front_end(mixture), network.views)
+    # The counter does not see inside fused kernels.
+    with (
+        torch.backends.mkldnn.flags(enabled=False),
+        sdpa_kernel(SDPBackend.MATH),
+        FlopCounterMode(display=False) as counter,
+    ):
+        output = network(views if network.views else mixture)
+        forward = by_layer(counter, network, depth)
+        if not separator.training:
+            return forward
+        output.abs().sum().backward()
+    both = by_layer(counter, network, depth)
+    return forward + Counter({f"{BACKWARD}{name}": both[name] - forward[name] for name in both})
+
+
+def by_layer(counter: FlopCounterMode, network: Any, depth: int) -> Counter[str]:
+    """The counted operations of every layer, without those of the layers inside it."""
+    counts = counter.get_flop_counts()
+    flops: Counter[str] = Counter()
+    names = layers(network, depth)
+    for name in names:
+        path = ".".join([type(network).__name__, *name.split()[1:]])
+        count = sum(counts[path].values()) if path in counts else 0
+        flops[name] += count
+        if outer := [other for other in names if name.startswith((f"{other}.", f"{other} "))]:
+            flops[max(outer, key=len)] -= count
+    return flops
