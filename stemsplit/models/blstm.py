@@ -44,13 +44,10 @@ class Branch(nn.Module):
 
     def forward(self, view: View) -> Float[Tensor, "frame batch hidden"]:
         if self.training:
-            product = product_of_view(view, self.norm, self.encoder)
-            encoded = self.encoder_norm(product.flatten(0, 1)).unflatten(0, product.shape[:2])
+            encoded = self.encoder_norm(product_of_view(view, self.norm, self.encoder))
         else:
-            frames = self.norm(view)
-            encoded = normed(frames.flatten(0, 1), self.encoder, self.encoder_norm)
-            encoded = encoded.reshape(*frames.shape[:2], -1)
-        encoded = torch.tanh(encoded)
+            encoded = normed(self.norm(view).flatten(0, 1), self.encoder, self.encoder_norm)
+        encoded = torch.tanh(encoded).reshape(view.shape[3], view.shape[0], -1)
         return torch.cat([encoded, self.lstm(encoded)[0]], dim=-1)
 
 

@@ -36,17 +36,16 @@ class InputNorm(nn.Module):
         return ((bands + self.mean) * self.scale).flatten(2)
 
 
-def product_of_view(
-    view: View, norm: InputNorm, linear: nn.Linear
-) -> Float[Tensor, "frame batch hidden"]:
-    """Return `linear(norm(view))`; the backward pass is cheaper if the view needs no gradient.
+def product_of_view(view: View, norm: InputNorm, linear: nn.Linear) -> Float[Tensor, "item hidden"]:
+    """Apply `linear` to the frames of `norm(view)`, frame by frame and excerpt by excerpt.
 
-    The gradients of shifts and scales then follow from those of the product's weights and bias, so
-    the gradient of the normalised frames, a product of the same size, is not computed.
+    The backward pass is cheaper if the view needs no gradient. The gradients of shifts and scales
+    then follow from those of the product's weights and bias, so the gradient of the normalised
+    frames, a product of the same size, is not computed.
     """
     if view.requires_grad or not norm.training:
-        return linear(norm(view))
-    frames = norm(view).detach()
+        return linear(norm(view).flatten(0, 1))
+    frames = norm(view).detach().flatten(0, 1)
     shift, scale = norm.mean, norm.scale.detach()
     change = (norm.scale - scale) / torch.where(scale == 0, 1, scale)  # zero, but has a gradient
     channels = linear.in_features // norm.bands
@@ -112,7 +111,8 @@ class DenseMask(nn.Module):
         """Return `self(norm(view))`, see `product_of_view`."""
         if not self.training:
             return self(norm(view))
-        return self._mask(self.first.activated(product_of_view(view, norm, self.first.linear)))
+        hidden = self.first.activated(product_of_view(view, norm, self.first.linear))
+        return self._mask(hidden.unflatten(0, (view.shape[3], view.shape[0])))
 
     def _mask(self, frames: Frames) -> Float[Tensor, "batch stem channel freq frame"]:
         mask = torch.relu(self.third(self.second(frames)))
@@ -133,10 +133,9 @@ class HiddenLayer(nn.Module):
         hidden = normed(frames.flatten(0, 1), self.linear, self.norm)
         return self.dropout(torch.relu(hidden)).reshape(frame, batch, -1)
 
-    def activated(self, product: Frames) -> Frames:
+    def activated(self, product: Float[Tensor, "item hidden"]) -> Float[Tensor, "item hidden"]:
         """Apply what follows the product, in training mode."""
-        normed = self.norm(product.flatten(0, 1)).unflatten(0, product.shape[:2])
-        return self.dropout(torch.relu(normed))
+        return self.dropout(torch.relu(self.norm(product)))
 
 
 def unit_power(
