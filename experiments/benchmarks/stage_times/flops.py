@@ -38,12 +38,15 @@ def flops_of(separator: Separator, time: int, depth: int) -> Counter[str]:
 def by_layer(counter: FlopCounterMode, network: Any, depth: int) -> Counter[str]:
     """The counted operations of every layer, without those of the layers inside it."""
     counts = counter.get_flop_counts()
+    paths = {
+        name: ".".join([type(network).__name__, *name.split()[1:]])
+        for name in layers(network, depth)
+    }
+    called = {name: path for name, path in paths.items() if path in counts}
     flops: Counter[str] = Counter()
-    names = layers(network, depth)
-    for name in names:
-        path = ".".join([type(network).__name__, *name.split()[1:]])
-        count = sum(counts[path].values()) if path in counts else 0
+    for name, path in called.items():
+        count = sum(counts[path].values())
         flops[name] += count
-        if outer := [other for other in names if name.startswith((f"{other}.", f"{other} "))]:
+        if outer := [other for other in called if name.startswith((f"{other}.", f"{other} "))]:
             flops[max(outer, key=len)] -= count
     return flops
