@@ -83,8 +83,8 @@ class Corpus:
         if self.declared_stems is not None:
             return self.declared_stems
         main = [track for track in self._listed if not track.corpus]
-        # A stem that only test songs have is not part of training. If the corpus has no other
-        # songs than test songs, their stems are returned.
+        # A stem that only test songs have is not part of training. If all songs are test songs,
+        # their stems are returned.
         return all_stems([track for track in main if track.subset != "test"] or main)
 
     @cached_property
@@ -142,7 +142,7 @@ class Corpus:
         return self.store.tracks(tracks)
 
     def contents(self) -> dict[str, str]:
-        """The name of every training and validation song (see `song_of`) and its content hash."""
+        """Map the name of each training and validation song (see `song_of`) to its content hash."""
         return {
             song_of(track): self.store.content(track)
             for track in self.songs

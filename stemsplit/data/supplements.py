@@ -11,7 +11,7 @@ from stemsplit.errors import InputError
 
 @dataclass(frozen=True)
 class Supplement:
-    """Another corpus, whose training songs are added to those of the main corpus.
+    """Another corpus, whose training songs are added to the main corpus.
 
     Each entry of the setting ``data.also`` is a supplement.
 

@@ -1,4 +1,4 @@
-"""Put the caches of libraries in a temporary folder if the home folder is not usable."""
+"""Find the cache folders. If the usual folders are not writable, use a temporary folder."""
 
 import getpass
 import os
@@ -7,7 +7,8 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-# XDG_CACHE_HOME is not enough: wandb, matplotlib or numba (for librosa) may ignore it.
+# For each environment variable, its subfolder of the temporary folder. Most of the variables belong
+# to wandb, matplotlib and numba (for librosa), which may ignore XDG_CACHE_HOME.
 FOLDERS = {
     "STEMSPLIT_CACHE": "stemsplit",
     "MPLCONFIGDIR": "matplotlib",
@@ -19,16 +20,16 @@ FOLDERS = {
 
 
 def use_temporary_caches_without_home() -> None:
-    """Set USER if the user has no name, and cache folders if the home folder is not writable.
+    """Set USER if the user has no name. Set temporary caches if the cache folder is not writable.
 
-    In containers and on clusters, the user may have no name or no writable home folder; torch,
-    numba and wandb then fail when they are imported. Variables that are already set keep their
-    values, except an XDG_CACHE_HOME that is not writable.
+    In containers and on clusters, the user may have no name or no writable home folder. Imports of
+    torch, numba and wandb then fail. Variables that are already set keep their values, with one
+    exception: XDG_CACHE_HOME is replaced if its folder is not writable.
     """
     try:
         getpass.getuser()
     except (KeyError, OSError):  # OSError from Python 3.13 on
-        os.environ["USER"] = str(os.getuid())  # torch uses it in the name of a folder
+        os.environ["USER"] = str(os.getuid())  # torch uses USER in the name of a folder
     if can_be_written(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")):
         return
     folder = private_temporary_folder()
@@ -54,7 +55,11 @@ def can_be_written(folder: str) -> bool:
 
 
 def private_temporary_folder() -> Path:
-    """A temporary folder that only this user can write to, the same for all commands."""
+    """A temporary folder that only this user can write to.
+
+    All commands get the same folder. But if others own it or can write to it, each command gets a
+    new folder.
+    """
     folder = Path(tempfile.gettempdir()) / f"stemsplit-{getpass.getuser()}"
     with suppress(FileExistsError):
         folder.mkdir(mode=0o700)
@@ -62,4 +67,4 @@ def private_temporary_folder() -> Path:
     is_own = stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid()
     if is_own and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         return folder
-    return Path(tempfile.mkdtemp(prefix="stemsplit-"))  # others can write to the folder
+    return Path(tempfile.mkdtemp(prefix="stemsplit-"))

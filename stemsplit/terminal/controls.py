@@ -14,7 +14,10 @@ def harmless(text: str, keep: str = "") -> str:
 
 
 def quoted(path: Path) -> str:
-    """Quote a path for a shell, with control characters and invalid bytes as in bash's ``$'…'``."""
+    """Quote a path for a shell.
+
+    Control characters and bytes that are not UTF-8 are escaped in bash's notation ``$'…'``.
+    """
     text = str(path)
     if not CONTROL.search(text):
         return shlex.quote(text)

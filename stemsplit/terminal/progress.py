@@ -23,7 +23,8 @@ SECONDS_BETWEEN_LINES = 30.0
 class SongProgress:
     """A bar for each song and one for all songs, on stderr.
 
-    If stderr is not a terminal, a line is printed every 30 seconds instead.
+    If stderr is not a terminal, a line for each song in progress is printed every 30 seconds
+    instead.
     """
 
     def __init__(self, songs: int) -> None:
@@ -42,7 +43,8 @@ class SongProgress:
             TimeRemainingColumn(),
             console=console,
             disable=not console.is_terminal,
-            # Otherwise lines for a file or a pipe would be printed on the terminal.
+            # rich prints redirected lines on the terminal. If stdout is a file or a pipe, its lines
+            # must not be redirected.
             redirect_stdout=sys.stdout is not None and sys.stdout.isatty(),
             transient=True,
         )
@@ -55,7 +57,7 @@ class SongProgress:
 
     @contextmanager
     def song(self, name: str) -> Iterator[Callable[[float], None]]:
-        """Yield a function that shows the fraction of the song that is done."""
+        """Yield a function. Call it with the fraction of the song that is done, to show it."""
         bar = self.bars.add_task(name, total=1.0)
         printed = time.monotonic()
 

@@ -15,8 +15,8 @@ READER_GONE = {errno.EPIPE, errno.EIO}
 def unfailing_output() -> Iterator[None]:
     """Let the program continue when printing fails inside the block.
 
-    Characters that the encoding of stdout or stderr lacks become "?". Once the reader of the output
-    has gone, further output is dropped. A full disk still raises an error.
+    A character becomes "?" if the encoding of stdout or stderr lacks it. When the reader of the
+    output has gone, the rest of the output is dropped. A full disk still raises an error.
     """
     before = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = (unfailing(stream) for stream in before)
@@ -24,7 +24,7 @@ def unfailing_output() -> Iterator[None]:
         yield
     finally:
         try:
-            flush()  # also if the block raises SystemExit, as for `--help`
+            flush()  # needed even if the block raises SystemExit, as `--help` does
         finally:
             sys.stdout, sys.stderr = before
 

@@ -7,7 +7,7 @@ from rich.padding import Padding
 from rich.table import Column, Table
 
 # Widths in characters.
-LABEL = 15  # minimum width of a text column; longer words are folded
+LABEL = 15  # a text column needs at most this width; longer words are folded
 FRAME = 3  # extra width of a column: a line, and a space on either side
 INDENT = 4  # indentation of the numbers in a list
 UNBOUNDED = 10_000  # wider than any cell
@@ -33,7 +33,11 @@ def print_table(table: Table, console: Console | None = None) -> None:
 
 
 def listed(table: Table, console: Console) -> Iterator[RenderableType]:
-    """For each row, yield its text cells, then one line per number with the name of its column."""
+    """Yield the rows of a table as a list.
+
+    For each row, first yield its text cells. Then yield one grid with a line for each number, which
+    also holds the name of the number's column.
+    """
     label_width = max(
         width_of(column.header, console) for column in table.columns if is_numeric(column)
     )

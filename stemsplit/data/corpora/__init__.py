@@ -1,1 +1,1 @@
-"""Listers: for each layout of a corpus, a function that lists its tracks."""
+"""Listers: one function per layout, which lists the tracks of a corpus with this layout."""

@@ -9,8 +9,8 @@ from stemsplit.data.tracks import Track, with_validation
 
 
 def demo(root: Path) -> list[Track]:
-    """The demo songs; missing songs are synthesised and written first."""
-    # Imported late: the synthesis takes longer to import than all other data modules.
+    """List the demo songs. Missing songs are synthesised and written first."""
+    # The synthesis takes longer to import than all other data modules, so it is imported only here.
     from stemsplit.data.corpora.demo_songs import VALIDATION_TRACKS, write_demo_corpus
 
     with Progress() as progress:

@@ -46,7 +46,8 @@ SONGS = TRAIN_SONGS + TEST_SONGS
 VALIDATION_TRACKS = ("Velvet Almanac - October Letters", "Harlan Weatherby - The Lamplighter")
 
 BIT_RATE = 192_000  # bits per second of each stream
-# Twice as fast as the defaults; the stems still sum to the mixture with an error of -22 dB.
+# These options make the coder twice as fast as its defaults. The sum of the coded stems still
+# equals the coded mixture with an error of -22 dB.
 CODER = {"aac_coder": "fast", "aac_ms": "0"}
 PEAK = 0.9
 
@@ -56,11 +57,13 @@ def synthesise_song(
 ) -> dict[str, np.ndarray]:
     """Synthesise the stems of a song, float32 (channel, time) at 44.1 kHz.
 
-    The largest peak of the stems and their sum is 0.9. `name` is one of `SONGS`. `seconds` is the
-    approximate length (None: 20 to 30 s); the song has a whole number of bars.
+    They are scaled so that the largest peak of all stems and of their sum is 0.9. `name` is one of
+    `SONGS`. `seconds` is the approximate length, because a song has a whole number of bars; None
+    means 20 to 30 s.
     """
     number = SONGS.index(name)
-    # Each instrument has its own generator: a change of the drums does not change the singing.
+    # Each instrument has its own generator, so that a change of the drums does not change the
+    # singing.
     composer, *players, engineer = (
         np.random.default_rng(child)
         for child in np.random.SeedSequence(entropy=seed, spawn_key=(number,)).spawn(6)
@@ -79,7 +82,7 @@ def synthesise_song(
 
 
 def _mix(stems: dict[str, Signal], engineer: np.random.Generator) -> dict[str, Signal]:
-    """Set the levels of the stems; the voice is 0 to 4 dB below the band."""
+    """Set the levels of the stems. The voice is 0 to 4 dB below the sum of all other stems."""
     level_db = {
         "drums": engineer.uniform(-2.0, 1.0),
         "bass": engineer.uniform(-3.0, 0.0),
@@ -97,7 +100,10 @@ def _mix(stems: dict[str, Signal], engineer: np.random.Generator) -> dict[str, S
 
 
 def _playing_level(sound: Signal) -> np.float32:
-    """Root mean square over the blocks of 0.1 s in which the sound is not silent."""
+    """Root mean square over blocks of 0.1 s.
+
+    Blocks more than 30 dB below the loudest block count as silent and are left out.
+    """
     block = SAMPLE_RATE // 10
     blocks = sound[:, : sound.shape[-1] // block * block].reshape(2, -1, block)
     power = np.mean(blocks**2, axis=(0, 2))
@@ -112,8 +118,8 @@ def write_demo_corpus(
 ) -> None:
     """Write ROOT/train/NAME.stem.mp4 and ROOT/test/NAME.stem.mp4, the layout of MUSDB18.
 
-    Existing files are kept, even if another seed produced them. Files are complete as soon as they
-    exist, so an interrupted call can be repeated, and several processes may write at once.
+    Existing files are kept, even if another seed produced them. A file gets its name only when it
+    is complete, so an interrupted call can be repeated, and several processes may write at once.
     `report` is called with the number of finished songs and the number of all songs.
     """
     missing = [name for name in SONGS if not song_path(root, name).exists()]

@@ -1,7 +1,6 @@
-"""MIR-1K: a thousand karaoke clips; accompaniment in the left channel, voice in the right.
-
+"""MIR-1K: a thousand karaoke clips. The left channel is the accompaniment, the right is the voice.
 The corpus is from Hsu and Jang, "On the improvement of singing voice separation for monaural
-recordings using the MIR-1K dataset" (2010). The split is that of Huang et al., "Singing-voice
+recordings using the MIR-1K dataset" (2010). The split is from Huang et al., "Singing-voice
 separation from monaural recordings using deep recurrent neural networks" (2014).
 """
 
@@ -21,9 +20,9 @@ CLIP = re.compile(r"(?P<singer>[A-Za-z]+)_\d+_\d+")  # SINGER_SONG_CLIP
 def mir1k(root: Path) -> list[Track]:
     """List the clips of the folder ``Wavfile``, which is `root` itself or a folder below it.
 
-    The mixture is the sum of both channels. They have equal energy in every clip, so the sum is the
-    0 dB mixture of the papers. Raises `InputError` if there are no clips, or if a
-    wav file has another name.
+    The mixture is the sum of both channels. The channels have equal energy in every clip, so the
+    sum is the mixture at 0 dB in the papers. Raises `InputError` if there are no clips, or if the
+    name of a wav file is not SINGER_SONG_CLIP.wav.
     """
     folder = _wav_folder(root)
     tracks = []

@@ -76,9 +76,9 @@ def _musdb(root: Path, is_wav: bool) -> list[Track]:
             f"{root}: has neither a train nor a test folder; "
             "set data.root to the folder of the corpus"
         )
-    # Only the streams and files of the stems and the names of the validation songs come from musdb.
-    # Its list of songs is not used: musdb would call ffprobe for each song, and a damaged song
-    # would raise an error that does not name it.
+    # musdb tells which stream or file holds which stem, and names the validation songs. Its list of
+    # songs is not used, because musdb would call ffprobe for each song, and the error for a damaged
+    # song would not name the song.
     layout = _import_musdb().DB(root=str(root), subsets=[]).setup
     official = set(layout["validation_tracks"])
     tracks = []

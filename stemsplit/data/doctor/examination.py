@@ -75,9 +75,9 @@ def examine_all(
 
 
 def examine(track: Track, headers: Headers, parts: Collection[str] | None) -> Examination:
-    """Decode the sources of a track one by one and check them. Skip those with unreadable headers.
+    """Decode the sources of a track one by one and check them.
 
-    See `examine_all` for `parts`.
+    Sources whose headers cannot be read are skipped. See `examine_all` for `parts`.
     """
     song = Examination(track)
     mixture: audio.Audio | None = None
@@ -246,7 +246,7 @@ def _ratio_db(signal: float, error: float) -> float | None:
 def duplicates(songs: Sequence[Examination]) -> Iterator[Finding]:
     """Yield a finding for each pair of songs that share audio.
 
-    It is a fault if the songs are equal and in different subsets, and otherwise a note.
+    The finding is a fault if the songs are equal and in different subsets, and otherwise a note.
     """
     fingerprints = [(song.track, song.bits) for song in songs if song.bits is not None]
 

@@ -35,9 +35,10 @@ def layout(root: Path, tracks: Sequence[Track]) -> str | None:
 
 
 def wrong_counts(root: Path, tracks: Sequence[Track], headers: Headers) -> Iterator[Finding]:
-    """A finding if the corpus is MUSDB18 with a wrong number of songs or without a validation song.
+    """A finding if the corpus is MUSDB18 with a wrong number of songs.
 
-    The corpus counts as MUSDB18 if it has at least half of the official validation songs.
+    There is also a finding if an official validation song is missing. The corpus counts as MUSDB18
+    if it has at least half of the official validation songs.
     """
     if layout(root, tracks) is None or (missing := _missing_names(root, tracks)) is None:
         return
@@ -78,7 +79,7 @@ def foreign_codecs(root: Path, tracks: Sequence[Track], headers: Headers) -> Ite
 
 
 def _has_counts(official: Counts, tracks: Sequence[Track]) -> bool:
-    """Whether train and valid together, and test, have the official numbers of songs."""
+    """Whether the subsets have the official numbers of songs; train and valid count as one."""
     counts = Counter(track.subset for track in tracks)
     numbers = counts["train"] + counts["valid"], counts["test"]
     return numbers == (official["train"] + official["valid"], official["test"])

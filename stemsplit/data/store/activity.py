@@ -11,7 +11,8 @@ from jaxtyping import Bool, Float32, Int
 BLOCK_SECONDS = 0.1
 QUIETEST_DB = -60.0  # lowest level of an active block, in dB full scale
 RANGE_DB = 40.0  # an active block is at most this far below the stem's loudest block
-LEAST_SHARE = 0.5  # a stem is active in an excerpt if it is in at least this share of the blocks
+# A stem is active in an excerpt if it is active in at least this share of the excerpt's blocks.
+LEAST_SHARE = 0.5
 
 Levels = Float32[np.ndarray, " block"]
 
@@ -24,7 +25,7 @@ def block_length(sample_rate: int) -> int:
 def block_levels(samples: Float32[np.ndarray, "channel _"], time: int, sample_rate: int) -> Levels:
     """Return the mean square of a stem in every block of its song.
 
-    The song has `time` samples. If `samples` are fewer, the stem is silent in the rest of the song.
+    The song has `time` samples. Blocks after the end of `samples` have a mean square of 0.
     """
     block = block_length(sample_rate)
     levels = np.zeros(-(-time // block), np.float32)
@@ -47,10 +48,10 @@ def sounding(levels: Levels) -> Bool[np.ndarray, " block"]:
 def sounding_starts(
     levels: Levels, time: int, chunk: int, sample_rate: int
 ) -> Int[np.ndarray, " start"]:
-    """Return the indices of the blocks at which an excerpt may start so that the stem is active.
+    """Return the indices of the blocks at which an excerpt with an active stem may start.
 
-    The stem is then active in at least half of the excerpt's blocks. `time` is the length of the
-    song and `chunk` is the length of the excerpt, both in samples.
+    In such an excerpt, the stem is active in at least half of the blocks. `time` is the length of
+    the song and `chunk` is the length of the excerpt, both in samples.
     """
     block = block_length(sample_rate)
     count = np.concatenate([[0], np.cumsum(sounding(levels))])

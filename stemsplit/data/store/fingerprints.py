@@ -41,7 +41,7 @@ class Fingerprints:
         return digest
 
     def _stored(self, path: Path) -> str | None:
-        """The stored hash of a file; None if the file is new or has changed after the hashing."""
+        """The stored hash of a file, or None if the file was not hashed after its last change."""
         if (reason := unreadable(path)) is not None:
             raise InputError(reason)
         file = self._stored_at(path)
@@ -51,9 +51,9 @@ class Fingerprints:
     def _stored_at(self, path: Path) -> Path:
         """The file that stores the hash of the file `path`.
 
-        Its name changes when the path, inode, size, modification time or status change time (ctime)
-        of `path` changes. A program can reset the modification time after a change, but not the
-        ctime.
+        Its name is a hash of the path, inode, size, modification time and status change time
+        (ctime) of `path`. The ctime is needed because a program can reset the modification time
+        after a change, but not the ctime.
         """
         stat = path.stat()
         times = f"{stat.st_mtime_ns}\n{stat.st_ctime_ns}"

@@ -13,11 +13,11 @@ LOADERS = 2  # the loaders of training and validation exist at the same time
 
 
 def workers_that_fit(workers: int, batch_bytes: int, processes: int, batches: str) -> int:
-    """Return the number of loader processes, at most `workers`, whose batches fit into memory.
+    """Reduce the number of loader processes until their batches fit into shared memory.
 
-    `batch_bytes` is the size of a batch. `processes` training processes use the shared memory of
-    the machine together. If the number of loader processes is reduced, a message is printed;
-    `batches` names the batches there ("training" or "validation"). With 0 loader processes, the
+    `workers` is the wanted number of loader processes for each of `processes` training processes,
+    and `batch_bytes` is the size of a batch. If the number is reduced, a message is printed, in
+    which `batches` names the batches ("training" or "validation"). With 0 loader processes, the
     training process reads the same batches itself, more slowly.
     """
     if not workers or not SHARED_MEMORY.is_dir():

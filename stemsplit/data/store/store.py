@@ -69,7 +69,7 @@ class Store:
     def repeated(self, tracks: Sequence[Track]) -> list[tuple[Track, Track]]:
         """Pairs of tracks with the same content; both may be in the same subset.
 
-        The first track of a pair is always the first one with this content. The files of a track
+        The first track of a pair is the first of all tracks with this content. The files of a track
         are read only if a track of another subset has files of the same sizes.
         """
         by_size: dict[tuple[int, ...], list[Track]] = {}

@@ -59,7 +59,7 @@ def checksum(samples: np.ndarray, levels: np.ndarray) -> int:
 def is_whole(folder: Path) -> bool:
     """Whether the folder holds a complete decoded track.
 
-    Only the shapes and facts are checked. A wrong sample changes the `checksum`.
+    The shapes of the arrays and the facts in ``track.json`` are checked, but not the samples.
     """
     try:
         facts = json.loads((folder / "track.json").read_text())

@@ -31,7 +31,7 @@ class Timbre:
     corner_hz: float  # the dull tone falls by a further 12 dB per octave above this frequency
     attack_seconds: float
     release_seconds: float
-    ring_seconds: float | None = None  # time to decay by 60 dB; None: a sustained note
+    ring_seconds: float | None = None  # time in which C4 decays by 60 dB; None for sustained notes
     brightness: float = 0.0  # amplitude of the bright tone at the start of the note
     bright_seconds: float = 0.3  # time in which the bright tone decays by 60 dB
     even: float = 1.0  # gain of the even harmonics; 0 sounds hollow like a clarinet
@@ -74,9 +74,9 @@ def _periods(timbre: Timbre, frequency_hz: float) -> tuple[Signal, Signal]:
 
 
 def note(timbre: Timbre, pitch: float, seconds: float) -> Signal:
-    """One stereo note: one oscillator in the centre and one detuned oscillator at each side.
+    """One stereo note from an oscillator in the centre and a detuned oscillator at each side.
 
-    `pitch` is a MIDI pitch. The release follows after `seconds`.
+    `pitch` is a MIDI pitch. The release begins after `seconds`, so the note is longer.
     """
     length = samples(seconds + timbre.release_seconds)
     frequency = float(hertz(pitch))
@@ -183,7 +183,7 @@ def _balance(sound: Signal, position: float) -> Signal:
 
 
 def _sustain_last_bar(line: str, bar: int, composition: Composition) -> str:
-    """The line, or in the last bar its first stroke only, sustained over the whole bar."""
+    """Return the line of a bar. In the last bar, its first stroke sounds for the whole bar."""
     return line if bar < composition.bars - 1 else line[0].replace(".", "x") + "." * (len(line) - 1)
 
 

@@ -1,6 +1,7 @@
-"""Articulation of the synthesised singer: random syllables as parameters of every frame.
+"""Draw random syllables for the synthesised singer, as parameters of the voice in every frame.
 
-The vowels are those of Peterson & Barney (1952), the voiced consonants those of Klatt (1980).
+The formants of the vowels are from Peterson & Barney (1952). The formants of the voiced consonants
+are from Klatt (1980).
 """
 
 from collections.abc import Sequence
@@ -80,7 +81,11 @@ class Articulation:
 def articulate(
     melody: Sequence[Note], frames: int, breathiness: float, generator: np.random.Generator
 ) -> Articulation:
-    """Draw a syllable for each note; its vowel starts on the beat. Tied notes keep the syllable."""
+    """Draw a syllable for each note.
+
+    The vowel starts with the note. Most syllables also have a consonant, which ends there. A tied
+    note keeps the vowel of the previous note and has no consonant.
+    """
     mouth = Articulation(
         formants_hz=np.tile(np.array([[500.0], [1500.0], [2500.0]]), frames),  # schwa, at rest
         voicing=np.zeros(frames),
@@ -127,7 +132,7 @@ def _sustain(mouth: Articulation, note: Note, nucleus: tuple[str, str], level: f
 
 
 def _begin(mouth: Articulation, note: Note, consonant: Murmur | Hiss) -> None:
-    """Put a consonant before the note; it shortens the previous note."""
+    """Put a consonant before the note. The consonant replaces the end of the previous note."""
     beat_seconds = note.start_seconds
     opening_seconds = beat_seconds - consonant.seconds
     sounding = frames_between(opening_seconds, beat_seconds)

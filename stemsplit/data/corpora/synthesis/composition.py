@@ -65,7 +65,7 @@ class Composition:
     """The tempo, chords and melody of a song."""
 
     beats_per_minute: float
-    chords: tuple[tuple[int, ...], ...]  # MIDI pitches of a chord per bar, root first
+    chords: tuple[tuple[int, ...], ...]  # for each bar, the MIDI pitches of its chord, root first
     melody: tuple[Note, ...]
 
     @property
@@ -122,7 +122,10 @@ def _melody(
     roots: list[int],
     lowest_pitch: int,
 ) -> tuple[Note, ...]:
-    """A melody of two recurring phrases, adapted to the chord on each strong beat."""
+    """A melody of two recurring phrases.
+
+    On every second beat, and in long notes, the pitch is moved to the nearest note of the chord.
+    """
     rhythms = [PHRASES[choice] for choice in generator.choice(len(PHRASES), 2, replace=False)]
     steps = [generator.choice(MELODY_STEPS, len(rhythm)) for rhythm in rhythms]
     ladder = [

@@ -85,14 +85,18 @@ def drums(composition: Composition, generator: np.random.Generator) -> Signal:
     last = composition.at(composition.bars - 1)
     place(track, _kick(kit, generator), last)
     place(track, _crash(generator), last)
-    # Soft limiting, as on a drum bus: otherwise the peaks of the drums limit the song's level.
+    # tanh limits the peaks softly, as on a drum bus. Without this limit, the peaks of the drums
+    # would keep the level of the whole song low.
     return in_room(np.tanh(track), generator, 0.4, 0.2)
 
 
 def _bar(
     groove: Groove, bar: int, bars: int, generator: np.random.Generator
 ) -> list[tuple[str, str, str]]:
-    """The sixteenths of a bar as (kick, snare or tom, hat); every fourth bar ends with a fill."""
+    """The sixteenths of a bar as (kick, snare or tom, hat).
+
+    Every fourth bar and the last bar but one end with a fill.
+    """
     snare, hat = groove.snare, groove.hat
     if bar % 4 == 3 or bar == bars - 2:
         fill = FILLS[generator.integers(len(FILLS))].replace("s", "x")

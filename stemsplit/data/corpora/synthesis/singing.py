@@ -1,8 +1,8 @@
 """The singing of the demo songs: a glottal source, filtered by a time-varying vocal tract.
 
-The source and the filter are those of Klatt (1980) and Klatt & Klatt (1990). The glottal pulses and
-the noise of breath and consonants are filtered in the short-time Fourier domain, where a
-time-varying filter is a multiplication.
+The source and the filter are from Klatt (1980) and Klatt & Klatt (1990). The glottal pulses and the
+noise of breath and consonants are filtered in the short-time Fourier domain, where a time-varying
+filter is a multiplication.
 """
 
 from collections.abc import Sequence
@@ -41,7 +41,8 @@ TOP_HZ = 16_000.0  # highest frequency of a harmonic of the voice
 BANDWIDTHS_HZ = (70.0, 100.0, 150.0)  # of the first three formants
 TUBE_FORMANTS_HZ = (500.0, 1500.0, 2500.0)  # first formants of a uniform tube of 17.5 cm
 TUBE_BANDWIDTH_HZ = 400.0
-# Lowest pitch (MIDI) and factor of all formants, which are higher for a shorter vocal tract.
+# Lowest pitch (MIDI) and factor of all formant frequencies. A shorter vocal tract has a larger
+# factor.
 RANGES = {"bass": (40, 0.95), "tenor": (47, 1.0), "alto": (54, 1.13), "soprano": (59, 1.17)}
 
 
@@ -77,7 +78,7 @@ def draw_voice(name: str, generator: np.random.Generator) -> Voice:
 def sing(
     melody: Sequence[Note], seconds: float, voice: Voice, generator: np.random.Generator
 ) -> Signal:
-    """Sing the melody with random syllables in a small room; the result is stereo."""
+    """Sing the melody with random syllables in a small room. The result is in stereo."""
     length = samples(seconds)
     frames = -(-length // HOP) + 1
     frame_hz = hertz(_intonation(melody, frames, voice, generator))
@@ -138,7 +139,8 @@ def _tract(mouth: Articulation, frame_hz: NDArray[np.float64], voice: Voice) -> 
     formants[0] = np.maximum(formants[0], 1.05 * frame_hz)
     formants[1] = np.maximum(formants[1], formants[0] + 200.0)
     frequency = np.fft.rfftfreq(WINDOW, 1.0 / SAMPLE_RATE).astype(np.float32)[:, None]
-    # Take the upper formants from a uniform tube; replace its first three by the vowel's formants.
+    # Start with all formants of a uniform tube. Then replace the first three by the formants of the
+    # vowel, and keep the upper ones.
     spacing_hz = 1000.0 * voice.tract
     half_wave = np.pi * (0.5 * TUBE_BANDWIDTH_HZ + 1j * frequency) / spacing_hz
     response = (1.0 / np.cosh(half_wave)).astype(np.complex64)

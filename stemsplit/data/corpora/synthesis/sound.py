@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 from scipy.signal import butter, oaconvolve, sosfilt
 
 SAMPLE_RATE = 44_100
-TABLE = 16_384  # samples per stored period: enough to read it without interpolation
+TABLE = 16_384  # samples per stored period, so many that reading needs no interpolation
 
 Signal = NDArray[np.float32]  # (time) or (channel, time), at SAMPLE_RATE
 
@@ -26,14 +26,17 @@ def seconds_axis(length: int) -> Signal:
 
 
 def period(amplitudes: NDArray[np.number]) -> Signal:
-    """One period, `TABLE` samples, of a sum of sines: the fundamental and its harmonics."""
+    """One period of a sum of sines, in `TABLE` samples.
+
+    `amplitudes` holds the amplitudes of the fundamental and then of its harmonics.
+    """
     spectrum = np.zeros(TABLE // 2 + 1, np.complex128)
     spectrum[1 : len(amplitudes) + 1] = -0.5j * TABLE * amplitudes
     return np.fft.irfft(spectrum, TABLE).astype(np.float32)
 
 
 def oscillate(table: Signal, cycles: NDArray[np.floating]) -> Signal:
-    """Read a stored period at a running phase in cycles."""
+    """Read a stored period at a running phase, which is given in cycles (1 is one period)."""
     return table[(cycles * TABLE).astype(np.int64) & (TABLE - 1)]
 
 
@@ -90,7 +93,8 @@ def lowpass(sound: Signal, corner_hz: float) -> Signal:
 
 
 def _butterworth(sound: Signal, corner_hz: float, kind: str) -> Signal:
-    # In float64: the poles for a corner of 30 Hz are too close to the unit circle for float32.
+    # The filter runs in float64, because float32 is too coarse for a corner of 30 Hz, whose poles
+    # are close to the unit circle.
     sections = butter(2, corner_hz, kind, fs=SAMPLE_RATE, output="sos")
     return np.asarray(sosfilt(sections, sound), np.float32)
 
@@ -98,10 +102,11 @@ def _butterworth(sound: Signal, corner_hz: float, kind: str) -> Signal:
 def in_room(
     sound: Signal, generator: np.random.Generator, reverberation_seconds: float, level: float
 ) -> Signal:
-    """Add reverberation to a stereo sound (Moorer 1979): independent decaying noise per channel.
+    """Add reverberation to a stereo sound (Moorer 1979).
 
-    `level` is the amplitude of the reverberation relative to the direct sound: the root of the
-    energy of the impulse response.
+    The impulse response of each channel is independent decaying noise. `level` is the amplitude of
+    the reverberation relative to the direct sound. It is the square root of the energy of the
+    impulse response.
     """
     length = samples(reverberation_seconds)
     response = noise(generator, 2, length) * decay(length, reverberation_seconds)
