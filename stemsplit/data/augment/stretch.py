@@ -1,9 +1,10 @@
-"""Change tempo and pitch independently: a phase vocoder, followed by a change of speed.
+"""Change tempo and pitch independently, with a phase vocoder and then a change of speed.
 
 The vocoder changes the distance between short-time spectra and rotates their phases, so that every
-partial continues smoothly. The bins around a partial rotate with it, as in the identity phase
-locking of Laroche and Dolson, "Improved phase vocoder time-scale modification of audio" (IEEE
-Transactions on Speech and Audio Processing, 1999). Without phase locking, noise loses 3 dB.
+partial continues smoothly. All bins around a partial rotate by the angle of the partial, as in the
+identity phase locking of Laroche and Dolson, "Improved phase vocoder time-scale modification of
+audio" (IEEE Transactions on Speech and Audio Processing, 1999). Without phase locking, noise loses
+3 dB.
 """
 
 import math

@@ -183,7 +183,7 @@ def _balance(sound: Signal, position: float) -> Signal:
 
 
 def _sustain_last_bar(line: str, bar: int, composition: Composition) -> str:
-    """Return the line of a bar. In the last bar, its first stroke sounds for the whole bar."""
+    """Return the line. For the last bar, only its first stroke remains and fills the whole bar."""
     return line if bar < composition.bars - 1 else line[0].replace(".", "x") + "." * (len(line) - 1)
 
 

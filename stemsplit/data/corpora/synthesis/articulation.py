@@ -83,8 +83,8 @@ def articulate(
 ) -> Articulation:
     """Draw a syllable for each note.
 
-    The vowel starts with the note. Most syllables also have a consonant, which ends there. A tied
-    note keeps the vowel of the previous note and has no consonant.
+    The vowel starts with the note. Most syllables also have a consonant, which ends where the note
+    starts. A tied note keeps the vowel of the previous note and has no consonant.
     """
     mouth = Articulation(
         formants_hz=np.tile(np.array([[500.0], [1500.0], [2500.0]]), frames),  # schwa, at rest

@@ -7,7 +7,7 @@ import numpy as np
 
 BEATS = 4  # in a bar
 LEAD_IN_SECONDS = 0.3  # time before the first beat, for a consonant or breath
-RING_OUT_SECONDS = 1.0  # after the last bar
+RING_OUT_SECONDS = 1.0  # time after the last bar, in which the reverberation decays
 
 MODES = {
     "major": (0, 2, 4, 5, 7, 9, 11),
