@@ -10,7 +10,8 @@ from jaxtyping import Float32
 from stemsplit.audio.forms import Audio, Samples
 from stemsplit.errors import InputError
 
-# Layouts assumed for files that do not name their channels; the channel order of WAV and FLAC.
+# Layouts that are assumed for files that do not name their channels. The channels are in the order
+# of WAV and FLAC.
 USUAL_LAYOUTS = {
     1: "mono",
     2: "stereo",
@@ -41,7 +42,7 @@ def with_channels(samples: Samples, channels: int) -> Float32[np.ndarray, "_ tim
 
 
 def downmix(audio: Audio, channels: int) -> tuple[Audio, str]:
-    """Mix surround sound down to stereo or mono; return it with one line that describes the mix.
+    """Mix surround sound down to stereo or mono; return the mix and one line that describes it.
 
     See `downmixer` for the coefficients and for the error.
     """
@@ -56,11 +57,11 @@ def downmixer(
     """Return a function that mixes blocks down, and one line that describes the mix.
 
     The function takes samples with `source_channels` channels in the given layout, and returns
-    stereo or mono. The coefficients are those of ITU-R BS.775: in stereo the front channels at
-    0 dB, the centre and the surrounds at -3 dB; in mono left and right at -3 dB, the centre at
-    0 dB, the surrounds at -6 dB. The low-frequency channel is left out. The level is not
-    normalised, so the sum may exceed ±1; floating-point samples do not clip. The result does not
-    depend on how a song is divided into blocks.
+    stereo or mono. The coefficients come from ITU-R BS.775. For stereo, they are 0 dB for left and
+    right, and -3 dB for the centre and the surrounds. For mono, they are -3 dB for left and right,
+    0 dB for the centre, and -6 dB for the surrounds. The low-frequency channel is left out. The
+    level is not normalised, so samples may exceed ±1, but floating-point samples do not clip. The
+    result does not depend on how a song is divided into blocks.
 
     Raises `InputError` if the file does not name its channels and their number has no usual layout.
     """
@@ -75,7 +76,11 @@ def downmixer(
 
 
 def to_layout(samples: Samples, layout: str, target: str) -> Float32[np.ndarray, "_ time"]:
-    """Convert to another layout: mono and stereo as in `with_channels`, others as in `downmix`."""
+    """Convert samples to another layout.
+
+    Conversions between mono and stereo are those of `with_channels`. All other conversions have the
+    coefficients of `downmixer`.
+    """
     channels = av.AudioLayout(target).nb_channels
     if max(len(samples), channels) <= 2:
         return with_channels(samples, channels)
@@ -99,7 +104,7 @@ def named_layout(layout: str, channels: int) -> str:
 def _remix(samples: Samples, layout: str, target: str) -> Float32[np.ndarray, "_ time"]:
     matrix = _mixing_matrix(layout, len(samples), target)
     mixed = np.zeros((len(matrix), samples.shape[1]), np.float32)
-    # Not `matrix @ samples`: there the rounding of a sample depends on its position in the block.
+    # In `matrix @ samples`, the rounding of a sample would depend on its position in the block.
     for coefficients, channel in zip(matrix.T, samples, strict=True):
         mixed += coefficients[:, None] * channel
     return mixed

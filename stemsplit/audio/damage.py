@@ -15,7 +15,8 @@ def damage_of(
 ) -> tuple[list[str], list[str]]:
     """Return losses and oddities of a stream, one line each.
 
-    A loss is missing or converted audio. An oddity loses no audio, but a corpus must not have it.
+    A loss is audio that is missing, was converted, or comes from several joined files. An oddity
+    loses no audio, but a corpus must not contain a file with an oddity.
     """
     losses: list[str] = []
     oddities: list[str] = []

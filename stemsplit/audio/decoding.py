@@ -13,7 +13,8 @@ from stemsplit.audio.lengths import MP4, clock_of, declared_seconds, slack_secon
 from stemsplit.audio.timeline import Timeline
 from stemsplit.errors import InputError
 
-# The other formats of FFmpeg include playlists: FFmpeg would open the files that they name.
+# FFmpeg's other formats include playlists. FFmpeg would open the files that a playlist names, so
+# the other formats are refused.
 CONTAINERS = (
     *("aac", "ac3", "aiff", "amr", "ape", "asf", "au", "avi", "caf", "dsf", "dts", "eac3", "flac"),
     *("flv", "iff", "matroska", "mov", "mp3", "mpc", "mpc8", "mpeg", "mpegts", "ogg", "oma", "rm"),
@@ -57,7 +58,7 @@ def _readable(path: Path) -> Iterator[None]:
 def timelines_of(
     path: Path, container: av.container.InputContainer, numbers: Sequence[int]
 ) -> list[Timeline]:
-    """Return an empty timeline for each of the audio streams with these numbers, in this order.
+    """Return one empty timeline for each number, which is an index among the audio streams.
 
     Raises `InputError` if there are too few streams.
     """
@@ -102,8 +103,9 @@ def decoded(
     """Decode all packets; yield the samples of each stream in order, with the stream's index.
 
     `timelines` maps the index of a stream in the file to its timeline. An MP4 file states how much
-    of its last frame is padding, which is left out unless `keep_padding`. Raises `InputError` if a
-    stream cannot be converted to the form of its first frame.
+    of its last frame is padding. This padding is left out unless `keep_padding`. Raises
+    `InputError` if a stream cannot be converted to the sample rate and the layout of its first
+    frame.
     """
     packets = container.demux([container.streams[index] for index in timelines])
     states_padding = container.format.name == MP4 and not keep_padding

@@ -23,11 +23,11 @@ class Quantiser:
 
     As a result, the sum of the rounded stems differs from the sum of the stems by at most one step.
     If the sum of the stems is a multiple of the step (a 16-bit song in 16 bits), both sums are
-    equal. Clipped samples are the exception. A single stem gets triangular dither of its own; its
-    error is at most 1.5 steps.
+    equal. Clipped samples are the exception. If there is only one stem, its dither has a triangular
+    density, too, and its rounded samples are wrong by at most 1.5 steps.
 
-    Where all stems are zero, the samples stay zero: there is nothing to round, and the digital
-    silence of the song stays silent.
+    Where all stems are zero, the samples stay zero, so that digital silence of the song stays
+    silent.
 
     `clipped` counts the samples that were beyond full scale and are limited to it. The dither is
     the same in each run, and does not depend on how the song is divided into blocks.
@@ -56,7 +56,11 @@ class Quantiser:
         return rounded
 
     def _dither(self, channels: int, time: int) -> Float64[np.ndarray, "stem channel time"]:
-        """Draw dither in units of a step, ordered by time, so that blocks do not change it."""
+        """Draw dither in units of a step.
+
+        The random numbers are drawn in the order of time, so the dither does not depend on how the
+        song is divided into blocks.
+        """
         uniform = self._random.random((time, channels, self._stems + 1)).T - 0.5
         chain, last = np.ascontiguousarray(uniform[:-1]), uniform[-1]
         dither = chain - np.roll(chain, 1, axis=0) if self._stems > 1 else chain

@@ -1,7 +1,7 @@
 """Encoders: FFmpeg for WAV, FLAC, MP3 and AAC, libsndfile for Ogg Vorbis.
 
-Both write FLAC and WAV without loss. FFmpeg keeps more tags, and turns a WAV file into RF64 if it
-exceeds 4 GB. PyAV's builds of FFmpeg have no good Vorbis encoder; libsndfile has libvorbis.
+libsndfile could also write FLAC and WAV, but FFmpeg keeps more tags, and turns a WAV file into RF64
+if it exceeds 4 GB. PyAV's builds of FFmpeg have no good Vorbis encoder; libsndfile has libvorbis.
 """
 
 import os
@@ -25,7 +25,8 @@ AAC_LAYOUTS = {5: "5.0", 6: "5.1"}  # layouts that AAC has a number for
 MP3_FRAME = 1152  # samples
 AAC_BITS_PER_FRAME = 6144  # most bits per channel in a frame of 1024 samples
 SLOW_MP3_BITRATES = {16000: 64, 32000: 160}  # highest kbit/s below these sample rates
-# libsndfile expects Vorbis's order of the channels: for each of these, the place in FFmpeg's order.
+# libsndfile expects the channels in Vorbis's order, but samples have FFmpeg's order. For each
+# number of channels, the tuple lists the channels in Vorbis's order by their index in FFmpeg's.
 VORBIS_ORDER = {
     3: (0, 2, 1),
     5: (0, 2, 1, 3, 4),
@@ -35,7 +36,7 @@ VORBIS_ORDER = {
 }
 # Nominal bitrates in kbit/s of stereo at 44.1 kHz, for libvorbis's qualities 0, 0.1, … 1.
 VORBIS_BITRATES = (64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 500)
-VORBIS_TAGS = {  # FFmpeg's and libsndfile's names
+VORBIS_TAGS = {  # libsndfile's name of a tag, by FFmpeg's name
     **{name: name for name in ("title", "artist", "album", "date", "genre", "comment")},
     **{"copyright": "copyright", "track": "tracknumber"},
 }
@@ -46,7 +47,11 @@ Append = Callable[[Samples], None]
 
 
 class Codec(NamedTuple):
-    """FFmpeg's names: container, encoder, and the sample formats of the frames and the encoder."""
+    """FFmpeg's names of a container, of an encoder and of two sample formats.
+
+    `samples` is the format of the frames that are given to FFmpeg; `encoded` is the format that the
+    encoder needs.
+    """
 
     container: str
     encoder: str
@@ -101,10 +106,11 @@ class FfmpegStream:
         self.container.mux(self.stream.encode(frame))
 
     def end(self) -> None:
-        # LAME's last frame may contain only padding. FFmpeg then writes a wrong length: it counts
-        # this frame, but not the padding in the frame before.
+        # LAME's last frame may contain only padding. Such a frame is dropped, because FFmpeg would
+        # write a wrong length: it counts this frame, but not the padding in the frame before.
         packets = self.stream.encode(None)
-        if self.time > MP3_FRAME:  # a file of one frame would not be recognised as MP3
+        # In a shorter file, a single frame would be left, which is not recognised as MP3.
+        if self.time > MP3_FRAME:
             packets = [packet for packet in packets if packet.duration or not packet.size]
         self.container.mux(packets)
 
@@ -157,7 +163,7 @@ def ffmpeg_container(
             "choose another format"
         ) from None
     options = {
-        # Reserve room in the header for 64-bit sizes: beyond 4 GB, the file becomes RF64.
+        # Reserve room in the header for 64-bit sizes, so that a file beyond 4 GB can become RF64.
         "wav": {"rf64": "auto"},
         # Otherwise the length in the edit list is rounded to milliseconds.
         "ipod": {"movie_timescale": str(sample_rate)},
@@ -169,7 +175,7 @@ def ffmpeg_container(
             container.metadata.update(tags)
             yield container
     except OSError as error:
-        if not isinstance(error, av.FFmpegError):  # from the block of the caller
+        if not isinstance(error, av.FFmpegError):  # an error from the block of the caller
             raise
         raise OSError(error.errno, error.strerror, str(path)) from None
 
@@ -199,7 +205,8 @@ def vorbis_file(
             compression_level=1 - quality,
         )
     except soundfile.LibsndfileError as error:
-        # libsndfile does not say why it cannot create a file, but this call does.
+        # libsndfile does not say why it cannot create a file. This call raises an `OSError` that
+        # does.
         path.open("wb").close()
         raise InputError(
             f"libsndfile cannot write Ogg Vorbis ({error}); choose another format"
@@ -214,6 +221,7 @@ def vorbis_file(
 def _append_vorbis(file: soundfile.SoundFile, samples: Samples) -> None:
     if order := VORBIS_ORDER.get(len(samples)):
         samples = samples[list(order)]
-    # libsndfile passes each block to libvorbis as a whole, and libvorbis keeps it on the stack.
+    # libsndfile passes each block to libvorbis as a whole, and libvorbis keeps the block on the
+    # stack, so a long block would overflow the stack.
     for start in range(0, samples.shape[1], BLOCK):
         file.write(samples[:, start : start + BLOCK].T)

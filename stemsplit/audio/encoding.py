@@ -59,8 +59,8 @@ FORMATS = {
 def check_encoding(encoding: Encoding, sample_rate: int, channels: int) -> None:
     """Raise `InputError` if the format cannot hold this bit depth, bitrate or number of channels.
 
-    `sample_rate` in Hz is that of the song. A rate that the format lacks is no error; see
-    `output_rate`.
+    `sample_rate` is the sample rate of the song in Hz. If the format lacks this rate, the song is
+    resampled to the rate of `output_rate`.
     """
     name, bit_depth, bitrate = encoding
     if name not in FORMATS:
@@ -89,7 +89,8 @@ def check_encoding(encoding: Encoding, sample_rate: int, channels: int) -> None:
 def output_rate(name: str, sample_rate: int) -> int:
     """Return the sample rate of a file in Hz: the rate of the song, if the format has it.
 
-    Otherwise, return the next higher rate, so that no frequency is lost, or the highest rate.
+    Otherwise, return the next higher rate of the format, so that no frequency is lost. If there is
+    no higher rate, return the highest rate of the format.
     """
     rates = FORMATS[name].rates
     if sample_rate in rates:
@@ -98,7 +99,10 @@ def output_rate(name: str, sample_rate: int) -> int:
 
 
 class Writer:
-    """An open output file. `notes` has a line if its sample rate differs from the song's."""
+    """An open output file.
+
+    `notes` has a line if the sample rate of the file differs from the sample rate of the song.
+    """
 
     def __init__(self, append: Append, name: str, sample_rate: int, channels: int) -> None:
         self.sample_rate = output_rate(name, sample_rate)

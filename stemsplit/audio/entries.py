@@ -71,7 +71,7 @@ def _not_permitted(path: Path) -> str:
 
 
 def check_links(entries: Sequence[Path]) -> None:
-    """Raise `InputError` for a broken link: the song behind it would be missing."""
+    """Raise `InputError` for a broken link, because its song would be missing without a message."""
     for entry in entries:
         if entry.is_symlink() and (reason := unreadable(entry)) is not None:
             raise InputError(reason)

@@ -17,10 +17,11 @@ EXACT_LENGTH = {*EXACT_TO_THE_SAMPLE, MP4, "wav"}
 STARTS_AT_ZERO = {MP4, MATROSKA}
 LONGEST_DELAY_SECONDS = 0.2  # delay of a decoder's first frame
 LATEST_START_SECONDS = 60.0  # a file that starts later was cut from a longer recording
-# Largest error of FFmpeg's time stamps in Ogg Vorbis: half a long window, at the last packet of the
-# first page. A lost page is longer.
+# Largest error of FFmpeg's time stamps in Ogg Vorbis. The error is half a long window, and occurs
+# at the last packet of the first page. A lost page is longer, so it is still found.
 VORBIS_ERROR_SECONDS = 0.05
-OGG_TAIL = 2**18  # bytes; an Ogg page has at most 65,307
+# Bytes at the end of a file that are searched for its last page. An Ogg page has at most 65,307.
+OGG_TAIL = 2**18
 MP3_HEAD = 2**12  # bytes that are searched for the number of frames
 
 
@@ -40,8 +41,8 @@ class Clock(NamedTuple):
     def start_with(self, first_stamp: float) -> float:
         """Return the start of the stream, given the time stamp of its first frame.
 
-        FFmpeg looks for the start in the first seconds only. For a stream that starts later it
-        reports the start of the file; then the first frame gives the correct start.
+        FFmpeg looks for the start in the first seconds only. For a stream that starts later, FFmpeg
+        reports the start of the file. Then this function returns the time stamp of the first frame.
         """
         is_late = self.may_start_late and first_stamp - self.start > LONGEST_DELAY_SECONDS
         return first_stamp if is_late else self.start
@@ -128,7 +129,7 @@ def _skip_id3(file: BinaryIO) -> None:
 
 
 def lacks_its_last_page(path: Path) -> bool:
-    """Whether an Ogg file ends before the page that is marked as its last."""
+    """Whether an Ogg file ends before the end of the page that is marked as its last page."""
     with path.open("rb") as file:
         size = file.seek(0, 2)
         file.seek(max(0, size - OGG_TAIL))

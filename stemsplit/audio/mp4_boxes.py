@@ -9,7 +9,7 @@ HEAD = struct.Struct(">I4s")
 
 
 class Box(NamedTuple):
-    """A box: its name, the place of its header, and the places of its content and its end."""
+    """A box: its name, and the positions of its header, its content and its end in the file."""
 
     name: bytes
     start: int

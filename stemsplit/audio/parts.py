@@ -18,8 +18,9 @@ RATES = range(100, 3_000_000)  # Hz; a damaged header may hold any number
 class Part:
     """Consecutive frames of one rate, layout and sample format.
 
-    The samples get the rate and the layout of the part `first`, if there is one. `time` counts the
-    samples before this conversion. Raises `InputError` for an impossible sample rate.
+    The samples are converted to the rate and the layout of `first`, the first part of the stream.
+    `first` is None in the first part itself. `time` counts the samples before this conversion.
+    Raises `InputError` for an impossible sample rate.
     """
 
     def __init__(self, frame: av.AudioFrame, first: "Part | None") -> None:
@@ -42,19 +43,19 @@ class Part:
         return form == (self.rate, self.layout, self.format)
 
     def planar(self, frame: av.AudioFrame) -> Samples:
-        """Return the samples of a frame, before conversion to the form of the first part."""
+        """Return the samples of a frame, not yet converted to the rate and layout of `first`."""
         if self.format == "fltp" and self.channels <= MOST_PLANES:
             return frame.to_ndarray()
         frames = [packed.to_ndarray() for packed in self._to_float.resample(frame)]
         return np.concatenate(frames, axis=1).reshape(-1, self.channels).T
 
     def add(self, samples: Samples) -> Iterator[Samples]:
-        """Yield samples of this part in the form of the first part."""
+        """Convert samples of this part to the rate and layout of `first`, and yield them."""
         self.time += samples.shape[1]
         if self.layout != self._target_layout:
             samples = to_layout(samples, self.layout, self._target_layout)
         if self._resampler is not None:
-            # The result is that of `resample` on the whole part, bit for bit.
+            # The joined blocks equal the result of `resample` on the whole part, bit for bit.
             samples = self._resampler.add(samples)
         if samples.size:
             yield samples

@@ -1,7 +1,8 @@
-"""Read the number of samples that the header of a WAV, RF64, Wave64 or CAF file declares.
+"""Read the length that a WAV, RF64, Wave64 or CAF file declares.
 
-The number comes from the header of the data chunk, because the header of the file often has a wrong
-length. FFmpeg does not report a data chunk that was cut off.
+FFmpeg does not report that a file was cut off, so `Timeline` compares the declared length with the
+decoded length. The declared length comes from the header of the data chunk, because the length in
+the header of the file is often wrong.
 """
 
 import struct
@@ -15,9 +16,11 @@ PIPED_LENGTHS = (range(1), range(0x7FFF0000, 0x80010000), range(0xFFFF0000, 0x10
 
 
 class ChunkLayout(NamedTuple):
-    """Chunks of a format: bytes before the first chunk, header and alignment of each chunk.
+    """How a format arranges its chunks.
 
-    `counts_itself` says whether the size of a chunk includes its header.
+    `file_head` is the number of bytes before the first chunk. `chunk_head` is the header of a
+    chunk. `counts_itself` says whether the size of a chunk includes this header. Each chunk starts
+    at a multiple of `alignment` bytes.
     """
 
     file_head: int
@@ -34,7 +37,10 @@ CHUNK_LAYOUTS = {
 
 
 def declared_pcm_seconds(path: Path, container: str) -> float | None:
-    """Return the declared length, or None; `container` is FFmpeg's name of the format."""
+    """Return the declared length in seconds, or None if the file does not declare its length.
+
+    `container` is FFmpeg's name of the format.
+    """
     bytes_per_second = 0.0
     long_size = 0
     with path.open("rb") as file:

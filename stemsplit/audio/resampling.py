@@ -17,7 +17,7 @@ def resample(
 
 
 class StreamResampler:
-    """Resample a signal in blocks; joined, the blocks are the result of `resample`, bit for bit."""
+    """Resample a signal in blocks. The joined blocks are equal to the result of `resample`."""
 
     def __init__(self, source_rate: int, rate: int, channels: int) -> None:
         self._stream = soxr.ResampleStream(source_rate, rate, channels)

@@ -25,9 +25,10 @@ BLOCK = 2**16  # samples; a block is at least this long, except the last one
 class SongStream:
     """The first audio stream of an open file. Iterate over it once to get all samples.
 
-    The blocks `(channel, time)` hold the samples of `read_song`, bit for bit: silence replaces
-    audio that cannot be decoded, and later sample rates and layouts are converted to the first.
-    Iteration raises `InputError` at the block that holds NaN or infinity.
+    The blocks `(channel, time)` hold the samples of `read_song`, bit for bit. Silence replaces
+    audio that cannot be decoded. If the sample rate or the layout changes within the song, later
+    samples are converted to the first rate and layout. Iteration raises `InputError` at the block
+    that holds NaN or infinity.
 
     `layout` is FFmpeg's name of the channel layout, as in `forms.Audio`. `bit_depth` is "16", "24"
     or "32f"; see `decoding.bit_depth`. `declared_seconds` is the length that the file declares, or

@@ -43,7 +43,10 @@ MASTERING = {
 
 
 class StemWriter:
-    """An open stem.mp4 file. `notes` has a line if its sample rate differs from the song's."""
+    """An open stem.mp4 file.
+
+    `notes` has a line if the sample rate of the file differs from the sample rate of the song.
+    """
 
     def __init__(
         self, container: av.container.OutputContainer, sample_rate: int, bitrate: int
@@ -99,9 +102,9 @@ def open_stem_writer(
 ) -> Iterator[StemWriter]:
     """Open a stem.mp4 file for writing; it is complete after the block.
 
-    `names` are the names of the four stems, in the order in which they are written. `bitrate` in
-    kbit/s is that of each stream. A sample rate that AAC lacks is converted as in
-    `encoding.open_writer`.
+    `names` are the names of the four stems, in the order in which they are written. `bitrate` is
+    the bitrate of each stream in kbit/s. If AAC lacks the sample rate, the samples are converted as
+    in `encoding.open_writer`.
 
     Raises `InputError` for another number of stems, for more than two channels, and for a bitrate
     that AAC lacks; `OSError` if the file cannot be written.

@@ -13,7 +13,10 @@ KEPT = (
 
 
 def tags_of(container: av.container.InputContainer, stream: av.AudioStream) -> dict[str, str]:
-    """Return the tags of a file and of its stream (where Ogg has them), by FFmpeg's names."""
+    """Return the tags of a file and of its stream, by FFmpeg's names.
+
+    Ogg files have their tags in the stream. If both have a tag, the tag of the file is returned.
+    """
     present = {
         name.lower(): value
         for name, value in [*stream.metadata.items(), *container.metadata.items()]

@@ -30,8 +30,10 @@ class Timeline:
     All samples have the rate and the layout of the first frame.
 
     `declared_seconds` is the length that the file declares, or None if it is unknown;
-    `slack_seconds` is its rounding error. If `exact` (for lossless streams), one missing sample
-    counts as a loss. `ends_early` says whether the file cannot be read to its end.
+    `slack_seconds` is the rounding error of this length. If `exact` (for lossless streams), one
+    missing sample counts as a loss. `failed` holds the positions in seconds at which packets could
+    not be decoded. `joints` holds the positions in seconds at which another file was joined.
+    `ends_early` says whether the file cannot be read to its end.
     """
 
     def __init__(
@@ -77,8 +79,8 @@ class Timeline:
         """Yield the samples held back before, silence for a gap, and the samples of this frame.
 
         `stated_seconds` is the length of the frame in the index of the file. If the frame is
-        longer, its end may be padding of the encoder and is held back. It is padding, and is left
-        out, if no frame follows.
+        longer, its end may be padding of the encoder, and `add` holds this end back. If another
+        frame follows, the end is yielded. Otherwise, it is padding and is left out.
         """
         if not frame.samples:
             return
@@ -111,7 +113,7 @@ class Timeline:
         self.longest_frame_seconds = max(self.longest_frame_seconds, seconds)
 
     def end(self) -> Iterator[Samples]:
-        """Yield the samples that the resampler has held back."""
+        """Leave out the padding, and yield the samples that the resampler has held back."""
         self._rest = None
         if self.parts:
             yield from self.parts[-1].end()
@@ -160,7 +162,7 @@ class Timeline:
         return end_stamp <= self.clock.start + self.declared_seconds + 1
 
     def missing_seconds(self) -> float:
-        """Return declared minus decoded length in seconds, or 0 if that is within the tolerance."""
+        """Return the declared minus the decoded length, in seconds; 0 if it is within tolerance."""
         if self.declared_seconds is None:
             return 0.0
         missing = self.late_seconds + self.declared_seconds - self.seconds

@@ -17,7 +17,7 @@ MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 
 
 def write(path: Path, samples: Samples, sample_rate: int) -> None:
-    """Write a 32-bit float WAV file: nothing clips, and stems still sum to the mixture."""
+    """Write a 32-bit float WAV file, so that nothing clips and stems still sum to the mixture."""
     form = container_of(samples.nbytes)
     with (
         replacing(path) as partial,
@@ -44,8 +44,8 @@ def container_of(data_bytes: int) -> str:
 def write_mp3(path: Path, samples: Samples, sample_rate: int) -> None:
     """Write an MP3 file; average the channels if there are more than two.
 
-    Samples beyond ±1 are clipped. A sample rate that MP3 lacks is converted to the next higher one,
-    or to 48 kHz.
+    Samples beyond ±1 are clipped. If MP3 lacks the sample rate, the samples are converted to the
+    next higher rate of MP3, or to 48 kHz if there is no higher rate.
     """
     if len(samples) > 2:
         samples = samples.mean(axis=0, keepdims=True)
