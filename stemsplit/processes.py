@@ -98,9 +98,10 @@ def gather(items: Sequence[Item]) -> list[Item]:
 
 
 def device(name: str) -> str:
-    """Check the name of a torch device; ``auto`` is the GPU of this process, if any, else ``cpu``.
+    """Check the name of a torch device and return it.
 
-    Raises `InputError` if the device is missing or unknown.
+    ``auto`` becomes the GPU of this process, or ``cpu`` if there is no CUDA device. Raises
+    `InputError` if the device is missing or unknown.
     """
     if name != "auto":
         try:
@@ -118,7 +119,7 @@ def device(name: str) -> str:
 
 @cache
 def end_with_parent() -> None:
-    """End this process within about a second after its parent has ended."""
+    """Start a thread that ends this process about a second after its parent process has ended."""
     parent = os.getppid()
 
     def watch() -> None:

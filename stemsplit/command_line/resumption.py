@@ -69,8 +69,8 @@ def move_cache(config: DictConfig, cache: str, overridden: Collection[str]) -> N
 def override(config: DictConfig, overrides: Sequence[str]) -> list[str]:
     """Replace values of a saved configuration in place; return the names of the settings.
 
-    Raises `InputError` for settings that are not in `CHANGEABLE` or in the configuration, and for
-    groups (``trainer=…``).
+    Raises `InputError` if a setting is not in `CHANGEABLE`, does not exist in the configuration, or
+    is a group (``trainer=…``).
     """
     names = []
     for setting in OverridesParser.create().parse_overrides(list(overrides)):

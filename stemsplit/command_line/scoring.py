@@ -19,7 +19,7 @@ from stemsplit.evaluation.protocol import Protocol
 from stemsplit.evaluation.systems import Mixture, Oracle, Resampled, System, Trained
 from stemsplit.separation.front_end import FrontEnd
 
-# Settings of conf/corpus.yaml that change a score or an ideal mask.
+# Settings of conf/corpus.yaml that an evaluation uses; it refuses the others.
 CORPUS = (
     "channels",
     "corpus",

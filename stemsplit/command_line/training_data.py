@@ -16,7 +16,7 @@ from stemsplit.errors import settings_at_fault
 
 
 def make_data(data: DictConfig, corpus: Corpus, **arguments: Any) -> StemDataModule:
-    """The data module of the corpus. `arguments` are the arguments that are not settings."""
+    """The data module of the corpus. `arguments` are further arguments of `StemDataModule`."""
     settings: Any = OmegaConf.to_container(data, resolve=True)
     others = {name: settings[name] for name in settings if name not in CORPUS_SETTINGS}
     # Older runs have these keys, because `data` was a single object then.

@@ -18,9 +18,9 @@ LOCK = ".lock"
 def temporary_folder() -> Iterator[Path]:
     """Yield a new folder; remove it when the block ends.
 
-    Before that, remove the folders that killed servers left behind. A running server holds a lock
-    on its folder. The operating system releases this lock when the server ends, even if it is
-    killed, so a folder that can be locked belongs to no running server.
+    First, the folders that killed servers left behind are removed. A running server holds a lock on
+    its folder. The operating system releases this lock when the server ends, even if it is killed,
+    so a folder that can be locked belongs to no running server.
     """
     parent = private_temporary_folder()
     remove_leftovers(parent)

@@ -39,8 +39,8 @@ def line_chart(
     """Draw series as curves over `x`; return None if there is no point to draw.
 
     NaN and infinity are left out. With `log`, the vertical axis is logarithmic, and values of 0 or
-    less are left out. The colour of a series depends on its position only, so it stays the same if
-    other series have no points.
+    less are left out. The colour of a series depends only on its position in `series`, so the
+    colour stays the same if other series have no points.
     """
     drawn = []
     labels = []

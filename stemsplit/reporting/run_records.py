@@ -12,7 +12,8 @@ from stemsplit.errors import InputError
 from stemsplit.reporting.documents import EXCERPTS, RESULT, read_json
 
 Points = list[tuple[float, float]]
-# Settings of folders, and the group of a run in Weights & Biases. They do not affect the training.
+# Words in the names of settings that do not affect the training: folders, and the group of a run in
+# Weights & Biases.
 PLACES = {"run_dir", "resume", "folder", "dirpath", "default_root_dir", "cache", "group"}
 
 

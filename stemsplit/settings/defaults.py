@@ -47,7 +47,7 @@ def defaults(command: str) -> Iterator[tuple[str, Any]]:
 def files_of(command: str) -> Iterator[tuple[Path, str]]:
     """Yield the files of conf/ that a command can use, and the prefix of the settings' names.
 
-    The prefix is the group, as in ``optimizer.``. It is empty for settings outside groups.
+    The prefix is the group, as in ``optimizer.``. It is empty for files with complete names.
     """
     conf = Path(CONF)
     yield conf / "corpus.yaml", ""

@@ -100,7 +100,9 @@ Options of Hydra:               stemsplit {command} --hydra-help
 
 
 def begin(module: str, command: str) -> None:
-    """Prepare a command before its slow imports; do nothing if `module` is only imported.
+    """Prepare a command before its slow imports.
+
+    `module` is the ``__name__`` of the command's module; if it is only imported, nothing is done.
 
     With ``--help``, prints the help and exits. Otherwise, Ctrl-C prints one line from now on,
     instead of a traceback.

@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
 
 class TrialSweeper(Sweeper):
-    """``hydra/sweeper=trials``, which ``+sweep=…`` selects.
+    """The sweeper of ``hydra/sweeper=trials``, which ``+sweep=…`` selects.
 
-    `params` maps settings to values, and `jobs` trials run at the same time. `sampler` is ``grid``,
-    which tries all combinations, or ``tpe``, which tries `trials` combinations that Optuna's
-    tree-structured Parzen estimator proposes: J. Bergstra et al., "Algorithms for Hyper-Parameter
-    Optimization", NeurIPS 2011.
+    `params` maps settings to values, and `jobs` trials run at the same time. With the `sampler`
+    ``grid``, the sweep tries all combinations of values. With ``tpe``, Optuna's tree-structured
+    Parzen estimator proposes `trials` combinations: J. Bergstra et al., "Algorithms for
+    Hyper-Parameter Optimization", NeurIPS 2011.
     """
 
     def __init__(
@@ -95,7 +95,8 @@ class TrialSweeper(Sweeper):
     ) -> list[str]:
         """The command line of a trial.
 
-        It sets the sweep's name and folder, since their defaults may depend on a swept setting.
+        It also sets the name and the folder of the sweep. Their defaults may depend on a swept
+        setting, such as the model, but all trials need the same name and folder.
         """
         from stemsplit.settings.paths import quote
         from stemsplit.sweeps.search_space import words_of

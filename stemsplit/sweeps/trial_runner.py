@@ -75,10 +75,10 @@ def raise_unfinished(study: optuna.Study, folder: Path) -> None:
 
 
 def enqueue(study: optuna.Study, definition: Definition) -> int:
-    """Enqueue the trials whose settings are known; return the number of trials.
+    """Enqueue the trials whose settings are known; return the total number of trials.
 
-    These are the combinations of a grid, and failed trials. A failed trial is repeated, because the
-    cause of its failure may be gone.
+    The settings are known for the combinations of a grid, and for failed trials. A failed trial is
+    repeated, because the cause of its failure may be gone. The total includes the repeated trials.
     """
     if definition.sampler == "grid":
         for combination in definition.combinations():
