@@ -1,8 +1,8 @@
-"""Write the network of a separator as an ONNX model. The Fourier transform stays outside.
+"""Write the network of a separator, without the Fourier transform, as an ONNX model.
 
 The inputs are the views that the network reads, `(batch, channel, band, frame)`. The output
-``mask`` has the axes `(batch, stem, channel, freq, frame)`. A complex mask, for which ONNX has no
-type, has two outputs: ``mask_real`` and ``mask_imaginary``. The model's metadata has the entry
+``mask`` has the axes `(batch, stem, channel, freq, frame)`. ONNX has no complex type, so a complex
+mask has two outputs: ``mask_real`` and ``mask_imaginary``. The model's metadata has the entry
 ``stemsplit``, a JSON document with the settings of the Fourier transform and of the views.
 """
 
@@ -28,16 +28,16 @@ with needs_extra("onnx"):
     import onnxruntime
 
 ENTRY = "stemsplit"  # the key of the document in the metadata
-TOLERANCE = 1e-4  # of the peak of the mask
+TOLERANCE = 1e-4  # largest difference, relative to the peak of the mask
 WINDOWS = {"hann": "Hann, periodic", "rectangular": "rectangular"}
-# What networks with these outputs do, but ONNX models cannot.
+# Why networks with these outputs cannot be ONNX models.
 WITHOUT_MODEL = {
     "waveforms": "computes its own Fourier transform of the waveform",
     "spectra": "contains a Fourier transform over frames",
 }
 EXAMPLE_FRAMES = 24  # the exporter traces the network with this number of frames
-TESTED_FRAMES = (1, EXAMPLE_FRAMES, 100)  # of a model for any number of frames
-TESTED_BATCH = 2  # the exporter traces one item
+TESTED_FRAMES = (1, EXAMPLE_FRAMES, 100)  # if the model is for any number of frames
+TESTED_BATCH = 2  # items; differs from the exporter's example, which has one item
 FRAME_AXIS = 3  # of a view
 
 
@@ -111,7 +111,7 @@ def verified_model(
 
 
 def example_views(separator: Separator, batch: int, frames: int) -> list[Tensor]:
-    """The views of `frames` frames of noise."""
+    """Return the views of noise, cut to `frames` frames."""
     front_end = separator.front_end
     time = front_end.window + frames * front_end.hop
     noise = torch.rand(batch, separator.channels, time, generator=torch.Generator().manual_seed(0))
@@ -122,8 +122,9 @@ def example_views(separator: Separator, batch: int, frames: int) -> list[Tensor]
 def fix_frames(model: Any, frames: int) -> None:
     """Let a model accept only this number of frames.
 
-    It is traced for any number: where frames become the batch of an inner layer, a fixed number
-    would make the exporter fix the batch size as well.
+    The model itself is traced for any number of frames. In some networks, the frames of all items
+    form the batch of an inner layer. If their number were fixed there, the exporter would fix the
+    batch size, too.
     """
     for value in model.graph.input:
         value.type.tensor_type.shape.dim[FRAME_AXIS].dim_value = frames
@@ -165,7 +166,7 @@ def label(model: Any, separator: Separator, frames: int | None, facts: dict[str,
 
 
 def difference_of(model: bytes, network: MaskNetwork, views: Sequence[Tensor]) -> float:
-    """Largest difference between onnxruntime's and torch's mask, relative to the mask's peak."""
+    """Return the largest difference of onnxruntime's and torch's masks, relative to the peak."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # errors are raised; warnings are about graph optimisations
     inputs = {name: view.numpy() for name, view in zip(network.names, views, strict=True)}

@@ -24,7 +24,11 @@ RMS_NORM = "aten::rms_norm"
 
 
 class MaskNetwork(nn.Module):
-    """Maps views, as separate arguments, to the mask or to its real and imaginary parts."""
+    """The network of a separator, as the exporter needs it.
+
+    The views are separate arguments. The output is the mask; if it is complex, the outputs are its
+    real and its imaginary part.
+    """
 
     def __init__(self, separator: Separator) -> None:
         super().__init__()
@@ -48,7 +52,7 @@ class MaskNetwork(nn.Module):
 
     @staticmethod
     def parts(network: Any, views: Views) -> Tensor:
-        """Real and imaginary parts of a mask, along the last axis."""
+        """Return the real and imaginary parts of a mask along the last axis."""
         if hasattr(network, "mask_parts"):
             return network.mask_parts(views)
         mask = network(views)
@@ -63,8 +67,9 @@ def traced(network: MaskNetwork, views: Sequence[Tensor]) -> Any:
     try:
         with TemporaryDirectory() as folder, warnings.catch_warnings(), exported_rms_norm():
             # The exporter based on torch.export fixes the number of frames of an LSTM, so the older
-            # exporter is used. It warns that it is deprecated, and about values that it copies from
-            # the example. `write` tests the model with other numbers of frames and batch sizes.
+            # exporter is used. It warns that it is deprecated, and that values of the example may
+            # become constants of the model. The warnings can be ignored, because `write` tests the
+            # model with other numbers of frames and batch sizes.
             warnings.simplefilter("ignore", DeprecationWarning)
             warnings.simplefilter("ignore", torch.jit.TracerWarning)
             warnings.filterwarnings("ignore", "Exporting a model to ONNX with a batch_size")
@@ -79,7 +84,7 @@ def traced(network: MaskNetwork, views: Sequence[Tensor]) -> Any:
                 dynamo=False,
             )
             return onnx.load(f"{folder}/network.onnx")
-    except RuntimeError as error:  # OnnxExporterError, or that of another part of torch
+    except RuntimeError as error:  # this is also the base class of OnnxExporterError
         if is_out_of_memory(error):
             raise
         reason = str(error).splitlines()[0]
@@ -88,7 +93,7 @@ def traced(network: MaskNetwork, views: Sequence[Tensor]) -> Any:
 
 @contextmanager
 def exported_rms_norm() -> Iterator[None]:
-    """Let the exporter express torch's root-mean-square norm, which it does not know."""
+    """Teach the exporter torch's root-mean-square norm inside the ``with`` statement."""
     torch.onnx.register_custom_op_symbolic(RMS_NORM, rms_norm, OPSET)
     try:
         yield
@@ -98,7 +103,7 @@ def exported_rms_norm() -> Iterator[None]:
 
 @symbolic_helper.parse_args("v", "v", "v", "f")
 def rms_norm(graph: Any, values: Any, shape: Any, weight: Any, epsilon: float | None) -> Any:
-    """Nodes that divide by the root mean square over the last axis, then multiply by `weight`."""
+    """Add nodes that divide by the root mean square over the last axis and multiply by `weight`."""
     added = torch.finfo(torch.float32).eps if epsilon is None else epsilon
     power = graph.op("ReduceMean", graph.op("Mul", values, values), axes_i=[-1])
     power = graph.op("Add", power, graph.op("Constant", value_t=torch.tensor(added)))

@@ -1,4 +1,4 @@
-"""Verify that a bundle is whole, loads, and estimates the same stems as when it was written."""
+"""Verify that a bundle is undamaged and still estimates the stems that are stored in it."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +9,7 @@ from stemsplit.separation.checkpoint import load
 from stemsplit.separation.formats import bundle
 from stemsplit.separation.formats.probe import probe_stems
 
-TOLERANCE = 1e-4  # of the peak of the stems
+TOLERANCE = 1e-4  # largest difference, relative to the peak of the stems
 
 
 class Check(NamedTuple):
@@ -19,7 +19,7 @@ class Check(NamedTuple):
 
 
 class Verification(NamedTuple):
-    """The checks of a bundle, in order; the document is None if the file is not whole."""
+    """The checks of a bundle in their order. `document` is None if the file cannot be read."""
 
     checks: list[Check]
     document: dict[str, Any] | None

@@ -1,1 +1,1 @@
-"""Weights that others published: a catalogue of names, and their download."""
+"""Find published weights by name in a catalogue, and download them."""

@@ -9,7 +9,7 @@ from stemsplit.errors import InputError
 def encoded(address: str, schemes: Collection[str]) -> str:
     """Return an address in ASCII: ``é`` becomes ``%C3%A9`` in a path, and Punycode in a host.
 
-    Raises `InputError` if the address is invalid or has none of the schemes.
+    Raises `InputError` if the address is invalid, or does not start with one of `schemes`.
     """
     from pydantic_core import Url, ValidationError  # here, because the import takes 0.1 s
 
@@ -27,7 +27,7 @@ def encoded(address: str, schemes: Collection[str]) -> str:
     if url.username or url.password:
         raise InputError(f"{address}: user names and passwords in addresses are not supported")
     try:
-        (url.host or "").encode("idna")  # as the DNS lookup does
+        (url.host or "").encode("idna")  # the DNS lookup does the same
     except UnicodeError:
         raise InputError(f"{address}: a part of the host's name is empty or too long") from None
     return str(url)

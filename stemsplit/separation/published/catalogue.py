@@ -15,11 +15,11 @@ from stemsplit.terminal.controls import harmless
 
 BUILT_IN = Path(__file__).with_name("catalogue.toml")
 OWN = "STEMSPLIT_MODELS"  # environment variable with the path of the user's own entries
-# Names of models and of files: they become parts of paths, so they must not lead elsewhere.
+# Names of models and files become parts of paths, so they must not start with '.' or contain '/'.
 PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
 PARTIAL = ".part"  # ending of the file that keeps the bytes of an interrupted download
 NAME_RULE = "a name has letters, digits, '.', '_', '+' and '-' only"
-# Names of stems: they become names of files, but may have letters of any language and spaces.
+# Names of stems become parts of file names. They may have spaces and letters of any language.
 STEM = re.compile(r"\w[\w .+-]{0,99}")
 LARGEST = 10**15  # bytes, parameters or Hz
 SHA256 = re.compile(r"[0-9a-f]{8,64}")
@@ -29,7 +29,7 @@ BYTES_PER_PARAMETER = 4
 
 
 class File(NamedTuple):
-    """A file of weights. `sha256` has the first or all digits of the digest; `size` is in bytes."""
+    """A file of weights. `sha256` is its digest, or the start of it. `size` is in bytes."""
 
     address: str
     sha256: str | None = None
@@ -38,7 +38,10 @@ class File(NamedTuple):
 
 
 class Model(NamedTuple):
-    """An entry of the catalogue. `scores` are SDRs in dB by stem, as published."""
+    """An entry of the catalogue.
+
+    `scores` maps stems to published SDRs in dB. `scores_of` says who measured them, and how.
+    """
 
     name: str
     files: list[File]
@@ -55,7 +58,10 @@ class Model(NamedTuple):
 
     @property
     def size(self) -> int | None:
-        """Bytes of all files, estimated from the parameters if a size is unknown."""
+        """The total size of the files in bytes.
+
+        If the size of a file is unknown, the total is estimated from `parameters`, or is None.
+        """
         sizes = [file.size for file in self.files if file.size is not None]
         if len(sizes) == len(self.files):
             return sum(sizes)
@@ -76,10 +82,10 @@ def own_file() -> Path:
 
 
 def sources() -> list[Path]:
-    """The files with entries; later files replace entries of earlier ones.
+    """Return the files with entries. A later entry replaces an earlier one with the same name.
 
-    Raises `InputError` if the user's own file is not a file, or if the environment variable names
-    a file that does not exist.
+    Raises `InputError` if the path of the user's own file is not a regular file, or if the
+    environment variable names a file that does not exist.
     """
     own = own_file()
     if own.is_file():
@@ -93,7 +99,7 @@ def sources() -> list[Path]:
 
 
 def catalogue() -> dict[str, Model]:
-    """All models by name; an entry of the user replaces the entry of stemsplit with its name.
+    """All models by name. An entry of the user replaces the built-in entry with the same name.
 
     Raises `InputError` for a file or an entry that is not valid.
     """
@@ -101,7 +107,7 @@ def catalogue() -> dict[str, Model]:
 
 
 def find(source: str | Path) -> Model | None:
-    """The model with this name, or None if `source` is a path.
+    """The model with the name `source`, or None if there is no such model.
 
     A name takes precedence over a file or folder of the same name in the current folder;
     ``./umxhq`` and a `Path` always mean the file or folder.
@@ -109,7 +115,7 @@ def find(source: str | Path) -> Model | None:
     if isinstance(source, Path) or not PLAIN_NAME.fullmatch(source):
         return None
     for path in reversed(sources()):
-        if source in content_of(path):  # entries are checked only when they are needed
+        if source in content_of(path):  # other files are not checked
             return read(path)[source]
     return None
 
@@ -133,7 +139,7 @@ def content_of(path: Path) -> dict[str, Any]:
 
 
 def read(path: Path) -> dict[str, Model]:
-    """Read the entries of a file. Raises `InputError` that names the file and the entry."""
+    """Read the entries of a file. The `InputError` for an invalid entry names file and entry."""
     from pydantic import ConfigDict, TypeAdapter, ValidationError  # here: the import takes 0.1 s
 
     content = content_of(path)
@@ -142,7 +148,7 @@ def read(path: Path) -> dict[str, Model]:
             raise InputError(f"{path}: {name}: is not an entry; write [{name}] and its keys")
         if "name" in entry:
             raise InputError(f"{path}: {name}: remove the key name; the name is in [{name}]")
-    # Not strict, so that a number may be written 6 instead of 6.0, and a `File` as a table.
+    # The types are not strict, so that 6 may stand for 6.0, and a table for a `File`.
     types = TypeAdapter(dict[str, Model], config=ConfigDict(extra="forbid", allow_inf_nan=False))
     named = {name: {"name": name, **entry} for name, entry in content.items()}
     try:
@@ -194,7 +200,7 @@ def checked(entry: Model) -> Model:
 
 
 def checked_file(file: File) -> File:
-    """Give a file its name, and encode its address. Raises `InputError`."""
+    """Give a file its name, and encode its address. Raises `InputError` for an invalid value."""
     address = encoded(file.address, SCHEMES)
     if file.sha256 is not None and not SHA256.fullmatch(file.sha256):
         raise InputError(f"sha256 = {file.sha256!r}: write 8 to 64 digits from 0-9 and a-f")
@@ -206,7 +212,7 @@ def checked_file(file: File) -> File:
         raise InputError(
             f"{file.address}: does not end in a name for the file ({NAME_RULE}); set the key name"
         )
-    # Some file systems ignore case.
+    # Some file systems ignore case, so PARTIAL is refused in upper case, too.
     if name.lower().endswith(PARTIAL):
         raise InputError(
             f"{name}: a name that ends in {PARTIAL} is for partial downloads; set another one with "

@@ -16,16 +16,16 @@ from stemsplit.separation.published.catalogue import PARTIAL, File, Model
 from stemsplit.separation.published.transfer import DroppedError, RefusedError, Transfer
 
 PAUSES_SECONDS = (1.0, 3.0, 10.0)  # before the second, third and fourth attempt
-ADVANCE = 2**20  # bytes; an attempt that receives at least this much does not count as failed
+ADVANCE = 2**20  # bytes; after an attempt that receives this much, failures are counted from 1
 
 
 def folder_of(model: Model) -> Path:
-    """The folder of the weights, below the folder of decoded songs."""
+    """Return the folder of the model's weights in the cache folder."""
     return cache_folder() / "models" / model.name
 
 
 def paths_of(model: Model) -> list[Path]:
-    """The files of the weights, whether they exist or not."""
+    """Return the paths of the model's files, which may not exist."""
     return [folder_of(model) / file.name for file in model.files]
 
 
@@ -35,7 +35,7 @@ def part_of(path: Path) -> Path:
 
 
 def is_downloaded(model: Model) -> bool:
-    """Whether all files exist and have their sizes; `pull` also checks their digests."""
+    """Whether all files exist and have the stated sizes; `pull` also checks their digests."""
     return all(
         path.is_file() and file.size in (None, path.stat().st_size)
         for file, path in zip(model.files, paths_of(model), strict=True)
@@ -46,8 +46,8 @@ def pull(model: Model) -> list[Path]:
     """Download the files that are missing, check all files, and return their paths.
 
     Prints name, size and licence before a download. A second process that pulls the same model
-    waits for the first. Raises `InputError` that says where to put a file by hand if it cannot be
-    downloaded, and for a file that is not the published one.
+    waits for the first. If a file cannot be downloaded, raises `InputError` that says where to put
+    the file by hand. Also raises `InputError` if a file is not the published one.
     """
     folder, paths = folder_of(model), paths_of(model)
     if not all(path.is_file() for path in paths):
@@ -116,7 +116,8 @@ def fetch(model: Model, file: File, path: Path) -> None:
         receive(transfer, file)
         difference = difference_from(file, part)
         if difference is not None and was_resumed:
-            # The kept bytes may be those of another version of the file.
+            # The bytes that were kept may be from another version of the file, so the whole file
+            # is downloaded again.
             part.unlink()
             receive(transfer, file)
             difference = difference_from(file, part)
@@ -181,14 +182,14 @@ def check_space(transfer: Transfer) -> None:
 
 
 def difference_from(file: File, path: Path) -> str | None:
-    """How a file on the disk differs from the published one; None if it does not."""
+    """Say how a file on the disk differs from the published one; None if no difference is found."""
     size = path.stat().st_size
     if file.size not in (None, size):
         return f"it has {size} bytes, not {file.size}"
     if file.sha256 is None:
         with path.open("rb") as content:
             begin = content.read(100).strip()
-        # A proxy or a login page may answer in place of the server.
+        # A proxy or a login page may answer with a web page in place of the server.
         return "it is empty or a web page" if not begin or begin.startswith(b"<") else None
     with path.open("rb") as content:
         digest = hashlib.file_digest(content, "sha256").hexdigest()

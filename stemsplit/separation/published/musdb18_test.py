@@ -1,4 +1,4 @@
-"""The names of the fifty test songs of MUSDB18, MUSDB18-HQ and their previews."""
+"""The names, in lower case, of the fifty test songs of MUSDB18, MUSDB18-HQ and their previews."""
 
 SONGS = {
     name.casefold()

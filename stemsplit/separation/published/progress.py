@@ -16,7 +16,10 @@ PRINTED_SECONDS = 10.0  # interval of the plain lines
 
 @contextmanager
 def shown(name: str) -> Iterator[Callable[[int, int | None], None]]:
-    """Show the progress of one file on stderr; yield a function of the bytes done and in total."""
+    """Yield a function that shows the progress of one file on stderr.
+
+    Its arguments are the number of bytes received and the total number, None if it is unknown.
+    """
     console = Console(file=unfailing(sys.stderr))
     if not console.is_terminal:
         yield Lines(name)
@@ -28,7 +31,7 @@ def shown(name: str) -> Iterator[Callable[[int, int | None], None]]:
 
 
 class Lines:
-    """Prints a line every `PRINTED_SECONDS`."""
+    """Print a line on stderr, at most every `PRINTED_SECONDS`."""
 
     def __init__(self, name: str) -> None:
         self.name = name

@@ -1,4 +1,4 @@
-"""Receive a file over http or https, or copy it; continue where an earlier attempt ended."""
+"""Receive a file over http or https, or copy a local file; continue an interrupted transfer."""
 
 import errno
 import http.client
@@ -25,7 +25,7 @@ from urllib.request import (
 
 from stemsplit.separation.published.addresses import encoded
 
-TIMEOUT_SECONDS = 30.0  # without a byte
+TIMEOUT_SECONDS = 30.0  # longest time without a byte
 BLOCK = 2**18  # bytes
 # HTTP statuses of temporary failures: the server is overloaded, restarting, or behind a slow proxy.
 TEMPORARY = {408, 425, 429, 500, 502, 503, 504}
@@ -35,11 +35,11 @@ UNREACHABLE = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN}
 
 
 class DroppedError(Exception):
-    """The connection was lost; another attempt may receive the rest."""
+    """The connection was lost or the server is overloaded; another attempt may succeed."""
 
 
 class RefusedError(Exception):
-    """Another attempt would fail in the same way."""
+    """The transfer failed, and another attempt would fail in the same way."""
 
 
 class Transfer:
@@ -63,7 +63,8 @@ class Transfer:
     def receive(self, progress: Callable[[int, int | None], object]) -> None:
         """Receive the rest of the file; call `progress(bytes, total)` after each block.
 
-        If the server cannot continue, or its file has changed, the file is received from its start.
+        `total` is None if it is unknown. If the server cannot send only the rest, or its file has
+        changed, the whole file is received again.
         Raises `DroppedError`, `RefusedError`, and `OSError` if `part` cannot be written.
         """
         if not (self.resumable or self.validator):
@@ -131,7 +132,7 @@ class Transfer:
                 raise RefusedError(f"no network, or the host is unknown: {reason(cause)}") from None
             if isinstance(cause, OSError) and cause.errno in UNREACHABLE:
                 raise RefusedError(f"no network: {reason(cause)}") from None
-            # A cause that is a string is about the request itself, such as an unknown scheme.
+            # If the cause is a string, the request itself is wrong, for example its scheme.
             final = isinstance(cause, (str, ssl.SSLCertVerificationError))
             if final or request.type == "file":
                 raise RefusedError(reason(cause)) from None
@@ -153,7 +154,7 @@ class Transfer:
         stated = CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
         if stated is not None:
             total = self.size if stated[3] == "*" else int(stated[3])
-            # Without the total, a part could not be distinguished from the whole file.
+            # Without the total, it would be unknown whether this part completes the file.
             if total is not None and int(stated[1]) == start <= int(stated[2]) < total:
                 return start, total
         self.part.unlink(missing_ok=True)
@@ -173,7 +174,7 @@ class Redirections(HTTPRedirectHandler):
 
 
 def stated_length(headers: Message) -> int | None:
-    """The length of the body, if it is stated. Raises `RefusedError` if it is not one number."""
+    """The stated length of the body, or None. Raises `RefusedError` if it is not one number."""
     values = ",".join(headers.get_all("Content-Length", []))
     lengths = {length.strip() for length in values.split(",")}  # RFC 9112 allows equal lengths
     if lengths == {""}:
@@ -185,7 +186,7 @@ def stated_length(headers: Message) -> int | None:
 
 
 def opener(scheme: str) -> OpenerDirector:
-    """An opener for http and https, and for ``file:`` only if the catalogue itself says so."""
+    """Return an opener for http and https. It opens ``file:`` only if `scheme` is ``file``."""
     director = OpenerDirector()
     handlers = [
         ProxyHandler(),

@@ -1,1 +1,1 @@
-"""Separate song files into stem files: which songs, which files, in which format."""
+"""Separate song files into stem files: list songs, name files, choose stems, write formats."""

@@ -1,4 +1,4 @@
-"""Samples beyond full scale: count, limit or rescale them."""
+"""Count, limit or rescale samples beyond full scale (±1)."""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,7 +11,8 @@ import numpy as np
 from stemsplit.separation.songs.selection import StemBlock
 
 MODES = ("report", "rescale", "clamp", "none")
-# A peak of 1 would leave no room for the dither, and 16 and 24 bits end just below 1.
+# A peak of 1 would leave no room for the dither, and would exceed the largest sample of 16 and 24
+# bits, which is just below 1.
 RESCALED_PEAK = 0.999
 
 
@@ -28,9 +29,9 @@ def limited(blocks: Iterable[StemBlock], counts: list[int]) -> Iterator[StemBloc
 def rescaled(blocks: Iterable[StemBlock], folder: Path, notes: list[str]) -> Iterator[StemBlock]:
     """Multiply all stems by one factor, so that the largest peak is `RESCALED_PEAK`.
 
-    If no stem exceeds 1, nothing is changed. The factor depends on the whole song, so the
-    blocks are first written to a temporary file in `folder`, 4 bytes per sample. A line in `notes`
-    states the factor.
+    If no sample is beyond ±1, the factor is 1. Otherwise, a line with the factor is added to
+    `notes`. The factor depends on the whole song, so the blocks are first written to a temporary
+    file in `folder`, with 4 bytes per sample.
     """
     peak = 0.0
     shapes: list[tuple[int, ...]] = []
@@ -56,7 +57,7 @@ def _write(file: BinaryIO, block: StemBlock, folder: Path) -> None:
     try:
         file.write(np.ascontiguousarray(block).data)
     except OSError as error:
-        error.filename = str(folder)  # the temporary file has no name
+        error.filename = str(folder)  # for the message; the temporary file has no name
         raise
 
 

@@ -18,7 +18,7 @@ from stemsplit.separation.songs.listing import Song
 from stemsplit.separation.songs.mixture import Progress
 from stemsplit.terminal.progress import SongProgress
 
-# Takes a song and a progress function; returns None for a song that is skipped.
+# A function that takes a song and a progress function. It returns None if it skips the song.
 SeparateSong = Callable[[Song, Progress], SeparatedSong | None]
 
 
@@ -26,7 +26,7 @@ SECONDS_TO_END = 5.0  # enough to remove the temporary files of a song
 
 
 class Outcome(NamedTuple):
-    """The length of a song that was separated, 0 for a skipped song, None for a failed one."""
+    """A song, and its length in seconds. The length is 0 if it was skipped, None if it failed."""
 
     song: Path
     seconds: float | None
@@ -54,7 +54,7 @@ def separate_each(
             try:
                 result = separate(song, show_unless_stopping)
             except (InputError, OSError) as error:
-                if stopping.is_set():  # it may come from the signal, not from the song
+                if stopping.is_set():  # the signal may have caused the error
                     raise Cancelled from error
                 line = one_line(error)
                 if line is None or (isinstance(error, OSError) and error.errno in DISK_FULL):
@@ -63,7 +63,7 @@ def separate_each(
                 lines.failed(song.path, line)
                 return Outcome(song.path, None)
             except BaseException:
-                stopping.set()  # here, before this thread takes the next song
+                stopping.set()  # so that this thread does not take the next song
                 raise
         return Outcome(song.path, 0.0 if result is None else result.seconds)
 
@@ -88,7 +88,7 @@ def in_threads(
         try:
             wait(futures, return_when=FIRST_EXCEPTION)
             errors = [future.exception() for future in futures if future.done()]
-            # The first error is the cause; it cancels the other songs.
+            # An error makes the other songs end with `Cancelled`. Raise the error, not `Cancelled`.
             for error in sorted(filter(None, errors), key=lambda it: isinstance(it, Cancelled)):
                 raise error
             return [future.result() for future in futures]
@@ -102,8 +102,9 @@ def stopping_at_signals(stopping: Event) -> Iterator[None]:
     """In the main thread, Ctrl-C and SIGTERM set `stopping` before they call their handlers.
 
     If a handler runs while a library is working, the library may swallow the handler's exception,
-    or raise another one instead. The handler is then called again at the end of the block. It
-    is reached soon, because with `stopping` set each song ends at its next block of audio.
+    or raise another one instead. The handler is then called again at the end of the ``with``
+    statement. This end is reached soon, because `stopping` ends each song at its next block of
+    audio.
     """
     raised: list[tuple[int, BaseException]] = []
 
@@ -137,7 +138,7 @@ def stopping_at_signals(stopping: Event) -> Iterator[None]:
 
 @contextmanager
 def shared_cores(jobs: int) -> Iterator[None]:
-    """Give each of `jobs` threads an equal number of torch's threads inside the block."""
+    """Inside the ``with`` statement, let torch use an equal share of its threads for each job."""
     threads = torch.get_num_threads()
     torch.set_num_threads(max(1, threads // jobs))
     try:

@@ -1,4 +1,4 @@
-"""Print what happens to each song: for people, or as JSON for programs."""
+"""Print what happens to each song, as text for people or as JSON for programs."""
 
 import json
 import sys
@@ -8,15 +8,15 @@ from typing import Any, NamedTuple
 
 from stemsplit.terminal.controls import harmless, quoted
 
-# Keys of every line of JSON after `song` and `status`; null where they do not apply.
+# Every line of JSON has the keys `song` and `status`, and these. Keys that do not apply are null.
 JSON_KEYS = ("stems", "seconds", "elapsed_seconds", "real_time_factor", "notes", "error")
 
 
 class SeparatedSong(NamedTuple):
-    """The files of a song's stems.
+    """The result of separating a song.
 
-    `paths` maps each stem to its file. `seconds` is the length of the song, `elapsed_seconds` the
-    time that the separation took. `notes` are lines about losses, changes and clipped samples.
+    `paths` maps each stem to its file. `seconds` is the length of the song, and `elapsed_seconds`
+    is the duration of the separation. `notes` are lines about losses, changes and clipped samples.
     """
 
     paths: dict[str, Path]
@@ -31,7 +31,7 @@ class SeparatedSong(NamedTuple):
 
 
 class Lines:
-    """Print lines from several threads. With `as_json`, stdout has only one JSON line per song."""
+    """Print lines from several threads. With `as_json`, stdout has one JSON line per song only."""
 
     def __init__(self, as_json: bool) -> None:
         self.as_json = as_json
@@ -65,7 +65,7 @@ class Lines:
         self._json(song, "failed", error=error)
 
     def print(self, text: str) -> None:
-        """Print lines for people, on stdout unless it is for JSON."""
+        """Print lines for people: on stderr with `as_json`, otherwise on stdout."""
         with self._lock:
             file = sys.stderr if self.as_json else sys.stdout
             print(harmless(text, keep="\n"), file=file, flush=True)

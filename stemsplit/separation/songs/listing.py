@@ -15,7 +15,8 @@ VIDEO = {".3gp", ".avi", ".flv", ".m4b", ".m4v", ".mkv", ".mov", ".mpeg", ".mpg"
 class Song(NamedTuple):
     """A song file and its name in the output.
 
-    The name of a song in a searched folder starts with the subfolder, such as ``album/song``.
+    If a command names a folder, the names of songs in its subfolders start with the subfolder, as
+    in ``album/song``.
     """
 
     path: Path
@@ -23,17 +24,17 @@ class Song(NamedTuple):
 
 
 class Listing(NamedTuple):
-    """The songs, each once, and an error for each path that is not a song."""
+    """The songs without duplicates, and an error for each path that cannot be used."""
 
     songs: list[Song]
     errors: dict[Path, str]
 
 
 def list_songs(words: Sequence[Path], output: Path) -> Listing:
-    """List files, the audio files in folders and their subfolders, and files that match patterns.
+    """List the songs that the words of a command line name: files, folders and patterns.
 
-    A word is a pattern only if no file has this name. Hidden files, and an `output` folder inside a
-    searched folder, are left out.
+    A folder stands for the audio files in it and in its subfolders, except hidden files and the
+    subfolder `output`. A word is a pattern, such as ``*.wav``, only if no file has this name.
     """
     songs: dict[str, Song] = {}
     errors: dict[Path, str] = {}
@@ -92,7 +93,7 @@ def files_in(folder: Path, skipped: set[str], errors: dict[Path, str]) -> Iterat
 
 
 def song_name(song: Path) -> str:
-    """Return the file's name without its audio suffix, or "song" if that cannot name a folder."""
+    """Return the file's name without its audio suffix, or "song" if it has only dots and spaces."""
     name = song.name
     if is_audio(song) or song.suffix.lower() in VIDEO:
         name = name.removesuffix(song.suffix).removesuffix(".stem")

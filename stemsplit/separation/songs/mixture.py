@@ -1,4 +1,4 @@
-"""Prepare the blocks of a song for a separator; note its loudest sample, report the progress."""
+"""Mix down the blocks of a song, note its loudest sample, and report the progress."""
 
 from collections.abc import Callable, Iterable, Iterator
 
@@ -16,15 +16,19 @@ Progress = Callable[[float], bool | None]  # returns False to end the separation
 
 
 def channels_for(separator_channels: int, song_channels: int) -> int:
-    """Return the number of channels of the stems: surround sound is mixed down."""
+    """Return the number of channels in which a song is separated.
+
+    A song with more than two channels is mixed down to the channels of a mono or stereo separator.
+    All other songs keep their channels.
+    """
     needs_downmix = song_channels > 2 and separator_channels <= 2
     return separator_channels if needs_downmix else song_channels
 
 
 def mixed_down(stream: SongStream, channels: int, notes: list[str]) -> Iterator[Samples]:
-    """Yield the blocks of a song with this number of channels, and note the mix in `notes`.
+    """Yield the blocks of a song, mixed down to `channels`; describe the mix in `notes`.
 
-    Raises `InputError` if the channels of the file are unknown.
+    Raises `InputError` if the layout of the file's channels is unknown.
     """
     for block in stream:
         if len(block) != channels:
@@ -39,7 +43,7 @@ def mixed_down(stream: SongStream, channels: int, notes: list[str]) -> Iterator[
 def with_loudest_noted(
     blocks: Iterable[Samples], sample_rate: int, notes: list[str]
 ) -> Iterator[Samples]:
-    """Yield the blocks; then note the loudest sample in `notes`, if it is far above full scale."""
+    """Yield the blocks; then note the loudest sample in `notes` if it exceeds `LOUDEST_SAMPLE`."""
     loudest, at, time = 0.0, 0, 0
     for block in blocks:
         peaks = np.abs(block).max(axis=0, initial=0)
@@ -57,10 +61,10 @@ def with_loudest_noted(
 def with_progress(
     blocks: Iterable[StemBlock], time: float, progress: Progress | None
 ) -> Iterator[StemBlock]:
-    """Yield the blocks, and call `progress` with the fraction of `time` samples that is done.
+    """Yield the blocks, and call `progress` with the fraction of the song that is done.
 
-    The fraction stays 0 until the end if `time` is 0, for an unknown length. Raises `Cancelled` if
-    `progress` returns False.
+    `time` is the expected number of samples, or 0 if it is unknown. If it is unknown, the fraction
+    stays 0 until the end. Raises `Cancelled` if `progress` returns False.
     """
     ready = 0
     for block in blocks:

@@ -45,9 +45,11 @@ def check_template(template: str, format: str) -> None:
 
 
 def relative_path(template: str, song: str, stem: str, model: str, suffix: str) -> Path:
-    """Fill in a template; the path is relative to the output folder and never leads out of it.
+    """Fill in a template, and return the path relative to the output folder.
 
     The name of the song is shortened if a part of the path would be too long for file systems.
+    Raises `InputError` if the path leads out of the output folder, or if another part of it is too
+    long.
     """
     parts = template.replace(os.sep, "/").split("/")
     parts[-1] += suffix
@@ -87,7 +89,7 @@ def has_song_folders(template: str) -> bool:
 
 
 def check_strays(folder: Path, suffix: str, stems: Sequence[str], song: Path) -> None:
-    """Raise `InputError` if the folder of a song holds files that are not among its `stems`."""
+    """Raise `InputError` if `folder` holds files with `suffix` other than `stems` and the song."""
     strays = [
         path.name
         for path in folder.glob(f"*{suffix}")
@@ -101,9 +103,10 @@ def check_strays(folder: Path, suffix: str, stems: Sequence[str], song: Path) ->
 
 
 def model_name(sources: str | Path | Sequence[str | Path]) -> str:
-    """Return the name for the field {model}: names of models, of run folders or of files.
+    """Return the text for the field {model} of a template: the names of all sources, joined by "+".
 
-    The file of a run's checkpoint gets the name of the run.
+    The name of a source is the name of a published model, of a run's folder, or of a weight file
+    without its suffix. ``best.ckpt`` and ``last.ckpt`` have the name of the folder that holds them.
     """
     parts = [sources] if isinstance(sources, str | Path) else sources
     return "+".join(_name_of(Path(part)) for part in parts)

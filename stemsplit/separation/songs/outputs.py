@@ -1,4 +1,4 @@
-"""Where and how to write the stems of songs."""
+"""Settings: where and how to write the stems of songs."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +17,8 @@ INTEGER_DEPTHS = ("16", "24")
 class Output(NamedTuple):
     """Where stems are written, under which names and in which format.
 
-    `stemsplit.separate_file` explains the fields.
+    `stemsplit.separate_file` explains the fields as its arguments, except `model`: the text for the
+    field ``{model}`` in names.
     """
 
     folder: Path
@@ -43,7 +44,7 @@ class Output(NamedTuple):
         return self.format == naming.ONE_FILE
 
     def check(self) -> None:
-        """Raise `InputError` for settings that do not fit together, whatever the song."""
+        """Raise `InputError` for settings that do not fit together for any song."""
         if self.format not in (*FORMATS, naming.ONE_FILE):
             known = ", ".join((*FORMATS, naming.ONE_FILE))
             raise InputError(f"format {self.format!r}: unknown; choose one of {known}")
@@ -68,9 +69,10 @@ class Output(NamedTuple):
         stem_mp4.check_stem_file(stem_mp4.STEMS, channels=2, bitrate=self.bitrate)
 
     def selection(self, present: Sequence[str]) -> dict[str, list[int]]:
-        """Return the stems to write, each with the indices of the estimated stems that it sums.
+        """Map each stem to write to the indices of the estimated stems that are summed for it.
 
-        Raises `InputError` if the separator, whose stems are `present`, does not estimate them.
+        `present` are the stems that the separator estimates. Raises `InputError` if a stem that is
+        needed is not among them.
         """
         if self.is_one_file and set(present) != set(stem_mp4.STEMS):
             raise InputError(
@@ -89,7 +91,8 @@ class Output(NamedTuple):
     def encoding(self, song_depth: str) -> Encoding:
         """Return the encoding for a song of this bit depth, ``16``, ``24`` or ``32f``.
 
-        Raises `InputError` if samples beyond full scale must be kept, but do not fit.
+        Raises `InputError` if `clip` is ``none``, but the bit depth cannot hold samples beyond full
+        scale.
         """
         depth = self.bit_depth
         if depth is None and self.format in ("wav", "flac"):
@@ -112,7 +115,7 @@ class Output(NamedTuple):
     def check_destination(self, song: Song, present: Sequence[str], paths: dict[str, Path]) -> None:
         """Raise `InputError` if stems would replace the song, or the folder holds other stems.
 
-        `present` are the stems of the separator, `paths` the stems to write.
+        `present` are the stems of the separator. `paths` maps the stems to write to their files.
         """
         naming.check_paths(paths.values(), song.path)
         if naming.has_song_folders(self.template):

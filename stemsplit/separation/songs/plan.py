@@ -12,9 +12,10 @@ from stemsplit.separation.songs.outputs import Output
 
 
 def with_own_paths(songs: Sequence[Song], output: Output, errors: dict[Path, str]) -> list[Song]:
-    """Return the songs whose stems do not have the paths of an earlier song's stems.
+    """Leave out songs whose stems would overwrite the stems of an earlier song.
 
-    Adds an error for every other song to `errors`.
+    Songs whose stems cannot have valid paths are left out, too. For each song that is left out, an
+    error is added to `errors`.
     """
     owners: dict[Path, Song] = {}
     for song in songs:
@@ -36,9 +37,10 @@ def with_own_paths(songs: Sequence[Song], output: Output, errors: dict[Path, str
 def without_stems(
     songs: Sequence[Song], output: Output, stems: Sequence[str]
 ) -> tuple[list[Song], list[Song]]:
-    """Split songs into those to separate, and files that are `stems` of another of the songs.
+    """Return the songs to separate, and the songs that are left out because they are stems.
 
-    Stems are in a searched folder if an earlier command wrote them there, in any format.
+    A song is left out if it has the path of one of the `stems` of another song, with any suffix: an
+    earlier command may have written stems, in any format, into a folder that is now searched.
     """
     writers = {
         os.path.realpath(path.with_suffix("")): song

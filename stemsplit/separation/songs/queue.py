@@ -21,13 +21,14 @@ from stemsplit.separation.songs.plan import with_own_paths, without_stems
 from stemsplit.separation.songs.song import separate_song
 from stemsplit.terminal.controls import quoted
 
-MOST_NAMES = 5  # of failed songs, in the last line
+MOST_NAMES = 5  # the last line names at most this number of failed songs
 
 
 class Settings(NamedTuple):
-    """How to separate songs: `jobs` at the same time; `skip_existing` skips songs with stems.
+    """Settings for the separation of songs.
 
-    Only the songs of `part` are separated.
+    `jobs` songs are separated at the same time. With `skip_existing`, a song is skipped if all its
+    stems exist. Only the songs of `part` are separated.
     """
 
     output: Output
@@ -37,7 +38,7 @@ class Settings(NamedTuple):
     part: Part = Part()
 
     def check(self) -> None:
-        """Raise `InputError` for settings that do not fit together, whatever the songs."""
+        """Raise `InputError` for settings that do not fit together for any songs."""
         self.output.check()
         self.inference.check()
         if self.jobs < 1:
@@ -50,11 +51,12 @@ def separate_songs(
     load: Callable[[], Separator | Ensemble],
     lines: Lines,
 ) -> None:
-    """Separate files, folders and patterns of songs; several processes share the songs.
+    """Separate the songs that the words of a command line name: files, folders and patterns.
 
-    `load` loads the separator. If a song fails, an error is printed on stderr and the other songs
-    are still separated; the program then exits with code 1. torchrun ends all processes when one
-    fails, so its first process fails in the end for all; a process of srun fails for its own songs.
+    Several processes share the songs. `load` loads the separator. If a song fails, an error is
+    printed on stderr and the other songs are still separated; the program then exits with code 1.
+    torchrun ends all processes when one exits with an error, so only its first process does, after
+    all songs. Each process of srun exits with code 1 if one of its own songs failed.
     """
     with processes.process_group():
         songs, errors = list_songs(words, settings.output.folder)
@@ -68,7 +70,7 @@ def separate_songs(
 
 
 def is_first(settings: Settings) -> bool:
-    """Whether this process speaks for all processes and all parts."""
+    """Whether this process prints the messages that concern all processes and all parts."""
     return settings.part.start == processes.own_part().start == 0
 
 
@@ -78,7 +80,7 @@ def separated(
     load: Callable[[], Separator | Ensemble],
     lines: Lines,
 ) -> list[Outcome]:
-    """Separate songs with different output paths; return the outcomes of the group."""
+    """Separate songs with different output paths; return the outcomes of the process group."""
     separator = load()
     separator.check(settings.inference)
     stems = settings.output.selection(separator.stems)
@@ -108,7 +110,11 @@ def separated(
 
 
 def exit_if_failed(outcomes: Sequence[Outcome], not_listed: Sequence[Path]) -> None:
-    """Exit with code 1 if a song failed. The error of each song is printed already."""
+    """Exit with code 1 if the only song failed; raise `InputError` if one of several songs failed.
+
+    `not_listed` are paths that could not be used as songs. The error of each song has already been
+    printed.
+    """
     failed = [*not_listed, *(outcome.song for outcome in outcomes if outcome.seconds is None)]
     if (count := len(outcomes) + len(not_listed)) > 1 and failed:
         names = ", ".join(map(quoted, failed[:MOST_NAMES]))

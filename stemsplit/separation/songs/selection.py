@@ -13,10 +13,11 @@ StemBlock = Float32[np.ndarray, "stem channel time"]
 def selection(
     present: Sequence[str], stems: Sequence[str] | None, two_stems: str | None
 ) -> dict[str, list[int]]:
-    """Return the names of the stems to write, each with the indices of the stems that it sums.
+    """Map the name of each stem to write to the indices of the estimated stems that it sums.
 
-    `stems` selects some of the `present` stems of the separator; `two_stems` selects one stem, and
-    the sum of all others. Raises `InputError` for an unknown stem.
+    `present` are the estimated stems. `stems` selects some of them. `two_stems` selects one of them
+    and the sum of all others. If both are None, all stems are selected. Raises `InputError` for an
+    unknown stem, and for `two_stems` with a single estimated stem.
     """
     numbers = {stem: number for number, stem in enumerate(present)}
     for stem in [*(stems or ()), *([two_stems] if two_stems is not None else [])]:
@@ -35,7 +36,7 @@ def selection(
 
 
 def rest_of(present: Sequence[str], stem: str) -> str:
-    """Name the sum of all stems except one."""
+    """Return the name for the sum of all present stems except `stem`."""
     others = [other for other in present if other != stem]
     if len(others) == 1:
         return others[0]
@@ -45,7 +46,10 @@ def rest_of(present: Sequence[str], stem: str) -> str:
 def selected(
     blocks: Iterable[StemBlock], chosen: Mapping[str, Sequence[int]]
 ) -> Iterator[StemBlock]:
-    """Yield the chosen stems of each block; stems that belong together are summed."""
+    """Yield the chosen stems of each block.
+
+    `chosen` maps the name of each chosen stem to the indices of the stems to sum.
+    """
     groups = list(map(list, chosen.values()))
     for block in blocks:
         if groups == [[stem] for stem in range(len(block))]:

@@ -47,20 +47,23 @@ def separate_file(
     batch: int | None = None,
     device: str = "auto",
 ) -> SeparatedSong:
-    """Separate a song file into files in the folder `output`. Any length needs the same memory.
+    """Separate a song file into files in the folder `output`.
 
-    `model` is a name, a run's folder, a file, several of these, or what `load` returned. It is
-    loaded onto `device` unless it is loaded already.
+    The separation needs as much memory for a long song as for a short one.
+
+    `model` is the name of a published model, a run's folder, a weight file, a list of these, or the
+    separator that `load` returned. It is loaded onto `device` unless it is loaded already.
 
     - `stems` selects stems by name. `two_stems` selects one stem and the sum of the others.
     - `format` is ``wav``, ``flac``, ``mp3``, ``ogg``, ``m4a`` or ``stem.mp4`` (one file that holds
-      the song and its four stems). `bit_depth` is ``16``, ``24`` or ``32f``; by default the one
-      closest to the song's own. `bitrate` is in kbit/s, for lossy formats.
+      the song and its four stems). `bit_depth` is ``16``, ``24`` or ``32f``; the
+      default is the one closest to the song's own. `bitrate` is in kbit/s, for lossy formats.
     - `clip` says what happens to samples beyond ±1. ``report`` limits them where the format cannot
       hold them, and counts them in the notes; ``rescale`` multiplies all stems by one factor;
-      ``clamp`` limits them in every format; ``none`` never limits them.
+      ``clamp`` limits them in every format; ``none`` never limits them, so it excludes 16 and 24
+      bits.
     - `name` is the path of a file in `output` without its suffix; it may contain ``{song}``,
-      ``{stem}`` and ``{model}``. The default is ``{song}/{stem}``.
+      ``{stem}`` and ``{model}``. The default is ``{song}/{stem}``, or ``{song}`` for ``stem.mp4``.
     - `progress` is called with the fraction of the song that is done. If it returns False, the
       separation ends.
     - The other settings are those of `Inference`.

@@ -63,7 +63,7 @@ def file_for_each_stem(
     tags: Mapping[str, str],
     notes: list[str],
 ) -> Iterator[Write]:
-    """Yield a function that writes a block of all stems, each to its file."""
+    """Yield a function that writes each stem of a block to its own file."""
     with ExitStack() as files:
         writers = [
             files.enter_context(open_writer(path, encoding, sample_rate, channels, tags))
