@@ -19,7 +19,7 @@ from stemsplit.errors import InputError, settings_at_fault
 from stemsplit.files import replacing
 from stemsplit.separation.separator import Separator
 from stemsplit.settings.help import CONF
-from stemsplit.settings.moved import renamed
+from stemsplit.settings.moved import ADDED, renamed
 from stemsplit.training.losses import Value
 from stemsplit.training.precision import default_precision
 
@@ -197,6 +197,9 @@ def saved(run: Path) -> DictConfig:
     config = OmegaConf.create(renamed(OmegaConf.to_container(config)))
     config.run_dir = str(run.absolute())
     config.setdefault("allow_changed_corpus", False)  # missing in runs of older versions
+    for name, value in ADDED.items():
+        if not has_setting(config, name):
+            OmegaConf.update(config, name, value, force_add=True)
     return config
 
 

@@ -104,7 +104,7 @@ def evaluate_systems(config: DictConfig, words: Sequence[str] = ()) -> None:
     corpus = make_corpus(source.data)
     corpus.check_targets(targets)
     tracks = corpus.tracks(config.subset)
-    seen = systems_that_saw(trained, source.corpus, config.subset, tracks)
+    seen = systems_that_saw(trained, corpus, source.corpus, config.subset)
     if not config.allow_training_songs:
         check_unseen(seen)
     protocol = Protocol(

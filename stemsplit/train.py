@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from stemsplit import configuration
 from stemsplit.command_line.argv import argv
 from stemsplit.command_line.corpora import make_corpus
+from stemsplit.command_line.fine_tuning import checkpoint_of_weights, initial_weights, initialise
 from stemsplit.command_line.prepared import prepared
 from stemsplit.command_line.resumption import resumed
 from stemsplit.command_line.training_data import make_data
@@ -120,6 +121,7 @@ def train(config: DictConfig) -> None:
         L.seed_everything(config.seed, workers=True, verbose=False)
     module: SeparationModule = make(config.model, "model")
     separator = module.separator
+    weights = initial_weights(config, module)
     on_cpu = configuration.on_cpu(config.trainer.accelerator)
     check_precision(str(config.trainer.precision), module, on_cpu)
     if on_cpu:
@@ -149,8 +151,7 @@ def train(config: DictConfig) -> None:
     subsets: list[Subset] = ["valid", "test"] if config.evaluate_test else ["valid"]
     check_data(config, data, subsets)
     keep_roots(config, corpus)
-    if module.normalise and separator.network.views and not config.resume:
-        separator.network.set_statistics(data.statistics())
+    initialise(config, module, data, weights, subsets)
     loggers = list(made(config.logger, "logger").values()) if is_first() else []
     dashboards = [logger for logger in loggers if isinstance(logger, WeightsAndBiases)]
     try:
@@ -236,7 +237,8 @@ def fit(
             logger.forget_from(kept_steps)
     if is_first():  # after the checks, so that a run that cannot be resumed is not changed
         configuration.save(config, Path(config.run_dir))
-        remember_songs(Path(config.run_dir), data.corpus.contents(), kept_steps)
+        songs = data.corpus.contents()
+        remember_songs(Path(config.run_dir), songs, kept_steps, checkpoint_of_weights(config))
     with lightning_signals():
         trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
 
@@ -277,6 +279,7 @@ def score(
         seed=config.seed,
         steps=trainer.global_step,
         targets=list(config.targets),
+        **({} if config.weights is None else {"weights": config.weights}),
         # A new run has no test scorings yet. `write_result` keeps the counts of a resumed run.
         **({} if subset == "test" else {"test_scored": {}}),
     )

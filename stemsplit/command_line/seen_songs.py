@@ -1,9 +1,12 @@
-"""Refuse to score published models on songs that were in their training."""
+"""Refuse to score separators on songs that were in their training."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
-from stemsplit.data.store.stored import StoredTrack
+from stemsplit.data.corpus import Corpus
+from stemsplit.data.tracks import Subset
+from stemsplit.data.trained_songs import trained_contents
 from stemsplit.errors import InputError
 from stemsplit.evaluation.rows import Row, Rows
 from stemsplit.evaluation.systems import Trained
@@ -16,23 +19,37 @@ NOTE = "its training saw these songs"
 
 
 def systems_that_saw(
-    systems: Iterable[Trained], corpus: str, subset: str, tracks: Sequence[StoredTrack]
+    systems: Iterable[Trained], corpus: Corpus, name: str, subset: Subset
 ) -> dict[str, list[str]]:
-    """The systems whose training saw some of the tracks, with the names of these tracks.
+    """The systems whose training saw songs of a subset, with the names of these songs.
 
-    A system saw MUSDB18's test songs if it contains published weights whose training saw them. The
-    test songs are recognised by their names in every corpus. In the corpora `CORPORA`, all songs of
-    the subset ``test`` are test songs of MUSDB18.
+    `name` is that of the corpus. See `songs_seen`.
     """
-    whole = corpus in CORPORA and subset == "test"
-    seen = [track.name for track in tracks if whole or track.name.casefold() in SONGS]
+    seen = {system.name: songs_seen(system.source, corpus, name, subset) for system in systems}
+    return {system: songs for system, songs in seen.items() if songs}
+
+
+def songs_seen(source: str | Path, corpus: Corpus, name: str, subset: Subset) -> list[str]:
+    """The names of the songs of a subset that trained the weights of a run or a model.
+
+    The training songs of a run are recorded in its folder. Weights also saw MUSDB18's test songs if
+    they are published weights whose training saw them, or started as such. The test songs are
+    recognised by their names in every corpus. In the corpora `CORPORA`, all songs of the subset
+    ``test`` are test songs of MUSDB18.
+    """
+    tracks = [track for track in corpus.songs if track.subset == subset]
+    whole = name in CORPORA and subset == "test"
+    of_test = {track.name for track in tracks if whole or track.name.casefold() in SONGS}
     models = catalogue()
-
-    def saw(system: Trained) -> bool:
-        names = origins(system.source)
-        return any(models[name].saw_musdb18_test == "yes" for name in names if name in models)
-
-    return {system.name: seen for system in systems if seen and saw(system)}
+    published = [models[model] for model in origins(source) if model in models] if of_test else []
+    if not any(model.saw_musdb18_test == "yes" for model in published):
+        of_test = set()
+    trained = trained_contents(source) if isinstance(source, Path) else set()
+    return [
+        track.name
+        for track in tracks
+        if track.name in of_test or (trained and corpus.store.content(track) in trained)
+    ]
 
 
 def check_unseen(seen: Mapping[str, Sequence[str]]) -> None:

@@ -141,10 +141,13 @@ class Corpus:
         tracks = [track for subset in subsets for track in of_subset(self.songs, subset, self.root)]
         return self.store.tracks(tracks)
 
-    def contents(self) -> dict[str, str]:
-        """Map the name of each training and validation song (see `song_of`) to its content hash."""
+    def contents(self, *subsets: Subset) -> dict[str, str]:
+        """Map the name of each song of these subsets (see `song_of`) to its content hash.
+
+        Without arguments, these are the training and validation songs.
+        """
         return {
             song_of(track): self.store.content(track)
             for track in self.songs
-            if track.subset != "test"
+            if track.subset in (subsets or ("train", "valid"))
         }

@@ -8,18 +8,24 @@ from typing import Any
 from stemsplit.errors import InputError
 from stemsplit.files import replacing
 
+BEFORE = -1  # step of the records that a run takes over from the training of its first weights
 MOST = 3  # largest number of songs that a message names for each kind of change
 Contents = Mapping[str, str]  # SUBSET/NAME of every song → hash of the content of its files
 
 
-def remember_songs(run: Path, songs: Contents, step: int) -> None:
+def remember_songs(run: Path, songs: Contents, step: int, weights: Path | None = None) -> None:
     """Record that the run trains on these songs from training step number `step` on.
 
     Records that begin before `step` are kept. The other records are removed, because the run trains
-    these steps again.
+    these steps again. At step 0, the run takes over the records of `weights`, the checkpoint whose
+    weights it starts with.
     """
-    records = [record for record in _read(run) if record["from_step"] < step]
-    if not records or records[-1]["songs"] != songs:
+    if step:
+        records = [record for record in _read(run) if record["from_step"] < step]
+    else:
+        before = [] if weights is None else _records_of(weights)
+        records = [{**record, "from_step": BEFORE} for record in before]
+    if not step or not records or records[-1]["songs"] != songs:
         records.append({"from_step": step, "songs": dict(songs)})
     with replacing(run / "songs.json") as partial:
         partial.write_text(json.dumps(records, indent=1, ensure_ascii=False), encoding="utf-8")
@@ -32,7 +38,7 @@ def check_songs(run: Path, songs: Contents, allow_change: bool) -> str | None:
 
     Raises `InputError` if the songs differ from the recorded songs and `allow_change` is false.
     """
-    records = _read(run)
+    records = _own(run)
     if not records:
         return (
             f"{run}: the run has no list of its training songs (an older version wrote it); "
@@ -52,7 +58,27 @@ def check_songs(run: Path, songs: Contents, allow_change: bool) -> str | None:
 
 def changed_at(run: Path) -> list[int]:
     """The training steps at which the songs of a run changed."""
-    return [record["from_step"] for record in _read(run)][1:]
+    return [record["from_step"] for record in _own(run)][1:]
+
+
+def trained_contents(checkpoint: Path) -> set[str]:
+    """The hashes of the songs that trained the weights of a checkpoint, also before its run."""
+    return {
+        content
+        for record in _records_of(checkpoint)
+        for song, content in record["songs"].items()
+        if song.startswith("train/")
+    }
+
+
+def _records_of(checkpoint: Path) -> list[dict[str, Any]]:
+    """The records in the folder of a checkpoint; none if it is not the folder of a run."""
+    run = checkpoint.parent
+    return _read(run) if (run / "config.yaml").is_file() else []
+
+
+def _own(run: Path) -> list[dict[str, Any]]:
+    return [record for record in _read(run) if record["from_step"] != BEFORE]
 
 
 def _read(run: Path) -> list[dict[str, Any]]:

@@ -14,6 +14,10 @@ class Network(Protocol):
     `stemsplit.separation.front_end.FrontEnd`), to a mask, or to the stems' spectra if it has the
     attribute ``maps_spectra = True``. If `views` is empty, it maps the mixture's waveform to the
     stems' waveforms.
+
+    The outputs of the last layer are those of the first stem, then those of the second, and so on.
+    A network that repeats this order has the number of repetitions as the attribute
+    ``stem_groups``.
     """
 
     views: tuple[str, ...]

@@ -11,6 +11,7 @@ RESULTS: Shape = (
     [{"scores": RESULT["scores"], "protocol": RESULT["protocol"], "row": str}],
 )
 NETWORK: Shape = {"class": str}
+TEXTS = ("run", "model", "commit", "weights")  # of a source
 DOCUMENT: dict[str, Shape] = {
     "separator": {
         "front_end": {"sample_rate": (int, float)},
@@ -25,7 +26,7 @@ DOCUMENT: dict[str, Shape] = {
     "versions": (ABSENT, {...: str}),
     "sources": (
         ABSENT,
-        [{"file": str, "run": TEXT, "model": TEXT, "commit": TEXT, "results": RESULTS}],
+        [{"file": str, "results": RESULTS, **dict.fromkeys(TEXTS, TEXT)}],
     ),
 }
 
@@ -73,6 +74,8 @@ def _source(source: Mapping[str, Any]) -> Iterator[str]:
         facts.append(f"trained on {trained_on.get('songs')} songs (fingerprint {fingerprint})")
     elif trained_on:
         facts.append(f"trained on {trained_on}")
+    if source.get("weights"):
+        facts.append(f"started from {source['weights']}")
     facts += [f"{name} {source[name]}" for name in ("steps", "seed", "commit") if name in source]
     yield f"source: {', '.join(facts)}"
     for result in source.get("results", []):

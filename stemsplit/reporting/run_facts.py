@@ -15,6 +15,7 @@ def run_facts(checkpoint: Path) -> dict[str, Any]:
 
     - ``file``, ``run``: the names of the file and of the run's folder, without their paths;
     - the keys `TRAINING`: from the training's ``result.json``;
+    - ``weights``: the weights that the training started with, see `short_name`;
     - ``test_scored``: how often the run was scored on the test songs of each corpus;
     - ``results``: one entry for each result file that scores this checkpoint. An entry contains
       ``protocol`` and ``fingerprint`` of the songs (if recorded), ``scores`` of the checkpoint and
@@ -32,10 +33,17 @@ def run_facts(checkpoint: Path) -> dict[str, Any]:
     if path.is_file():
         result = read_json(path, {})
         facts |= {name: result[name] for name in TRAINING if name in result}
+        if "weights" in result:
+            facts["weights"] = short_name(result["weights"])
         # The name of a corpus may be a path (see `counted_as`), of which the last part is kept.
         counts = result.get("test_scored", {})
         facts["test_scored"] = {Path(corpus).name: count for corpus, count in counts.items()}
     return {**facts, "results": list(_results(run, checkpoint.name))}
+
+
+def short_name(weights: str) -> str:
+    """The name of a published model, or RUN/FILE for the path of a checkpoint."""
+    return "/".join(Path(weights).parts[-2:])
 
 
 def _results(run: Path, checkpoint: str) -> Iterator[dict[str, Any]]:

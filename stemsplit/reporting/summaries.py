@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from stemsplit.evaluation.rows import GAIN
 from stemsplit.evaluation.scores import METRICS
+from stemsplit.reporting.run_facts import short_name
 from stemsplit.reporting.run_records import RunRecord
 
 SHOWN = (*METRICS, GAIN)
@@ -25,8 +26,10 @@ def facts(record: RunRecord) -> dict[str, str]:
     """Names and values below the heading of a run's page."""
     result = record.results.get("validation", {})
     trained = result.get("trained_on", {})
+    weights = record.config.get("weights")
     return {
         "model": record.model,
+        **({"started from": short_name(str(weights))} if weights else {}),
         "corpus": str(result.get("corpus", record.config.get("corpus", "–"))),
         "fingerprint": str(trained.get("fingerprint", "–"))[:8],
         "training songs": str(trained.get("songs", "–")),

@@ -33,18 +33,22 @@ def build(
     chunk_seconds: float = 20.0,
     overlap_seconds: float = 2.0,
     allow: Sequence[str] = (),
+    network_per_target: bool = False,
 ) -> Separator:
     """Build a separator from plain values, as a checkpoint or a configuration holds them.
 
     `front_end` holds the arguments of `FrontEnd`. `network` holds the key ``class`` (the dotted
     name of an architecture) and the arguments of the class. For several networks (see `bag.Bag`),
     `network` is a list of mappings. Each mapping then also holds ``stems``, the number of stems of
-    its network. See `Separator` for the other arguments.
+    its network. With `network_per_target`, `network` describes one network for each target. See
+    `Separator` for the other arguments.
 
     An untrusted checkpoint must not choose the code that runs. So only classes of
     ``stemsplit.models`` are built, and classes whose full dotted names are in `allow`. Raises
     `InputError` for any other class, and for settings that do not fit together.
     """
+    if network_per_target and isinstance(network, Mapping):
+        network = [{**network, "stems": 1} for _ in targets]
     transform = FrontEnd(**front_end)
     module = networks.build(transform, network, len(targets), channels, allow)
     return Separator(

@@ -117,6 +117,7 @@ PATH = Kind(NotEmpty, "a path (quote it if it has only digits)")
 NAMES = distinct(TEXT, "a list of distinct names, as in [vocals,drums]")
 PATHS = Kind(NotEmpty | list[NotEmpty] | dict[str, NotEmpty], "a path, [PATH,PATH] or {NAME: PATH}")
 TEXTS = Kind(list[NotEmpty], "a list of names")
+PATTERNS = Kind(list[NotEmpty], "a list of patterns, as in [lstm,'decoder.*']")
 MAPPINGS = Kind(list[dict[str, Any]], "a list of mappings")
 DEVICE = Kind(Annotated[str, AfterValidator(torch_device)], "auto, cpu, cuda or cuda:NUMBER")
 DEVICES = Kind(

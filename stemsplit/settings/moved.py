@@ -1,4 +1,4 @@
-"""Map old names of classes and functions, used in configurations of older runs, to new names."""
+"""Read configurations of older runs: new names of classes and functions, and added settings."""
 
 from typing import Any
 
@@ -47,6 +47,14 @@ MOVED = {
         "stemsplit.training.loggers.weights_and_biases.weights_and_biases"
     ),
     "stemsplit.sweeps.TrialSweeper": "stemsplit.sweeps.sweeper.TrialSweeper",
+}
+
+# Settings that older runs and sweeps do not have, with the values that change nothing for them.
+ADDED: dict[str, Any] = {
+    "weights": None,
+    "freeze": [],
+    "model.freeze": "${freeze}",
+    "model.separator.network_per_target": False,
 }
 
 

@@ -21,6 +21,7 @@ PATHS = {
     "run_dir",
     "trainer.default_root_dir",
     "tuned",
+    "weights",
 }
 COLLECTIONS = {"checkpoint", "estimates"}  # a path, [PATH,PATH] or {NAME: PATH}
 # An item of a comma-separated list: quoted text, which may contain commas, or text without commas.

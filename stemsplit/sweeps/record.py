@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from stemsplit.errors import InputError
 from stemsplit.reporting.run_records import flattened
 from stemsplit.settings.check import INSTANTIATION
-from stemsplit.settings.moved import MOVED
+from stemsplit.settings.moved import ADDED, MOVED
 from stemsplit.sweeps.definition import Definition
 from stemsplit.sweeps.trials import check
 
@@ -106,7 +106,8 @@ def is_construction(name: str, old: Mapping[str, str], new: Mapping[str, str]) -
 
 
 def all_settings(definition: Mapping[str, Any]) -> dict[str, str]:
-    return definition["settings"] | definition["tries"]
+    added = {name: str(value) for name, value in ADDED.items()}
+    return added | definition["settings"] | definition["tries"]
 
 
 def with_present_names(value: str) -> str:

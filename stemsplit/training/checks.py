@@ -34,7 +34,7 @@ def check_parts(module: SeparationModule, trainer: L.Trainer) -> None:
     """
     check_mel_bands(module.separator)
     with settings_at_fault("optimizer"):
-        optimizer = module.optimizer(module.parameters())
+        optimizer = module.optimizer(module.trained())
     with settings_at_fault("scheduler"):
         check_scheduler(module.scheduler, optimizer, trainer)
     with settings_at_fault("loss"):

@@ -1,6 +1,6 @@
 """The LightningModule that trains a separator of any architecture."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from statistics import median
 from typing import Any, cast
@@ -15,6 +15,7 @@ from stemsplit import processes
 from stemsplit.models.shapes import Batch, Estimate, Stems
 from stemsplit.separation.separator import Separator
 from stemsplit.training import schedules
+from stemsplit.training.freezing import freeze as frozen
 from stemsplit.training.losses import SILENT
 from stemsplit.training.random_states import random_states, restore
 
@@ -28,7 +29,8 @@ class SeparationModule(L.LightningModule):
     scheduler for the optimiser, or is None; `schedules.configured` decides when the scheduler
     steps. A scheduler that needs a metric gets ``validation/loss``. `normalise` tells the train
     command to set the statistics of the network's inputs before the training. With `compile`, the
-    network is compiled in place.
+    network is compiled in place. `freeze` are patterns of names of parameters that are not trained
+    (see `freezing.freeze`).
 
     Only the network runs in the precision of the trainer; spectra and losses are float32. In
     addition to Lightning's content, checkpoints store the random states and the running mean of the
@@ -44,6 +46,7 @@ class SeparationModule(L.LightningModule):
         scheduler: Callable[[torch.optim.Optimizer], torch.optim.lr_scheduler.LRScheduler] | None,
         normalise: bool = True,
         compile: bool = False,
+        freeze: Sequence[str] = (),
     ) -> None:
         super().__init__()
         self.separator = separator
@@ -54,9 +57,16 @@ class SeparationModule(L.LightningModule):
         self.train_loss = Mean()
         self.validation_loss = Mean()
         self.validation_scores: dict[str, list[float]] = {}
+        self.published: list[str] = []  # published models whose weights the training started from
         self._random_states: list[dict[str, Any]] | None = None
+        network = cast(nn.Module, separator.network)
+        self.frozen_statistics = frozen(network, freeze)
         if compile:
-            cast(nn.Module, separator.network).compile()
+            network.compile()
+
+    def trained(self) -> list[nn.Parameter]:
+        """The parameters that are not frozen."""
+        return [parameter for parameter in self.parameters() if parameter.requires_grad]
 
     @property
     def logged(self) -> list[str]:
@@ -75,6 +85,8 @@ class SeparationModule(L.LightningModule):
             torch.manual_seed(torch.initial_seed() + self.trainer.global_rank)
 
     def on_train_batch_start(self, batch: Batch, index: int) -> None:
+        for name in self.frozen_statistics:  # validation and excerpts set the training mode again
+            cast(nn.Module, self.separator.network).get_submodule(name).eval()
         # Restore the states only now, because data loaders and validation also draw random numbers.
         if self._random_states is not None:
             restore(self._random_states)
@@ -154,7 +166,7 @@ class SeparationModule(L.LightningModule):
             scheduler.step()
 
     def configure_optimizers(self) -> Any:
-        optimizer = self.optimizer(self.parameters())
+        optimizer = self.optimizer(self.trained())
         if self.scheduler is None:
             return optimizer
         length = partial(schedules.length, self.trainer)
@@ -178,11 +190,13 @@ class SeparationModule(L.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["separator"] = self.separator.description
+        checkpoint["published"] = self.published
         checkpoint["random_states"] = random_states()
         checkpoint["train_loss"] = self.train_loss.totals()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self._random_states = checkpoint["random_states"]
+        self.published = checkpoint.get("published", [])  # missing in checkpoints of older versions
         # The totals are sums over all processes, so they must be counted in only one of them.
         if processes.rank() == 0:
             self.train_loss.start_from(*checkpoint["train_loss"])

@@ -1,0 +1,95 @@
+"""Start a training with the weights that ``weights=`` names."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from stemsplit.command_line.seen_songs import songs_seen
+from stemsplit.data.corpus import Corpus
+from stemsplit.data.datamodule import StemDataModule
+from stemsplit.data.tracks import Subset
+from stemsplit.errors import InputError
+from stemsplit.separation import checkpoint
+from stemsplit.separation.origins import origins
+from stemsplit.separation.separator import Separator
+from stemsplit.separation.sources import resolved
+from stemsplit.settings.paths import literal
+from stemsplit.training.initial_weights import check_fit, new_views, take_over
+from stemsplit.training.module import SeparationModule
+from stemsplit.training.trainer import is_first
+
+SUBSETS = {"valid": "validation", "test": "test"}
+
+
+def initial_weights(config: DictConfig, module: SeparationModule) -> Separator | None:
+    """Load the separator of ``weights=``; None without this setting, or if a run is resumed.
+
+    The configuration gets the absolute path of the checkpoint. Raises `InputError` if the weights
+    cannot be loaded or do not fit the settings of the run.
+    """
+    if config.weights is None or config.resume:
+        return None
+    source = resolved(config.weights)
+    separator = checkpoint.load(source, allowed(config))
+    check_fit(separator, module.separator, config.weights, config.data.downsample.rate)
+    module.published = origins(source)
+    config.weights = literal(str(source.absolute() if isinstance(source, Path) else source))
+    return separator
+
+
+def initialise(
+    config: DictConfig,
+    module: SeparationModule,
+    data: StemDataModule,
+    weights: Separator | None,
+    subsets: Sequence[Subset],
+) -> None:
+    """Set the statistics of the inputs and the initial weights of a new run.
+
+    The statistics come with the weights. They are those of the training songs only if the network
+    reads more views than the network of the weights. `subsets` are those that the run scores, see
+    `check_songs_unseen`.
+    """
+    network = module.separator.network
+    views = set(network.views) if weights is None else new_views(weights, module.separator)
+    if module.normalise and views and not config.resume:
+        network.set_statistics(data.statistics())
+    if weights is not None:
+        check_songs_unseen(config, data.corpus, subsets)
+        line = take_over(weights, module.separator, config.weights, allowed(config))
+        if is_first():
+            print(line, file=sys.stderr)
+
+
+def check_songs_unseen(config: DictConfig, corpus: Corpus, subsets: Sequence[Subset]) -> None:
+    """Warn of validation songs that the training of the initial weights saw.
+
+    Raises `InputError` for such test songs, if the run scores the test songs.
+    """
+    for subset in subsets:
+        seen = songs_seen(resolved(config.weights), corpus, config.corpus, subset)
+        if not seen:
+            continue
+        text = (
+            f"weights={config.weights}: their training saw {len(seen)} of the {SUBSETS[subset]} "
+            f"songs ({seen[0]}…), so the scores of these songs "
+        )
+        if subset == "test":
+            raise InputError(f"{text}would be too high; leave out evaluate_test=true")
+        if is_first():
+            print(f"{text}are too high", file=sys.stderr)
+
+
+def checkpoint_of_weights(config: DictConfig) -> Path | None:
+    """The checkpoint whose weights a new run starts with; None for a published model."""
+    if config.weights is None or config.resume:
+        return None
+    source = resolved(config.weights)
+    return source if isinstance(source, Path) else None
+
+
+def allowed(config: DictConfig) -> list[str]:
+    """The classes outside stemsplit that the settings of the separator allow."""
+    return list(config.model.separator.get("allow", []))

@@ -1,0 +1,251 @@
+"""Start a training with the weights of another separator, also for fewer or other stems.
+
+Both networks have the same architecture and the same settings, but may differ in their stems and
+views. Which weights belong to which stem is found by building the architecture for one stem and for
+two stems, without memory: some layers grow with the number of stems, others exist once per stem.
+"""
+
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+
+from stemsplit.audio.entries import normal
+from stemsplit.errors import InputError
+from stemsplit.separation import networks
+from stemsplit.separation.bag import Bag
+from stemsplit.separation.separator import Separator
+from stemsplit.settings.check import shown
+
+MEL_VIEWS = {"mel", "mfcc"}
+ONLY_FOR_MEL = ("mel_bands", "mel_hertz", "mfccs", "floor")
+SHARED = ("sample_rate", "window", "hop", "channels")  # settings at the top of a configuration
+ONLY_IN_SOME_MODELS = ("window_shape", "floor")  # `++` adds such a setting or replaces it
+# Arguments of a network that may differ: the weights fit in spite of them, or have other shapes.
+FREE = ("self", "bands", "sample_rate", "channels", "stems", "views", "bandwidth_hertz", "dropout")
+MOST = 3  # largest number of names that a message lists
+
+
+class Part(NamedTuple):
+    """A network of a separator; `description` is that of `checkpoint.build`."""
+
+    network: nn.Module
+    stems: list[str]
+    description: Mapping[str, Any]
+
+
+class Taken(NamedTuple):
+    """The names of a network's tensors, and those that got no values, or values for some stems."""
+
+    names: list[str]
+    missing: list[str]
+    unused: list[str]  # tensors of the weights
+
+
+def parts_of(separator: Separator) -> list[Part]:
+    """The networks of a separator with their stems: several for a bag."""
+    network = cast(nn.Module, separator.network)
+    targets = list(map(normal, separator.targets))
+    described: Any = separator.network_description
+    if not isinstance(network, Bag):
+        return [Part(network, targets, described)]
+    parts = []
+    for member, description in zip(network.networks, described, strict=True):
+        stems, targets = targets[: description["stems"]], targets[description["stems"] :]
+        parts.append(Part(member, stems, description))
+    return parts
+
+
+def new_views(source: Separator, separator: Separator) -> set[str]:
+    """The views that the separator's network reads, but not the network of the weights."""
+    return set(separator.network.views) - set(source.network.views)
+
+
+def check_fit(source: Separator, separator: Separator, name: str, rate: float) -> None:
+    """Raise `InputError` with the settings to pass if the separator needs other weights.
+
+    `name` is the name of the weights, `rate` the value of ``data.downsample.rate``.
+    """
+    old, new = parts_of(source), parts_of(separator)
+    if type(old[0].network) is not type(new[0].network):
+        theirs, ours = (type(parts[0].network).__name__ for parts in (old, new))
+        raise InputError(
+            f"weights={name}: are of the network {theirs}, but this run trains {ours}; choose "
+            "another model=NAME"
+        )
+    for part in new:
+        if len(sharing(old, part)) > 1:
+            raise InputError(
+                f"weights={name}: have several networks for {', '.join(part.stems)}; choose one "
+                "target, or set model.separator.network_per_target=true"
+            )
+    words = differing_front_end(source, separator)
+    if words and rate != 1:
+        words = ["data.downsample.rate=1"]
+    words += differing_network(old[0], new[0])
+    if words:
+        raise InputError(
+            f"weights={name}: this run has other settings than the weights; add {' '.join(words)}"
+        )
+
+
+def sharing(old: Sequence[Part], part: Part) -> list[Part]:
+    """The networks of the weights that estimate a stem of `part`."""
+    return [each for each in old if set(each.stems) & set(part.stems)]
+
+
+def differing_front_end(source: Separator, separator: Separator) -> list[str]:
+    """Words for the command line that give the separator the front end of the weights."""
+    theirs = {**source.front_end_settings, "channels": source.channels}
+    ours = {**separator.front_end_settings, "channels": separator.channels}
+    read = set(source.network.views) & set(separator.network.views)
+    compared = [key for key in theirs if key not in ONLY_FOR_MEL or MEL_VIEWS & read]
+    return [
+        f"{key}={theirs[key]}"
+        if key in SHARED
+        else f"{'++' * (key in ONLY_IN_SOME_MODELS)}model.separator.front_end.{key}={theirs[key]}"
+        for key in compared
+        if theirs[key] != ours[key]
+    ]
+
+
+def differing_network(old: Part, new: Part) -> list[str]:
+    """Words for the command line that give the network the settings of the weights."""
+    theirs, ours = (arguments(part) for part in (old, new))
+    return [
+        f"{'++' * (key not in new.description)}model.separator.network.{key}={shown(value)}"
+        for key, value in theirs.items()
+        if value != ours.get(key)
+    ]
+
+
+def arguments(part: Part) -> dict[str, Any]:
+    """The arguments of a network, with their defaults."""
+    defaults = inspect.signature(type(part.network).__init__).parameters
+    values = {key: parameter.default for key, parameter in defaults.items()}
+    values |= dict(part.description)
+    return {key: value for key, value in values.items() if key not in (*FREE, "class")}
+
+
+@torch.no_grad()
+def take_over(source: Separator, separator: Separator, name: str, allow: Sequence[str] = ()) -> str:
+    """Copy the weights of `source` into a separator; return a line about what was copied.
+
+    Raises `InputError` if a tensor has another shape for other reasons than its stems.
+    """
+    old_parts = parts_of(source)
+    lines = []
+    for part in parts_of(separator):
+        old = (sharing(old_parts, part) or old_parts)[0]
+        stems = matched(part.stems, old.stems)
+        one, two = (
+            networks.build(
+                separator.front_end,
+                {key: value for key, value in part.description.items() if key != "stems"},
+                count,
+                separator.channels,
+                allow,
+                device="meta",
+            ).state_dict()
+            for count in (1, 2)
+        )
+        taken = copied(old, part, stems, Layout(one, two), name)
+        lines.append(report(taken, old, part, stems))
+    return f"weights={name}: {'; '.join(dict.fromkeys(lines))}"
+
+
+def matched(stems: Sequence[str], old: Sequence[str]) -> dict[int, int]:
+    """The positions of stems, and their positions in the weights. Two single stems always match."""
+    if len(stems) == len(old) == 1:
+        return {0: 0}
+    return {place: old.index(stem) for place, stem in enumerate(stems) if stem in old}
+
+
+class Layout:
+    """Which weights of an architecture belong to a stem.
+
+    `one` and `two` are its state dicts for one stem and for two. `axes` are the axes that grow with
+    the number of stems. `lists` are the beginnings of names that the number of a stem follows.
+    """
+
+    def __init__(self, one: Mapping[str, Tensor], two: Mapping[str, Tensor]) -> None:
+        self.axes = {
+            name: axis
+            for name in one.keys() & two.keys()
+            for axis, size in enumerate(one[name].shape)
+            if size != two[name].shape[axis]
+        }
+        self.lists = set()
+        for name in two.keys() - one.keys():
+            numbers = name.split(".")
+            for place, number in enumerate(numbers):
+                first = ".".join([*numbers[:place], "0", *numbers[place + 1 :]])
+                if number == "1" and first in one:
+                    self.lists.add(".".join([*numbers[:place], ""]))
+
+    def name_in(self, name: str, stems: Mapping[int, int]) -> str | None:
+        """The name of a tensor in the weights; None for a stem that the weights do not have."""
+        for start in self.lists:
+            if name.startswith(start):
+                number, dot, rest = name.removeprefix(start).partition(".")
+                old = stems.get(int(number))
+                return None if old is None else f"{start}{old}{dot}{rest}"
+        return name
+
+
+def copied(old: Part, new: Part, stems: Mapping[int, int], layout: Layout, name: str) -> Taken:
+    weights, state = old.network.state_dict(), new.network.state_dict()
+    groups = getattr(new.network, "stem_groups", 1)
+    missing, used = [], set()
+    for key, value in state.items():
+        old_key = layout.name_in(key, stems)
+        if old_key not in weights:
+            missing.append(key)
+            continue
+        pairs = [(weights[old_key], value)]
+        if (axis := layout.axes.get(key)) is not None:
+            of_stems = [
+                tensor.unflatten(axis, (groups, len(part.stems), -1))
+                for tensor, part in ((weights[old_key], old), (value, new))
+            ]
+            pairs = [
+                (of_stems[0].select(axis + 1, theirs), of_stems[1].select(axis + 1, ours))
+                for ours, theirs in stems.items()
+            ]
+            if len(stems) < len(new.stems):
+                missing.append(key)
+        if any(theirs.shape != ours.shape for theirs, ours in pairs):
+            raise InputError(
+                f"weights={name}: {key} has the shape {list(weights[old_key].shape)}, but this run "
+                f"needs {list(value.shape)}; pass the settings that the weights were trained with, "
+                "such as bandwidth_hertz"
+            )
+        for theirs, ours in pairs:
+            ours.copy_(theirs)
+        used.add(old_key)
+    return Taken(list(state), missing, [key for key in weights if key not in used])
+
+
+def report(taken: Taken, old: Part, new: Part, stems: Mapping[int, int]) -> str:
+    """Which tensors and stems were taken over, and which were not."""
+    total = len(taken.names)
+    parts = [f"{total - len(taken.missing)} of {total} tensors taken over"]
+    if taken.missing:
+        parts.append(f"not, or not for all stems: {examples(taken.missing)}")
+    for place, stem in enumerate(new.stems):
+        if place not in stems:
+            parts.append(f"{stem} is new")
+        elif (before := old.stems[stems[place]]) != stem:
+            parts.append(f"{stem} starts as {before}")
+    if taken.unused:
+        parts.append(f"left out of the weights: {examples(taken.unused)}")
+    if left := [stem for place, stem in enumerate(old.stems) if place not in stems.values()]:
+        parts.append(f"stems left out: {', '.join(left)}")
+    return ", ".join(parts)
+
+
+def examples(names: Sequence[str]) -> str:
+    rest = f" and {len(names) - MOST} more" if len(names) > MOST else ""
+    return ", ".join(names[:MOST]) + rest
