@@ -25,6 +25,7 @@ Examples:
   stemsplit train model=open_unmix data=musdb18 data.root=/path
   stemsplit train 'targets=[vocals,drums,bass,other]'
   stemsplit train resume=RUN           # continue from RUN/last.ckpt
+  stemsplit train weights=RUN          # new run with these weights
   stemsplit train -m +sweep=lr_decay   # tune lr and weight decay
   stemsplit train experiments=NAME     # experiments/NAME.yaml
 
@@ -38,6 +39,9 @@ Most used settings:
   data.batch_size=N           excerpts per batch
   optimizer.lr=X              learning rate
   optimizer.weight_decay=X    weight decay
+  weights=RUN_OR_CKPT         start with the weights of a run, a checkpoint or a
+                              published model
+  freeze=[PATTERN,…]          parameters that are not trained
   seed=N                      random seed
   trainer.devices=N           number of GPUs or processes, with trainer=ddp
   trainer.precision=NAME      32-true or bf16-mixed
