@@ -7,6 +7,8 @@ import pytest
 import torch
 from test_train import configuration
 
+from stemsplit.command_line.corpora import make_corpus
+from stemsplit.command_line.seen_songs import songs_seen
 from stemsplit.configuration import saved
 from stemsplit.errors import InputError
 from stemsplit.files import replacing
@@ -68,6 +70,11 @@ def test_songs_of_the_weights_are_recorded_and_not_scored(
     assert (before["from_step"], own["from_step"]) == (-1, 0)
     assert before["songs"] == json.loads((base / "songs.json").read_text())[0]["songs"]
     assert saved(run).weights == str(base / "best.ckpt")
+    corpus = make_corpus(saved(run).data)
+    assert songs_seen(run / "best.ckpt", corpus, "songs", "valid") == [
+        "Tamsin Vole - Two Left Feet"
+    ]
+    assert songs_seen(run / "best.ckpt", corpus, "songs", "test") == []
 
 
 def test_weights_that_do_not_fit_end_the_command_before_the_training(

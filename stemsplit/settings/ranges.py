@@ -138,7 +138,10 @@ GROUPS = {
         "max_lr": POSITIVE,
         "pct_start": number("a number above 0 and below 1", gt=0, lt=1),
     },
-    "model": {f"separator.{name}": kind for name, kind in SEPARATOR.items()},
+    "model": {
+        "freeze": PATTERNS,
+        **{f"separator.{name}": kind for name, kind in SEPARATOR.items()},
+    },
     "callbacks": CALLBACKS,
     "logger": LOGGER,
     "trainer": TRAINER,

@@ -5,7 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from stemsplit.data.trained_songs import changed_at, check_songs, remember_songs
+from stemsplit.data.trained_songs import (
+    changed_at,
+    check_songs,
+    remember_songs,
+    trained_contents,
+)
 from stemsplit.errors import InputError
 
 SONGS = {"train/A": "a", "train/B": "b", "valid/C": "c"}
@@ -76,3 +81,19 @@ def test_names_are_stored_as_plain_unicode(tmp_path: Path) -> None:
     text = (tmp_path / "songs.json").read_text(encoding="utf-8")
     assert "train/歌" in text
     assert json.loads(text) == [{"from_step": 0, "songs": {"train/歌": "x"}}]
+
+
+def test_songs_of_the_initial_weights_are_carried_over(tmp_path: Path) -> None:
+    runs = [tmp_path / name for name in ("first", "second", "third")]
+    weights = None
+    for run, song in zip(runs, "xyz", strict=True):
+        run.mkdir()
+        (run / "config.yaml").touch()
+        remember_songs(run, {"train/A": song, "valid/B": "b"}, 0, weights)
+        weights = run / "best.ckpt"
+    remember_songs(runs[2], {"train/A": "w"}, 12)
+    assert trained_contents(runs[2] / "best.ckpt") == {"x", "y", "z", "w"}
+    assert changed_at(runs[2]) == [12]
+    assert check_songs(runs[2], {"train/A": "w"}, allow_change=False) is None
+    (runs[2] / "config.yaml").unlink()  # songs.json of something else
+    assert trained_contents(runs[2] / "best.ckpt") == set()

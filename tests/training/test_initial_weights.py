@@ -94,7 +94,7 @@ def test_new_stem_keeps_its_own_outputs(model: str) -> None:
 def test_network_of_each_target_is_found_in_a_bag() -> None:
     source = bag_of(*FOUR)
     one = blstm("vocals")
-    assert take_over(source, one, "W").startswith("weights=W: 21 of 21 tensors taken over")
+    assert take_over(source, one, "W").startswith("weights=W: 30 of 30 tensors taken over")
     network: Any = source.network
     torch.testing.assert_close(one.network.state_dict(), network.networks[3].state_dict())
     several = blstm("vocals", "drums", network_per_target=True)
