@@ -21,10 +21,10 @@ from stemsplit.audio.forms import Samples
 from stemsplit.errors import InputError
 
 BLOCK = 2**14  # samples that are encoded at once
-AAC_LAYOUTS = {5: "5.0", 6: "5.1"}  # layouts that AAC has a number for
+AAC_LAYOUTS = {5: "5.0", 6: "5.1"}  # by channels; AAC has no number for the usual layout
 MP3_FRAME = 1152  # samples
 AAC_BITS_PER_FRAME = 6144  # most bits per channel in a frame of 1024 samples
-SLOW_MP3_BITRATES = {16000: 64, 32000: 160}  # highest kbit/s below these sample rates
+SLOW_MP3_BITRATES = {16000: 64, 32000: 160}  # highest bitrate in kbit/s below a sample rate in Hz
 # libsndfile expects the channels in Vorbis's order, but samples have FFmpeg's order. For each
 # number of channels, the tuple lists the channels in Vorbis's order by their index in FFmpeg's.
 VORBIS_ORDER = {

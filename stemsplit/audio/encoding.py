@@ -34,10 +34,10 @@ class Encoding(NamedTuple):
 
 
 class Format(NamedTuple):
-    """Limits of a format; the first bit depth is its default.
+    """Limits of a format.
 
-    `rates` are the sample rates in Hz, `bitrates` the bitrates in kbit/s of a stereo file, and
-    `bitrate` is the default.
+    `rates` are its sample rates in Hz. The first of the `bit_depths` is the default. `bitrates` are
+    the possible bitrates of a stereo file in kbit/s; `bitrate` is the default.
     """
 
     rates: range | tuple[int, ...]
@@ -119,8 +119,8 @@ class Writer:
     def write(self, samples: Samples) -> None:
         """Append samples in ±1, at the sample rate of the song.
 
-        With a bit depth of 16 or 24 they are rounded to the nearest step; see `dither` for a
-        better way. Lossy formats and 32f keep samples beyond ±1.
+        With a bit depth of 16 or 24, the samples are rounded to the nearest step; see `dither` for
+        a better way. Lossy formats and 32f keep samples beyond ±1.
         """
         if self._resampler is not None:
             samples = self._resampler.add(samples)
@@ -142,7 +142,7 @@ def open_writer(
 ) -> Iterator[Writer]:
     """Open a file for writing; it is complete after the block.
 
-    `path` may have any name: the encoding decides on the format. `tags` are those of
+    `path` may have any name, because `encoding` decides on the format. `tags` have the names of
     `SongStream.tags`; each format keeps the tags that it supports. WAV files beyond 4 GB become
     RF64.
 

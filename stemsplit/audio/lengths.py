@@ -66,7 +66,7 @@ def clock_of(container: av.container.InputContainer, stream: av.AudioStream) -> 
 
 
 def late_seconds(container: av.container.InputContainer, stream: av.AudioStream) -> float:
-    """Return the time from the start of a file to that of a stream, according to the header."""
+    """Return the seconds from the start of a file to the start of a stream, by the header."""
     clock = clock_of(container, stream)
     return clock.late_seconds(clock.start)
 

@@ -2,8 +2,8 @@
 
 The file has five AAC streams: the mixture, which every player plays, and four stems. DJ software
 recognises the file by the box moov/udta/stem, which holds the names and colours of the stems as
-JSON. MUSDB18 has the same layout without the box, and the order mixture, drums, bass, other,
-vocals.
+JSON. The files of MUSDB18 have the same layout, but lack this box. Their streams are mixture,
+drums, bass, other and vocals, in this order.
 """
 
 import json

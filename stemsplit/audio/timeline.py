@@ -181,6 +181,6 @@ def _plausible(late_seconds: float) -> float:
 
 def _stated_samples(samples: int, stated_seconds: float | None, part: Part) -> int:
     """Return how many samples of a frame are audio according to the index of the file."""
-    if stated_seconds is None or part.tick * part.rate > 1:  # time stamps coarser than a sample
+    if stated_seconds is None or part.tick * part.rate > 1:  # the time stamps are too coarse
         return samples
     return min(samples, round(stated_seconds * part.rate))

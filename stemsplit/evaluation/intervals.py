@@ -143,8 +143,8 @@ def sampling_ranges(
 
     Between the limits are the central 95 % of the taus that are measured on `count` random items.
 
-    The samples come from a Gaussian copula. Its tau is 2 / pi * arcsin(rho) for a correlation rho:
-    W. H. Kruskal, "Ordinal measures of association", JASA 53(284), 1958.
+    The items come from a Gaussian copula with the correlation rho. The true tau is then
+    2 / pi * arcsin(rho): W. H. Kruskal, "Ordinal measures of association", JASA 53(284), 1958.
     """
     taus = np.linspace(-1, 1, 201)
     random = np.random.default_rng(0)

@@ -19,8 +19,8 @@ class Protocol:
     """Corpus, subset, the stems that are scored together, and the measure.
 
     The scenario is the set of stems. A score is only defined together with its scenario, because
-    museval skips a frame if any stem is silent in it. For example, vocals with an accompaniment
-    have other frames than vocals with drums, bass and other.
+    museval skips a frame if any stem is silent in it. For example, vocals are scored in other
+    frames with an accompaniment than with drums, bass and other.
 
     Raises `InputError` for an unknown backend.
     """

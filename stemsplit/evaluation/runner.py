@@ -38,11 +38,11 @@ def evaluate(
     """Score every system on every track; return the scores of each system by its name.
 
     The tracks are divided among the processes of `stemsplit.processes`. On an accelerator, each of
-    these processes separates and scores its songs one after the other. On a CPU, it starts at most
-    `workers` worker processes, or fewer if there is little music to score. If `workers` is None,
-    the limit is the process's share of the cores. Each worker separates and scores one song at a
-    time, on one thread. A single worker is not started; the process itself does its work, on all
-    threads.
+    these processes separates and scores its songs one after the other. On a CPU, each of these
+    processes starts at most `workers` worker processes, and fewer if there is little music to
+    score. If `workers` is None, the maximum is the process's share of the cores. Each worker
+    separates and scores one song at a time, on one thread. If one worker is enough, the process
+    does the work itself, on all its threads.
 
     Scores are written to ``FOLDER/SCENARIO-CORPUS/SYSTEM/SUBSET/TRACK.json``. All files in one
     SCENARIO-CORPUS folder belong to the same songs and stems, as `museval.EvalStore.add_eval_dir`

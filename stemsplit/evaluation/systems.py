@@ -63,7 +63,7 @@ class Mixture(System):
 
 
 class Oracle(System):
-    """An ideal mask on the Fourier transform of a front end; `name` is a key of `ORACLES`."""
+    """An ideal mask on the spectra that `front_end` computes; `name` is a key of `ORACLES`."""
 
     def __init__(self, name: str, front_end: FrontEnd) -> None:
         self.name = name

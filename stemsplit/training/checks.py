@@ -124,9 +124,9 @@ def check_processes(devices: Any) -> None:
 
 
 def check_srun(trainer: L.Trainer) -> None:
-    """Raise `InputError` if a batch script of SLURM starts one of several processes, without srun.
+    """Raise `InputError` if a batch script of SLURM starts too few processes.
 
-    Lightning would wait for the other processes.
+    Without srun, a batch script starts only one process, which would wait for the other processes.
     """
     environment = getattr(trainer.strategy, "cluster_environment", None)
     started = int(os.environ.get("SLURM_STEP_NUM_TASKS", "1"))

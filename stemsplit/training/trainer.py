@@ -17,8 +17,8 @@ from stemsplit.files import default_sigterm
 def lightning_signals() -> Iterator[None]:
     """Let Lightning handle signals inside the block.
 
-    Lightning handles SIGTERM only if the program has no handler of its own, so that handler is
-    removed inside the block. After Ctrl-C, Lightning exits with code 1; this function raises
+    Lightning handles SIGTERM only if the program has no handler for it, so the handler of stemsplit
+    is removed inside the block. After Ctrl-C, Lightning exits with code 1; this function raises
     `KeyboardInterrupt` instead.
     """
     with default_sigterm():

@@ -114,7 +114,7 @@ def bss_eval_systems(
 def scores_of(
     references: References, estimates: AllEstimates, spans: list[slice], responses: Responses
 ) -> Float64[Tensor, "score estimate frame"]:
-    """SDR, ISR, SIR and SAR in dB of the windows at `spans`."""
+    """SDR, ISR, SIR and SAR of all estimates in dB, in the windows at `spans`."""
     channels = references.shape[2]
     length = 2 * (len(responses) - 1)
     reference, estimate = (stretches(x, spans, length) for x in (references, estimates))

@@ -32,8 +32,8 @@ TRANSFORM = 5120  # samples
 # 44.1 kHz with every sample at full scale, the errors of the transforms are then below 0.1.
 LARGEST_INTEGER = 2.0**48
 # `refined` rejects a first correction of a quarter of LARGEST_CORRECTION or more, because then the
-# factor is too inaccurate. It stops after a correction of SMALLEST_CORRECTION or less, because the
-# next correction would be lost in rounding. Both sizes are relative to the solution.
+# factor is too inaccurate. `refined` stops after a correction of SMALLEST_CORRECTION or less,
+# because the next correction would be lost in rounding. Both sizes are relative to the solution.
 LARGEST_CORRECTION, SMALLEST_CORRECTION = 1e-2, 1e-8
 
 Item = TypeVar("Item")
@@ -163,9 +163,9 @@ def projection_filters(
 def distinct(references: References, lags: Correlations) -> list[int]:
     """Indices of the channels that are not copies of an earlier channel.
 
-    A stereo file of a mono song contains such a copy. It does not change the projection, but makes
-    the equations singular. museval does not remove copies. Its equations stay solvable because of
-    rounding errors, and its scores are the same.
+    A stereo file of a mono song contains such a copy. The copy does not change the projection, but
+    makes the equations singular. museval does not remove copies. Rounding errors keep museval's
+    equations solvable, and its scores are the same.
     """
     energies = lags[..., 0].diagonal()
     channels = [stem[:, channel] for stem in references for channel in range(stem.shape[1])]
@@ -229,7 +229,10 @@ def refined(
     matrix: Float64[Tensor, "row row"],
     products: Float64[Tensor, "row estimate"],
 ) -> Float64[Tensor, "row estimate"]:
-    """Add corrections computed from the residual, as long as they shrink."""
+    """Add corrections that are computed from the residual.
+
+    Stop before the first correction that is not smaller than a quarter of the previous one.
+    """
     size = float(solution.norm())
     previous = LARGEST_CORRECTION * size
     while previous > SMALLEST_CORRECTION * size:

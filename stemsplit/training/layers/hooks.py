@@ -19,7 +19,7 @@ def network_of(module: nn.Module) -> nn.Module:
 
 
 def layers(network: nn.Module) -> dict[str, nn.Module]:
-    """Modules with direct parameters, by name. The network itself is named "network"."""
+    """Modules with parameters of their own, by name. The network itself is named "network"."""
     return {
         name or "network": module
         for name, module in network.named_modules()
