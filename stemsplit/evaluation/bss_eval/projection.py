@@ -128,8 +128,9 @@ def on_threads(
 ) -> Iterator[Tensor]:
     """Yield the function's result for each item in order; on a CPU, in parallel threads.
 
-    Torch's own threads would share each of thousands of small operations. Every operation would
-    then wait for the slowest thread, which takes long if another program uses a core.
+    Each item is computed on one thread. Otherwise, torch's own threads would share each of
+    thousands of small operations. Every operation would then wait for the slowest thread, which
+    takes long if another program uses a core.
     """
     threads = torch.get_num_threads() if device.type == "cpu" else 1
     if threads == 1:
