@@ -1,1 +1,1 @@
-"""Network architectures: modules that estimate masks, or the waveforms of the stems."""
+"""Network architectures, which estimate masks, or the spectra or waveforms of the stems."""

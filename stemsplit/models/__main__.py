@@ -1,6 +1,7 @@
-"""``stemsplit models list|pull|path|remove``: published models.
+"""The command ``stemsplit models list|pull|path|remove`` for published models.
 
-This folder contains the architectures; the weights are handled by `stemsplit.separation.published`.
+The other modules of this folder are architectures. `stemsplit.separation.published` finds and
+downloads the weights.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         chosen.add_argument("names", nargs=1 if command == "path" else "+", metavar="NAME")
     with one_line_errors():
         options = parser.parse_args(arguments)
-        from stemsplit.separation.published import catalogue  # late, for a fast --help
+        from stemsplit.separation.published import catalogue  # late, so that --help is fast
 
         if options.command in (None, "list"):
             show(list(catalogue.catalogue().values()), as_json="json" in options)
@@ -133,7 +134,7 @@ def print_paths(models: Sequence[Model]) -> None:
 
 
 def remove(models: Sequence[Model]) -> None:
-    """Remove the files of models. Raises `InputError` if a model has none."""
+    """Remove the files of models. Raises `InputError` if no file of a model was downloaded."""
     from stemsplit.separation.published.download import folder_of, remove
 
     for model in models:

@@ -1,4 +1,4 @@
-"""Band-split networks: complex masks from sequence models along time and along sub-bands.
+"""Band-split networks, which estimate complex masks with layers along time and along sub-bands.
 
 `BandSplit` covers a family of models. With BLSTMs along both axes it is a band-split RNN (Luo and
 Yu, "Music Source Separation with Band-split RNN", 2022). With rotary attention along both axes it
@@ -24,9 +24,10 @@ Tokens = Float[Tensor, "band token feature"]  # a token is a frame of one batch 
 
 
 def band_groups(sample_rate: int, freqs: int) -> Groups:
-    """Divide the frequencies into bands: pairs (bands, frequencies per band), from 0 Hz upwards.
+    """Divide the frequencies into bands, from 0 Hz upwards.
 
-    Every band has at least one frequency. The frequencies above the bands of `WIDTHS` form the
+    Returns groups of bands of equal width as pairs (number of bands, frequencies per band). Every
+    band has at least one frequency. The frequencies above the bands of `WIDTHS` form the
     last band.
     """
     spacing_hertz = sample_rate / 2 / (freqs - 1)
@@ -155,23 +156,26 @@ class BandSplit(nn.Module):
 
     @torch.no_grad()
     def set_statistics(self, statistics: dict[str, tuple[Tensor, Tensor]]) -> None:
-        """Scale each frequency to unit power. No mean is subtracted, so phases are kept."""
+        """Scale each frequency to unit power. No mean is subtracted, so that phases are kept."""
         self.scale.copy_(unit_power(*statistics["complex"]))
 
     def forward(self, views: Views) -> Mask:
         return torch.view_as_complex(self.mask_parts(views))
 
     def mask_parts(self, views: Views) -> MaskParts:
-        """Return the real and the imaginary part of the mask along the last axis, for ONNX."""
+        """Return the real and the imaginary part of the mask along the last axis.
+
+        ONNX models use this method instead of `forward`, because ONNX has no complex numbers.
+        """
         parts = views["complex"].unflatten(2, (2, -1)) * self.scale[:, None]
         batch, _, _, frame = views["complex"].shape
         spectrum = parts.permute(0, 4, 3, 1, 2).flatten(0, 1).flatten(2)
-        # The residual additions stay in float32, also under autocast.
+        # The tokens are float32 even under autocast, so that layers add to them in float32.
         tokens = self.encoder(spectrum).float()
         for along_time, along_bands in zip(self.over_time, self.over_bands, strict=True):
             sequences = along_time(tokens.reshape(-1, frame, tokens.shape[2]))
             tokens = sequences.reshape(tokens.shape[0], -1, tokens.shape[2]).transpose(0, 1)
             tokens = along_bands(tokens).transpose(0, 1)
-        # PyTorch has no complex type for bfloat16.
+        # PyTorch has no complex type for bfloat16, so the masks are converted to float32.
         masks = torch.stack([mask(tokens).float() for mask in self.masks])
         return masks.unflatten(1, (batch, frame)).permute(1, 0, 4, 3, 2, 5)

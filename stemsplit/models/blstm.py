@@ -101,7 +101,10 @@ class Blstm(nn.Module):
         return cast(list[tuple[str, Branch]], list(self.branches.items()))
 
     def set_statistics(self, statistics: dict[str, tuple[Tensor, Tensor]]) -> None:
-        """Initialise the norms to give bands zero mean and unit scale; training changes them."""
+        """Initialise the input norms, so that all bands have zero mean and unit scale.
+
+        Training changes the norms.
+        """
         for view, branch in self._branches():
             branch.norm.start_from(*statistics[view])
 
@@ -121,14 +124,15 @@ class Blstm(nn.Module):
         scale = self.output_scale.expand(-1, self.channels, -1).flatten()
         mean = self.output_mean.expand(-1, self.channels, -1).flatten()
         if second_norm.training:
-            # Scale and mean are part of the norm: four passes less over the largest array of the
-            # network, two of them in the backward pass.
+            # The weight and the bias of the norm include the scale and the mean. This saves four
+            # passes over the largest array of the network, two of them in the backward pass.
             weights = {
                 "weight": second_norm.weight * scale,
                 "bias": second_norm.bias * scale + mean,
             }
             return functional_call(second_norm, weights, (second(hidden),))
-        # One matrix product instead of four passes over the largest array of the network.
+        # One matrix product includes the norm, the scale and the mean. This saves several passes
+        # over the largest array of the network.
         norm_scale, shift = scale_and_shift(second_norm)
         weight = (scale * norm_scale)[:, None] * second.weight
         return functional.linear(hidden, weight, scale * shift + mean)

@@ -1,4 +1,4 @@
-"""A causal network: unidirectional LSTM layers and three dense layers."""
+"""A causal network with unidirectional LSTM layers and three dense layers."""
 
 from torch import Tensor, nn
 

@@ -49,7 +49,7 @@ class Band(NamedTuple):
 
     @property
     def surplus(self) -> int:
-        """The number of frequencies that the transposed convolution adds to the band."""
+        """The number of frequencies that the transposed convolution adds, and that are cut off."""
         return (self.compressed - 1) * self.stride + self.kernel - self.freqs
 
 
@@ -100,7 +100,8 @@ class Refinement(nn.Module):
 class Compression(nn.Module):
     """A block of the encoder: compress and refine each band, then convolve over all of them.
 
-    Returns the features for the next block, and those before the last convolution for the decoder.
+    Returns the features for the next block, and the features before the last convolution, which the
+    decoder reads.
     """
 
     def __init__(self, bands: list[Band], inputs: int, features: int) -> None:
@@ -130,8 +131,8 @@ class Expansion(nn.Module):
     def __init__(self, bands: list[Band], features: int, outputs: int) -> None:
         super().__init__()
         self.bands = bands
-        # The published network gives two copies of its input to this convolution. The sum of the
-        # weights of both copies gives the same result in half of the time.
+        # The published network gives two copies of its input to this convolution. `forward` adds
+        # the weights for both copies, which gives the same result in half of the time.
         self.fusion = nn.Conv2d(2 * features, 2 * features, 3, padding=1)
         self.convolutions = nn.ModuleList(
             nn.ConvTranspose2d(features, outputs, (band.kernel, 1), (band.stride, 1))
@@ -168,7 +169,7 @@ class RecurrentPath(nn.Module):
 
 
 class DualPath(nn.Module):
-    """A layer along the frequencies of each frame, then a layer along the frames."""
+    """A layer along the frequencies of each frame, then a layer along all frames."""
 
     def __init__(self, features: int) -> None:
         super().__init__()
@@ -183,8 +184,8 @@ class DualPath(nn.Module):
 class DualPathPair(nn.Module):
     """Two dual-path layers; the second works on the Fourier transform of the features over frames.
 
-    Its positions are modulation frequencies, and it has twice the features: real and imaginary
-    parts.
+    In the second layer, modulation frequencies take the place of frames. The layer has twice as
+    many features, because the real and the imaginary parts are separate features.
     """
 
     def __init__(self, features: int) -> None:
@@ -209,10 +210,11 @@ class SCNet(nn.Module):
     middle band of each block. Between encoder and decoder there are `pairs` pairs of dual-path
     layers.
 
-    Each spectrum is normalised to zero mean and unit standard deviation, and the stems are scaled
-    back, so that a mixture twice as loud has stems twice as loud. With `mono_level`, the mean is 0
-    and the scale is the level of the average of all channels (see `level`), as in the training of
-    the published weights; the window must be rectangular.
+    Each spectrum is normalised to zero mean and unit standard deviation. The inverse of this
+    normalisation is applied to the stems, so that a mixture twice as loud has stems twice as loud.
+    With `mono_level`, no mean is subtracted, and the spectrum is divided by the level of the
+    average of all channels (see `level`), as in the training of the published weights. `level` is
+    only correct for spectra with a rectangular window.
 
     Raises `InputError` if there are too few frequencies for the blocks.
     """
@@ -255,7 +257,7 @@ class SCNet(nn.Module):
         """Do nothing: `forward` normalises each spectrum separately."""
 
     def forward(self, views: Views) -> StemSpectra:
-        # As in a normalised Fourier transform.
+        # The published network uses `torch.stft` with ``normalized=True``, which has this factor.
         parts = views["complex"].unflatten(2, (2, -1)) * self.window**-0.5
         spectrum = parts.flatten(1, 2)
         if self.mono_level:
@@ -278,13 +280,16 @@ class SCNet(nn.Module):
     def level(
         self, parts: Float[Tensor, "batch channel 2 freq frame"]
     ) -> Float[Tensor, "batch 1 1 1"]:
-        """The root mean square of the mean over channels, at least a tenth of that of all channels.
+        """Return the root mean square of the average of all channels, computed from its spectrum.
 
-        Channels of opposite sign cancel; a division by a tiny level would overflow.
+        Channels of opposite sign cancel in the average. So the result is limited to at least a
+        tenth of the root mean square of all channels, because a division by a tiny level would
+        overflow.
         """
 
         def power(spectra: Tensor) -> Float[Tensor, "batch 1 1 1"]:
-            # Each frequency but the first and the last stands for a positive and a negative one.
+            # The energy is a sum over positive and negative frequencies. The spectrum has only one
+            # of each pair, so all frequencies count twice, except the first and the last.
             energy = 2 * spectra.square()
             edges = spectra[..., [0, -1], :].square().sum(dim=(-3, -2), keepdim=True)
             total = energy.sum(dim=(-3, -2), keepdim=True) - edges

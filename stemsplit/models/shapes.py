@@ -28,8 +28,8 @@ class Batch:
     """A batch of mixtures with the stems to estimate and the views that the network reads.
 
     ``keys`` identifies each excerpt: ``(epoch, position)`` in training,
-    ``(track, first sample)`` in validation. An empty list marks a repeated batch, which metrics
-    leave out. ``stem_spectra`` are computed when a loss first reads them.
+    ``(track, first sample)`` in validation. The list is empty if the batch only repeats another
+    batch, so that metrics leave it out. ``stem_spectra`` are computed when a loss first reads them.
     """
 
     def __init__(
@@ -56,8 +56,8 @@ class Batch:
 class Estimate:
     """The estimated stems as spectra, magnitudes and waveforms, each computed at its first use.
 
-    ``magnitudes`` are the absolute values of the spectra. With a mask, the argument `magnitudes`
-    computes them without the complex spectra, which is faster.
+    ``magnitudes`` are the absolute values of the spectra. If a network estimates masks, the
+    argument `magnitudes` computes them without the complex spectra, which is faster.
     """
 
     def __init__(

@@ -1,9 +1,9 @@
 """TFC-TDF U-Net: convolutions over time and frequency, and dense layers over the frequencies.
 
-The blocks are those of Kim, Lee and Jung, "Sound Demixing Challenge 2023 Music Demixing Track
+The blocks are from Kim, Lee and Jung, "Sound Demixing Challenge 2023 Music Demixing Track
 Technical Report: TFC-TDF-UNet v3", 2023. TFC stands for time-frequency convolutions, TDF for
-time-distributed fully connected layers. This network is smaller: it has one block per level, and it
-adds the features of the encoder to those of the decoder.
+time-distributed fully connected layers. This network is smaller than the published one. It has one
+block per level, and the features of the encoder are added to the features of the decoder.
 """
 
 import math
@@ -16,7 +16,7 @@ from torch.nn import functional
 from stemsplit.models.blocks.layers import unit_power
 from stemsplit.models.shapes import Mask, Views
 
-STRIDE = 2  # frequencies and frames between two levels
+STRIDE = 2  # each level has the frequencies and frames of the level above, divided by this
 
 Features = Float[Tensor, "batch feature freq frame"]
 MaskParts = Float[Tensor, "batch stem channel freq frame 2"]
@@ -43,8 +43,8 @@ class OverFrequencies(nn.Module):
 class Block(nn.Module):
     """Two convolutions; between them, two dense layers over the frequencies with a bottleneck.
 
-    The dense layers and the block as a whole are residual. The bottleneck has `freqs` divided by
-    `bottleneck` values.
+    The pair of dense layers has a residual connection, and so has the whole block. The bottleneck
+    has `freqs` divided by `bottleneck` values.
     """
 
     def __init__(self, features: int, freqs: int, bottleneck: int) -> None:
@@ -69,10 +69,10 @@ class Block(nn.Module):
 class TFCTDFUNet(nn.Module):
     """Complex spectrum → a complex mask for every stem, channel and frequency.
 
-    The frequencies are divided into `sub_bands` equal bands, which become channels of the first
-    convolution: the convolutions then have fewer positions. The U-Net has `depth` levels above its
-    innermost one. The first level has `features` features, and each further level has `features`
-    more, at half of the frequencies and half of the frames.
+    The frequencies are divided into `sub_bands` equal bands. The bands become channels of the first
+    convolution, so that the convolutions have fewer positions. The U-Net has `depth` levels and an
+    innermost level below them. The first level has `features` features, and each further level has
+    `features` more, at half of the frequencies and half of the frames.
     """
 
     views = ("complex",)
@@ -115,26 +115,29 @@ class TFCTDFUNet(nn.Module):
         output = nn.Conv2d(features, sub_bands * stems * channels * 2, 1)
         self.output = NormedLayer(features, output)
         with torch.no_grad():
-            # A mask close to one: the whole mixture passes.
+            # At initialisation the mask is close to one, so that the whole mixture passes.
             assert output.bias is not None
             output.bias.zero_()
             output.bias.unflatten(0, (sub_bands, -1, 2))[..., 0] = 1
 
     @property
     def sub_band_freqs(self) -> int:
-        """The number of frequencies of a sub-band; the last one is padded."""
+        """The number of frequencies of a sub-band; the last sub-band is padded with zeros."""
         return math.ceil(self.freqs / (self.sub_bands * self.multiple)) * self.multiple
 
     @torch.no_grad()
     def set_statistics(self, statistics: dict[str, tuple[Tensor, Tensor]]) -> None:
-        """Scale each frequency to unit power. No mean is subtracted, so phases are kept."""
+        """Scale each frequency to unit power. No mean is subtracted, so that phases are kept."""
         self.scale.copy_(unit_power(*statistics["complex"]))
 
     def forward(self, views: Views) -> Mask:
         return torch.view_as_complex(self.mask_parts(views))
 
     def mask_parts(self, views: Views) -> MaskParts:
-        """Return the real and the imaginary part of the mask along the last axis, for ONNX."""
+        """Return the real and the imaginary part of the mask along the last axis.
+
+        ONNX models use this method instead of `forward`, because ONNX has no complex numbers.
+        """
         parts = views["complex"].unflatten(2, (2, -1)) * self.scale[:, None]
         frame = views["complex"].shape[3]
         missing_frames = -frame % self.multiple
@@ -149,7 +152,7 @@ class TFCTDFUNet(nn.Module):
         features = self.innermost(features)
         for up, block in zip(self.upward, self.decoder, strict=True):
             features = block(up(features) + skipped.pop())
-        # PyTorch has no complex type for bfloat16.
+        # PyTorch has no complex type for bfloat16, so the mask is converted to float32.
         mask = self.output(features).float().unflatten(1, (self.sub_bands, *self.shape, 2))
         mask = mask.permute(0, 2, 3, 1, 5, 6, 4).flatten(3, 4)
         return mask[:, :, :, : self.freqs, :frame].contiguous()

@@ -27,7 +27,7 @@ class InputNorm(nn.Module):
 
     @torch.no_grad()
     def start_from(self, mean: Float[Tensor, " band"], scale: Float[Tensor, " band"]) -> None:
-        """Set shifts and scales that normalise inputs with this mean and this scale."""
+        """Set the shifts and scales that normalise inputs with this mean and this scale."""
         self.mean.copy_(-mean[: self.bands])
         self.scale.copy_(1 / scale[: self.bands])
 
@@ -81,7 +81,8 @@ class DenseMask(nn.Module):
     """Three dense layers with ReLU, applied to each frame: features → a mask ≥ 0.
 
     With `batch_norm`, batch normalisation precedes the ReLU of the two hidden layers. `dropout`
-    follows both. At initialisation the mask is close to one, so that the whole mixture passes.
+    follows each of these ReLUs. At initialisation the mask is close to one, so that the whole
+    mixture passes.
     """
 
     def __init__(
@@ -99,7 +100,8 @@ class DenseMask(nn.Module):
         self.first = HiddenLayer(features, hidden, batch_norm, dropout)
         self.second = HiddenLayer(hidden, hidden, batch_norm, dropout)
         self.third = nn.Linear(hidden, stems * channels * freqs)
-        # With a bias near zero, half of the ReLUs would output 0 from the start and never learn.
+        # With a bias near zero, half of the outputs of the last ReLU would be 0 from the start, and
+        # would not learn.
         nn.init.ones_(self.third.bias)
 
     def forward(self, frames: Frames) -> Float[Tensor, "batch stem channel freq frame"]:
@@ -143,7 +145,8 @@ def unit_power(
 ) -> Float[Tensor, " band/2"]:
     """Return the factors that scale each frequency of a complex view to unit power.
 
-    `mean` and `scale` are those of the real parts of all frequencies, then of the imaginary parts.
+    `mean` and `scale` first have the values of the real parts of all frequencies, and then the
+    values of the imaginary parts.
     """
     return (mean.square() + scale.square()).unflatten(0, (2, -1)).mean(dim=0).rsqrt()
 

@@ -58,7 +58,8 @@ class AttentionLayer(nn.Module):
     def forward(self, sequences: Sequences) -> Sequences:
         _, position, features = sequences.shape
         inputs = self.inputs(self.norm(sequences))
-        # The number of sequences is -1: otherwise the ONNX exporter would make it a constant.
+        # The number of sequences is given as -1, because the ONNX exporter would turn the
+        # number itself into a constant.
         inputs = inputs.reshape(-1, position, 3, self.heads, features // self.heads)
         query, key, value = inputs.permute(2, 0, 3, 1, 4)
         values = attention(rotate(query), rotate(key), value)
@@ -87,9 +88,9 @@ def attention(query: Heads, key: Heads, value: Heads) -> Heads:
     """Scaled dot-product attention, equal to torch's `scaled_dot_product_attention`."""
     if query.device.type != "cpu" or not torch.is_grad_enabled():
         return functional.scaled_dot_product_attention(query, key, value)
-    # Training on a CPU: the backward pass of torch's function is slower than that of this product
-    # (in bfloat16, several times slower). Whole songs, which are separated without gradients, use
-    # torch's function, because it needs less memory.
+    # Training on a CPU uses the matrix products below, because the backward pass of torch's
+    # function is slower (in bfloat16, several times slower). Whole songs, which are separated
+    # without gradients, use torch's function, because it needs less memory.
     scores = query @ key.transpose(2, 3) * query.shape[3] ** -0.5
     return scores.softmax(dim=3).to(value.dtype) @ value
 
@@ -102,7 +103,8 @@ def rotate(heads: Heads) -> Heads:
     """
     _, _, position, size = heads.shape
     pairs = torch.arange(size // 2, device=heads.device) / (size // 2)
-    # Angles stay in float32, also under autocast: bfloat16 is exact only for integers up to 256.
+    # Angles stay in float32, also under autocast, because bfloat16 has exact values only for
+    # integers up to 256.
     angles = torch.arange(position, device=heads.device)[:, None] * ROTARY_BASE**-pairs
     cosine, sine = angles.cos(), angles.sin()
     first, second = heads.chunk(2, dim=3)

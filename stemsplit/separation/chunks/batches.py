@@ -1,4 +1,4 @@
-"""Separate chunks in batches, as many at a time as the memory holds."""
+"""Separate chunks in batches; use smaller batches if the memory is too small."""
 
 from collections.abc import Callable, Iterable, Iterator
 
@@ -9,8 +9,9 @@ from torch import Tensor
 from stemsplit.errors import InputError
 from stemsplit.separation.chunks.blocks import Chunk, StemBlock, check_finite
 
-FIRST_CHUNKS = 2  # in the first batch: few, so that the first stems are ready early
-# In a batch, unless the user chooses another number. On a CPU, an LSTM gains nothing beyond 4.
+FIRST_CHUNKS = 2  # the first batch is small, so that the first stems are ready early
+# Largest number of chunks in a batch by type of device, unless the user chooses a number. On a CPU,
+# an LSTM is not faster with more than 4 chunks.
 MOST_CHUNKS = {"cpu": 4}
 MOST_CHUNKS_ELSEWHERE = 16
 SeparateChunks = Callable[
@@ -27,9 +28,10 @@ def separated(
 ) -> Iterator[tuple[StemBlock, bool]]:
     """Yield the stems of each chunk, and whether the chunk is the last one.
 
-    The first batch has `FIRST_CHUNKS`; each later batch has twice as many, up to the limit for the
-    type of device. With `batch`, every batch has that many chunks. If a batch does not fit in the
-    memory, the batches are halved.
+    The first batch has `FIRST_CHUNKS` chunks. Each later batch is twice as large as the batch
+    before, up to the limit for the type of device. With `batch`, every batch has that many chunks.
+    The last chunk has its own batch. If a batch does not fit in the memory, this batch and all
+    later batches are halved.
 
     Raises `InputError` if the memory is too small for one chunk, or if stems contain NaN or
     infinity.
@@ -65,7 +67,7 @@ def separated(
                         separated_chunk.start / sample_rate,
                     )
                     yield chunk_stems, separated_chunk.is_last
-                del stems, chunk_stems  # before the next batch needs memory
+                del stems, chunk_stems  # the next batch needs their memory
                 part = part[size:]
         size = min(2 * size, most)
 
@@ -79,7 +81,8 @@ def _attempt(
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-    # Outside the except block, because the traceback keeps the tensors of the failed attempt.
+    # The memory is freed after the except block, because inside it the traceback keeps the tensors
+    # of the failed attempt.
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     return None

@@ -1,6 +1,7 @@
 """Process a signal that arrives in blocks: resample it, cut it into chunks, and cross-fade chunks.
 
-All functions are generators. They keep the samples of a few blocks, never the whole signal.
+A signal is an iterable of blocks. The generators in this module keep the samples of a few blocks in
+memory, never the whole signal.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -20,7 +21,7 @@ StemBlock = Float[Tensor, "stem *channels time"]
 
 
 class Chunk(NamedTuple):
-    """A part of a signal that is separated at once; `start` is in samples."""
+    """A part of a signal that is separated at once. `start` is the index of its first sample."""
 
     samples: Block
     start: int
@@ -68,7 +69,7 @@ def _interleaved(
     block: Float[Tensor, "channel time"],
     shape: tuple[int, ...],
 ) -> Float[Tensor, "*channels resampled"]:
-    # soxr needs interleaved channels.
+    # soxr takes and returns arrays `(time, channel)`.
     samples = resample(np.ascontiguousarray(block.numpy().T))
     return torch.from_numpy(np.ascontiguousarray(samples.T)).reshape(*shape, -1)
 
@@ -137,10 +138,10 @@ def averaged(signals: list[Iterator[Block]], size: int) -> Iterator[Block]:
 def paired(
     stems: Iterable[StemBlock], mixture: Iterable[Block], count: int
 ) -> Iterator[tuple[StemBlock, Block]]:
-    """Yield the blocks of the mixture, each with its `count` stems.
+    """Yield pairs: the `count` stems of a block of the mixture, and the block.
 
-    Stems are cut or padded with silence to the length of the mixture: resampling there and back may
-    change their length by a sample.
+    Resampling to the separator's sample rate and back may change the length of stems by a sample.
+    So the stems are cut, or padded with silence, to the length of the mixture.
     """
     source = iter(stems)
     waiting: StemBlock | None = None

@@ -9,19 +9,19 @@ import numpy as np
 from stemsplit.errors import InputError
 
 NUMBER = (int, float, np.integer, np.floating)
-# The filter converges within a few iterations.
+# The filter converges within a few iterations, so a larger number would only take time.
 MOST_WIENER_ITERATIONS = 100
 MOST_SHIFTS = 100  # more would hardly change the average
 LONGEST_CHUNK_SECONDS = 3600  # memory grows with the chunk
 
 
 class Inference(NamedTuple):
-    """How to separate a song. None stands for the separator's own value.
+    """How to separate a song. The separator's own values replace None in the first three settings.
 
     A song is separated in chunks of `chunk_seconds`, which overlap by `overlap_seconds` and are
     cross-faded. The Wiener filter works within a chunk. With 4 `shifts`, the song is separated four
-    times, with chunks at other positions, and the results are averaged (the "shift trick" of
-    Demucs); this takes four times as long. `batch` is the number of chunks that the network
+    times, each time with chunks at other positions, and the results are averaged (the "shift trick"
+    of Demucs). This takes four times as long. `batch` is the number of chunks that the network
     processes at once; by default it grows up to a limit, or until the memory is full.
     """
 
@@ -32,7 +32,7 @@ class Inference(NamedTuple):
     batch: int | None = None
 
     def check(self) -> None:
-        """Raise `InputError` if a number is out of its range or is not a whole number."""
+        """Raise `InputError` if a setting has a wrong type or is out of its range."""
         for name, value, lowest, highest in (
             ("wiener_iterations", self.wiener_iterations, 0, MOST_WIENER_ITERATIONS),
             ("shifts", self.shifts, 1, MOST_SHIFTS),
@@ -40,7 +40,7 @@ class Inference(NamedTuple):
         ):
             if value is None:
                 continue
-            # An integer of numpy is Integral, but so is a bool.
+            # NumPy's integers are allowed. A bool is also Integral, but is refused.
             if not isinstance(value, Integral) or isinstance(value, bool) or value < lowest:
                 raise InputError(f"{name} {value} must be a whole number, {lowest} or more")
             if highest is not None and value > highest:
@@ -53,8 +53,9 @@ class Inference(NamedTuple):
     def chunk_and_overlap(
         self, chunk: int, overlap: int, window: int, sample_rate: int
     ) -> tuple[int, int]:
-        """Return the chunk and the overlap in samples, for a separator's own `chunk` and `overlap`.
+        """Return the lengths of chunks and of their overlap, in samples.
 
+        `chunk` and `overlap` are the separator's own values in samples, for settings that are None.
         Raises `InputError` if they do not fit together, or a chunk is shorter than the `window` of
         the Fourier transform.
         """

@@ -1,4 +1,4 @@
-"""Separate whole songs with a separator of chunks: as a stream of blocks, or in memory."""
+"""Separate whole songs in chunks. A song is a stream of blocks, or an array in memory."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import tee
@@ -35,7 +35,7 @@ LONGEST_SHIFT_SECONDS = 0.5  # as in Demucs
 Samples = Float32[np.ndarray, "channel time"]
 StemSamples = Float32[np.ndarray, "stem channel time"]
 Progress = Callable[[float], bool | None]
-REAL = "fiub"  # NumPy's kinds of real numbers
+REAL = "fiub"  # kinds of NumPy's types for real numbers and bools
 
 
 @runtime_checkable
@@ -104,7 +104,7 @@ def stream(
         return advanced(cross_faded(targets, overlap), delay)
 
     song = finite(pieces_of(blocks), sample_rate)
-    # `tee` keeps the samples that one of its iterators has not reached yet: about one batch.
+    # `tee` keeps in memory the samples that only one of its iterators has read, about one batch.
     ahead, mixture = tee(song)
     signals = tee(resampled(ahead, sample_rate, rate), inference.shifts)
     delays = [
@@ -131,16 +131,21 @@ def separate(
     sample_rate: int,
     progress: Progress | None,
 ) -> dict[str, Any]:
-    """Separate a song in memory; see `Separator.separate`. `names` are the stems."""
+    """Separate a song in memory; see `Separator.separate`.
+
+    `stream` is called with the blocks, the sample rate and the number of channels of the song.
+    `names` are the names of the stems that it yields.
+    """
     is_tensor = isinstance(waveform, Tensor)
     samples = array_of(waveform) if is_tensor else np.asarray(waveform)
     if samples.ndim != 2:
         raise InputError(f"the song has the shape {samples.shape}, but it must be (channel, time)")
     if samples.dtype.kind not in REAL:
         raise InputError(f"the song holds values of type {samples.dtype}, but needs real numbers")
-    # A copy in any case, because the array may be read-only or have negative strides.
+    # `np.array` copies the samples, because torch cannot use arrays with negative strides, and
+    # warns about read-only arrays.
     song = torch.from_numpy(np.array(samples, np.float32, order="C"))
-    list(finite([song], sample_rate))  # fails before a separation that may take hours
+    list(finite([song], sample_rate))  # raises before a separation that may take hours
     channels, time = song.shape
     stems = np.empty((len(names), channels, time), np.float32)
     start = 0
@@ -154,7 +159,7 @@ def separate(
 
 
 def array_of(waveform: Tensor) -> np.ndarray:
-    """The samples of a tensor on the CPU: real types as float32, complex types unchanged."""
+    """Return a tensor as an array. Real types become float32, and complex types are unchanged."""
     waveform = waveform.detach()
     if waveform.layout != torch.strided or waveform.is_quantized or waveform.is_meta:
         raise InputError(
@@ -166,7 +171,7 @@ def array_of(waveform: Tensor) -> np.ndarray:
 
 
 def check_sample_rate(rate: Any) -> None:
-    """Raise `InputError` for a rate that no song has; resampling would take forever."""
+    """Raise `InputError` for a rate that no song has. With it, resampling would take forever."""
     if not isinstance(rate, NUMBER) or not 1 <= rate <= HIGHEST_SAMPLE_RATE:
         raise InputError(
             f"sample rate {rate!r}: choose a number from 1 to {HIGHEST_SAMPLE_RATE} Hz"
@@ -174,11 +179,14 @@ def check_sample_rate(rate: Any) -> None:
 
 
 def ends(result: Any) -> bool:
-    """Whether a progress function's result ends the separation: False, also NumPy's; not None."""
+    """Whether the result of a progress function ends the separation.
+
+    False ends it, also False of NumPy. None does not end it.
+    """
     return result is not None and not result
 
 
 def pieces_of(blocks: Iterable[Samples]) -> Iterator[Block]:
-    """Yield a song in the pieces in which `stream` yields its stems."""
-    # The copy is needed because blocks may be read-only or may change.
+    """Yield a song in pieces of `BLOCK` samples. `stream` yields its stems in the same pieces."""
+    # The blocks are copied, because they may be read-only, or the caller may change them later.
     return regrouped((torch.from_numpy(np.array(block, np.float32)) for block in blocks), BLOCK)

@@ -52,7 +52,8 @@ def is_safetensors(path: Path) -> bool:
     """Whether a file starts like a safetensors file: the length of the header, then ``{``."""
     with path.open("rb") as file:
         start = file.read(LENGTH_BYTES + 1)
-    # The length must be below 2^48, so text with a brace at this position is not a header.
+    # The length must be below 2^48, so its two highest bytes are zero. A text with ``{`` at this
+    # position is therefore not taken for a header.
     return start[LENGTH_BYTES - 2 :] == b"\0\0{"
 
 
@@ -137,7 +138,7 @@ def _header_length(path: Path) -> int:
 
 
 def _document(path: Path, metadata: dict[str, str] | None) -> dict[str, Any]:
-    """The document of a bundle without its digest."""
+    """Return the document in a bundle's metadata. Its keys are checked, except the digest."""
     text = (metadata or {}).get(ENTRY)
     if text is None:
         raise InputError(

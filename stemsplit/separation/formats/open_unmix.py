@@ -14,7 +14,7 @@ from torch import Tensor
 from stemsplit.errors import InputError
 from stemsplit.separation.bag import residual_of
 
-# Names of the layers in open-unmix, and in `stemsplit.models.blstm.Blstm`.
+# Maps names of layers in open-unmix to names in `stemsplit.models.blstm.Blstm`.
 NAMES = {
     "fc1": "branches.magnitude.encoder",
     "bn1": "branches.magnitude.encoder_norm",
@@ -55,9 +55,10 @@ def converted(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def checkpoint(weights: Mapping[str, Tensor], file_name: str) -> dict[str, Any]:
-    """Return the checkpoint of a separator with this network. Sizes follow from the weights.
+    """Return the content of a checkpoint for a separator with this network.
 
-    The hop is a quarter of the window, as in all published networks for music. Raises `InputError`
+    The shapes of the weights give the sizes of the layers. `file_name` starts with the target. The
+    hop is a quarter of the window, as in all published networks for music. Raises `InputError`
     if weights are missing, or if the network is unidirectional or for speech.
     """
     if missing := [name for name in NEEDED if name not in weights]:
@@ -79,7 +80,8 @@ def checkpoint(weights: Mapping[str, Tensor], file_name: str) -> dict[str, Any]:
         "network": {
             "class": "stemsplit.models.blstm.Blstm",
             "views": ["magnitude"],
-            # Halfway between the last frequency read and the next, so that rounding is harmless.
+            # Halfway between the last frequency that the network reads and the next one, so that
+            # rounding errors do not change the number of frequencies.
             "bandwidth_hertz": (bands_read - 0.5) * sample_rate / window,
             "hidden": len(weights["fc1.weight"]),
             "layers": sum(bool(re.fullmatch(r"lstm\.weight_ih_l\d+", name)) for name in weights),
@@ -87,7 +89,8 @@ def checkpoint(weights: Mapping[str, Tensor], file_name: str) -> dict[str, Any]:
         "targets": [target],
         "residual": residual_of([target]),
         "channels": channels,
-        # The networks were trained on excerpts of 6 s, and open-unmix filters about 7 s at once.
+        # The networks were trained on excerpts of 6 s, and the Wiener filter of open-unmix
+        # processes about 7 s at once.
         "chunk_seconds": 10.0,
         "overlap_seconds": 1.0,
     }

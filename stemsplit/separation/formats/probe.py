@@ -12,7 +12,10 @@ CHORD_HERTZ = (110.0, 277.2, 659.3, 1480.0)
 
 
 def probe_mixture(channels: int, sample_rate: int) -> Float[Tensor, "channel time"]:
-    """A decaying chord and bursts of noise, within ±0.5; the channels differ. Always the same."""
+    """Return a decaying chord with bursts of noise; the samples are in ±0.5.
+
+    The channels differ. Calls with the same arguments return the same mixture.
+    """
     time = np.arange(round(SECONDS * sample_rate)) / sample_rate
     noise = np.random.default_rng(0).uniform(-1, 1, (channels, len(time)))
     phase = np.arange(channels)[:, None]
@@ -25,6 +28,6 @@ def probe_mixture(channels: int, sample_rate: int) -> Float[Tensor, "channel tim
 def probe_stems(
     separator: Separator, mixture: Float[Tensor, "channel time"]
 ) -> Float[Tensor, "stem channel time"]:
-    """The stems of the mixture, in the order of `separator.stems`."""
+    """Return the stems of the mixture, in the order of `separator.stems`."""
     stems = separator.separate(mixture, separator.sample_rate)
     return torch.stack([stems[name] for name in separator.stems])

@@ -1,8 +1,8 @@
 """Read weights of SCNet that its authors published.
 
-A file holds the state dict of the authors' network, alone or in a checkpoint of their training. It
-does not hold the names of the stems, nor the settings of the Fourier transform and the shares of
-the bands; those of the published training are the defaults.
+A file holds the state dict of the authors' network, alone or in a checkpoint of their training. The
+file does not hold the names of the stems, the settings of the Fourier transform and the shares of
+the bands. By default, they are taken from the published training.
 """
 
 import re
@@ -18,7 +18,8 @@ SAMPLE_RATE = 44100  # Hz
 WINDOW, HOP = 4096, 1024  # samples
 CHUNK_SECONDS = 11.0  # as in training
 OVERLAP_SECONDS = 1.0
-# Where checkpoints keep the weights; the authors separate with the best ones.
+# Keys of the weights in checkpoints, in order of preference. The authors separate with the best
+# weights.
 PLACES = ("best_state", "state", "state_dict")
 FIRST = "encoder.0.SDlayer.convs.0.weight"
 NEEDED = (FIRST, "separation_net.dp_modules.0.lstm_layers.0.weight_ih_l0")
@@ -31,7 +32,7 @@ NAMES = (
     (r"^decoder\.(\d+)\.1\.convtrs\.", r"decoder.\1.convolutions."),
 )
 DUAL_PATH = re.compile(r"^separation_net\.dp_modules\.(\d+)\.(lstm|linear|norm)_layers\.([01])\.")
-LAYERS = ("first", "second")  # of a pair
+LAYERS = ("first", "second")  # the dual-path layers of a pair
 PATHS = ("over_freqs", "over_frames")
 PARTS = {"lstm": "lstm", "linear": "output", "norm": "norm"}
 
@@ -42,7 +43,10 @@ def is_state_dict(content: Mapping[str, Any]) -> bool:
 
 
 def weights_of(content: Mapping[str, Any]) -> dict[str, Any]:
-    """The state dict in a file's content; training on several devices adds ``module.`` to names."""
+    """Return the state dict in a file's content.
+
+    Training on several devices adds ``module.`` to all names. This prefix is removed.
+    """
     for place in PLACES:
         if isinstance(content.get(place), Mapping):
             content = content[place]
@@ -53,10 +57,11 @@ def weights_of(content: Mapping[str, Any]) -> dict[str, Any]:
 def checkpoint(
     content: Mapping[str, Any], stems: Sequence[str] | None, sample_rate: int | None
 ) -> dict[str, Any]:
-    """Return the checkpoint of a separator with this network. Sizes follow from the weights.
+    """Return the content of a checkpoint for a separator with this network.
 
-    `stems` are the names in the order of the network's outputs. Raises `InputError` if weights are
-    missing or the number of stems differs.
+    The shapes and names of the weights give the sizes of the network. `stems` are the names in the
+    order of the network's outputs. Raises `InputError` if weights are missing or the number of
+    stems differs.
     """
     weights = weights_of(content)
     depth = layers_of(weights, "encoder")
@@ -96,7 +101,7 @@ def checkpoint(
 
 
 def renamed(name: str) -> str:
-    """The name of a weight in `stemsplit.models.scnet`."""
+    """Return the name in `stemsplit.models.scnet` for the authors' name of a weight."""
     for pattern, ours in NAMES:
         name = re.sub(pattern, ours, name)
     if match := DUAL_PATH.match(name):

@@ -1,7 +1,7 @@
 """Read weights of Hybrid Demucs that torchaudio published.
 
-A file holds the state dict of `torchaudio.models.HDemucs`. It does not hold the names of the stems
-and the sample rate; those of torchaudio's pipelines are the defaults.
+A file holds the state dict of `torchaudio.models.HDemucs`. The file does not hold the names of the
+stems and the sample rate. By default, they are taken from torchaudio's pipelines.
 """
 
 import re
@@ -15,8 +15,8 @@ from stemsplit.separation.bag import residual_of
 
 STEMS = ("drums", "bass", "other", "vocals")
 SAMPLE_RATE = 44100  # Hz
-# torchaudio's tutorial cuts songs into segments of 10 s plus a tenth, which overlap by 0.1 s. The
-# overlap here is longer, for smooth transitions.
+# torchaudio's tutorial cuts songs into segments of 10 s plus 10 %, which overlap by 0.1 s. The
+# overlap here is longer, so that transitions are smooth.
 CHUNK_SECONDS = 10.0
 OVERLAP_SECONDS = 1.0
 FREQUENCIES_PER_EMBEDDING = 4  # the stride of the first layer
@@ -31,10 +31,11 @@ def is_state_dict(content: Mapping[str, Any]) -> bool:
 def checkpoint(
     weights: Mapping[str, Tensor], stems: Sequence[str] | None, sample_rate: int | None
 ) -> dict[str, Any]:
-    """Return the checkpoint of a separator with this network. Sizes follow from the weights.
+    """Return the content of a checkpoint for a separator with this network.
 
-    `stems` are the names in the order of the network's outputs. Raises `InputError` if weights are
-    missing or the number of stems differs.
+    The shapes and names of the weights give the sizes of the network. `stems` are the names in the
+    order of the network's outputs. Raises `InputError` if weights are missing or the number of
+    stems differs.
     """
     depth = layers_of(weights, "freq_encoder")
     last = f"freq_decoder.{layers_of(weights, 'freq_decoder') - 1}.conv_tr.weight"
@@ -71,6 +72,6 @@ def checkpoint(
 
 
 def layers_of(weights: Mapping[str, Tensor], part: str) -> int:
-    """The number of layers whose names begin with `part` and a number."""
+    """Return the number of layers N whose weights have names that begin with ``part.N.``"""
     layers = {match[1] for name in weights if (match := re.match(rf"{part}\.(\d+)\.", name))}
     return len(layers)
