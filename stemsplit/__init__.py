@@ -15,12 +15,13 @@ if TYPE_CHECKING:
 
 __all__ = ["load", "separate_file"]
 
-# Set environment variables before other imports: torch, numba and matplotlib read them at import.
+# Call this before other imports, because it sets environment variables that torch, numba and
+# matplotlib read when they are imported.
 use_temporary_caches_without_home()
 
 
 def __getattr__(name: str) -> Any:
-    # Import torch only on demand; worker processes that compute scores do not need it.
+    # Import torch only on demand, because worker processes that compute scores do not need it.
     if name == "load":
         from stemsplit.separation.loading import load
 

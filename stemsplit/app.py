@@ -83,8 +83,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             serve_page(options)
     except SystemExit as ended:
         if threading.active_count() > 1 and isinstance(ended.code, int):
-            # The separating thread may be inside torch, where it cannot be stopped. A normal exit
-            # of the interpreter would then abort the process.
+            # The thread that separates songs may be inside torch, where it cannot be stopped. Then
+            # a normal exit of the interpreter would abort the process, so skip the normal exit.
             os._exit(ended.code)
         raise
 

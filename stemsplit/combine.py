@@ -1,4 +1,4 @@
-"""``stemsplit combine RUN_OR_CKPT… --output CKPT``."""
+"""``stemsplit combine RUN_OR_CKPT… --output CKPT``: combine separators of different stems."""
 
 import argparse
 from collections.abc import Sequence

@@ -137,8 +137,8 @@ def register_resolvers() -> None:
     OmegaConf.register_resolver("on_gpu", on_gpu, replace=True)
     OmegaConf.register_resolver("loader_workers", loader_workers, replace=True)
     OmegaConf.register_resolver("precision", precision, replace=True)
-    # The folder above conf/. conf/train.yaml adds it to Hydra's search path, so that Hydra finds
-    # the file of experiments=NAME.
+    # ${checkout:} is the folder above conf/. conf/train.yaml adds this folder to Hydra's search
+    # path, so that Hydra finds the file of experiments=NAME.
     OmegaConf.register_resolver("checkout", lambda: str(Path(CONF).parent), replace=True)
 
 
@@ -182,8 +182,8 @@ def save(config: DictConfig, run: Path) -> None:
 def saved(run: Path) -> DictConfig:
     """Load the configuration of a run. `run_dir` becomes the present path of the run folder.
 
-    Old names of classes are replaced with new ones. Raises `InputError` if the folder has no
-    ``config.yaml``, or a damaged one.
+    A configuration of an older version gets the new names of classes and the new settings. Raises
+    `InputError` if the folder has no ``config.yaml``, or a damaged one.
     """
     path = run / "config.yaml"
     if not path.is_file():

@@ -171,7 +171,10 @@ def facts_of(sources: Sequence[str], licence: str | None) -> dict[str, Any]:
 
 
 def facts_of_source(source: str) -> tuple[list[Any], list[str | None]]:
-    """The entries that describe a source in a bundle, and its licences (None: not stated)."""
+    """The entries that describe a source in a bundle, and the licences of the source.
+
+    None stands for a licence that is not stated.
+    """
     from stemsplit.reporting.run_facts import run_facts
     from stemsplit.separation.formats import bundle
     from stemsplit.separation.origins import origins

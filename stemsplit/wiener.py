@@ -1,4 +1,4 @@
-"""Former import path of the Wiener filter."""
+"""Former import path of the Wiener filter, for code that still imports `stemsplit.wiener`."""
 
 from stemsplit.separation.wiener import wiener
 

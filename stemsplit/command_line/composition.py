@@ -20,7 +20,10 @@ from stemsplit.sweeps.search_space import is_group
 
 @contextmanager
 def composed(command: str, settings: Sequence[str]) -> Iterator[DictConfig]:
-    """The configuration that Hydra passes to a command. ``${hydra:…}`` works inside the block."""
+    """Yield the configuration that Hydra would pass to a command.
+
+    Inside the block, references to Hydra's own settings (``${hydra:…}``) work.
+    """
     hydra = HydraConfig.instance()
     before = hydra.cfg
     with settings_at_fault():

@@ -48,9 +48,9 @@ def initialise(
 ) -> None:
     """Set the statistics of the inputs and the initial weights of a new run.
 
-    The statistics come with the weights. They are those of the training songs only if the network
-    reads more views than the network of the weights. `subsets` are those that the run scores, see
-    `check_songs_unseen`.
+    Without `weights`, the statistics are computed from the training songs. Otherwise they come with
+    the weights, except for views that the network of the weights does not read. `subsets` are the
+    subsets whose songs the run scores, see `check_songs_unseen`.
     """
     network = module.separator.network
     views = set(network.views) if weights is None else new_views(weights, module.separator)
@@ -64,9 +64,9 @@ def initialise(
 
 
 def check_songs_unseen(config: DictConfig, corpus: Corpus, subsets: Sequence[Subset]) -> None:
-    """Warn of validation songs that the training of the initial weights saw.
+    """Print a warning if the training of the initial weights saw validation songs.
 
-    Raises `InputError` for such test songs, if the run scores the test songs.
+    Raises `InputError` if that training saw test songs, and the run scores the test songs.
     """
     for subset in subsets:
         seen = songs_seen(resolved(config.weights), corpus, config.corpus, subset)
@@ -83,7 +83,10 @@ def check_songs_unseen(config: DictConfig, corpus: Corpus, subsets: Sequence[Sub
 
 
 def checkpoint_of_weights(config: DictConfig) -> Path | None:
-    """The checkpoint whose weights a new run starts with; None for a published model."""
+    """The checkpoint whose weights a new run starts with.
+
+    None for a published model, without initial weights, and for a resumed run.
+    """
     if config.weights is None or config.resume:
         return None
     source = resolved(config.weights)

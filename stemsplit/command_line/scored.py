@@ -45,8 +45,8 @@ def checkpoint(source: str, name: str | None) -> Checkpoint:
 def named_paths(setting: Any) -> list[tuple[str | None, str]]:
     """Names and paths of a setting: a path, a list of paths, or a mapping of names to paths.
 
-    Paths stay text, because `Path` would drop the ``./`` of ``./umxhq``. This is a folder, but
-    ``umxhq`` is a published model.
+    ``./umxhq`` is a folder, and ``umxhq`` is a published model. Paths stay text, because `Path`
+    would drop the ``./``.
     """
     if setting is None:
         return []

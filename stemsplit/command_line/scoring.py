@@ -85,8 +85,8 @@ def corpus_settings(
     This is `config` if it defines a corpus, otherwise the configuration of the first run.
 
     `names` are the settings on the command line; they replace the settings of the runs. `system` is
-    named in error messages. Raises `InputError` if neither describes a corpus, or if the runs
-    differ in a setting that changes the scores.
+    named in error messages. Raises `InputError` if neither `config` nor a run describes a corpus,
+    or if the runs differ in a setting that changes the scores.
     """
     if config.data.lister is not None:
         if config.corpus is None:

@@ -23,18 +23,19 @@ def systems_that_saw(
 ) -> dict[str, list[str]]:
     """The systems whose training saw songs of a subset, with the names of these songs.
 
-    `name` is that of the corpus. See `songs_seen`.
+    `name` is the name of the corpus. See `songs_seen`.
     """
     seen = {system.name: songs_seen(system.source, corpus, name, subset) for system in systems}
     return {system: songs for system, songs in seen.items() if songs}
 
 
 def songs_seen(source: str | Path, corpus: Corpus, name: str, subset: Subset) -> list[str]:
-    """The names of the songs of a subset that trained the weights of a run or a model.
+    """The names of those songs of a subset that were in the training of a separator.
 
-    The training songs of a run are recorded in its folder. Weights also saw MUSDB18's test songs if
-    they are published weights whose training saw them, or started as such. The test songs are
-    recognised by their names in every corpus. In the corpora `CORPORA`, all songs of the subset
+    `source` is the checkpoint of a run, or the name of a published model. The folder of a run
+    records the training songs. The training also saw MUSDB18's test songs if the separator contains
+    published weights whose training saw them, or if a run started with such weights. The test songs
+    are recognised by their names in every corpus. In the corpora `CORPORA`, all songs of the subset
     ``test`` are test songs of MUSDB18.
     """
     tracks = [track for track in corpus.songs if track.subset == subset]

@@ -1,7 +1,7 @@
 """Make the data module that the settings of ``data`` describe.
 
-This is not in `corpora`, because the data module imports Lightning. That takes seconds, and an
-evaluation does not need it.
+`make_data` is not in `corpora`, because the data module imports Lightning. The import takes
+seconds, and an evaluation does not need Lightning.
 """
 
 from typing import Any

@@ -14,7 +14,7 @@ from stemsplit.errors import Cancelled
 
 class State(StrEnum):
     WAITING = "waiting"
-    LOADING = "loading"  # the model
+    LOADING = "loading"  # the model is loaded
     SEPARATING = "separating"
     DRAWING = "drawing"
     DONE = "done"
@@ -44,7 +44,7 @@ class Job:
     seen: float = 0.0
     readers: int = 0  # requests that read the files
     removed: bool = False  # the files are removed as soon as nothing reads them
-    lock: threading.Lock = field(default_factory=threading.Lock)  # of state, readers and removed
+    lock: threading.Lock = field(default_factory=threading.Lock)  # for state, readers and removed
 
     @property
     def song(self) -> Path:

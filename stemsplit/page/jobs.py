@@ -123,7 +123,7 @@ class JobQueue:
             return self.waiting.index(job) + (self.running is not None)
 
     def cancel(self, job: Job) -> None:
-        """Cancel a job and remove its files. A running job stops soon; then `run` removes them."""
+        """Cancel a job and remove its files. If the job runs, `run` removes them when it stops."""
         with self.changed:
             if job in self.waiting:
                 self.waiting.remove(job)

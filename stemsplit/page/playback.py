@@ -26,7 +26,7 @@ class Playback(NamedTuple):
 
 
 def playback(stem: Path) -> Playback:
-    """Describe the playback of a song from one of its stems; all stems have the same format."""
+    """Read the format of a song from one of its stems, because all stems have the same format."""
     info = soundfile.info(stem)
     return Playback(info.samplerate, info.channels, info.frames, PIECE_SECONDS * info.samplerate)
 

@@ -11,7 +11,7 @@ RESULTS: Shape = (
     [{"scores": RESULT["scores"], "protocol": RESULT["protocol"], "row": str}],
 )
 NETWORK: Shape = {"class": str}
-TEXTS = ("run", "model", "commit", "weights")  # of a source
+TEXTS = ("run", "model", "commit", "weights")  # keys of a source whose values are texts
 DOCUMENT: dict[str, Shape] = {
     "separator": {
         "front_end": {"sample_rate": (int, float)},

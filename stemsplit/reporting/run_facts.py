@@ -14,7 +14,7 @@ def run_facts(checkpoint: Path) -> dict[str, Any]:
     """Return the facts that the result files of a run state about one of its checkpoints.
 
     - ``file``, ``run``: the names of the file and of the run's folder, without their paths;
-    - the keys `TRAINING`: from the training's ``result.json``;
+    - the keys in `TRAINING`, with their values from the run's ``result.json``;
     - ``weights``: the weights that the training started with, see `short_name`;
     - ``test_scored``: how often the run was scored on the test songs of each corpus;
     - ``results``: one entry for each result file that scores this checkpoint. An entry contains
@@ -67,7 +67,7 @@ def _results(run: Path, checkpoint: str) -> Iterator[dict[str, Any]]:
 
 
 def _row(result: dict[str, Any], checkpoint: str) -> str | None:
-    """The name of the checkpoint's row in a result file; None if no or several rows may be it."""
+    """The name of the checkpoint's row in a result file; None if not exactly one row fits."""
     if "checkpoints" not in result:
         return result.get("model")
     names = [name for name, path in result["checkpoints"].items() if Path(path).name == checkpoint]

@@ -43,12 +43,12 @@ def print_scores(rows: Rows, protocol: Protocol, title: str) -> None:
 
 
 def counts(row: Row, score: Score) -> tuple[str, str]:
-    """Frames and songs: number with this score / number in total."""
+    """The frames and the songs, each as the number with this score / the total number."""
     return f"{score.frames}/{row.frames}", f"{score.songs}/{row.songs}"
 
 
 def left_out(row: Row) -> Iterator[str]:
-    """Yield texts that say why frames have no score, and how estimates were changed before."""
+    """Yield texts: why frames have no score, and how estimates were changed before scoring."""
     for text, count in row.dropped.items():
         yield f"{count} frame{'s' * (count > 1)} left out ({text})"
     for text, count in row.notes.items():

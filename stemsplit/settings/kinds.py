@@ -127,8 +127,8 @@ DEVICES = Kind(
     | Annotated[str, Field(pattern=r"^(auto|-1|\d+(,\d+)*,?)$")],
     "a number of devices, -1 or auto for all, or a list of device indices",
 )
-# "16-true" and "bf16-true" are missing: a network with half-precision weights cannot read the
-# spectra, which are float32.
+# "16-true" and "bf16-true" are missing, because a network with half-precision weights cannot read
+# the spectra, which are float32.
 PRECISIONS = ("32-true", "16-mixed", "bf16-mixed", "64-true")
 PRECISION = Kind(
     Literal[(*PRECISIONS, "16", "32", "64", "bf16", 16, 32, 64)], f"one of {', '.join(PRECISIONS)}"

@@ -1,4 +1,4 @@
-"""Read configurations of older runs: new names of classes and functions, and added settings."""
+"""Update configurations of older runs: rename classes and functions, and add new settings."""
 
 from typing import Any
 
@@ -49,7 +49,8 @@ MOVED = {
     "stemsplit.sweeps.TrialSweeper": "stemsplit.sweeps.sweeper.TrialSweeper",
 }
 
-# Settings that older runs and sweeps do not have, with the values that change nothing for them.
+# Settings that configurations of older runs and sweeps lack. With these values, a new setting has
+# no effect.
 ADDED: dict[str, Any] = {
     "weights": None,
     "freeze": [],

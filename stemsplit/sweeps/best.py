@@ -17,7 +17,7 @@ from stemsplit.sweeps.record import recorded_words
 from stemsplit.sweeps.report import best_of
 from stemsplit.sweeps.search_space import is_group, words_of
 
-# Beginnings of overrides that configure the sweep. The command in best.yaml leaves these out.
+# Beginnings of overrides that configure the sweep. The command in best.yaml omits such overrides.
 SWEEP_WORDS = ("sweep=", "sweep.", "callbacks.trial", "data.downsample", "tuned=")
 
 

@@ -27,7 +27,7 @@ class Definition:
     axes: Axes
     words: Sequence[str]
     space: Sequence[str]
-    trials: int  # combinations of a grid, or trials of the sampler
+    trials: int  # number of combinations of a grid, or of trials that the sampler proposes
     jobs: int  # trials that run at the same time
     seed: int
 

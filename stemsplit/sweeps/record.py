@@ -15,7 +15,7 @@ from stemsplit.settings.moved import ADDED, MOVED
 from stemsplit.sweeps.definition import Definition
 from stemsplit.sweeps.trials import check
 
-DEFINITION = "asked for"  # attribute of a study
+DEFINITION = "asked for"  # name of the study's attribute that stores the definition
 MOST = 5  # largest number of differences that an error message lists
 # Settings that may differ when a sweep is resumed, because they do not affect results of trials.
 FREE = (

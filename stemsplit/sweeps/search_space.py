@@ -54,7 +54,7 @@ def words_of(settings: Mapping[str, Any]) -> list[str]:
 
 
 def propose(trial: "optuna.Trial", axes: Axes) -> None:
-    """Let Optuna set the values of a trial. An enqueued trial gets the values of the queue."""
+    """Let Optuna set the values of a trial. An enqueued trial gets its values from the queue."""
     for name, values in axes.items():
         if not isinstance(values, IntervalSweep):
             trial.suggest_categorical(name, values)

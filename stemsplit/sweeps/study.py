@@ -53,7 +53,7 @@ def open_study(folder: Path, pruner: str | None = None) -> optuna.Study:
 
 
 def open_trial(study: optuna.Study, folder: Path, number: int) -> Trial:
-    """Open a trial of the study in `folder`, to report to it.
+    """Open a trial of the study in `folder`, so that the caller can report values to it.
 
     `Study.ask` returns a `Trial` only to the process that starts the trial. The worker that trains
     it and a resumed sweep also need a `Trial`. Optuna has no function for that, so this function
