@@ -169,7 +169,7 @@ class RecurrentPath(nn.Module):
 
 
 class DualPath(nn.Module):
-    """A layer along the frequencies of each frame, then a layer along all frames."""
+    """A layer along the frequencies of each frame, then along the frames of each frequency."""
 
     def __init__(self, features: int) -> None:
         super().__init__()

@@ -40,8 +40,8 @@ def build(
     `front_end` holds the arguments of `FrontEnd`. `network` holds the key ``class`` (the dotted
     name of an architecture) and the arguments of the class. For several networks (see `bag.Bag`),
     `network` is a list of mappings. Each mapping then also holds ``stems``, the number of stems of
-    its network. With `network_per_target`, `network` describes one network for each target. See
-    `Separator` for the other arguments.
+    its network. With `network_per_target`, each target has its own network, and the mapping
+    `network` describes each of these networks. See `Separator` for the other arguments.
 
     An untrusted checkpoint must not choose the code that runs. So only classes of
     ``stemsplit.models`` are built, and classes whose full dotted names are in `allow`. Raises

@@ -46,8 +46,7 @@ class FrontEnd(nn.Module):
       the excerpt.
 
     The front end has no parameters. Its buffers are computed from the settings, so they are not
-    saved.
-    Raises `InputError` for settings that do not fit together.
+    saved. Raises `InputError` for settings that do not fit together.
     """
 
     window_function: Tensor
@@ -167,9 +166,11 @@ class FrontEnd(nn.Module):
 
 
 def magnitude(spectrum: Complex[Tensor, "*axes"]) -> Float[Tensor, "*axes"]:
-    """Absolute values. Without a gradient, they take half of the time of torch's own function.
+    """Return the absolute values of a spectrum.
 
-    torch's function is also finite where a square is not, above 1e19.
+    If no gradient is needed, they are computed as roots of sums of squares, in half of the time of
+    torch's own function. Values above 1e19 then become infinite, because their squares exceed the
+    range of float32.
     """
     if spectrum.requires_grad:
         return spectrum.abs()

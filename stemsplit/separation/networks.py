@@ -71,8 +71,8 @@ def check_sizes(description: Description, weights: Mapping[str, Tensor]) -> None
     """Raise an error if the described network does not have the names and sizes of `weights`.
 
     The description in an untrusted file may ask for a network that is larger than the memory, or
-    that has so many layers that building it would take hours. So the check compares the number of
-    layers first, and allocates no memory for the network.
+    that has so many layers that building it would take hours. So the check first limits the number
+    of layers, and it allocates no memory for the network.
     """
     described = description["network"]
     for member in [described] if isinstance(described, Mapping) else described:

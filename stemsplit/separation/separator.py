@@ -267,7 +267,7 @@ class Separator(nn.Module):
         progress: songwise.Progress | None = None,
         **settings: Any,
     ) -> dict[str, Any]:
-        """Separate a song, a tensor or array `(channel, time)`; return a dictionary of its stems.
+        """Separate a song, given as a tensor or array `(channel, time)`; return its stems by name.
 
         Each stem has the song's channels, sample rate and exact length, and the same type of array.
         `progress` is called with the fraction done; if it returns False, `Cancelled` is raised.

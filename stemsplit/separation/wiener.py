@@ -54,8 +54,8 @@ def wiener(estimates: StemSpectra, mixture: Spectrum, iterations: int = 1) -> St
     dtype = torch.promote_types(estimates.dtype, mixture.dtype)
     refined = torch.empty_like(estimates, dtype=dtype)
     # Frequencies are independent, so they are processed in blocks. On a CPU, the arrays of a block
-    # fit in the caches; stereo needs longer rows of frequencies. An accelerator needs larger blocks
-    # to be fast.
+    # fit in the caches; `stereo_wiener` is fast only with more frequencies in a block. An
+    # accelerator needs larger blocks to be fast.
     cache = 2**25 if channel == 2 else 2**22
     cache = cache * torch.get_num_threads() if estimates.device.type == "cpu" else 2**28
     bins = max(1, cache // (stem * channel**2 * frame * dtype.itemsize))
@@ -91,7 +91,8 @@ def iterate_into(
     iterations: int,
 ) -> None:
     """Write the stems after all iterations to `refined`; `noise` is the power of white noise."""
-    has_gradient = stems.requires_grad or mixture.requires_grad  # stereo_wiener works in place
+    # `stereo_wiener` overwrites arrays, so it has no gradients.
+    has_gradient = stems.requires_grad or mixture.requires_grad
     if len(mixture) == 2 and mixture.device.type == "cpu" and not has_gradient:
         planes = stereo_wiener.planes(stems).contiguous()
         mixture_planes = stereo_wiener.planes(mixture).contiguous()

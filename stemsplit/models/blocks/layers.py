@@ -37,11 +37,12 @@ class InputNorm(nn.Module):
 
 
 def product_of_view(view: View, norm: InputNorm, linear: nn.Linear) -> Float[Tensor, "item hidden"]:
-    """Apply `linear` to the frames of `norm(view)`, frame by frame and excerpt by excerpt.
+    """Return `linear(norm(view))`. The items of the result are ordered by frame, then by excerpt.
 
-    The backward pass is cheaper if the view needs no gradient. The gradients of shifts and scales
-    then follow from those of the product's weights and bias, so the gradient of the normalised
-    frames, a product of the same size, is not computed.
+    If the view needs no gradient, the gradients of the shifts and scales of `norm` are computed
+    from the gradients of the weights and of an added offset. This makes the backward pass cheaper,
+    because it does not need the gradient of the normalised frames, which is a matrix product of the
+    same size.
     """
     if view.requires_grad or not norm.training:
         return linear(norm(view).flatten(0, 1))
@@ -110,7 +111,7 @@ class DenseMask(nn.Module):
     def of_view(
         self, view: View, norm: InputNorm
     ) -> Float[Tensor, "batch stem channel freq frame"]:
-        """Return `self(norm(view))`, see `product_of_view`."""
+        """Return `self(norm(view))`, with the cheaper backward pass of `product_of_view`."""
         if not self.training:
             return self(norm(view))
         hidden = self.first.activated(product_of_view(view, norm, self.first.linear))
@@ -136,7 +137,7 @@ class HiddenLayer(nn.Module):
         return self.dropout(torch.relu(hidden)).reshape(frame, batch, -1)
 
     def activated(self, product: Float[Tensor, "item hidden"]) -> Float[Tensor, "item hidden"]:
-        """Apply what follows the product, in training mode."""
+        """Apply the norm, ReLU and dropout to the output of the dense layer, in training mode."""
         return self.dropout(torch.relu(self.norm(product)))
 
 

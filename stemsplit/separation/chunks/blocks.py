@@ -193,5 +193,6 @@ def check_finite(stems: StemBlock, mixture: Block, start_seconds: float) -> None
 
 def all_finite(samples: Block) -> bool:
     """Whether no sample is NaN or infinite."""
-    # The sum is much cheaper than `isfinite`. If it is finite, all samples are.
+    # The sum is much cheaper than `isfinite`, and if it is finite, all samples are finite. A sum of
+    # finite samples may overflow, so if it is not finite, all samples are checked.
     return bool(samples.sum().isfinite()) or bool(samples.isfinite().all())

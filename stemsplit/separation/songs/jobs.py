@@ -99,7 +99,7 @@ def in_threads(
 
 @contextmanager
 def stopping_at_signals(stopping: Event) -> Iterator[None]:
-    """In the main thread, Ctrl-C and SIGTERM set `stopping` before they call their handlers.
+    """In the main thread, let Ctrl-C and SIGTERM set `stopping`, and then call their handlers.
 
     If a handler runs while a library is working, the library may swallow the handler's exception,
     or raise another one instead. The handler is then called again at the end of the ``with``

@@ -17,8 +17,8 @@ INTEGER_DEPTHS = ("16", "24")
 class Output(NamedTuple):
     """Where stems are written, under which names and in which format.
 
-    `stemsplit.separate_file` explains the fields as its arguments, except `model`: the text for the
-    field ``{model}`` in names.
+    `stemsplit.separate_file` explains the fields as its arguments. Here, `model` is the text for
+    the field ``{model}`` in names.
     """
 
     folder: Path
@@ -44,7 +44,7 @@ class Output(NamedTuple):
         return self.format == naming.ONE_FILE
 
     def check(self) -> None:
-        """Raise `InputError` for settings that do not fit together for any song."""
+        """Raise `InputError` for settings that do not fit together, independently of the song."""
         if self.format not in (*FORMATS, naming.ONE_FILE):
             known = ", ".join((*FORMATS, naming.ONE_FILE))
             raise InputError(f"format {self.format!r}: unknown; choose one of {known}")

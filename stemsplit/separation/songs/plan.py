@@ -12,7 +12,7 @@ from stemsplit.separation.songs.outputs import Output
 
 
 def with_own_paths(songs: Sequence[Song], output: Output, errors: dict[Path, str]) -> list[Song]:
-    """Leave out songs whose stems would overwrite the stems of an earlier song.
+    """Return the songs whose stems do not overwrite the stems of an earlier song.
 
     Songs whose stems cannot have valid paths are left out, too. For each song that is left out, an
     error is added to `errors`.
@@ -39,8 +39,9 @@ def without_stems(
 ) -> tuple[list[Song], list[Song]]:
     """Return the songs to separate, and the songs that are left out because they are stems.
 
-    A song is left out if it has the path of one of the `stems` of another song, with any suffix: an
-    earlier command may have written stems, in any format, into a folder that is now searched.
+    An earlier command may have written stems, in any format, into a folder that is now searched. So
+    an audio file is left out if its path without the suffix is the path of one of the `stems` of
+    another song.
     """
     writers = {
         os.path.realpath(path.with_suffix("")): song

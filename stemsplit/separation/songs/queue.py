@@ -38,7 +38,7 @@ class Settings(NamedTuple):
     part: Part = Part()
 
     def check(self) -> None:
-        """Raise `InputError` for settings that do not fit together for any songs."""
+        """Raise `InputError` for settings that do not fit together, independently of the songs."""
         self.output.check()
         self.inference.check()
         if self.jobs < 1:
@@ -55,8 +55,9 @@ def separate_songs(
 
     Several processes share the songs. `load` loads the separator. If a song fails, an error is
     printed on stderr and the other songs are still separated; the program then exits with code 1.
-    torchrun ends all processes when one exits with an error, so only its first process does, after
-    all songs. Each process of srun exits with code 1 if one of its own songs failed.
+    If a process exits with an error, torchrun ends all other processes. So with torchrun, only the
+    first process exits with code 1, after all songs. With srun, each process exits with code 1 if
+    one of its own songs failed.
     """
     with processes.process_group():
         songs, errors = list_songs(words, settings.output.folder)

@@ -49,7 +49,7 @@ def separate_file(
 ) -> SeparatedSong:
     """Separate a song file into files in the folder `output`.
 
-    The separation needs as much memory for a long song as for a short one.
+    The memory that the separation needs does not depend on the length of the song.
 
     `model` is the name of a published model, a run's folder, a weight file, a list of these, or the
     separator that `load` returned. It is loaded onto `device` unless it is loaded already.
