@@ -113,10 +113,11 @@ class MaskEstimator(nn.Module):
 class BandSplit(nn.Module):
     """Complex spectrum → a complex mask for every stem, channel and frequency.
 
-    Each band is encoded as `features` features per frame. Then `depth` pairs of layers follow: the
-    first layer of a pair runs along time within each band, the second along the bands within each
-    frame. `over_time` and `over_bands` choose their kind: ``attention`` (with `heads` heads) or
-    ``lstm``. Each stem has its own mask estimator with `mask_hidden` hidden features per band.
+    Each band is encoded as `features` features per frame. Then `depth` pairs of layers follow. In
+    each pair, the first layer runs along time within each band, and the second layer runs along the
+    bands within each frame. `over_time` and `over_bands` choose the kinds of these two layers:
+    ``attention`` (with `heads` heads) or ``lstm``. Each stem has its own mask estimator with
+    `mask_hidden` hidden features per band.
 
     The mask does not depend on the loudness of the mixture, because each frame of each band is
     normalised separately. Raises `InputError` for another kind of layer, or if `features` cannot

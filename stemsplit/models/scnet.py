@@ -205,10 +205,10 @@ class DualPathPair(nn.Module):
 class SCNet(nn.Module):
     """Complex spectrum of the mixture → complex spectrum of every stem. There is no mask.
 
-    The encoder has `depth` blocks. The first has `features` features; each of the others has twice
-    as many as the block before. `low` and `middle` are the shares of the frequencies in the low and
-    middle band of each block. Between encoder and decoder there are `pairs` pairs of dual-path
-    layers.
+    The encoder has `depth` blocks. The first block has `features` features, and each later block
+    has twice the features of the block before. `low` and `middle` are the shares of the frequencies
+    in the low and middle band of each block. Between encoder and decoder there are `pairs` pairs of
+    dual-path layers.
 
     Each spectrum is normalised to zero mean and unit standard deviation. The inverse of this
     normalisation is applied to the stems, so that a mixture twice as loud has stems twice as loud.

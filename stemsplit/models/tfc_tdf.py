@@ -93,7 +93,7 @@ class TFCTDFUNet(nn.Module):
         self.freqs = bands["complex"] // 2
         self.shape = (stems, channels)
         self.sub_bands = sub_bands
-        self.stem_groups = sub_bands  # the output layer has the stems of each sub-band
+        self.stem_groups = sub_bands  # the output layer repeats the stems for each sub-band
         self.multiple = STRIDE**depth  # frequencies and frames are padded to a multiple of this
         self.register_buffer("scale", torch.ones(self.freqs))
         sizes = [features * (level + 1) for level in range(depth + 1)]

@@ -28,7 +28,7 @@ class _FrontEnd(_Strict):
 
 
 class _Separator(_Strict):
-    """The arguments of `checkpoint.build`, except `allow`. A default marks an optional one."""
+    """The arguments of `checkpoint.build` in a checkpoint. Those with a default are optional."""
 
     front_end: _FrontEnd
     network: dict[str, Any] | list[dict[str, Any]]

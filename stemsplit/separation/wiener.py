@@ -67,9 +67,9 @@ def wiener(estimates: StemSpectra, mixture: Spectrum, iterations: int = 1) -> St
         if is_scaled:
             song, sources = song * scale, sources * scale
         mixture_blocks = song.split(bins, dim=1)
-        # Keep one running maximum instead of one maximum per block: small tensors between large
-        # temporary tensors fragment the heap. In a long song, this would waste about as much memory
-        # as the mixture takes.
+        # Only a running maximum is kept. One maximum per block would fragment the heap, because
+        # these small tensors would lie between large temporary tensors. In a long song, the wasted
+        # memory would have about the size of the mixture.
         excess = torch.ones((), dtype=dtype.to_real(), device=mixture.device)
         for block in mixture_blocks:
             power = block.real.square() + block.imag.square()

@@ -150,7 +150,8 @@ def receive(transfer: Transfer, file: File) -> None:
 
     Raises the last `DroppedError` after several attempts in a row without progress.
     """
-    from stemsplit.separation.published.progress import shown  # here: importing rich takes 0.1 s
+    # Imported here, because `progress` imports rich, which takes 0.1 s.
+    from stemsplit.separation.published.progress import shown
 
     check_space(transfer)
     failures, furthest = 0, transfer.received
