@@ -167,7 +167,8 @@ def _load(path: Path, allow: Sequence[str], model: Model | None) -> Separator:
         if not allow:
             check_storage(path, weights)
             networks.check_sizes(content["separator"], weights)
-        separator = build(**content["separator"], allow=allow)
+        # `check_sizes` has checked the networks that the description lists, and only these.
+        separator = build(**content["separator"], allow=allow, network_per_target=False)
         separator.load_state_dict(weights)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None

@@ -51,3 +51,9 @@ def test_chunks_are_at_least_as_long_as_the_window(tmp_path: Path) -> None:
     path = changed(tmp_path, **short)
     with pytest.raises(InputError, match="shorter than the window"):
         stemsplit.load(path)
+
+
+def test_networks_that_are_not_listed_are_refused(tmp_path: Path) -> None:
+    """Otherwise, each target would get a network whose size was not checked."""
+    with pytest.raises(InputError, match=r"not a checkpoint of stemsplit.*network_per_target"):
+        stemsplit.load(changed(tmp_path, network_per_target=True))

@@ -22,9 +22,6 @@ from stemsplit.terminal.progress import SongProgress
 SeparateSong = Callable[[Song, Progress], SeparatedSong | None]
 
 
-SECONDS_TO_END = 5.0  # enough to remove the temporary files of a song
-
-
 class Outcome(NamedTuple):
     """A song, and its length in seconds. The length is 0 if it was skipped, None if it failed."""
 
