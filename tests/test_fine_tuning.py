@@ -12,6 +12,9 @@ from stemsplit.command_line.seen_songs import songs_seen
 from stemsplit.configuration import saved
 from stemsplit.errors import InputError
 from stemsplit.files import replacing
+from stemsplit.reporting.run_facts import run_facts
+from stemsplit.reporting.run_records import read_run
+from stemsplit.reporting.summaries import facts
 from stemsplit.separation.checkpoint import read
 from stemsplit.separation.origins import origins
 from stemsplit.train import train
@@ -49,6 +52,9 @@ def test_run_starts_with_weights_and_resumes_without_them(
         torch.testing.assert_close(after[name], before[name], rtol=0, atol=0)
     assert json.loads((run / "result.json").read_text())["weights"] == str(weights)
     assert origins(run) == ["hdemucs_musdb_plus"]
+    shown = f"{tmp_path.name}/weights.ckpt"
+    assert facts(read_run(run))["started from"] == shown
+    assert run_facts(run / "best.ckpt")["weights"] == shown
 
     weights.unlink()
     resumed = saved(run)
