@@ -12,7 +12,7 @@ from stemsplit.separation.checkpoint import build
 from stemsplit.separation.separator import Separator
 
 BENCHMARKS = Path(__file__).resolve().parent.parent / "experiments/benchmarks"
-TINY = ("sample_rate=8000", "window=256", "hop=64", "bandwidth_hertz=4000")
+TINY = ("sample_rate=8000", "window=1024", "hop=256", "bandwidth_hertz=4000")
 
 
 @pytest.fixture(autouse=True)
@@ -67,14 +67,23 @@ def test_operations_are_counted_once_and_in_the_layer_that_does_them() -> None:
     assert flops["network branches.magnitude.lstm"] == 2 * frames * 2 * (8 + 4) * 16
 
 
+def test_the_functions_that_the_script_measures_exist() -> None:
+    import stages
+    from stage_times.stages import stages_of
+
+    assert stages.main
+    with stages_of(separator(), depth=3):
+        pass
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("model", ["mlp", "hdemucs_small"])
-def test_benchmark_runs(model: str) -> None:
-    script = [sys.executable, str(BENCHMARKS / "stages.py"), model]
-    options = ["--steps", "1", "--batch", "1", "--seconds", "0.5", "--threads", "1"]
+def test_benchmark_runs() -> None:
+    script = [sys.executable, str(BENCHMARKS / "stages.py"), "mlp", "hdemucs_small"]
+    options = ["--steps", "1", "--batch", "1", "--seconds", "1", "--threads", "1"]
     ended = subprocess.run(
-        [*script, *options, "--set", *TINY], capture_output=True, text=True, timeout=240
+        [*script, *options, "--set", *TINY], capture_output=True, text=True, timeout=280
     )
     assert ended.returncode == 0, ended.stderr
-    for stage in ("optimiser", "backward: network", "Wiener filter", "dither", "not assigned"):
-        assert stage in ended.stdout
+    assert "Wiener filter" in ended.stdout
+    for stage in ("optimiser", "backward: network", "dither", "not assigned"):
+        assert ended.stdout.count(stage) >= 2, stage

@@ -34,7 +34,8 @@ from stage_times.recorder import Recorder
 from stage_times.stages import staged, stages_of
 
 from stemsplit import train
-from stemsplit.command_line.corpora import make_corpus, make_data
+from stemsplit.command_line.corpora import make_corpus
+from stemsplit.command_line.training_data import make_data
 from stemsplit.configuration import CONF, make, register_resolvers
 from stemsplit.machine.allocator import keep_freed_memory
 from stemsplit.separation.separator import Separator

@@ -12,7 +12,9 @@ from stage_times.stages import PREFIX
 PRODUCTS = {
     *(f"aten::{name}" for name in ("mm", "addmm", "bmm", "baddbmm", "mkldnn_convolution")),
     *("aten::mkldnn_rnn_layer", "aten::mkldnn_rnn_layer_backward", "aten::convolution_backward"),
-    *("aten::_scaled_dot_product_flash_attention_for_cpu", "aten::_slow_conv2d_forward"),
+    *("aten::_slow_conv2d_forward", "aten::_slow_conv2d_backward"),
+    "aten::_convolution",  # transposed convolutions have no function of their own
+    "aten::_scaled_dot_product_flash_attention_for_cpu",
 }
 BACKWARD = "backward: "
 WARM_UP = 2  # steps
