@@ -1,10 +1,14 @@
 """Measure what 8-bit integers cost and gain when a trained network separates.
 
-    python experiments/benchmarks/int8.py RUN [--songs 50] [--seconds 60] [--repetitions 5]
+    python experiments/benchmarks/int8.py [RUN] [--songs 50] [--seconds 60] [--repetitions 5]
 
-RUN is the folder of a training whose network has LSTM or dense layers. Their weights, and their
-inputs while the network runs, are rounded to 8 bits (dynamic quantisation of PyTorch): in all of
-these layers, or in the dense layers only. Batch normalisation is merged into the dense layers.
+RUN is the folder of a training run of `mlp` or `lstm`. (`open_unmix` merges its last norm into a
+dense layer while it runs, which quantised layers do not support.) Without RUN, the network is
+`lstm` with random weights, the song is noise, and there are no scores.
+
+The weights of the LSTM and of the dense layers are rounded to 8 bits, and so are the inputs of
+these layers while the network runs (dynamic quantisation of PyTorch): in all of these layers, or in
+the dense layers only. Batch normalisation is merged into the dense layers before.
 
 Prints a Markdown table. Its columns are the speed of the network and of the whole separation
 relative to float32 (median, min–max; the variants run in turn on `--seconds` of the first test
@@ -15,12 +19,15 @@ the paired difference of this SDR from float32 with its 95 % interval.
 import argparse
 import copy
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 from time import perf_counter
 
 import numpy as np
 import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 from torch import Tensor, nn
 from torch.nn.utils import fuse_linear_bn_eval
 
@@ -37,6 +44,13 @@ VARIANTS: dict[str, set[type[nn.Module]]] = {
     "int8, dense layers": {nn.Linear},
     "int8, dense layers and LSTM": {nn.Linear, nn.LSTM},
 }
+
+
+def untrained() -> Separator:
+    with initialize_config_dir(config_dir=configuration.CONF):
+        config = compose("train", ["model=lstm"])
+    OmegaConf.update(config, "name", "lstm")
+    return configuration.make(config.model).separator.eval()
 
 
 def merge_norms(network: nn.Module) -> None:
@@ -97,7 +111,7 @@ def seconds_of(separator: Separator, song: Tensor) -> tuple[float, float]:
     return middle - start, perf_counter() - middle
 
 
-def ratio(own: list[float], others: list[float]) -> str:
+def ratio(own: Sequence[float], others: Sequence[float]) -> str:
     ratios = [first / second for first, second in zip(others, own, strict=True)]
     return f"{median(ratios):.2f} ({min(ratios):.2f}–{max(ratios):.2f})"
 
@@ -105,40 +119,48 @@ def ratio(own: list[float], others: list[float]) -> str:
 @torch.inference_mode()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("run", type=Path)
+    parser.add_argument("run", type=Path, nargs="?")
     parser.add_argument("--songs", type=int, default=50)
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--repetitions", type=int, default=5)
     options = parser.parse_args()
-    separator = stemsplit.load(options.run)
-    variants = {name: quantised(separator, layers) for name, layers in VARIANTS.items()}
     configuration.register_resolvers()
-    tracks = make_corpus(configuration.saved(options.run).data).tracks("test")[: options.songs]
+    tracks: list[StoredTrack] = []
+    if options.run is None:
+        separator = untrained()
+        song = 0.1 * torch.randn(2, round(options.seconds * separator.sample_rate))
+    else:
+        separator = stemsplit.load(options.run)
+        corpus = make_corpus(configuration.saved(options.run).data)
+        tracks = corpus.tracks("test")[: options.songs]
+        song = material(tracks, options.seconds)
+    variants = {name: quantised(separator, layers) for name, layers in VARIANTS.items()}
 
-    song = material(tracks, options.seconds)
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in variants}
     for repetition in range(options.repetitions + 1):
         for name, variant in variants.items():
             measured = seconds_of(variant, song)
             if repetition > 0:  # the first one warms the caches
                 times[name].append(measured)
-    scores = {
-        name: [song_sdr(variant, track) for track in tracks] for name, variant in variants.items()
-    }
 
     print("| weights | speed of the network | speed of separation | SDR, dB | difference, dB |")
     print("|---|---|---|---|---|")
     networks, wholes = zip(*times["float32"], strict=True)
-    for name, values in scores.items():
+    exact = [song_sdr(separator, track) for track in tracks]
+    for name, variant in variants.items():
         network, whole = zip(*times[name], strict=True)
-        sdr = median_interval(values)
-        differences = [own - other for own, other in zip(values, scores["float32"], strict=True)]
-        difference = paired_difference(differences, frames=0).facts()
-        print(
-            f"| {name} | {ratio(network, networks)} | {ratio(whole, wholes)} "
-            f"| {sdr.value:.3f} | {difference['median']:.3f} "
-            f"[{difference['low']:.3f}, {difference['high']:.3f}] |"
-        )
+        values = [song_sdr(variant, track) for track in tracks]
+        speeds = f"{ratio(network, networks)} | {ratio(whole, wholes)}"
+        print(f"| {name} | {speeds} | {scores(values, exact)} |", flush=True)
+
+
+def scores(values: list[float], exact: list[float]) -> str:
+    if not values:
+        return "– | –"
+    differences = [own - other for own, other in zip(values, exact, strict=True)]
+    paired = paired_difference(differences, frames=0).facts()
+    interval = f"[{paired['low']:.3f}, {paired['high']:.3f}]"
+    return f"{median_interval(values).value:.3f} | {paired['median']:.3f} {interval}"
 
 
 if __name__ == "__main__":

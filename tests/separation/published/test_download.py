@@ -61,7 +61,7 @@ def test_files_are_downloaded_once(
     assert [path.name for path in target.parent.iterdir() if path.name != ".lock"] == [HDEMUCS]
     [line] = capsys.readouterr().err.splitlines()
     assert line.startswith(f"{NAME}: downloading ")
-    for text in ("licence: not stated", "saw MUSDB18's test songs", "kB", str(target.parent)):
+    for text in ("licence: not stated", "include MUSDB18's test songs", "kB", str(target.parent)):
         assert line.count(text) == 1
     assert pulled() == server.files[HDEMUCS]
     assert len(server.requests) == 1
