@@ -171,7 +171,8 @@ class BandSplit(nn.Module):
         parts = views["complex"].unflatten(2, (2, -1)) * self.scale[:, None]
         batch, _, _, frame = views["complex"].shape
         spectrum = parts.permute(0, 4, 3, 1, 2).flatten(0, 1).flatten(2)
-        # The tokens are float32 even under autocast, so that layers add to them in float32.
+        # The tokens are float32 even under autocast, because each layer adds its output to them (a
+        # residual connection), and this sum must be float32.
         tokens = self.encoder(spectrum).float()
         for along_time, along_bands in zip(self.over_time, self.over_bands, strict=True):
             sequences = along_time(tokens.reshape(-1, frame, tokens.shape[2]))

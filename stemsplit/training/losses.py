@@ -27,10 +27,10 @@ MixtureSignal = Inexact[Tensor, "batch channel *axes"]
 class Loss:
     """A loss of the targets or, if `mixture_consistent`, of stems that sum to the mixture.
 
-    `residual` is the name of the mixture minus all targets, or None if the songs have only targets.
-    A mixture-consistent loss includes the residual as another stem. The estimate of this stem is
-    the mixture minus the estimated targets. Without a residual, the estimates are projected onto
-    the mixture.
+    `residual` is the name of the stem that remains when all targets are subtracted from the
+    mixture. It is None if all stems of the songs are targets. A mixture-consistent loss includes
+    the residual as another stem. The estimate of this stem is the mixture minus the estimated
+    targets. Without a residual, the estimates are projected onto the mixture.
 
     If there is a single target, the errors of target and residual have the same magnitude, so
     `mixture_consistent` does not change `l1`, `complex_l1` and `multi_resolution_stft`.

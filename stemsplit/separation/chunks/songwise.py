@@ -116,8 +116,8 @@ def stream(
     for stems, block in paired(
         resampled(targets, rate, sample_rate), mixture, len(separator.targets)
     ):
-        # The rest of the mixture is computed at the song's own rate, so it includes the frequencies
-        # that resampling removes.
+        # The mixture minus the targets is computed at the song's own rate, so it includes the
+        # frequencies that resampling removes.
         completed = separator.complete(stems[None], block[None])[0]
         check_finite(completed, block, start / sample_rate)
         start += block.shape[-1]
