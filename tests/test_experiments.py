@@ -53,6 +53,12 @@ def test_unknown_and_invalid_plans_are_refused(
             plan("bad")
 
 
+def test_small_experiment_has_one_epoch_in_every_run() -> None:
+    for settings in plan("one_hour_mir1k").as_test().trainings().values():
+        epochs = [setting for setting in settings if setting.startswith("epochs=")]
+        assert epochs[-1] == "epochs=1"  # Hydra uses the last value
+
+
 def some_plan(**changes: object) -> Plan:
     texts = dict.fromkeys(("question", "command", "cost", "answer"), "text")
     content = {"name": "some", **texts, "train": [], "runs": {"mlp": [], "lstm": []}}

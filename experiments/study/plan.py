@@ -78,7 +78,10 @@ class Plan(BaseModel):
         }
         if self.sweep is not None:
             changes["sweep"] = self.sweep.model_copy(update={"trials": LEAST_TRIALS, "full": []})
-        return self.with_settings([*SMALL, *self.small]).model_copy(update=changes)
+        small = [*SMALL, *self.small]
+        # The settings of a run override those of `train`: a run may have a longer training.
+        changes["runs"] = {name: [*settings, *small] for name, settings in self.runs.items()}
+        return self.with_settings(small).model_copy(update=changes)
 
     def trainings(self) -> dict[str, Settings]:
         """The settings of every run by its name, one seed after the other."""
