@@ -13,6 +13,7 @@ import torch
 from stemsplit.models.shapes import Spectrum, StemMagnitudes, Stems, StemSpectra, Waveform
 from stemsplit.separation.chunks.blocks import chunks_of, cross_faded
 from stemsplit.separation.front_end import FrontEnd
+from stemsplit.separation.spectra import masked
 from stemsplit.separation.wiener import wiener
 
 CHUNK_SECONDS, OVERLAP_SECONDS = 30.0, 2.0
@@ -29,7 +30,7 @@ def ratio_mask(power: float) -> Oracle:
     """
 
     def apply(stems: StemSpectra, mixture: Spectrum) -> StemSpectra:
-        return _masked(_ratios(stems.abs() ** power), mixture)
+        return masked(_ratios(stems.abs() ** power), mixture)
 
     return apply
 
@@ -39,7 +40,7 @@ def binary_mask(stems: StemSpectra, mixture: Spectrum) -> StemSpectra:
 
     A bin without such a stem is silent in all estimates.
     """
-    return _masked((_ratios(stems.abs()) > 0.5).float(), mixture)
+    return masked((_ratios(stems.abs()) > 0.5).float(), mixture)
 
 
 def multichannel_wiener(stems: StemSpectra, mixture: Spectrum) -> StemSpectra:
@@ -53,11 +54,6 @@ ORACLES: dict[str, Oracle] = {
     "IBM1": binary_mask,
     "MWF": multichannel_wiener,
 }
-
-
-def _masked(mask: StemMagnitudes, mixture: Spectrum) -> StemSpectra:
-    # torch's own product would first convert the mask to complex numbers.
-    return torch.view_as_complex(mask[..., None] * torch.view_as_real(mixture)[:, None])
 
 
 def _ratios(magnitudes: StemMagnitudes) -> StemMagnitudes:

@@ -11,14 +11,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from stemsplit.models.blocks.layers import unit_power
+from stemsplit.models.blocks.complex_mask import ComplexMask, MaskParts
 from stemsplit.models.blocks.sequences import sequence_layer
-from stemsplit.models.shapes import Mask, Views
+from stemsplit.models.shapes import Views
 
 # (upper limit, band width) in Hz. Bands are narrow where voices and chords have their partials.
 WIDTHS = ((1000, 100), (4000, 250), (8000, 500), (16000, 1000), (20000, 2000))
 
-MaskParts = Float[Tensor, "batch stem channel freq frame 2"]
 Groups = list[tuple[int, int]]
 Tokens = Float[Tensor, "band token feature"]  # a token is a frame of one batch item
 
@@ -110,7 +109,7 @@ class MaskEstimator(nn.Module):
         return torch.cat(masks, dim=1)
 
 
-class BandSplit(nn.Module):
+class BandSplit(ComplexMask):
     """Complex spectrum → a complex mask for every stem, channel and frequency.
 
     Each band is encoded as `features` features per frame. Then `depth` pairs of layers follow. In
@@ -123,9 +122,6 @@ class BandSplit(nn.Module):
     normalised separately. Raises `InputError` for another kind of layer, or if `features` cannot
     be divided into `heads` heads of an even size.
     """
-
-    views = ("complex",)
-    scale: Tensor
 
     def __init__(
         self,
@@ -140,10 +136,9 @@ class BandSplit(nn.Module):
         over_time: str = "attention",
         over_bands: str = "attention",
     ) -> None:
-        super().__init__()
         freqs = bands["complex"] // 2
+        super().__init__(freqs)
         groups = band_groups(sample_rate, freqs)
-        self.register_buffer("scale", torch.ones(freqs))
         self.encoder = BandEncoder(groups, 2 * channels, features)
         self.over_time = nn.ModuleList(
             sequence_layer(over_time, features, heads) for _ in range(depth)
@@ -155,20 +150,8 @@ class BandSplit(nn.Module):
             MaskEstimator(groups, channels, features, mask_hidden) for _ in range(stems)
         )
 
-    @torch.no_grad()
-    def set_statistics(self, statistics: dict[str, tuple[Tensor, Tensor]]) -> None:
-        """Scale each frequency to unit power. No mean is subtracted, so that phases are kept."""
-        self.scale.copy_(unit_power(*statistics["complex"]))
-
-    def forward(self, views: Views) -> Mask:
-        return torch.view_as_complex(self.mask_parts(views))
-
     def mask_parts(self, views: Views) -> MaskParts:
-        """Return the real and the imaginary part of the mask along the last axis.
-
-        ONNX models use this method instead of `forward`, because ONNX has no complex numbers.
-        """
-        parts = views["complex"].unflatten(2, (2, -1)) * self.scale[:, None]
+        parts = self.scaled_parts(views)
         batch, _, _, frame = views["complex"].shape
         spectrum = parts.permute(0, 4, 3, 1, 2).flatten(0, 1).flatten(2)
         # The tokens are float32 even under autocast, because each layer adds its output to them (a

@@ -16,13 +16,7 @@ from torch.func import functional_call
 from torch.nn import functional
 
 from stemsplit.errors import InputError
-from stemsplit.models.blocks.layers import (
-    InputNorm,
-    bands_below,
-    normed,
-    product_of_view,
-    scale_and_shift,
-)
+from stemsplit.models.blocks.layers import InputNorm, bands_below, normed, scale_and_shift
 from stemsplit.models.shapes import Mask, View, Views
 
 
@@ -43,11 +37,9 @@ class Branch(nn.Module):
         )
 
     def forward(self, view: View) -> Float[Tensor, "frame batch hidden"]:
-        if self.training:
-            encoded = self.encoder_norm(product_of_view(view, self.norm, self.encoder))
-        else:
-            encoded = normed(self.norm(view).flatten(0, 1), self.encoder, self.encoder_norm)
-        encoded = torch.tanh(encoded).reshape(view.shape[3], view.shape[0], -1)
+        frames = self.norm(view)
+        encoded = normed(frames.flatten(0, 1), self.encoder, self.encoder_norm)
+        encoded = torch.tanh(encoded).reshape(*frames.shape[:2], -1)
         return torch.cat([encoded, self.lstm(encoded)[0]], dim=-1)
 
 

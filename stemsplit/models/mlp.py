@@ -37,4 +37,4 @@ class Mlp(nn.Module):
         self.norm.start_from(*statistics["magnitude"])
 
     def forward(self, views: Views) -> Mask:
-        return self.dense.of_view(views["magnitude"], self.norm)
+        return self.dense(self.norm(views["magnitude"]))

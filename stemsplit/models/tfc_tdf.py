@@ -13,13 +13,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from stemsplit.models.blocks.layers import unit_power
-from stemsplit.models.shapes import Mask, Views
+from stemsplit.models.blocks.complex_mask import ComplexMask, MaskParts
+from stemsplit.models.shapes import Views
 
 STRIDE = 2  # each level has the frequencies and frames of the level above, divided by this
 
 Features = Float[Tensor, "batch feature freq frame"]
-MaskParts = Float[Tensor, "batch stem channel freq frame 2"]
 
 
 class NormedLayer(nn.Sequential):
@@ -66,7 +65,7 @@ class Block(nn.Module):
         return features + self.second(convolved + self.over_freqs(convolved))
 
 
-class TFCTDFUNet(nn.Module):
+class TFCTDFUNet(ComplexMask):
     """Complex spectrum → a complex mask for every stem, channel and frequency.
 
     The frequencies are divided into `sub_bands` equal bands. The bands become channels of the first
@@ -74,9 +73,6 @@ class TFCTDFUNet(nn.Module):
     innermost level below them. The first level has `features` features, and each further level has
     `features` more, at half of the frequencies and half of the frames.
     """
-
-    views = ("complex",)
-    scale: Tensor
 
     def __init__(
         self,
@@ -89,13 +85,12 @@ class TFCTDFUNet(nn.Module):
         sub_bands: int = 8,
         bottleneck: int = 8,
     ) -> None:
-        super().__init__()
         self.freqs = bands["complex"] // 2
+        super().__init__(self.freqs)
         self.shape = (stems, channels)
         self.sub_bands = sub_bands
         self.stem_groups = sub_bands  # the output layer repeats the stems for each sub-band
         self.multiple = STRIDE**depth  # frequencies and frames are padded to a multiple of this
-        self.register_buffer("scale", torch.ones(self.freqs))
         sizes = [features * (level + 1) for level in range(depth + 1)]
         heights = [self.sub_band_freqs // STRIDE**level for level in range(depth + 1)]
 
@@ -125,20 +120,8 @@ class TFCTDFUNet(nn.Module):
         """The number of frequencies of a sub-band; the last sub-band is padded with zeros."""
         return math.ceil(self.freqs / (self.sub_bands * self.multiple)) * self.multiple
 
-    @torch.no_grad()
-    def set_statistics(self, statistics: dict[str, tuple[Tensor, Tensor]]) -> None:
-        """Scale each frequency to unit power. No mean is subtracted, so that phases are kept."""
-        self.scale.copy_(unit_power(*statistics["complex"]))
-
-    def forward(self, views: Views) -> Mask:
-        return torch.view_as_complex(self.mask_parts(views))
-
     def mask_parts(self, views: Views) -> MaskParts:
-        """Return the real and the imaginary part of the mask along the last axis.
-
-        ONNX models use this method instead of `forward`, because ONNX has no complex numbers.
-        """
-        parts = views["complex"].unflatten(2, (2, -1)) * self.scale[:, None]
+        parts = self.scaled_parts(views)
         frame = views["complex"].shape[3]
         missing_frames = -frame % self.multiple
         missing_freqs = self.sub_bands * self.sub_band_freqs - self.freqs

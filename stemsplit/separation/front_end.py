@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from stemsplit.errors import InputError
 from stemsplit.models.shapes import Spectrum, View, Views
+from stemsplit.separation.spectra import magnitude
 
 # An untrusted checkpoint may ask for any size. These limits bound the memory for the mel filters.
 LONGEST_WINDOW = 2**16
@@ -163,16 +164,3 @@ class FrontEnd(nn.Module):
                 power = self.mel_filters @ magnitude(spectrum).square()
                 return self.cosines.T @ (10 * power.clamp(min=self.floor).log10())
         raise InputError(f"unknown view {name!r}: choose from {VIEWS}")
-
-
-def magnitude(spectrum: Complex[Tensor, "*axes"]) -> Float[Tensor, "*axes"]:
-    """Return the absolute values of a spectrum.
-
-    If no gradient is needed, they are computed as roots of sums of squares, in half of the time of
-    torch's own function. Values above 1e19 then become infinite, because their squares exceed the
-    range of float32.
-    """
-    if spectrum.requires_grad:
-        return spectrum.abs()
-    parts = torch.view_as_real(spectrum.resolve_conj())
-    return parts[..., 0].square().addcmul_(parts[..., 1], parts[..., 1]).sqrt_()

@@ -27,7 +27,8 @@ from stemsplit.separation.chunks.inference import (
     Inference,
     chunk_and_overlap,
 )
-from stemsplit.separation.front_end import FrontEnd, magnitude
+from stemsplit.separation.front_end import FrontEnd
+from stemsplit.separation.spectra import magnitude, masked
 from stemsplit.separation.stem_names import check_stem_names
 from stemsplit.separation.wiener import scale_below, wiener
 
@@ -156,19 +157,14 @@ class Separator(nn.Module):
         mask = output
 
         def spectra() -> StemSpectra:
-            if mask.is_complex():
-                return mask * spectrum[:, None]
-            # torch's product of real and complex numbers would first convert the whole mask to
-            # complex numbers.
-            parts = mask[..., None] * torch.view_as_real(spectrum)[:, None]
-            return torch.view_as_complex(parts)
+            return mask * spectrum[:, None] if mask.is_complex() else masked(mask, spectrum)
 
         def waveforms() -> Stems:
             return self.front_end.inverse(spectra(), time)
 
         def magnitudes() -> StemMagnitudes:
             view = views["magnitude"] if "magnitude" in views else magnitude(spectrum)
-            return (mask.abs() if mask.is_complex() else mask) * view[:, None]
+            return mask.abs() * view[:, None]
 
         return Estimate(spectra, waveforms, magnitudes)
 

@@ -152,8 +152,9 @@ class Stream:
     def _stems_of(self, targets: Tensor | None) -> StemBlock:
         """Return stems that sum to the mixture (see `Separator.complete`).
 
-        `targets` are the estimates of the next samples, or None if there are none. Samples of the
-        mirror image before the first sample of the stream are dropped.
+        `targets` are the estimates of the next samples of the stream. They are None if nothing was
+        estimated. At the start, the network also reads a mirror image of the first samples; the
+        stems of this mirror image are dropped.
         """
         assert self.mixture is not None
         if targets is None:

@@ -84,7 +84,8 @@ def check_residual(separator: Separator, stems: Sequence[str]) -> None:
 def check_scheduler(scheduler: Any, optimizer: torch.optim.Optimizer, trainer: L.Trainer) -> None:
     """Create the scheduler and step it once.
 
-    This changes the learning rate of `optimizer`, so do not train with the same optimiser.
+    The step changes the learning rate of `optimizer`. So call this function with an optimiser that
+    is not used for the training.
     """
     if scheduler is None:
         return

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from stemsplit.errors import InputError
 from stemsplit.models.shapes import Batch, Estimate
-from stemsplit.separation.front_end import magnitude
+from stemsplit.separation.spectra import magnitude
 
 SILENT = 1e-8  # mean square below which a stem is silent: -80 dB of full scale
 # Limits the SI-SDR to 80 dB for a perfect estimate, and to -80 dB for a silent estimate.

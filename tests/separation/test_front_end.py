@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from stemsplit.errors import InputError
-from stemsplit.separation.front_end import VIEWS, FrontEnd, magnitude
+from stemsplit.separation.front_end import VIEWS, FrontEnd
+from stemsplit.separation.spectra import magnitude
 
 RATE, WINDOW, HOP, MELS, MFCCS = 8000, 512, 128, 32, 13
 

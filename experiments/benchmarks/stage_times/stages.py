@@ -26,7 +26,7 @@ PREFIX = "stage: "
 
 
 def staged(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-    """`function` as a stage; if it returns an iterator, so is each of its steps."""
+    """Make a stage of `function`. If it returns an iterator, each step of it is a stage, too."""
 
     @wraps(function)
     def run(*arguments: Any, **named: Any) -> Any:

@@ -3,7 +3,6 @@
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn import functional
 
 from stemsplit.errors import InputError
@@ -36,31 +35,12 @@ class InputNorm(nn.Module):
         return ((bands + self.mean) * self.scale).flatten(2)
 
 
-def product_of_view(view: View, norm: InputNorm, linear: nn.Linear) -> Float[Tensor, "item hidden"]:
-    """Return `linear(norm(view))`. The items of the result are ordered by frame, then by excerpt.
-
-    If the view needs no gradient, the gradients of the shifts and scales of `norm` are computed
-    from the gradients of the weights and of an added offset. This makes the backward pass cheaper,
-    because it does not need the gradient of the normalised frames, which is a matrix product of the
-    same size.
-    """
-    if view.requires_grad or not norm.training:
-        return linear(norm(view).flatten(0, 1))
-    frames = norm(view).detach().flatten(0, 1)
-    shift, scale = norm.mean, norm.scale.detach()
-    change = (norm.scale - scale) / torch.where(scale == 0, 1, scale)  # zero, but has a gradient
-    channels = linear.in_features // norm.bands
-    weight = linear.weight + linear.weight * change.repeat(channels)
-    output = functional_call(linear, {"weight": weight}, (frames,))
-    return output + linear.weight @ ((shift - shift.detach()) * scale).repeat(channels)
-
-
 def normed(
     features: Float[Tensor, "item feature"], linear: nn.Linear, norm: nn.Module
 ) -> Float[Tensor, "item hidden"]:
     """Apply a linear layer and its norm; in evaluation mode, one matrix product does both.
 
-    A norm other than batch normalisation is applied as it is.
+    Only batch normalisation is merged into the product. Another norm follows the layer.
     """
     if norm.training or not isinstance(norm, nn.BatchNorm1d):
         return norm(linear(features))
@@ -106,19 +86,7 @@ class DenseMask(nn.Module):
         nn.init.ones_(self.third.bias)
 
     def forward(self, frames: Frames) -> Float[Tensor, "batch stem channel freq frame"]:
-        return self._mask(self.first(frames))
-
-    def of_view(
-        self, view: View, norm: InputNorm
-    ) -> Float[Tensor, "batch stem channel freq frame"]:
-        """Return `self(norm(view))`, with the cheaper backward pass of `product_of_view`."""
-        if not self.training:
-            return self(norm(view))
-        hidden = self.first.activated(product_of_view(view, norm, self.first.linear))
-        return self._mask(hidden.unflatten(0, (view.shape[3], view.shape[0])))
-
-    def _mask(self, frames: Frames) -> Float[Tensor, "batch stem channel freq frame"]:
-        mask = torch.relu(self.third(self.second(frames)))
+        mask = torch.relu(self.third(self.second(self.first(frames))))
         return mask.unflatten(2, self.shape).permute(1, 2, 3, 4, 0)
 
 
@@ -135,21 +103,6 @@ class HiddenLayer(nn.Module):
         frame, batch, _ = frames.shape
         hidden = normed(frames.flatten(0, 1), self.linear, self.norm)
         return self.dropout(torch.relu(hidden)).reshape(frame, batch, -1)
-
-    def activated(self, product: Float[Tensor, "item hidden"]) -> Float[Tensor, "item hidden"]:
-        """Apply the norm, ReLU and dropout to the output of the dense layer, in training mode."""
-        return self.dropout(torch.relu(self.norm(product)))
-
-
-def unit_power(
-    mean: Float[Tensor, " band"], scale: Float[Tensor, " band"]
-) -> Float[Tensor, " band/2"]:
-    """Return the factors that scale each frequency of a complex view to unit power.
-
-    `mean` and `scale` first have the values of the real parts of all frequencies, and then the
-    values of the imaginary parts.
-    """
-    return (mean.square() + scale.square()).unflatten(0, (2, -1)).mean(dim=0).rsqrt()
 
 
 def bands_below(hertz: float, sample_rate: int, freqs: int) -> int:

@@ -33,9 +33,7 @@ class LayerNorms(L.Callback):
     - ``norm/weight/LAYER``: the weights, before the step;
     - ``norm/activation/LAYER/in`` and ``…/out``: the input and the output of the layer;
     - ``norm/gradient/LAYER/in`` and ``…/out``: the gradient of the loss with respect to them;
-      ``in`` is missing if no earlier layer is trained. Some networks save time by not computing
-      two of these gradients, which are then missing: ``out`` of the layer that normalises the
-      input, and ``in`` of the dense layer that follows;
+      ``in`` is missing if no earlier layer is trained;
     - ``norm/gradient/LAYER``: the gradient of the loss with respect to the weights, before
       clipping.
 

@@ -1,0 +1,29 @@
+"""Fast magnitudes of spectra, and products of spectra and masks."""
+
+import torch
+from jaxtyping import Complex, Float
+from torch import Tensor
+
+
+def magnitude(spectrum: Complex[Tensor, "*axes"]) -> Float[Tensor, "*axes"]:
+    """Return the absolute values of a spectrum.
+
+    If no gradient is needed, they are computed as roots of sums of squares, in half of the time of
+    torch's own function. Values above 1e19 then become infinite, because their squares exceed the
+    range of float32.
+    """
+    if spectrum.requires_grad:
+        return spectrum.abs()
+    parts = torch.view_as_real(spectrum.resolve_conj())
+    return parts[..., 0].square().addcmul_(parts[..., 1], parts[..., 1]).sqrt_()
+
+
+def masked(
+    mask: Float[Tensor, "batch stem channel freq frame"],
+    spectrum: Complex[Tensor, "batch channel freq frame"],
+) -> Complex[Tensor, "batch stem channel freq frame"]:
+    """Return the product of a real mask and a spectrum.
+
+    torch's own product would first convert the whole mask to complex numbers.
+    """
+    return torch.view_as_complex(mask[..., None] * torch.view_as_real(spectrum)[:, None])
