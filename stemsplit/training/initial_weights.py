@@ -72,14 +72,15 @@ def check_fit(source: Separator, separator: Separator, name: str, rate: float) -
     if type(old[0].network) is not type(new[0].network):
         theirs, ours = (type(parts[0].network).__name__ for parts in (old, new))
         raise InputError(
-            f"weights={name}: are of the network {theirs}, but this run trains {ours}; choose "
-            "another model=NAME"
+            f"weights={name}: these weights belong to the network {theirs}, but this "
+            f"run trains {ours}; choose another model=NAME"
         )
     for part in new:
         if len(sharing(old, part)) > 1:
             raise InputError(
-                f"weights={name}: have several networks for {', '.join(part.stems)}; choose one "
-                "target, or set model.separator.network_per_target=true"
+                f"weights={name}: these weights have several networks for "
+                f"{', '.join(part.stems)}; choose one target, or set "
+                "model.separator.network_per_target=true"
             )
     words = differing_front_end(source, separator)
     if words and rate != 1:
