@@ -41,8 +41,8 @@ def test_run_starts_with_weights_and_resumes_without_them(
         torch.save({**content, "published": ["hdemucs_musdb_plus"]}, partial)
     words = [*ONE, f"weights={weights}", "freeze=[norm,first]", "callbacks=ema"]
     train(configuration(run, cache, wav_corpus, *words))
-    line = next(line for line in capsys.readouterr().err.splitlines() if "taken over" in line)
-    assert "stems left out: bass" in line
+    line = next(line for line in capsys.readouterr().err.splitlines() if "tensors copied" in line)
+    assert "stems of the weights without use: bass" in line
     last = read(run / "last.ckpt")
     assert last["epoch"] == 0
     before, after = content["state_dict"], last["state_dict"]
@@ -62,7 +62,7 @@ def test_run_starts_with_weights_and_resumes_without_them(
     train(resumed)
     assert read(run / "last.ckpt")["epoch"] == 1
     assert origins(run) == ["hdemucs_musdb_plus"]
-    assert "taken over" not in capsys.readouterr().err
+    assert "tensors copied" not in capsys.readouterr().err
 
 
 def test_songs_of_the_weights_are_recorded_and_not_scored(

@@ -154,7 +154,7 @@ class StemDataModule(L.LightningDataModule):
         tracks = self.training_tracks()
         return cached_statistics(tracks, self.front_end, self.views, self.corpus.cache)
 
-    # The data module saves and restores the state of the loader itself, for two reasons. First,
+    # The data module saves and restores the state of the loader instead of Lightning. First,
     # Lightning restores a loader only if the checkpoint was written in the middle of an epoch.
     # Second, Lightning sets the sampler's epoch only after the workers have begun to prefetch.
     def state_dict(self) -> dict[str, Any]:

@@ -30,8 +30,9 @@ class Difference(NamedTuple):
 
     `interval` contains the median difference and the ends of its confidence interval. `p` is the
     two-sided p-value of the Wilcoxon signed-rank test. `songs` and `frames` count the songs and
-    frames in which both systems have a score. With one song, both ends and `p` are None; without
-    songs, the median is None too. `p` is also None if all differences are 0.
+    the frames of BSS Eval (of 1 s by default) in which both systems have a score. With one song,
+    both ends and `p` are None; without songs, the median is None too. `p` is also None if all
+    differences are 0.
     """
 
     interval: Interval
@@ -116,10 +117,10 @@ def paired_difference(differences: Sequence[float], frames: int) -> Difference:
 def rank_correlation(first: Sequence[float], second: Sequence[float]) -> RankCorrelation:
     """Kendall's tau-b of two measurements of the same items: 1 for equal, -1 for reversed ranks.
 
-    M. G. Kendall, "The treatment of ties in ranking problems", Biometrika 33(3), 1945. For a
-    given true tau, `sampling_ranges` simulates which tau would be measured, and takes the central
-    95 % of these values. The interval consists of all true taus for which the measured tau is in
-    that range. The simulation assumes a Gaussian copula.
+    M. G. Kendall, "The treatment of ties in ranking problems", Biometrika 33(3), 1945. For each
+    possible true tau, `sampling_ranges` simulates many measurements and takes the central 95 % of
+    their taus. The interval consists of the true taus whose range contains the tau of the two
+    given measurements. The simulation assumes a Gaussian copula.
 
     A bootstrap interval would have no width if both measurements rank all items in the same order,
     because tau is then 1 in every resample. With only a few items, this often happens.

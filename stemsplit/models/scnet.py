@@ -21,8 +21,8 @@ STRIDES = (1, 4, 16)
 REFINEMENTS = (3, 2, 1)  # layers
 REFINEMENT_KERNEL = 3  # frames
 REFINEMENT_COMPRESSION = 4
-SILENT = 1e-5  # added to the level of the mixture
-QUIETEST_MONO = 0.1  # smallest level of `mono_level`, relative to the level of all channels
+SILENT = 1e-5  # added to the scale by which the spectrum is divided
+QUIETEST_MONO = 0.1  # lower limit of `SCNet.level`, relative to the level of all channels
 
 Features = Float[Tensor, "batch feature freq frame"]
 Compressed = Float[Tensor, "batch more_features fewer_freqs frame"]
@@ -100,8 +100,8 @@ class Refinement(nn.Module):
 class Compression(nn.Module):
     """A block of the encoder: compress and refine each band, then convolve over all of them.
 
-    Returns the features for the next block, and the features before the last convolution, which the
-    decoder reads.
+    Returns two tensors: the features for the next block, and, for the decoder, the features before
+    the last convolution.
     """
 
     def __init__(self, bands: list[Band], inputs: int, features: int) -> None:
@@ -131,8 +131,9 @@ class Expansion(nn.Module):
     def __init__(self, bands: list[Band], features: int, outputs: int) -> None:
         super().__init__()
         self.bands = bands
-        # The published network gives two copies of its input to this convolution. `forward` adds
-        # the weights for both copies, which gives the same result in half of the time.
+        # In the published network, this convolution reads the sum of its two inputs, concatenated
+        # with itself. `forward` adds the weights for both copies, which gives the same result in
+        # half of the time.
         self.fusion = nn.Conv2d(2 * features, 2 * features, 3, padding=1)
         self.convolutions = nn.ModuleList(
             nn.ConvTranspose2d(features, outputs, (band.kernel, 1), (band.stride, 1))
@@ -184,8 +185,9 @@ class DualPath(nn.Module):
 class DualPathPair(nn.Module):
     """Two dual-path layers; the second works on the Fourier transform of the features over frames.
 
-    In the second layer, modulation frequencies take the place of frames. The layer has twice as
-    many features, because the real and the imaginary parts are separate features.
+    In the second layer, the last axis holds the frequencies of this transform instead of frames.
+    The layer has twice as many features, because the real and the imaginary parts are separate
+    features.
     """
 
     def __init__(self, features: int) -> None:
@@ -282,9 +284,9 @@ class SCNet(nn.Module):
     ) -> Float[Tensor, "batch 1 1 1"]:
         """Return the root mean square of the average of all channels, computed from its spectrum.
 
-        Channels of opposite sign cancel in the average. So the result is limited to at least a
-        tenth of the root mean square of all channels, because a division by a tiny level would
-        overflow.
+        Channels of opposite sign cancel in the average. The result is therefore never below a tenth
+        of the root mean square of all channels. Otherwise the input of the network would become
+        extremely large.
         """
 
         def power(spectra: Tensor) -> Float[Tensor, "batch 1 1 1"]:

@@ -2,8 +2,9 @@
 
 The blocks are from Kim, Lee and Jung, "Sound Demixing Challenge 2023 Music Demixing Track
 Technical Report: TFC-TDF-UNet v3", 2023. TFC stands for time-frequency convolutions, TDF for
-time-distributed fully connected layers. This network is smaller than the published one. It has one
-block per level, and the features of the encoder are added to the features of the decoder.
+time-distributed fully connected layers. This network is smaller than the published one. The encoder
+and the decoder have one block each per level, and the features of the encoder are added to the
+features of the decoder.
 """
 
 import math
@@ -16,13 +17,13 @@ from torch.nn import functional
 from stemsplit.models.blocks.complex_mask import ComplexMask, MaskParts
 from stemsplit.models.shapes import Views
 
-STRIDE = 2  # each level has the frequencies and frames of the level above, divided by this
+STRIDE = 2  # each level has 1/STRIDE of the frequencies and of the frames of the level above
 
 Features = Float[Tensor, "batch feature freq frame"]
 
 
 class NormedLayer(nn.Sequential):
-    """Normalisation over all features, frequencies and frames, GELU, then `layer`."""
+    """Normalise over all features, frequencies and frames together; apply GELU, then `layer`."""
 
     def __init__(self, features: int, layer: nn.Module) -> None:
         super().__init__(nn.GroupNorm(1, features), nn.GELU(), layer)
@@ -42,8 +43,8 @@ class OverFrequencies(nn.Module):
 class Block(nn.Module):
     """Two convolutions; between them, two dense layers over the frequencies with a bottleneck.
 
-    The pair of dense layers has a residual connection, and so has the whole block. The bottleneck
-    has `freqs` divided by `bottleneck` values.
+    The pair of dense layers has a residual connection, and so has the whole block. The first dense
+    layer reduces the `freqs` frequencies to ``freqs // bottleneck`` values.
     """
 
     def __init__(self, features: int, freqs: int, bottleneck: int) -> None:
@@ -89,7 +90,7 @@ class TFCTDFUNet(ComplexMask):
         super().__init__(self.freqs)
         self.shape = (stems, channels)
         self.sub_bands = sub_bands
-        self.stem_groups = sub_bands  # the output layer repeats the stems for each sub-band
+        self.stem_groups = sub_bands  # the outputs are ordered by sub-band, then by stem
         self.multiple = STRIDE**depth  # frequencies and frames are padded to a multiple of this
         sizes = [features * (level + 1) for level in range(depth + 1)]
         heights = [self.sub_band_freqs // STRIDE**level for level in range(depth + 1)]

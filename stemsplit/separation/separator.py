@@ -179,7 +179,8 @@ class Separator(nn.Module):
         spectrum = self.front_end(mixture)
         output = self._output(mixture, self.front_end.views(spectrum, self.network.views))
         stems = mixture.new_empty(len(mixture), len(self.stems), *mixture.shape[1:])
-        # The spectra of all stems take much memory, so only one excerpt is processed at a time.
+        # The network has processed the whole batch. The Wiener filter and the inverse transform
+        # need much more memory, so they process one excerpt at a time.
         for item in range(len(mixture)):
             one = slice(item, item + 1)
             targets = self._targets(output[one], mixture[one], spectrum[one], iterations)
@@ -265,7 +266,7 @@ class Separator(nn.Module):
     ) -> dict[str, Any]:
         """Separate a song, given as a tensor or array `(channel, time)`; return its stems by name.
 
-        Each stem has the song's channels, sample rate and exact length, and the same type of array.
+        Each stem has the type of `waveform`, and the song's channels, sample rate and exact length.
         `progress` is called with the fraction done; if it returns False, `Cancelled` is raised.
         `settings` are the arguments of `Inference`. Several threads may use one separator at the
         same time, if it is in evaluation mode. Raises `InputError` as `stream` does.

@@ -2,9 +2,9 @@
 
 Hydra loads this module as a plugin at every start, so slow imports are inside functions.
 
-The study is in the sweep's folder. The folder's name has no date, so the same command finds the
-study again. A finished trial never runs again. An interrupted trial resumes from its last
-checkpoint, in its folder and under its number.
+Optuna's study, its record of the trials, is in the sweep's folder. The folder's name has no date,
+so the same command finds the study again. A finished trial never runs again. An interrupted trial
+resumes from its last checkpoint, in its folder and under its number.
 """
 
 from collections.abc import Mapping
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 class TrialSweeper(Sweeper):
     """The sweeper of ``hydra/sweeper=trials``, which ``+sweep=…`` selects.
 
-    `params` maps settings to values, and `jobs` trials run at the same time. With the `sampler`
-    ``grid``, the sweep tries all combinations of values. With ``tpe``, Optuna's tree-structured
-    Parzen estimator proposes `trials` combinations: J. Bergstra et al., "Algorithms for
-    Hyper-Parameter Optimization", NeurIPS 2011.
+    `params` maps settings to values. `jobs` is the number of trials that run at the same time. With
+    the `sampler` ``grid``, the sweep tries all combinations of values. With ``tpe``, Optuna's
+    tree-structured Parzen estimator proposes combinations; `trials` is their number: J. Bergstra et
+    al., "Algorithms for Hyper-Parameter Optimization", NeurIPS 2011.
     """
 
     def __init__(
@@ -76,8 +76,8 @@ class TrialSweeper(Sweeper):
                 seed=self.seed,
             )
             words = partial(self.words, definition)
-            # Compose a configuration with each value here, to find invalid values before the study
-            # is made.
+            # Compose a configuration with each value here, to find invalid values before Optuna's
+            # study is created.
             configs = (
                 self.loader.load_sweep_config(self.base, words(0, settings))
                 for settings in definition.examples()

@@ -1,8 +1,11 @@
-"""Start a training with the weights of another separator, also for fewer or other stems.
+"""Start a training run with the weights of another separator, which may have other stems.
 
-Both networks have the same architecture and the same settings, but may differ in their stems and
-views. Which weights belong to which stem is found by building the architecture for one stem and for
-two stems, without memory: some layers grow with the number of stems, others exist once per stem.
+Both networks must have the same class and sizes. They may differ in their stems, in the views that
+they read (spectrograms of the mixture, see `FrontEnd`), and in the arguments `FREE`.
+
+Some layers grow with the number of stems, and others exist once per stem. To find out which weights
+belong to which stem, the network is built for one stem and for two stems on the device ``meta``,
+which allocates no memory, and the shapes are compared.
 """
 
 import inspect
@@ -22,14 +25,19 @@ from stemsplit.settings.check import shown
 MEL_VIEWS = {"mel", "mfcc"}
 ONLY_FOR_MEL = ("mel_bands", "mel_hertz", "mfccs", "floor")
 SHARED = ("sample_rate", "window", "hop", "channels")  # settings at the top of a configuration
-ONLY_IN_SOME_MODELS = ("window_shape", "floor")  # `++` adds such a setting or replaces it
-# Arguments of a network that may differ: the weights fit in spite of them, or have other shapes.
+# These settings are not in the YAML files of all models. Hydra's prefix `++` adds them if needed.
+ONLY_IN_SOME_MODELS = ("window_shape", "floor")
+# Arguments of a network that `check_fit` does not compare. They do not change the shape of any
+# weight, or `copied` handles or reports the other shape.
 FREE = ("self", "bands", "sample_rate", "channels", "stems", "views", "bandwidth_hertz", "dropout")
 MOST = 3  # largest number of names that a message lists
 
 
 class Part(NamedTuple):
-    """A network of a separator; `description` is that of `checkpoint.build`."""
+    """A network of a separator.
+
+    `description` is a mapping like the argument `network` of `checkpoint.build`.
+    """
 
     network: nn.Module
     stems: list[str]
@@ -37,11 +45,15 @@ class Part(NamedTuple):
 
 
 class Taken(NamedTuple):
-    """The names of a network's tensors, and those that got no values, or values for some stems."""
+    """Names of tensors after copying.
+
+    `names` are all tensors of the new network, and `missing` those that were not copied, or only
+    for a part of the stems. `unused` are the tensors of the weights that were not copied.
+    """
 
     names: list[str]
     missing: list[str]
-    unused: list[str]  # tensors of the weights
+    unused: list[str]
 
 
 def parts_of(separator: Separator) -> list[Part]:
@@ -59,12 +71,12 @@ def parts_of(separator: Separator) -> list[Part]:
 
 
 def new_views(source: Separator, separator: Separator) -> set[str]:
-    """The views that the separator's network reads, but not the network of the weights."""
+    """The views that the separator's network reads and that the network of `source` does not."""
     return set(separator.network.views) - set(source.network.views)
 
 
 def check_fit(source: Separator, separator: Separator, name: str, rate: float) -> None:
-    """Raise `InputError` with the settings to pass if the separator needs other weights.
+    """Raise `InputError` if the weights do not fit the separator; it names the settings to change.
 
     `name` is the name of the weights, `rate` the value of ``data.downsample.rate``.
     """
@@ -132,9 +144,9 @@ def arguments(part: Part) -> dict[str, Any]:
 
 @torch.no_grad()
 def take_over(source: Separator, separator: Separator, name: str, allow: Sequence[str] = ()) -> str:
-    """Copy the weights of `source` into a separator; return a line about what was copied.
+    """Copy the weights of `source` into a separator; return lines about what was copied.
 
-    Raises `InputError` if a tensor has another shape for other reasons than its stems.
+    Raises `InputError` if the shape of a tensor differs for another reason than the stems.
     """
     old_parts = parts_of(source)
     lines = []
@@ -154,11 +166,14 @@ def take_over(source: Separator, separator: Separator, name: str, allow: Sequenc
         )
         taken = copied(old, part, stems, Layout(one, two), name)
         lines.append(report(taken, old, part, stems))
-    return f"weights={name}: {'; '.join(dict.fromkeys(lines))}"
+    return "\n".join(f"weights={name}: {line}" for line in dict.fromkeys(lines))
 
 
 def matched(stems: Sequence[str], old: Sequence[str]) -> dict[int, int]:
-    """The positions of stems, and their positions in the weights. Two single stems always match."""
+    """The positions of stems, and their positions in the weights.
+
+    If there is one stem on each side, these two match, whatever their names.
+    """
     if len(stems) == len(old) == 1:
         return {0: 0}
     return {place: old.index(stem) for place, stem in enumerate(stems) if stem in old}
@@ -168,7 +183,8 @@ class Layout:
     """Which weights of an architecture belong to a stem.
 
     `one` and `two` are its state dicts for one stem and for two. `axes` are the axes that grow with
-    the number of stems. `lists` are the beginnings of names that the number of a stem follows.
+    the number of stems. `lists` are prefixes of names, such as ``decoders.``, before the number of
+    a stem.
     """
 
     def __init__(self, one: Mapping[str, Tensor], two: Mapping[str, Tensor]) -> None:
@@ -230,21 +246,21 @@ def copied(old: Part, new: Part, stems: Mapping[int, int], layout: Layout, name:
 
 
 def report(taken: Taken, old: Part, new: Part, stems: Mapping[int, int]) -> str:
-    """Which tensors and stems were taken over, and which were not."""
+    """Which tensors and stems were copied, and which were not."""
     total = len(taken.names)
-    parts = [f"{total - len(taken.missing)} of {total} tensors taken over"]
+    parts = [f"{total - len(taken.missing)} of {total} tensors copied completely"]
     if taken.missing:
-        parts.append(f"not, or not for all stems: {examples(taken.missing)}")
+        parts.append(f"not copied, or only for some stems: {examples(taken.missing)}")
     for place, stem in enumerate(new.stems):
         if place not in stems:
             parts.append(f"{stem} is new")
         elif (before := old.stems[stems[place]]) != stem:
             parts.append(f"{stem} starts as {before}")
     if taken.unused:
-        parts.append(f"left out of the weights: {examples(taken.unused)}")
+        parts.append(f"tensors of the weights without use: {examples(taken.unused)}")
     if left := [stem for place, stem in enumerate(old.stems) if place not in stems.values()]:
-        parts.append(f"stems left out: {', '.join(left)}")
-    return ", ".join(parts)
+        parts.append(f"stems of the weights without use: {', '.join(left)}")
+    return "; ".join(parts)
 
 
 def examples(names: Sequence[str]) -> str:

@@ -87,14 +87,14 @@ def test_new_stem_keeps_its_own_outputs(model: str) -> None:
     )
     line = take_over(source, separator, "W")
     assert "piano is new" in line
-    assert "stems left out: bass" in line
+    assert "stems of the weights without use: bass" in line
     torch.testing.assert_close(stems_of(separator)["vocals"], stems_of(source)["vocals"])
 
 
 def test_network_of_each_target_is_found_in_a_bag() -> None:
     source = bag_of(*FOUR)
     one = blstm("vocals")
-    assert take_over(source, one, "W").startswith("weights=W: 30 of 30 tensors taken over")
+    assert take_over(source, one, "W").startswith("weights=W: 30 of 30 tensors copied completely")
     network: Any = source.network
     torch.testing.assert_close(one.network.state_dict(), network.networks[3].state_dict())
     several = blstm("vocals", "drums", network_per_target=True)
@@ -112,7 +112,7 @@ def test_several_networks_do_not_fit_one_network() -> None:
 
 def test_single_stem_of_another_name_takes_all_weights() -> None:
     source, separator = blstm("vocals"), blstm("voice", seed=1)
-    assert take_over(source, separator, "W").endswith("taken over, voice starts as vocals")
+    assert take_over(source, separator, "W").endswith("copied completely; voice starts as vocals")
     torch.testing.assert_close(stems_of(separator)["voice"], stems_of(source)["vocals"])
 
 
@@ -122,8 +122,8 @@ def test_view_that_the_weights_lack_is_new() -> None:
     check_fit(source, separator, "W", 1.0)
     assert new_views(source, separator) == {"mel"}
     line = take_over(source, separator, "W")
-    assert "not, or not for all stems: branches.mel." in line
-    assert "left out of the weights" in take_over(separator, source, "W")
+    assert "not copied, or only for some stems: branches.mel." in line
+    assert "tensors of the weights without use" in take_over(separator, source, "W")
 
 
 @pytest.mark.parametrize(

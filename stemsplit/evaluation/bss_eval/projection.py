@@ -8,11 +8,11 @@ correlations of the references with the estimate.
   IEEE TASLP 14(4), 2006.
 
 If a lossy codec has limited the bandwidth of the music, the equations have condition numbers of
-1e14 to 1e17. Then museval's scores change with the last bit of its input. The rounding errors of
-block transforms would change the scores of this package by decibels, so its correlations are exact.
-Each signal is scaled and split into integers and a remainder. The integers are small enough that
-the errors of the transforms are below one half, so rounding makes their correlations exact. The
-remainder is so quiet that the errors of its correlations do not matter.
+1e14 to 1e17. Then museval's scores change with the last bit of its input. This package computes the
+correlations by Fourier transforms of short blocks, whose rounding errors would change the scores by
+decibels. So each signal is scaled and split into integers and a small remainder. The correlations
+of the integers are exact: the errors of the transforms are below one half, and rounding removes
+them. The errors in the correlations of the remainder are too small to matter.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -31,21 +31,22 @@ TRANSFORM = 5120  # samples
 # The integers are scaled so that their correlations do not exceed this number. For ten minutes at
 # 44.1 kHz with every sample at full scale, the errors of the transforms are then below 0.1.
 LARGEST_INTEGER = 2.0**48
-# `refined` rejects a first correction of a quarter of LARGEST_CORRECTION or more, because then the
-# factor is too inaccurate. `refined` stops after a correction of SMALLEST_CORRECTION or less,
-# because the next correction would be lost in rounding. Both sizes are relative to the solution.
+# `refined` accepts a correction only if it is smaller than a quarter of the one before. Before the
+# first correction, LARGEST_CORRECTION takes its place. `refined` stops after a correction of
+# SMALLEST_CORRECTION or less, because the next one would be lost in rounding. Both sizes are
+# relative to the solution.
 LARGEST_CORRECTION, SMALLEST_CORRECTION = 1e-2, 1e-8
 
 Item = TypeVar("Item")
 References = Float[Tensor, "stem time channel"]
-AllEstimates = Float[Tensor, "estimate time channel"]  # all stems of a system, then the next system
+AllEstimates = Float[Tensor, "estimate time channel"]  # grouped by separator
 Stretches = Float64[Tensor, "stretch signal length"]
 Correlations = Float64[Tensor, "reference signal lag"]
 Filters = Float64[Tensor, "reference estimate tap"]
 
 
 def stretches(stems: AllEstimates, spans: list[slice], length: int) -> Stretches:
-    """Cut the stretches at `spans` out of every channel of every stem.
+    """Copy the segments at `spans` of every channel of every stem.
 
     Each stretch is padded with zeros to `length` samples.
     """
@@ -186,7 +187,7 @@ def block_toeplitz(
     The matrix has one block of 512 × 512 numbers for each pair of reference channels.
     """
     count = len(lags)
-    # The lags go from 511 down to -511. Every row of a block is a slice of this axis.
+    # The last axis has the shifts from 511 down to -511. Every row of a block is a slice of it.
     all_lags = torch.cat((lags.flip(-1), lags.transpose(0, 1)[..., 1:]), dim=-1)
     matrix = lags.new_empty((count, TAPS, count, TAPS))
     for row in range(TAPS):
@@ -239,7 +240,7 @@ def refined(
     while previous > SMALLEST_CORRECTION * size:
         correction = by_factor(factor, residual(matrix, products, solution))
         current = float(correction.norm())
-        if not current < previous / 4:  # the factor is too inaccurate
+        if not current < previous / 4:  # the Cholesky factor is too inaccurate
             break
         solution, previous = solution + correction, current
     return solution

@@ -163,8 +163,8 @@ def array_of(waveform: Tensor) -> np.ndarray:
     waveform = waveform.detach()
     if waveform.layout != torch.strided or waveform.is_quantized or waveform.is_meta:
         raise InputError(
-            "the song is a sparse, quantised or meta tensor; convert it with .to_dense() or "
-            ".dequantize()"
+            "the song is a sparse or quantised tensor (convert it with .to_dense() or "
+            ".dequantize()), or a meta tensor, which holds no samples"
         )
     samples = waveform.cpu() if waveform.is_complex() else waveform.to("cpu", torch.float32)
     return samples.resolve_neg().resolve_conj().numpy()
@@ -181,7 +181,7 @@ def check_sample_rate(rate: Any) -> None:
 def ends(result: Any) -> bool:
     """Whether the result of a progress function ends the separation.
 
-    False ends it, also False of NumPy. None does not end it.
+    Every false value except None ends it: False, `numpy.False_` and 0.
     """
     return result is not None and not result
 
