@@ -1,1 +1,1 @@
-"""Adapt to the computer: folders for caches, the memory allocator."""
+"""Adapt to the computer: folders for caches, the memory allocator, the cores."""

@@ -26,6 +26,8 @@ import torch
 from jaxtyping import Complex128, Float, Float64
 from torch import Tensor
 
+from stemsplit.machine.cores import shared_cores
+
 TAPS = 512
 TRANSFORM = 5120  # samples
 # The integers are scaled so that their correlations do not exceed this number. For ten minutes at
@@ -137,12 +139,8 @@ def on_threads(
     if threads == 1:
         yield from map(function, items)
         return
-    torch.set_num_threads(1)
-    try:
-        with ThreadPoolExecutor(threads) as pool:
-            yield from pool.map(function, items)
-    finally:
-        torch.set_num_threads(threads)
+    with shared_cores(threads), ThreadPoolExecutor(threads) as pool:
+        yield from pool.map(function, items)
 
 
 def projection_filters(

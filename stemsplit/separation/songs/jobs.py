@@ -10,9 +10,8 @@ from threading import Event
 from types import FrameType
 from typing import NamedTuple
 
-import torch
-
 from stemsplit.errors import DISK_FULL, Cancelled, InputError, one_line
+from stemsplit.machine.cores import shared_cores
 from stemsplit.separation.songs.lines import Lines, SeparatedSong
 from stemsplit.separation.songs.listing import Song
 from stemsplit.separation.songs.mixture import Progress
@@ -131,14 +130,3 @@ def stopping_at_signals(stopping: Event) -> Iterator[None]:
             signal.signal(caught, handler)
         if raised and not any(arrived is error for _, error in raised):
             handlers[raised[0][0]](raised[0][0], None)
-
-
-@contextmanager
-def shared_cores(jobs: int) -> Iterator[None]:
-    """Inside the ``with`` statement, let torch use an equal share of its threads for each job."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(max(1, threads // jobs))
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
