@@ -245,7 +245,7 @@ def test_torchrun_restarts_after_a_killed_worker(
     worker = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[-1]
     os.kill(int(worker), signal.SIGKILL)
     assert separation.ended() == 1
-    assert "1 of 7 songs were not separated" in separation.output()
+    assert "1 of 7 songs could not be separated" in separation.output()
     after = moments(output)
     assert sorted(after) == stems_of(SONGS)
     assert before.items() <= after.items()

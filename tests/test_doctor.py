@@ -99,7 +99,7 @@ FAULTS = [
     ("missing stem", "train/lacks bass", "bass"),
     ("damaged", "train/cut", "drums.wav: it is truncated"),
     ("damaged", "train/no audio", "other.wav: cannot be opened"),
-    ("damaged", "train/not finite", "vocals.wav: 1 samples are not finite"),
+    ("damaged", "train/not finite", "vocals.wav: 1 sample with NaN or infinity"),
     ("mixture", "train/other mixture", "is only -6.0 dB"),
     ("duplicate", "train/clean", "has the same audio as test/twin"),
 ]

@@ -69,7 +69,7 @@ def test_failing_songs_do_not_stop_the_others(
     assert lines[1].startswith("error: empty.wav: holds no audio file")
     assert lines[2].startswith("error: bad one.wav: ")
     assert lines[3:] == [
-        "error: 3 of 5 songs were not separated: absent.wav, empty.wav, 'bad one.wav'"
+        "error: 3 of 5 songs could not be separated: absent.wav, empty.wav, 'bad one.wav'"
     ]
 
 
@@ -114,7 +114,7 @@ def test_bad_song_is_one_line_and_the_others_go_on(
     refused(checkpoint, "bad.wav", song_at("a.wav"))
     error, summary = capsys.readouterr().err.splitlines()
     assert re.match(r"error: bad\.wav: [^/]", error)
-    assert summary == "error: 1 of 2 songs were not separated: bad.wav"
+    assert summary == "error: 1 of 2 songs could not be separated: bad.wav"
     assert files_in("out") == stems_of("a")
     assert [path.name for path in Path("out").iterdir()] == ["a"]
 

@@ -6,6 +6,7 @@ import av
 
 from stemsplit.audio.lengths import lacks_its_last_page
 from stemsplit.audio.timeline import Timeline
+from stemsplit.terminal.counts import counted
 
 MOST_PLACES = 3  # number of gaps whose positions are listed
 
@@ -33,7 +34,7 @@ def damage_of(
     elif timeline.ends_early:
         losses.append(f"it cannot be read beyond {timeline.seconds:.2f} s")
     if failed := timeline.failed:
-        text = f"{_count(len(failed), 'packet')} cannot be decoded, the first at {failed[0]:.2f} s"
+        text = f"{counted(len(failed), 'packet')} cannot be decoded, the first at {failed[0]:.2f} s"
         is_oddity = losses or timeline.declared_seconds is not None
         (oddities if is_oddity else losses).append(text)
     first, *later = [f"{rate} Hz {layout}" for rate, layout in timeline.forms()]
@@ -52,9 +53,5 @@ def _gaps_text(timeline: Timeline) -> str:
     total = sum(gap.seconds for gap in gaps)
     samples = sum(round(gap.seconds * timeline.parts[0].rate) for gap in gaps)
     places = ", ".join(f"{gap.at_seconds:.2f} s" for gap in gaps[:MOST_PLACES])
-    more = f" and {len(gaps) - MOST_PLACES} more places" if len(gaps) > MOST_PLACES else ""
-    return f"{total:.3f} s ({samples:,} samples) are missing at {places}{more}"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+    more = f" and {len(gaps) - MOST_PLACES} more" if len(gaps) > MOST_PLACES else ""
+    return f"{total:.3f} s ({counted(samples, 'sample')}) are missing at {places}{more}"

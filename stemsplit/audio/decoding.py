@@ -12,6 +12,7 @@ from stemsplit.audio.forms import Samples
 from stemsplit.audio.lengths import MP4, clock_of, declared_seconds, slack_seconds
 from stemsplit.audio.timeline import Timeline
 from stemsplit.errors import InputError
+from stemsplit.terminal.counts import counted
 
 # FFmpeg's other formats include playlists. FFmpeg would open the files that a playlist names, so
 # the other formats are refused.
@@ -158,7 +159,7 @@ def check_finite(path: Path, samples: Samples, sample_rate: int, start: int = 0)
     if not finite.all():
         first = (start + int(np.argmin(finite))) / sample_rate
         raise InputError(
-            f"{path}: {np.count_nonzero(~finite)} samples are not finite (NaN or infinity), the "
+            f"{path}: {counted(int((~finite).sum()), 'sample')} with NaN or infinity, the "
             f"first at {first:.2f} s; export the file again, or remove it"
         )
 

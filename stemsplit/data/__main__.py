@@ -12,6 +12,7 @@ from rich.text import Text
 from stemsplit.data.store.upkeep import clean, entries, verify
 from stemsplit.errors import InputError, one_line_errors
 from stemsplit.machine.caches import cache_folder
+from stemsplit.terminal.counts import counted
 from stemsplit.terminal.tables import print_table
 
 
@@ -67,7 +68,7 @@ def show(cache: Path) -> None:
     """Print a table of the decoded songs."""
     songs = entries(cache)
     total = sum(entry.size for entry in songs)
-    table = Table(title=Text(f"{cache}: {len(songs)} songs, {decimal(total)}"))
+    table = Table(title=Text(f"{cache}: {counted(len(songs), 'song')}, {decimal(total)}"))
     for column in ("song", "decoded from"):
         table.add_column(column)
     for column in (r"rate \[Hz]", "size", r"unused \[days]"):

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from stemsplit.errors import Cancelled, one_line
 from stemsplit.page.job import Job, State
+from stemsplit.terminal.counts import counted
 
 ABSENT_SECONDS = 30.0  # an unfinished song is cancelled when its page is closed for this long
 # The page of a separated song counts as open for this long after its last report. This is more than
@@ -96,8 +97,9 @@ class JobQueue:
         surplus = max(0, len(stored) + songs - self.most_songs)
         if surplus > len(closed):
             raise QueueFullError(
-                f"the server is full ({self.most_songs} songs): every song is unfinished, or its "
-                f"page was open in the last {OPEN_SECONDS:.0f} seconds; try again later"
+                f"the server is full ({counted(self.most_songs, 'song')}): every song is "
+                f"unfinished, or its page was open in the last {OPEN_SECONDS:.0f} seconds; try "
+                "again later"
             )
         return closed[:surplus]
 

@@ -11,6 +11,7 @@ from stemsplit.evaluation.protocol import Protocol
 from stemsplit.evaluation.rows import GAIN, WEIGHTED, Differences, Row, Rows, Score, Spreads
 from stemsplit.evaluation.scores import METRICS
 from stemsplit.evaluation.song_metrics import SPECTRAL
+from stemsplit.terminal.counts import counted
 from stemsplit.terminal.tables import print_table
 
 
@@ -50,9 +51,9 @@ def counts(row: Row, score: Score) -> tuple[str, str]:
 def left_out(row: Row) -> Iterator[str]:
     """Yield texts: why frames have no score, and how estimates were changed before scoring."""
     for text, count in row.dropped.items():
-        yield f"{count} frame{'s' * (count > 1)} left out ({text})"
+        yield f"{counted(count, 'frame')} left out ({text})"
     for text, count in row.notes.items():
-        yield text if row.songs == 1 else f"{text} ({count} song{'s' * (count > 1)})"
+        yield text if row.songs == 1 else f"{text} ({counted(count, 'song')})"
 
 
 def print_whole_songs(rows: Rows) -> None:

@@ -22,6 +22,7 @@ from stemsplit.reporting.page import decibels, sweep_page, write
 from stemsplit.reporting.run_records import read_run
 from stemsplit.sweeps.plots import Cell, HeatMap, Scale, heat_maps
 from stemsplit.sweeps.study import ERROR, PRUNED, SETTINGS, open_study
+from stemsplit.terminal.counts import counted
 from stemsplit.terminal.tables import print_table
 
 LEAST_FINISHED = 8  # fewest finished trials for which the importance is estimated
@@ -66,7 +67,7 @@ def report(study: optuna.Study, folder: Path) -> None:
     varied = varied_in(trials)
     maps = [heat_map(trials, varied[0], name) for name in varied[1:]]
     if maps := [candidate for candidate in maps if candidate.cells]:
-        heat_maps(maps, folder / "heat_map.png", f"{folder.name}, {len(trials)} trials")
+        heat_maps(maps, folder / "heat_map.png", f"{folder.name}, {counted(len(trials), 'trial')}")
     if shares := importance_in(study):
         console.print(
             "importance: " + ", ".join(f"{name} {share:.0%}" for name, share in shares.items())

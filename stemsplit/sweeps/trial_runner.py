@@ -27,6 +27,7 @@ from stemsplit.sweeps.study import (
     trials_in,
 )
 from stemsplit.sweeps.trials import figure_of
+from stemsplit.terminal.counts import counted
 
 Words = Callable[[int, Mapping[str, Any]], list[str]]  # trial number, settings → command line
 
@@ -64,13 +65,13 @@ def run_sweep(
 def raise_unfinished(study: optuna.Study, folder: Path) -> None:
     if failed := failed_trials(study):
         raise InputError(
-            f"{folder}: {len(failed)} trials failed (trial {failed[0].number}: "
-            f"{failed[0].user_attrs.get(ERROR)}); the same command tries them again"
+            f"{folder}: {counted(len(failed), 'trial')} failed (trial {failed[0].number}: "
+            f"{failed[0].user_attrs.get(ERROR)}); the same command tries again"
         )
     if running := trials_in(study, TrialState.RUNNING):
         raise InputError(
-            f"{folder}: {len(running)} trials were interrupted (see above); the same command "
-            "resumes them"
+            f"{folder}: {counted(len(running), 'trial')} could not finish (see above); run the "
+            "same command again to continue"
         )
 
 

@@ -158,7 +158,7 @@ def test_nan_is_refused_at_its_block(value: float, sound: np.ndarray, tmp_path: 
     with audio.open_song(path) as song:
         blocks = iter(song)
         np.testing.assert_array_equal(next(blocks), sound[:, : 2**16])
-        with pytest.raises(InputError, match=r"broken\.wav: 1 samples are not .* at 3\.25 s"):
+        with pytest.raises(InputError, match=r"broken\.wav: 1 sample with NaN .* at 3\.25 s"):
             next(blocks)
 
 

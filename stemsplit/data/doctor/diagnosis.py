@@ -10,6 +10,7 @@ from stemsplit.data.doctor.official import STEMS, foreign_codecs, layout, wrong_
 from stemsplit.data.headers import Header, Headers, headers_of, sources
 from stemsplit.data.tracks import Subset, Track, of_subset, song_of, with_stems, with_validation
 from stemsplit.errors import InputError
+from stemsplit.terminal.counts import counted
 
 LENGTH_SECONDS = 0.1  # a codec's delay and padding can explain differences of length up to this
 
@@ -155,7 +156,8 @@ def _forms_differ(tracks: Sequence[Track], headers: Headers, channels: int) -> I
             for form, songs in forms.items()
             if form != usual
         ]
-        text = f"{len(forms[usual])} songs have {_format(usual)}, but {'; '.join(rest)}"
+        songs = counted(len(forms[usual]), "song")
+        text = f"{songs} with {_format(usual)}, but {'; '.join(rest)}"
         yield Finding("note", "rate or channels", "", f"{text} (decoding converts them)")
 
 

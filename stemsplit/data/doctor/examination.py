@@ -15,6 +15,7 @@ from stemsplit.data.headers import Headers, sources
 from stemsplit.data.store.loudness import loud_text
 from stemsplit.data.tracks import AudioSource, Track, song_of
 from stemsplit.errors import InputError
+from stemsplit.terminal.counts import counted
 
 # Levels (root mean squares) in dB full scale. -90 dB is about one step of 16-bit samples.
 SILENT_DB = -90.0
@@ -159,8 +160,8 @@ def _check_level(song: Examination, name: str, stream: audio.Audio) -> None:
     if len(starts):
         first = starts.min() / stream.sample_rate
         text = (
-            f"{name} clips {len(starts)} times ({CLIPPED_RUN} or more samples at full scale), "
-            f"first at {first:.2f} s"
+            f"{name} clips {counted(len(starts), 'time')}, first at {first:.2f} s "
+            f"({CLIPPED_RUN} or more samples at full scale)"
         )
         song.add_finding("note", "clipping", text)
 

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from stemsplit.errors import InputError
+from stemsplit.terminal.counts import counted
 
 # (stem, time, channel). The annotations leave the axes open, because `checked_pair` compares the
 # shapes and has a better error message.
@@ -96,9 +97,10 @@ def checked_pair(
             if not torch.stack(bounds).isfinite().all():
                 finite = stem.isfinite().all(dim=1)
                 first = int(finite.int().argmin())
+                bad = counted(int((~finite).sum()), "sample")
                 raise InputError(
-                    f"the {signal} of stem {number} has {int((~finite).sum())} samples that are "
-                    f"NaN or infinite, the first at {first}: it cannot be scored"
+                    f"the {signal} of stem {number} has {bad} with NaN or infinity, the first at "
+                    f"{first}: it cannot be scored"
                 )
     return pair
 

@@ -9,6 +9,7 @@ from typing import BinaryIO
 import numpy as np
 
 from stemsplit.separation.songs.selection import StemBlock
+from stemsplit.terminal.counts import counted
 
 MODES = ("report", "rescale", "clamp", "none")
 # A peak of 1 would leave no room for the dither, and would exceed the largest sample of 16 and 24
@@ -64,7 +65,7 @@ def _write(file: BinaryIO, block: StemBlock, folder: Path) -> None:
 def limits_text(stems: Sequence[str], counts: Sequence[int]) -> str:
     """Describe how many samples of each stem were clipped; return "" if none were."""
     parts = [
-        f"{count:,} sample{'' if count == 1 else 's'} of {stem}"
+        f"{counted(count, 'sample')} of {stem}"
         for stem, count in zip(stems, counts, strict=True)
         if count
     ]

@@ -121,6 +121,6 @@ def exit_if_failed(outcomes: Sequence[Outcome], not_listed: Sequence[Path]) -> N
         names = ", ".join(map(quoted, failed[:MOST_NAMES]))
         if more := failed[MOST_NAMES:]:
             names += f" and {len(more)} more (see above)"
-        raise InputError(f"{len(failed)} of {count} songs were not separated: {names}")
+        raise InputError(f"{len(failed)} of {count} songs could not be separated: {names}")
     if failed:
         sys.exit(1)

@@ -189,7 +189,7 @@ def test_gpu_gives_same_scores() -> None:
 def test_invalid_signals_raise_with_position() -> None:
     references, estimates = material(2)
     estimates[1, 77, 0] = np.nan
-    with pytest.raises(InputError, match=r"estimate of stem 1 has 1 samples.*the first at 77"):
+    with pytest.raises(InputError, match=r"estimate of stem 1 has 1 sample .*the first at 77"):
         bss_eval(references, estimates, RATE, RATE)
     references[0, 5] = np.inf
     with pytest.raises(InputError, match="reference of stem 0 has 1 samples"):

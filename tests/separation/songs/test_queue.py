@@ -14,6 +14,6 @@ def test_only_the_first_failed_songs_are_named() -> None:
     with pytest.raises(InputError) as error:
         exit_if_failed([*outcomes, Outcome(Path("good.wav"), 3.0)], [Path("absent.wav")])
     assert str(error.value) == (
-        "1001 of 1002 songs were not separated: absent.wav, 0.wav, 1.wav, 2.wav, 3.wav "
+        "1001 of 1002 songs could not be separated: absent.wav, 0.wav, 1.wav, 2.wav, 3.wav "
         "and 996 more (see above)"
     )
