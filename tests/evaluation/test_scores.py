@@ -197,7 +197,7 @@ def test_differing_length_is_handled_like_museval(surplus: int) -> None:
 def test_nonfinite_estimate_raises(bad: float) -> None:
     references, estimates = material(2)
     estimates["vocals"][0, 77] = bad
-    with pytest.raises(InputError, match="it, song: the estimate of vocals has 1 samples"):
+    with pytest.raises(InputError, match="it, song: the estimate of vocals has 1 sample "):
         score(references, estimates)
 
 

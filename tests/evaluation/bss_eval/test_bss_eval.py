@@ -192,7 +192,7 @@ def test_invalid_signals_raise_with_position() -> None:
     with pytest.raises(InputError, match=r"estimate of stem 1 has 1 sample .*the first at 77"):
         bss_eval(references, estimates, RATE, RATE)
     references[0, 5] = np.inf
-    with pytest.raises(InputError, match="reference of stem 0 has 1 samples"):
+    with pytest.raises(InputError, match="reference of stem 0 has 1 sample "):
         bss_eval(references, estimates, RATE, RATE)
     with pytest.raises(InputError, match="must have the same stems, samples and channels"):
         bss_eval(references, estimates[:, :-1], RATE, RATE)
