@@ -12,9 +12,9 @@ from stemsplit.models.shapes import Waveform
 from stemsplit.separation.separator import Separator
 from stemsplit.separation.wiener import scale_below
 
-# Before the network reads a frame with a larger magnitude, the frame is scaled down below this
-# value. Networks square magnitudes and sum the squares over bands, and these sums must stay below
-# 2**128, the limit of float32.
+# Largest magnitude that the network reads. Frames with a larger magnitude are scaled down below
+# this value first. Networks square magnitudes and sum the squares over bands, and these sums must
+# stay below 2**128, the limit of float32.
 LOUDEST_SPECTRUM = 2.0**30
 
 StemBlock = Float[Tensor, "batch output_stem channel ready_time"]
@@ -30,7 +30,7 @@ class Stream:
 
         stream = Stream(separator)
         for block in blocks:                      # (batch, channel, time), of any length
-            stems = stream.feed(block)            # (batch, stem, channel, time), if ready
+            stems = stream.feed(block)            # (batch, stem, channel, time); time may be 0
         stems = stream.finish()                   # the remaining samples
 
     Blocks may be on any device; the stems are on the separator's device. Raises `InputError` if the
@@ -96,7 +96,7 @@ class Stream:
         remaining = self.mixture.shape[-1]
         parts = []
         if self.fed < self.window:
-            # The front end pads a mixture shorter than a window with silence.
+            # If the mixture is shorter than a window, the front end pads it with silence.
             silence = self.mixture.new_zeros(*self.mixture.shape[:2], self.window - self.fed)
             parts.append(self.feed(silence))
         assert self.edge is not None

@@ -15,7 +15,8 @@ from stemsplit.models.shapes import Batch, Estimate
 from stemsplit.separation.spectra import magnitude
 
 SILENT = 1e-8  # mean square below which a stem is silent: -80 dB of full scale
-# Limits the SI-SDR to 80 dB for a perfect estimate, and to -80 dB for a silent estimate.
+# Keeps gradients finite: limits the SI-SDR to 80 dB for a perfect and to -80 dB for a silent
+# estimate, and keeps the root of `complex_rmse` away from 0.
 BOUND = 1e-8
 
 Value = Float[Tensor, ""]
@@ -33,7 +34,8 @@ class Loss:
     targets. Without a residual, the estimates are projected onto the mixture.
 
     If there is a single target, the errors of target and residual have the same magnitude, so
-    `mixture_consistent` does not change `l1`, `complex_l1` and `multi_resolution_stft`.
+    `mixture_consistent` changes neither `l1` nor `complex_l1`, `complex_rmse` and
+    `multi_resolution_stft`.
     """
 
     def __init__(
@@ -133,7 +135,7 @@ def complex_rmse(estimate: Estimate, batch: Batch, window: int, hop: int) -> Val
         return_complex=True,
     )
     parts = torch.view_as_real(spectrum).unflatten(0, batch.stems.shape[:3])
-    # Without the bound, the gradient of the root would not be finite for a perfect estimate.
+    # Without `BOUND`, the gradient of the root would not be finite for a perfect estimate.
     return (parts.square().mean(dim=(2, 3, 4, 5)) + BOUND**2).sqrt().mean()
 
 
@@ -145,16 +147,18 @@ def l1(estimate: Estimate, batch: Batch) -> Value:
 def multi_resolution_stft(
     estimate: Estimate, batch: Batch, windows: Sequence[int], hop: int, waveform_weight: float
 ) -> Value:
-    """`waveform_weight` times `l1`, plus the error of the spectra, summed over `windows`.
+    """`waveform_weight` times `l1`, plus the sum over `windows` of the error of the spectra.
 
     The error of one window is the mean magnitude of the difference of the complex spectra. The
     Fourier transform is not normalised. `windows` and their common `hop` are in samples. Raises
-    `InputError` if `hop` is not between 1 and the shortest window.
+    `InputError` if `windows` is empty, or if `hop` is not between 1 and the shortest window.
 
     Source: the training of BS-RoFormer (Lu et al., "Music source separation with band-split RoPE
     transformer", ICASSP 2024).
     """
-    if not windows or not 1 <= hop <= min(windows):
+    if not windows:
+        raise InputError("loss.windows is empty; give at least one window, in samples")
+    if not 1 <= hop <= min(windows):
         raise InputError(
             f"hop {hop} does not fit windows {list(windows)}; choose a hop from 1 to the shortest "
             "window"
@@ -179,8 +183,8 @@ def si_sdr(estimate: Estimate, batch: Batch) -> Value:
     """Negative scale-invariant signal-to-distortion ratio in dB.
 
     All channels of a stem count as one signal. Stems that are silent in an excerpt are skipped; if
-    all stems of a batch are silent, the loss is zero. The ratio is limited to ±80 dB, so that its
-    gradient is finite for perfect and for silent estimates.
+    all stems of a batch are silent, the loss is zero. A perfect estimate has a ratio of 80 dB and a
+    silent estimate one of -80 dB, so that the gradient is finite for both.
 
     Source: Le Roux et al., "SDR – half-baked or well done?", ICASSP 2019.
     """
