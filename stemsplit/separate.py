@@ -48,6 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             overlap_seconds=options.overlap,
             shifts=options.shifts,
             batch=options.batch,
+            precision=options.precision,
         )
         part = Part(*options.part)
         settings = Settings(output, inference, options.jobs, options.skip_existing, part)
@@ -248,6 +249,12 @@ def add_separation_options(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="number of chunks that the network processes at once; default: up to 4 on a CPU "
         "and 16 on other devices, fewer if the memory is too small",
+    )
+    group.add_argument(
+        "--precision",
+        default="auto",
+        help="precision of the network: auto (bfloat16 on a CPU with instructions for it, float32 "
+        "elsewhere), float32 or bfloat16; default: auto",
     )
     group.add_argument(
         "--jobs",

@@ -16,6 +16,7 @@ from tiny_separator import checkpoint_for, files_in, song_at
 from stemsplit import separate
 from stemsplit.separate import argument_parser
 from stemsplit.separation import loading
+from stemsplit.separation.chunks import inference
 from stemsplit.separation.ensemble import Ensemble
 from stemsplit.separation.separator import Separator
 
@@ -183,10 +184,23 @@ def test_option_of_the_separation(checkpoint: Path, options: list[str], changes:
     assert difference > 1e-4 if changes else difference < 1e-5
 
 
+@pytest.mark.parametrize(("precision", "exact"), [("auto", False), ("float32", True)])
+def test_precision(
+    checkpoint: Path, precision: str, exact: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inference, "cpu_is_fast_in_bfloat16", lambda: True)
+    run(checkpoint, "--bit-depth", "32f", "--precision", precision)
+    samples, rate = soundfile.read("a.wav", dtype="float32")
+    expected = loading.load(checkpoint).separate(samples.T, rate)["vocals"].T
+    assert (np.abs(stem() - expected).max() < 1e-6) == exact
+    np.testing.assert_allclose(stem(), expected, rtol=0, atol=1e-2)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [(["--jobs", "0"], "jobs 0 must be 1 or more"), (["--shifts", "0"], "shifts 0"),
      (["--batch", "0"], "batch 0"), (["--overlap", "9"], "cannot overlap by 9.0 s"),
+     (["--precision", "int4"], "precision 'int4': unknown"),
      (["--device", "nonsense"], "device nonsense: unknown"), (["--clip", "loud"], "clip 'loud'"),
      (["--format", "aiff"], "format 'aiff'"), (["--bitrate", "64"], "wav is lossless"),
      (["--format", "mp3", "--bitrate", "9"], "no bitrate of 9")],

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any, cast
 
 import torch
@@ -133,12 +134,16 @@ class Separator(nn.Module):
         output = self._output(batch.mixture, batch.views)
         return self._estimate(output, batch.mixture, batch.spectrum, batch.views)
 
-    def _output(self, mixture: Waveform, views: Views) -> Mask | StemSpectra | Stems:
+    def _output(
+        self, mixture: Waveform, views: Views, bfloat16: bool = False
+    ) -> Mask | StemSpectra | Stems:
         """Return the masks, spectra or waveforms that the network estimates.
 
         The network may compute real outputs in another precision. They are converted to float32.
         """
-        output = self.network(views if self.network.views else mixture)
+        half = torch.autocast(self.device.type, torch.bfloat16) if bfloat16 else nullcontext()
+        with half:
+            output = self.network(views if self.network.views else mixture)
         return output if output.is_complex() else output.float()
 
     def _estimate(
@@ -168,16 +173,20 @@ class Separator(nn.Module):
 
         return Estimate(spectra, waveforms, magnitudes)
 
-    def forward(self, mixture: Waveform, wiener_iterations: int | None = None) -> Stems:
+    def forward(
+        self, mixture: Waveform, wiener_iterations: int | None = None, bfloat16: bool = False
+    ) -> Stems:
         """Separate excerpts at the separator's sample rate; the stems sum to the mixture.
 
-        `wiener_iterations` is the separator's own number by default.
+        `wiener_iterations` is the separator's own number by default. If `bfloat16`, the network
+        runs in bfloat16, and everything else in float32.
         """
         iterations = self.wiener_iterations if wiener_iterations is None else wiener_iterations
         scale = scale_below(LOUDEST_SAMPLE, mixture.abs().amax(dim=(1, 2), keepdim=True))
         mixture = mixture * scale
         spectrum = self.front_end(mixture)
-        output = self._output(mixture, self.front_end.views(spectrum, self.network.views))
+        views = self.front_end.views(spectrum, self.network.views)
+        output = self._output(mixture, views, bfloat16)
         stems = mixture.new_empty(len(mixture), len(self.stems), *mixture.shape[1:])
         # The network has processed the whole batch. The Wiener filter and the inverse transform
         # need much more memory, so they process one excerpt at a time.
@@ -226,6 +235,7 @@ class Separator(nn.Module):
         Raises `InputError` if the settings do not fit together, or do not fit this separator.
         """
         inference.check()
+        inference.in_bfloat16(self.device.type)
         return inference.chunk_and_overlap(
             self.chunk, self.overlap, self.front_end.window, self.sample_rate
         )
@@ -281,6 +291,9 @@ class Separator(nn.Module):
         return songwise.separate(stream, self.stems, waveform, sample_rate, progress)
 
     @torch.no_grad()
-    def targets_of(self, chunks: Waveform, wiener_iterations: int | None = None) -> Stems:
+    def targets_of(
+        self, chunks: Waveform, wiener_iterations: int | None = None, bfloat16: bool = False
+    ) -> Stems:
         """Separate chunks on the separator's device; return the targets on the CPU."""
-        return self(chunks.to(self.device), wiener_iterations)[:, : len(self.targets)].cpu()
+        stems = self(chunks.to(self.device), wiener_iterations, bfloat16)
+        return stems[:, : len(self.targets)].cpu()

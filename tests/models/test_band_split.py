@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from stemsplit.errors import InputError
+from stemsplit.machine.bfloat16 import cpu_runs_lstm_in_bfloat16
 from stemsplit.models.band_split import BandEncoder, BandSplit, band_groups
 from stemsplit.models.blocks.sequences import attention, rotate, sequence_layer
 from stemsplit.models.shapes import Views
 from stemsplit.separation.front_end import FrontEnd
-from stemsplit.training.precision import cpu_runs_lstm_in_bfloat16
 
 RATE = 8000
 FRONT_END = FrontEnd(RATE, window=256, hop=64, mel_bands=16, mfccs=4)

@@ -5,10 +5,10 @@ import torch
 from published_scnet import HOP, NUMBERS, RATE, STEP, TIME, WINDOW, mixture, weights
 
 from stemsplit.errors import InputError
+from stemsplit.machine.bfloat16 import cpu_runs_lstm_in_bfloat16
 from stemsplit.models.scnet import SCNet, bands_of
 from stemsplit.separation.formats.scnet import renamed
 from stemsplit.separation.front_end import FrontEnd
-from stemsplit.training.precision import cpu_runs_lstm_in_bfloat16
 
 FRONT_END = FrontEnd(RATE, WINDOW, HOP, mel_bands=16, mfccs=4, window_shape="rectangular")
 

@@ -9,17 +9,20 @@ import torch
 from torch import nn
 
 from stemsplit.errors import InputError
+from stemsplit.machine import bfloat16
 from stemsplit.training import precision
 from stemsplit.training.precision import check_precision, default_precision
 
 PRINT_DEFAULT = (
-    "from stemsplit.training.precision import default_precision, cpu_runs_lstm_in_bfloat16 as runs;"
+    "from stemsplit.machine.bfloat16 import cpu_runs_lstm_in_bfloat16 as runs;"
+    "from stemsplit.training.precision import default_precision;"
     "print(default_precision(on_gpu=False, on_cpu=True), runs())"
 )
 
 
 def lacks_bfloat16(monkeypatch: pytest.MonkeyPatch, lacks: bool = True) -> None:
-    monkeypatch.setattr(precision, "cpu_runs_lstm_in_bfloat16", lambda: not lacks)
+    for module in (bfloat16, precision):
+        monkeypatch.setattr(module, "cpu_runs_lstm_in_bfloat16", lambda: not lacks)
 
 
 def test_float32_is_default_without_avx512() -> None:
@@ -63,5 +66,5 @@ def test_check_draws_no_random_numbers() -> None:
     torch.manual_seed(0)
     expected = torch.rand(3)
     torch.manual_seed(0)
-    precision.cpu_runs_lstm_in_bfloat16.__wrapped__()
+    bfloat16.cpu_runs_lstm_in_bfloat16.__wrapped__()
     assert torch.equal(torch.rand(3), expected)

@@ -7,12 +7,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from stemsplit.errors import InputError
+from stemsplit.machine.bfloat16 import cpu_is_fast_in_bfloat16
 
 NUMBER = (int, float, np.integer, np.floating)
 # The filter converges within a few iterations, so a larger number would only take time.
 MOST_WIENER_ITERATIONS = 100
 MOST_SHIFTS = 100  # more would hardly change the average
 LONGEST_CHUNK_SECONDS = 3600  # memory grows with the chunk
+PRECISIONS = ("auto", "float32", "bfloat16")
 
 
 class Inference(NamedTuple):
@@ -22,7 +24,9 @@ class Inference(NamedTuple):
     cross-faded. The Wiener filter works within a chunk. With 4 `shifts`, the song is separated four
     times, each time with chunks at other positions, and the results are averaged (the "shift trick"
     of Demucs). This takes four times as long. `batch` is the number of chunks that the network
-    processes at once; by default it grows up to a limit, or until the memory is full.
+    processes at once; by default it grows up to a limit, or until the memory is full. The network
+    runs in the `precision` ``float32``, ``bfloat16`` or ``auto``, which is bfloat16 on a CPU with
+    instructions for it and float32 elsewhere.
     """
 
     wiener_iterations: int | None = None
@@ -30,6 +34,7 @@ class Inference(NamedTuple):
     overlap_seconds: float | None = None
     shifts: int = 1
     batch: int | None = None
+    precision: str = "float32"
 
     def check(self) -> None:
         """Raise `InputError` if a setting has a wrong type or is out of its range."""
@@ -49,6 +54,21 @@ class Inference(NamedTuple):
             _check_chunk(self.chunk_seconds)
         if self.overlap_seconds is not None:
             _check_overlap(self.overlap_seconds)
+        if self.precision not in PRECISIONS:
+            raise InputError(
+                f"precision {self.precision!r}: unknown; choose one of {', '.join(PRECISIONS)}"
+            )
+
+    def in_bfloat16(self, device_type: str) -> bool:
+        """Whether the network runs in bfloat16. Raises `InputError` if the device cannot do so."""
+        if self.precision == "auto":
+            return device_type == "cpu" and cpu_is_fast_in_bfloat16()
+        if self.precision == "bfloat16" and device_type == "cpu" and not cpu_is_fast_in_bfloat16():
+            raise InputError(
+                "precision bfloat16: this CPU has no instructions for it (AVX-512 BF16); choose "
+                "float32 or auto"
+            )
+        return self.precision == "bfloat16"
 
     def chunk_and_overlap(
         self, chunk: int, overlap: int, window: int, sample_rate: int

@@ -54,7 +54,10 @@ class ChunkSeparator(Protocol):
     def check(self, inference: Inference) -> tuple[int, int]: ...
 
     def targets_of(
-        self, chunks: Float[Tensor, "batch channel time"], wiener_iterations: int | None
+        self,
+        chunks: Float[Tensor, "batch channel time"],
+        wiener_iterations: int | None,
+        bfloat16: bool,
     ) -> Float[Tensor, "batch stem channel time"]: ...
 
     def complete(
@@ -83,6 +86,7 @@ def stream(
             f"{advice}"
         )
     rate = separator.sample_rate
+    bfloat16 = inference.in_bfloat16(separator.device.type)
 
     def separate(
         chunks: Float[Tensor, "chunk channel time"],
@@ -92,10 +96,10 @@ def stream(
         count, _, time = chunks.shape
         if separator.channels == 1:
             items = chunks.reshape(count * channels, 1, time)
-            targets = separator.targets_of(items, inference.wiener_iterations)
+            targets = separator.targets_of(items, inference.wiener_iterations, bfloat16)
             return targets.reshape(count, channels, -1, time).transpose(1, 2)
         items = chunks.expand(count, separator.channels, time)
-        targets = separator.targets_of(items, inference.wiener_iterations)
+        targets = separator.targets_of(items, inference.wiener_iterations, bfloat16)
         return targets.mean(dim=2, keepdim=True) if channels == 1 else targets
 
     def targets_after(delay: int, signal: Iterable[Block]) -> Iterator[StemBlock]:

@@ -45,6 +45,7 @@ def separate_file(
     overlap_seconds: float | None = None,
     shifts: int = 1,
     batch: int | None = None,
+    precision: str = "auto",
     device: str = "auto",
 ) -> SeparatedSong:
     """Separate a song file into files in the folder `output`.
@@ -83,7 +84,9 @@ def separate_file(
         model=model_name(model) if isinstance(model, str | Path | Sequence) else "model",
     )
     settings.check()
-    inference = Inference(wiener_iterations, chunk_seconds, overlap_seconds, shifts, batch)
+    inference = Inference(
+        wiener_iterations, chunk_seconds, overlap_seconds, shifts, batch, precision
+    )
     inference.check()
     path = Path(song)
     with removed_if_empty(settings.folder):

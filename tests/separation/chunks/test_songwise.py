@@ -14,6 +14,7 @@ from torch import nn
 from stemsplit.errors import Cancelled, InputError
 from stemsplit.models.shapes import Mask, Views
 from stemsplit.separation.checkpoint import build
+from stemsplit.separation.chunks import inference
 from stemsplit.separation.chunks.inference import Inference
 from stemsplit.separation.chunks.songwise import check_sample_rate
 from stemsplit.separation.ensemble import Ensemble
@@ -159,6 +160,7 @@ def test_shifts_average_other_chunks() -> None:
         ({"shifts": 0}, "shifts 0 must be a whole number, 1 or more"),
         ({"batch": 0}, "batch 0 must be a whole number, 1 or more"),
         ({"batch": True}, "batch True must be a whole number"),
+        ({"precision": "half"}, "precision 'half': unknown; choose one of auto, float32, bfloat16"),
     ],
 )
 def test_invalid_settings_are_refused(settings: dict[str, Any], message: str) -> None:
@@ -168,6 +170,38 @@ def test_invalid_settings_are_refused(settings: dict[str, Any], message: str) ->
 
 def test_integers_of_numpy_are_whole_numbers() -> None:
     Inference(wiener_iterations=np.int64(0), shifts=np.int32(1), batch=np.int64(2)).check()
+
+
+@pytest.mark.parametrize(
+    ("precision", "fast", "halved"),
+    [
+        ("auto", True, True),
+        ("auto", False, False),
+        ("float32", True, False),
+        ("bfloat16", True, True),
+    ],
+)
+def test_precision_is_that_of_the_network(
+    precision: str, fast: bool, halved: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inference, "cpu_is_fast_in_bfloat16", lambda: fast)
+    mlp = {"class": "stemsplit.models.mlp.Mlp", "hidden": 8}
+    model = build(FRONT_END, mlp, ["vocals"], "rest", 2, 1, 0.5, 0.1).eval()
+    song = noise(2, 2 * RATE)
+    expected = whole(model, song, RATE)
+    seen: list[bool] = []
+    model.network.register_forward_hook(lambda *_: seen.append(torch.is_autocast_enabled("cpu")))
+    stems = whole(model, song, RATE, precision=precision)
+    assert set(seen) == {halved}
+    np.testing.assert_allclose(stems, expected, rtol=0, atol=1e-2 if halved else 0)
+    np.testing.assert_allclose(stems.sum(axis=0), song, rtol=0, atol=1e-6)
+    assert (stems != expected).any() == halved
+
+
+def test_bfloat16_is_refused_without_instructions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inference, "cpu_is_fast_in_bfloat16", lambda: False)
+    with pytest.raises(InputError, match=r"no instructions for it .*; choose float32 or auto"):
+        separator("vocals").check(Inference(precision="bfloat16"))
 
 
 def test_progress_rises_to_one_and_can_cancel() -> None:
@@ -224,7 +258,7 @@ def test_tensors_of_any_type_are_separated(dtype: torch.dtype) -> None:
 def test_tensors_without_samples_are_refused() -> None:
     model, song = separator("vocals"), torch.zeros(2, RATE)
     for unsuitable in (song.to_sparse(), song.to("meta")):
-        with pytest.raises(InputError, match="sparse, quantised or meta tensor"):
+        with pytest.raises(InputError, match="sparse or quantised tensor"):
             model.separate(unsuitable, RATE)
 
 

@@ -1,14 +1,16 @@
-"""Measure what 8-bit integers cost and gain when a trained network separates.
+"""Measure what bfloat16 and 8-bit integers cost and gain when a network separates.
 
-    python experiments/benchmarks/int8.py [RUN] [--songs 50] [--seconds 60] [--repetitions 5]
+    python experiments/benchmarks/precision.py [RUN …] [--models NAME …] [--songs 50] [--seconds 30]
 
-RUN is the folder of a training run of `mlp` or `lstm`. (`open_unmix` merges its last norm into a
-dense layer while it runs, which quantised layers do not support.) Without RUN, the network is
-`lstm` with random weights, the song is noise, and there are no scores.
+RUN is the folder of a training run. NAME is a value of ``model=``; the network then has random
+weights, the song is noise, and there are no scores.
 
-The weights of the LSTM and of the dense layers are rounded to 8 bits, and so are the inputs of
-these layers while the network runs (dynamic quantisation of PyTorch): in all of these layers, or in
-the dense layers only. Batch normalisation is merged into the dense layers before.
+In bfloat16, the network runs as with ``separate --precision bfloat16``; the processor needs
+instructions for it. For 8-bit integers, the weights of the LSTM and of the dense layers are
+rounded, and so are the inputs of these layers while the network runs (dynamic quantisation of
+PyTorch): in all of these layers, or in the dense layers only. Batch normalisation is merged into
+the dense layers before. Only `mlp` and `lstm` support this: `open_unmix` merges its last norm into
+a dense layer while it runs, and the other networks have few or no such layers.
 
 Prints a Markdown table. Its columns are the speed of the network and of the whole separation
 relative to float32 (median, min–max; the variants run in turn on `--seconds` of the first test
@@ -20,9 +22,11 @@ import argparse
 import copy
 import warnings
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from statistics import median
 from time import perf_counter
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -37,20 +41,38 @@ from stemsplit.command_line.corpora import make_corpus
 from stemsplit.data.store.stored import StoredTrack
 from stemsplit.evaluation.bss_eval.bss_eval import bss_eval
 from stemsplit.evaluation.intervals import median_interval, paired_difference
+from stemsplit.machine.allocator import keep_freed_memory
+from stemsplit.machine.bfloat16 import cpu_is_fast_in_bfloat16
+from stemsplit.models.lstm import Lstm
+from stemsplit.models.mlp import Mlp
 from stemsplit.separation.separator import Separator
 
-VARIANTS: dict[str, set[type[nn.Module]]] = {
-    "float32": set(),
+QUANTISED: dict[str, set[type[nn.Module]]] = {
     "int8, dense layers": {nn.Linear},
     "int8, dense layers and LSTM": {nn.Linear, nn.LSTM},
 }
 
 
-def untrained() -> Separator:
+class Variant(NamedTuple):
+    separator: Separator
+    precision: str = "float32"
+
+
+def untrained(model: str) -> Separator:
     with initialize_config_dir(config_dir=configuration.CONF):
-        config = compose("train", ["model=lstm"])
-    OmegaConf.update(config, "name", "lstm")
+        config = compose("train", [f"model={model}"])
+    OmegaConf.update(config, "name", model)
     return configuration.make(config.model).separator.eval()
+
+
+def variants_of(separator: Separator) -> dict[str, Variant]:
+    variants = {"float32": Variant(separator)}
+    if cpu_is_fast_in_bfloat16():
+        variants["bfloat16"] = Variant(separator, "bfloat16")
+    if isinstance(separator.network, Lstm | Mlp):
+        for name, layers in QUANTISED.items():
+            variants[name] = Variant(quantised(separator, layers))
+    return variants
 
 
 def merge_norms(network: nn.Module) -> None:
@@ -71,21 +93,20 @@ def merge_norms(network: nn.Module) -> None:
 def quantised(separator: Separator, layers: set[type[nn.Module]]) -> Separator:
     """A copy of the separator with 8-bit integers in all layers of these types."""
     variant = copy.deepcopy(separator)
-    if layers:
-        with warnings.catch_warnings():
-            # PyTorch recommends torchao, which has no LSTM.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            merge_norms(variant.network)
-            variant.network = torch.ao.quantization.quantize_dynamic(variant.network, layers)
+    with warnings.catch_warnings():
+        # PyTorch recommends torchao, which has no LSTM.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        merge_norms(variant.network)
+        variant.network = torch.ao.quantization.quantize_dynamic(variant.network, layers)
     return variant.eval()
 
 
-def song_sdr(separator: Separator, track: StoredTrack) -> float:
-    mixture, target = track.mixture(), separator.targets[0]
+def song_sdr(variant: Variant, track: StoredTrack) -> float:
+    mixture, target = track.mixture(), variant.separator.targets[0]
     truth = track.read(target)
-    estimate = separator.separate(torch.from_numpy(mixture), track.sample_rate)[target].numpy()
+    stems = variant.separator.separate(mixture, track.sample_rate, precision=variant.precision)
     references = np.stack([truth.T, (mixture - truth).T])
-    estimates = np.stack([estimate.T, (mixture - estimate).T])
+    estimates = np.stack([stems[target].T, (mixture - stems[target]).T])
     scores = bss_eval(references, estimates, track.sample_rate, track.sample_rate).sdr[0]
     return float(np.nanmedian(scores))
 
@@ -101,13 +122,16 @@ def material(tracks: list[StoredTrack], seconds: float) -> Tensor:
     return torch.from_numpy(np.concatenate(parts, axis=1)[:, :samples])
 
 
-def seconds_of(separator: Separator, song: Tensor) -> tuple[float, float]:
+def seconds_of(variant: Variant, song: Tensor) -> tuple[float, float]:
     """Computing time of the network alone and of the whole separation."""
+    separator, precision = variant
     views = separator.front_end.views(separator.front_end(song[None]), separator.network.views)
+    half = precision == "bfloat16"
     start = perf_counter()
-    separator.network(views)
+    with torch.autocast("cpu", torch.bfloat16) if half else nullcontext():
+        separator.network(views if separator.network.views else song[None])
     middle = perf_counter()
-    separator.separate(song, separator.sample_rate)
+    separator.separate(song, separator.sample_rate, precision=precision)
     return middle - start, perf_counter() - middle
 
 
@@ -119,39 +143,49 @@ def ratio(own: Sequence[float], others: Sequence[float]) -> str:
 @torch.inference_mode()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("run", type=Path, nargs="?")
+    parser.add_argument("runs", metavar="RUN", type=Path, nargs="*")
+    parser.add_argument("--models", metavar="NAME", nargs="+", default=[])
     parser.add_argument("--songs", type=int, default=50)
-    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument("--repetitions", type=int, default=5)
     options = parser.parse_args()
+    if not options.runs and not options.models:
+        parser.error("name a run, or --models")
     configuration.register_resolvers()
-    tracks: list[StoredTrack] = []
-    if options.run is None:
-        separator = untrained()
+    keep_freed_memory()
+    print("| network | numbers | its speed | speed of separation | SDR, dB | difference, dB |")
+    print("|---|---|---|---|---|---|")
+    for model in options.models:
+        separator = untrained(model)
         song = 0.1 * torch.randn(2, round(options.seconds * separator.sample_rate))
-    else:
-        separator = stemsplit.load(options.run)
-        corpus = make_corpus(configuration.saved(options.run).data)
+        compare(model, separator, song, [], options.repetitions)
+    for run in options.runs:
+        corpus = make_corpus(configuration.saved(run).data)
         tracks = corpus.tracks("test")[: options.songs]
         song = material(tracks, options.seconds)
-    variants = {name: quantised(separator, layers) for name, layers in VARIANTS.items()}
+        separator = stemsplit.load(run)
+        assert isinstance(separator, Separator)
+        compare(run.name, separator, song, tracks, options.repetitions)
 
-    times: dict[str, list[tuple[float, float]]] = {name: [] for name in variants}
-    for repetition in range(options.repetitions + 1):
-        for name, variant in variants.items():
+
+def compare(
+    name: str, separator: Separator, song: Tensor, tracks: list[StoredTrack], repetitions: int
+) -> None:
+    """Print a row for each variant of a separator."""
+    variants = variants_of(separator)
+    times: dict[str, list[tuple[float, float]]] = {numbers: [] for numbers in variants}
+    for repetition in range(repetitions + 1):
+        for numbers, variant in variants.items():
             measured = seconds_of(variant, song)
             if repetition > 0:  # the first one warms the caches
-                times[name].append(measured)
-
-    print("| weights | speed of the network | speed of separation | SDR, dB | difference, dB |")
-    print("|---|---|---|---|---|")
+                times[numbers].append(measured)
     networks, wholes = zip(*times["float32"], strict=True)
-    exact = [song_sdr(separator, track) for track in tracks]
-    for name, variant in variants.items():
-        network, whole = zip(*times[name], strict=True)
+    exact = [song_sdr(variants["float32"], track) for track in tracks]
+    for numbers, variant in variants.items():
+        network, whole = zip(*times[numbers], strict=True)
         values = [song_sdr(variant, track) for track in tracks]
         speeds = f"{ratio(network, networks)} | {ratio(whole, wholes)}"
-        print(f"| {name} | {speeds} | {scores(values, exact)} |", flush=True)
+        print(f"| `{name}` | {numbers} | {speeds} | {scores(values, exact)} |", flush=True)
 
 
 def scores(values: list[float], exact: list[float]) -> str:
