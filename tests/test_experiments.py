@@ -59,6 +59,15 @@ def test_small_experiment_has_one_epoch_in_every_run() -> None:
         assert epochs[-1] == "epochs=1"  # Hydra uses the last value
 
 
+def test_added_settings_override_those_of_the_runs() -> None:
+    changed = plan("one_hour_mir1k").with_settings(["epochs=2"])
+    for settings in changed.trainings().values():
+        assert [word for word in settings if word.startswith("epochs=")][-1] == "epochs=2"
+    for word in ("seed=7", "name=other"):
+        with pytest.raises(InputError, match="the experiment sets the names and seeds"):
+            changed.with_settings([word])
+
+
 def some_plan(**changes: object) -> Plan:
     texts = dict.fromkeys(("question", "command", "cost", "answer"), "text")
     content = {"name": "some", **texts, "train": [], "runs": {"mlp": [], "lstm": []}}
@@ -75,6 +84,37 @@ def test_table_has_our_and_published_scores_and_differences() -> None:
     assert "| `mlp` | vocals | 1.50 [1.0, 2.2] |  |  |  |" in lines
     assert "| paper | vocals | 3.25 |  |  |  |" in lines
     assert "| lstm - mlp | vocals | 1.50 [1.0, 2.2] | 0.01 |" in lines
+
+
+def test_table_has_the_differences_over_seeds_and_the_scores_of_a_peer() -> None:
+    difference = {"vocals": {"SDR": {**SCORE, "p": 0.01}}}
+    content = {
+        "scores": {"mlp-0": {"vocals": {"SDR": SCORE}}},
+        "differences": {"lstm-0 - mlp-0": difference},
+    }
+    seeds = results.table(some_plan(), {**content, "over_seeds": {"lstm - mlp": difference}})
+    assert "| lstm - mlp | vocals" in seeds
+    assert "lstm-0 - mlp-0" not in seeds
+    both = {"mlp-0": {"vocals": {"SDR": SCORE}}, "peer-0": {"vocals": {"SDR": SCORE}}}
+    assert "`peer-0`" in results.table(some_plan(), {**content, "peer": {"scores": both}})
+
+
+def test_differences_over_seeds_are_means_of_song_medians(tmp_path: Path) -> None:
+    medians = {"mlp-0": (1.0, 2.0, 5.0), "mlp-1": (3.0, 2.0, 5.0)}
+    medians |= {"lstm-0": (4.0, 4.0, 4.0), "lstm-1": (6.0, 4.0, np.nan)}
+    for system, songs in medians.items():
+        for song, median in enumerate(songs):
+            frames = [
+                {"metrics": dict.fromkeys(results.METRICS, value)}
+                for value in (median - 1, median, median + 1)
+            ]
+            path = tmp_path / f"museval/vocals/{system}/test/song {song}.json"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps({"targets": [{"name": "vocals", "frames": frames}]}))
+    differences = results.over_seeds(some_plan(seeds=[0, 1]), tmp_path)
+    sdr = differences["lstm - mlp"]["vocals"]["SDR"]
+    assert sdr["median"] == np.median([5 - 2, 4 - 2])
+    assert sdr["songs"] == 2
 
 
 def test_table_without_scores_tells_how_the_trainings_ended() -> None:
@@ -212,6 +252,21 @@ def test_training_that_is_done_is_not_repeated(
     assert commands == [("train", f"resume={mlp.folder}")]
 
 
+def test_run_with_other_settings_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trainings, "command", lambda *words: (0, ""))
+
+    def mlp(*settings: str) -> trainings.Training:
+        return trainings.trainings(some_plan().with_settings(list(settings)), tmp_path)[0]
+
+    mlp().folder.mkdir()
+    trainings.train(mlp(), may_fail=False)
+    trainings.train(mlp("data.root=/elsewhere", "logger=csv"), may_fail=False)
+    with pytest.raises(InputError, match=r"other settings \(different: epochs=9\).*--runs"):
+        trainings.train(mlp("epochs=9"), may_fail=False)
+
+
 def test_error_of_a_training_ends_the_study_unless_it_is_a_result(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -220,6 +275,9 @@ def test_error_of_a_training_ends_the_study_unless_it_is_a_result(
     mlp.folder.mkdir()
     with pytest.raises(InputError, match=r"mlp-0: the training failed: error: not finite"):
         trainings.train(mlp, may_fail=False)
+    with pytest.raises(InputError, match="the training failed"):  # before the run has begun
+        trainings.train(mlp, may_fail=True)
+    (mlp.folder / "config.yaml").touch()
     trainings.train(mlp, may_fail=True)
     assert mlp.error == "error: not finite"
     monkeypatch.setattr(trainings, "command", lambda *words: (130, "interrupted"))

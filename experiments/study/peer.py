@@ -9,6 +9,7 @@ the test songs, with one iteration of openunmix's Wiener filter.
 
 import json
 import time
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import numpy as np
 import soundfile
 import torch
 from openunmix import model, transforms
+from openunmix.utils import bandwidth_to_max_bin
 from torch import Tensor, nn
 
 from experiments.study.plan import Plan
@@ -52,7 +54,8 @@ def train_and_separate(run: Training, output: Path) -> None:
         optimizer, factor=0.3, patience=config.scheduler_patience, cooldown=10
     )
     random = np.random.default_rng(config.seed)
-    steps = len(songs) * config.chunks_per_track // config.data.batch_size
+    # The last batch of an epoch of stemsplit may be smaller, and counts as a step.
+    steps = ceil(len(songs) * config.chunks_per_track / config.data.batch_size)
     length = round(config.chunk_seconds * config.sample_rate)
     best, curve, seconds = float("inf"), [], 0.0
     weights = network.state_dict()
@@ -99,7 +102,7 @@ def network_of(config: Any, encoder: nn.Module, songs: list[StoredTrack]) -> nn.
         nb_bins=bins,
         nb_channels=config.channels,
         hidden_size=512,
-        max_bin=int(bins * config.bandwidth_hertz / (config.sample_rate / 2)),
+        max_bin=bandwidth_to_max_bin(config.sample_rate, config.window, config.bandwidth_hertz),
         input_mean=magnitudes.mean(0).numpy(),
         input_scale=scale.clamp(min=float(1e-4 * scale.max())).numpy(),
     )

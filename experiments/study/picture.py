@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments.study.plan import Plan
+from experiments.study.results import scores_of
 from stemsplit.files import replacing
 
 REFERENCES = ("IRM1", "IRM2", "IBM1", "MWF")  # oracles; only the last is drawn, to limit the axis
@@ -133,11 +134,13 @@ def draw_losses(axes: Axes, runs: dict[str, Any]) -> None:
 
 def draw_scores(axes: Axes, plan: Plan, content: dict[str, Any]) -> None:
     """The median SDR of the first stem with its interval; published scores as diamonds."""
-    systems = [name for name in content["scores"] if name not in REFERENCES[:-1]]
+    scores = scores_of(content)["scores"]
     [stem, *_] = content["protocol"]["stems"]
     labels, row = [], 0
-    for name in systems:
-        score = content["scores"][name][stem]["SDR"]
+    for name in scores:
+        if name in REFERENCES[:-1]:
+            continue
+        score = scores[name][stem]["SDR"]
         if score["median"] is None:
             continue
         axes.plot([score["low"], score["high"]], [row, row], color="C0", linewidth=2)

@@ -35,12 +35,12 @@ class Sweep(BaseModel):
 class Plan(BaseModel):
     """An experiment: which networks are trained, and what is compared.
 
-    Each of `runs` is trained with the settings `train`, its own settings and each of `seeds`. Then
-    all runs are scored together on the test songs with the settings `evaluate`, if `scored`.
-    `published` holds scores from papers, with their source, to print beside ours. A run may end
-    with an error if `may_fail`; the error is then a part of the result. `measures` are further
-    results, see `experiments.study.measures`. `small` are settings for a test on the demo songs.
-    An experiment may have a `sweep` instead of runs.
+    Each of `runs` is trained with the settings `train`, its own settings, the settings `added` on
+    the command line, and each of `seeds`. Then all runs are scored together on the test songs with
+    the settings `evaluate`, if `scored`. `published` holds scores from papers, with their source,
+    to print beside ours. A run may end with an error if `may_fail`; the error is then a part of the
+    result. `measures` are further results, see `experiments.study.measures`. `small` are settings
+    for a test on the demo songs. An experiment may have a `sweep` instead of runs.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -51,6 +51,7 @@ class Plan(BaseModel):
     cost: str
     answer: str
     train: Settings
+    added: Settings = []
     runs: dict[str, Settings] = {}
     sweep: Sweep | None = None
     seeds: Annotated[list[int], Field(min_length=1)] = [0]
@@ -68,7 +69,10 @@ class Plan(BaseModel):
         return self
 
     def with_settings(self, settings: Settings) -> Self:
-        return self.model_copy(update={"train": [*self.train, *settings]})
+        """Add settings to those of all runs. Raises `InputError` for names and seeds of runs."""
+        if fixed := [word for word in settings if word.startswith(("name=", "seed="))]:
+            raise InputError(f"{fixed[0]}: the experiment sets the names and seeds of its runs")
+        return self.model_copy(update={"added": [*self.added, *settings]})
 
     def as_test(self) -> Self:
         """The same experiment with one short epoch on the demo songs, and one seed."""
@@ -78,17 +82,14 @@ class Plan(BaseModel):
         }
         if self.sweep is not None:
             changes["sweep"] = self.sweep.model_copy(update={"trials": LEAST_TRIALS, "full": []})
-        small = [*SMALL, *self.small]
-        # The settings of a run override those of `train`: a run may have a longer training.
-        changes["runs"] = {name: [*settings, *small] for name, settings in self.runs.items()}
-        return self.with_settings(small).model_copy(update=changes)
+        return self.with_settings([*SMALL, *self.small]).model_copy(update=changes)
 
     def trainings(self) -> dict[str, Settings]:
         """The settings of every run by its name, one seed after the other."""
         return {
-            f"{name}-{seed}": [*self.train, *settings, f"seed={seed}", f"name={name}"]
+            f"{name}-{seed}": [*self.train, *own, *self.added, f"seed={seed}", f"name={name}"]
             for seed in self.seeds
-            for name, settings in self.runs.items()
+            for name, own in self.runs.items()
         }
 
 

@@ -2,12 +2,17 @@
 
 import json
 from collections.abc import Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from experiments.study import measures
 from experiments.study.plan import Plan
-from experiments.study.trainings import Training, score
+from experiments.study.trainings import Training, config_of, score
+from stemsplit.evaluation.intervals import paired_difference
+from stemsplit.evaluation.scores import METRICS, median_of_frames
 from stemsplit.files import replacing
 from stemsplit.reporting.results import standard
 from stemsplit.reporting.run_records import RunRecord, read_run
@@ -28,13 +33,15 @@ def result(plan: Plan, runs: list[Training], folder: Path) -> dict[str, Any]:
     content: dict[str, Any] = {
         "experiment": plan.name,
         "question": plan.question,
-        "settings": shareable(plan.train),
+        "settings": shareable([*plan.train, *plan.added]),
         "seeds": plan.seeds,
         "runs": {run.name: run_facts(run) for run in runs},
     }
     if plan.scored and runs:
         evaluation = score(runs, plan.evaluate, folder / "evaluation")
         content |= {name: evaluation[name] for name in FACTS if name in evaluation}
+        if len(plan.seeds) > 1:
+            content["over_seeds"] = over_seeds(plan, folder / "evaluation")
     for name in plan.measures:
         content[name] = measures.MEASURES[name](plan, runs, folder)
     return content
@@ -54,8 +61,57 @@ def run_facts(run: Training) -> dict[str, Any]:
         "steps": round(steps[-1]) + 1 if steps else 0,
         "seconds_per_step": last(record, "time/step_seconds"),
         "parameters": parameters(run.folder),
+        "precision": config_of(run).trainer.precision,
         "curves": {name: thinned(record.metrics.get(name, [])) for name in CURVES},
     }
+
+
+def over_seeds(plan: Plan, evaluation: Path) -> dict[str, dict[str, dict[str, Any]]]:
+    """Paired differences between the runs of a plan, by pair, stem and metric.
+
+    The score of a song is the mean over the seeds of its medians over frames. Songs without a score
+    for one of the seeds are left out.
+    """
+    songs = {
+        name: [song_medians(evaluation, f"{name}-{seed}") for seed in plan.seeds]
+        for name in plan.runs
+    }
+    return {
+        f"{second} - {first}": difference_of_means(songs[second], songs[first])
+        for first, second in combinations(plan.runs, 2)
+    }
+
+
+SongMedians = dict[tuple[str, str], dict[str, float]]  # by (stem, metric) and song
+
+
+def song_medians(evaluation: Path, system: str) -> SongMedians:
+    medians: SongMedians = {}
+    for path in sorted(evaluation.glob(f"museval/*/{system}/*/*.json")):
+        for target in json.loads(path.read_text())["targets"]:
+            for metric in METRICS:
+                values = [frame["metrics"][metric] for frame in target["frames"]]
+                songs = medians.setdefault((target["name"], metric), {})
+                songs[path.stem] = median_of_frames(values)
+    return medians
+
+
+def difference_of_means(
+    first: Sequence[SongMedians], second: Sequence[SongMedians]
+) -> dict[str, dict[str, Any]]:
+    """Summarise the differences between the means over seeds, one difference per song."""
+    stems: dict[str, dict[str, Any]] = {}
+    for stem, metric in first[0]:
+        differences = [
+            np.mean([seed[stem, metric][song] for seed in first])
+            - np.mean([seed[stem, metric][song] for seed in second])
+            for song in first[0][stem, metric]
+        ]
+        present = [float(value) for value in differences if np.isfinite(value)]
+        facts = paired_difference(present, frames=0).facts()
+        del facts["frames"]
+        stems.setdefault(stem, {})[metric] = facts
+    return stems
 
 
 def shareable(settings: Sequence[str]) -> list[str]:
@@ -106,10 +162,14 @@ def run_table(runs: dict[str, Any]) -> str:
 
 
 def score_table(plan: Plan, content: dict[str, Any]) -> str:
-    """The scores of a result and the published scores of the plan, then paired differences."""
+    """The scores of a result and the published scores of the plan, then paired differences.
+
+    With several seeds, the differences are those between the means over the seeds.
+    """
+    scored = scores_of(content)
     metrics = ("SDR", "SIR", "ISR", "SAR")
     lines = ["| system | stem | " + " | ".join(metrics) + " |", "|---" * (len(metrics) + 2) + "|"]
-    for system, stems in content["scores"].items():
+    for system, stems in scored["scores"].items():
         for stem, scores in stems.items():
             cells = [interval(scores[metric]) if metric in scores else "" for metric in metrics]
             lines.append(f"| `{system}` | {stem} | {' | '.join(cells)} |")
@@ -118,12 +178,17 @@ def score_table(plan: Plan, content: dict[str, Any]) -> str:
             cells = [f"{scores[metric]:.2f}" if metric in scores else "" for metric in metrics]
             lines.append(f"| {source} | {stem} | {' | '.join(cells)} |")
     lines += ["", "| comparison | stem | difference of SDR, dB | p |", "|---|---|---|---|"]
-    for pair, stems in content.get("differences", {}).items():
+    for pair, stems in content.get("over_seeds", scored.get("differences", {})).items():
         for stem, scores in stems.items():
             score = scores["SDR"]
             p = "" if score["p"] is None else f"{score['p']:.2g}"
             lines.append(f"| {pair} | {stem} | {interval(score)} | {p} |")
     return "\n".join(lines)
+
+
+def scores_of(content: dict[str, Any]) -> dict[str, Any]:
+    """The part of a result with the scores of all systems, which may include a peer."""
+    return content.get("peer", content)
 
 
 def interval(score: dict[str, Any]) -> str:

@@ -13,8 +13,8 @@ from stemsplit.sweeps.study import open_study, trials_in
 
 def carry_out(plan: Plan, sweep: Sweep, folder: Path) -> dict[str, Any]:
     """Run or resume the sweep; return its trials and the ranking of the repeated ones."""
-    # The settings of the experiment come last, because `as_test` changes them.
-    succeed("train", "-m", *sweep.settings, *plan.train, f"hydra.sweep.dir={folder}")
+    words = [*sweep.settings, *plan.train, *plan.added]
+    succeed("train", "-m", *words, f"hydra.sweep.dir={folder}")
     succeed("report", "ranking", str(folder), "--trials", str(sweep.trials), *sweep.full)
     complete = trials_in(open_study(folder), TrialState.COMPLETE)
     ranking = json.loads((folder / "ranking.json").read_text())

@@ -17,6 +17,7 @@ from stemsplit.errors import InputError
 from stemsplit.files import replacing
 
 ENDED = "study.json"  # in the folder of a run: how its training ended
+CHANGEABLE = ("data.root=", "data.cache=", "logger=")  # settings that do not change a training
 
 
 class Training(NamedTuple):
@@ -30,6 +31,28 @@ class Training(NamedTuple):
     def error(self) -> str | None:
         """The error with which the training ended, None without an error."""
         return json.loads((self.folder / ENDED).read_text())["error"]
+
+    @property
+    def settings_file(self) -> Path:
+        """The file with the settings with which the training began."""
+        return self.folder.with_name(f"{self.folder.name}.json")
+
+    def check_settings(self) -> None:
+        """Raise `InputError` if the training began with other settings; else store the settings."""
+        settings = [word for word in self.settings if not word.startswith(CHANGEABLE)]
+        if self.settings_file.is_file():
+            before = json.loads(self.settings_file.read_text())
+            if before != settings:
+                differing = sorted({*before} ^ {*settings})
+                raise InputError(
+                    f"{self.folder}: was trained with other settings (different: "
+                    f"{', '.join(differing) or 'the order'}); remove this folder and "
+                    f"{self.settings_file.name}, or choose another folder with --runs"
+                )
+            return
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(self.settings_file) as partial:
+            partial.write_text(json.dumps(settings) + "\n")
 
     @property
     def state(self) -> str:
@@ -55,7 +78,12 @@ def trainings(plan: Plan, folder: Path) -> list[Training]:
 
 
 def train(training: Training, may_fail: bool) -> None:
-    """Train, or resume an interrupted run. A finished run is not repeated."""
+    """Train, or resume an interrupted run. A finished run is not repeated.
+
+    Raises `InputError` if the run has begun with other settings, if it is interrupted or if it
+    fails. If `may_fail`, the error of a run that has begun is not raised, but is its result.
+    """
+    training.check_settings()
     if training.state == "done":
         return
     if training.state == "begun":
@@ -69,7 +97,8 @@ def train(training: Training, may_fail: bool) -> None:
             f"{training.name}: the training was interrupted (exit code {code}); the same command "
             "continues it"
         )
-    if error and not may_fail:
+    has_begun = (training.folder / "config.yaml").is_file()
+    if error and not (may_fail and has_begun):
         raise InputError(f"{training.name}: the training failed: {error}")
     with replacing(training.folder / ENDED) as partial:
         partial.write_text(json.dumps({"error": error}) + "\n")
