@@ -40,7 +40,7 @@ def result(plan: Plan, runs: list[Training], folder: Path) -> dict[str, Any]:
     if plan.scored and runs:
         evaluation = score(runs, plan.evaluate, folder / "evaluation")
         content |= {name: evaluation[name] for name in FACTS if name in evaluation}
-        if len(plan.seeds) > 1:
+        if len(plan.seeds) > 1 and len(plan.runs) > 1:
             content["over_seeds"] = over_seeds(plan, folder / "evaluation")
     for name in plan.measures:
         content[name] = measures.MEASURES[name](plan, runs, folder)
