@@ -125,9 +125,10 @@ def check_processes(devices: Any) -> None:
 
 
 def check_srun(trainer: L.Trainer) -> None:
-    """Raise `InputError` if a batch script of SLURM starts too few processes.
+    """Raise `InputError` if SLURM started fewer or more processes than the trainer uses.
 
     Without srun, a batch script starts only one process, which would wait for the other processes.
+    Additional processes of srun would each train the whole run, in the same folder.
     """
     environment = getattr(trainer.strategy, "cluster_environment", None)
     started = int(os.environ.get("SLURM_STEP_NUM_TASKS", "1"))
@@ -135,6 +136,13 @@ def check_srun(trainer: L.Trainer) -> None:
         raise InputError(
             f"trainer.devices and trainer.num_nodes: {trainer.world_size} processes must train, "
             f"but {started} was started; write srun before the command in the batch script"
+        )
+    if started > trainer.world_size:
+        nodes = int(os.environ.get("SLURM_STEP_NUM_NODES", "1"))
+        raise InputError(
+            f"srun started {started} processes, but the trainer uses {trainer.world_size}; set "
+            f"trainer=ddp trainer.num_nodes={nodes} trainer.devices={started // nodes}, or train "
+            "in one process with srun --ntasks=1 and trainer=default"
         )
 
 

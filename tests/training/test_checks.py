@@ -49,3 +49,18 @@ def test_batch_script_without_srun_is_refused(monkeypatch: pytest.MonkeyPatch) -
         check_srun(trainer)
     monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "2")  # srun sets it
     check_srun(trainer)
+
+
+@pytest.mark.parametrize(("nodes", "devices"), [("1", 4), ("2", 2)])
+def test_more_processes_of_srun_than_the_trainer_uses_are_refused(
+    nodes: str, devices: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "4")
+    monkeypatch.setenv("SLURM_STEP_NUM_NODES", nodes)
+    trainer = L.Trainer(accelerator="cpu", devices=1, logger=False)
+    with pytest.raises(
+        InputError,
+        match=f"srun started 4 processes, but the trainer uses 1; .*=ddp trainer.num_nodes={nodes} "
+        f"trainer.devices={devices}, or train in one process with srun --ntasks=1",
+    ):
+        check_srun(trainer)
