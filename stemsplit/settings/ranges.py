@@ -40,6 +40,7 @@ from stemsplit.settings.kinds import (
 LOSS = {
     "residual": optional(TEXT),
     "function.windows": distinct(integer(2), "a list of distinct integers of at least 2"),
+    "function.window": COUNT,
     "function.hop": COUNT,
     "function.waveform_weight": NOT_NEGATIVE,
 }
@@ -72,6 +73,8 @@ SEPARATOR = {
     "network.low": PROBABILITY,
     "network.middle": PROBABILITY,
     "network.mask_hidden": COUNT,
+    "network.sub_bands": COUNT,
+    "network.bottleneck": COUNT,
     "network.over_time": choice("attention", "lstm"),
     "network.over_bands": choice("attention", "lstm"),
 }
@@ -134,6 +137,8 @@ GROUPS = {
         "factor": number("a number above 0 and below 1", gt=0, lt=1),
         "patience": integer(0),
         "cooldown": integer(0),
+        "step_size": COUNT,
+        "gamma": POSITIVE,
         "interval": choice("epoch", "step"),
         "max_lr": POSITIVE,
         "pct_start": number("a number above 0 and below 1", gt=0, lt=1),

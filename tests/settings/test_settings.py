@@ -56,6 +56,12 @@ def test_every_setting_rejects_invalid_values(command: str, name: str) -> None:
             check_value(name, value, kinds)
 
 
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_number_has_a_range(command: str) -> None:
+    numbers = {name for name, value in defaults(command) if type(value) in (int, float)}
+    assert numbers <= set(COMMANDS[command])
+
+
 @pytest.mark.parametrize(
     ("setting", "allowed", "refused"),
     [
@@ -65,6 +71,8 @@ def test_every_setting_rejects_invalid_values(command: str, name: str) -> None:
         ("seed", [0, 2**32 - 1], [-1, 2**32]),
         ("patience", [0, 5], [-1]),
         ("scheduler.factor", [0.3], [0, 1, 1.5, -0.1]),
+        ("scheduler.step_size", [1], [0, 1.5]),
+        ("scheduler.gamma", [0.98, 1], [0, -1]),
         ("optimizer.lr", [1e-3, 1], ["abc", 0, -1, math.nan]),
         ("optimizer.weight_decay", [0, 0.1], [-1e-5]),
         ("targets", [["vocals"], ["vocals", "drums"]], [[], ["a", "a"], "vocals", [1], None]),
@@ -86,6 +94,8 @@ def test_every_setting_rejects_invalid_values(command: str, name: str) -> None:
         ("data.remix", [True, False], ["yes", 1, None]),
         ("model.separator.network.dropout", [0, 0.4], [1, -0.1]),
         ("model.separator.network.views", [["mel"]], [[], ["mal"], ["mel", "mel"]]),
+        ("model.separator.network.sub_bands", [1, 8], [0, -2]),
+        ("model.separator.network.bottleneck", [1, 8], [0, -2]),
         ("model.separator.wiener_iterations", [0, 2], [-1, 0.5]),
         ("model.separator.overlap_seconds", [2.0], [0, -1]),
         ("trainer.devices", [1, -1, "auto", [0, 1], "0,1"], [0, -2, "many", [], True]),
