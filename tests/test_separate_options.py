@@ -294,6 +294,20 @@ def test_parts_are_disjoint_and_complete(
         assert files_in(f"out{number}") == stems
 
 
+def test_empty_part_is_reported_without_a_model(capsys: pytest.CaptureFixture[str]) -> None:
+    song_at("b.wav")
+    separate.main(["a.wav", "b.wav", "--checkpoint", "no-such-model", "--part", "3/3"])
+    assert capsys.readouterr() == ("part 3/3 contains no songs (2 in all)\n", "")
+
+
+def test_part_that_is_empty_without_stems_is_reported(
+    checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    song_at("a/vocals.wav")  # a stem of a.wav
+    run(checkpoint, "a/vocals.wav", "--output", ".", "--part", "2/2")
+    assert capsys.readouterr() == ("part 2/2 contains no songs (1 in all)\n", "")
+
+
 @pytest.mark.parametrize("part", ["0/2", "3/2", "2", "1/x", "-1/2"])
 def test_part_is_checked(part: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:

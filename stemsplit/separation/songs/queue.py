@@ -82,6 +82,8 @@ def separated(
     lines: Lines,
 ) -> list[Outcome]:
     """Separate songs with different output paths; return the outcomes of the process group."""
+    if part_is_empty(songs, settings, lines):
+        return []
     separator = load()
     separator.check(settings.inference)
     stems = settings.output.selection(separator.stems)
@@ -89,6 +91,8 @@ def separated(
     if left_out and is_first(settings):
         files = "file is a stem" if len(left_out) == 1 else "files are stems"
         lines.warn(f"{len(left_out)} {files} of listed songs and skipped: {left_out[0].path} …")
+    if part_is_empty(songs, settings, lines):
+        return []
     started = time.perf_counter()
 
     def separate(song: Song, show: Progress) -> SeparatedSong | None:
@@ -108,6 +112,16 @@ def separated(
         elapsed = time.perf_counter() - started
         lines.print(f"{len(seconds)} songs: {speed_text(sum(seconds), elapsed)}")
     return outcomes
+
+
+def part_is_empty(songs: Sequence[Song], settings: Settings, lines: Lines) -> bool:
+    """Whether there are no songs for the part of this command; print a line if so."""
+    part = settings.part
+    if part.of(songs):
+        return False
+    if processes.own_part().start == 0:
+        lines.print(f"part {part.start + 1}/{part.step} contains no songs ({len(songs)} in all)")
+    return True
 
 
 def exit_if_failed(outcomes: Sequence[Outcome], not_listed: Sequence[Path]) -> None:
