@@ -9,8 +9,8 @@ def magnitude(spectrum: Complex[Tensor, "*axes"]) -> Float[Tensor, "*axes"]:
     """Return the absolute values of a spectrum.
 
     If no gradient is needed, they are computed as roots of sums of squares, in half of the time of
-    torch's own function. Values above 1e19 then become infinite, because their squares exceed the
-    range of float32.
+    torch's own function. Their squares must be in the range of float32: values above 1e19 become
+    infinite, values below 1e-19 become inaccurate, and values below 1e-23 become 0.
     """
     if spectrum.requires_grad:
         return spectrum.abs()
@@ -26,4 +26,5 @@ def masked(
 
     torch's own product would first convert the whole mask to complex numbers.
     """
-    return torch.view_as_complex(mask[..., None] * torch.view_as_real(spectrum)[:, None])
+    parts = torch.view_as_real(spectrum.resolve_conj())
+    return torch.view_as_complex(mask[..., None] * parts[:, None])

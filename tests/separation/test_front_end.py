@@ -8,7 +8,7 @@ from torch import Tensor
 
 from stemsplit.errors import InputError
 from stemsplit.separation.front_end import VIEWS, FrontEnd
-from stemsplit.separation.spectra import magnitude
+from stemsplit.separation.spectra import magnitude, masked
 
 RATE, WINDOW, HOP, MELS, MFCCS = 8000, 512, 128, 32, 13
 
@@ -131,3 +131,10 @@ def test_magnitude_is_the_absolute_value_and_has_a_gradient() -> None:
     magnitude(spectrum).sum().backward()
     assert spectrum.grad is not None
     assert spectrum.grad.isfinite().all()
+
+
+def test_conjugated_spectra_have_magnitudes_and_products() -> None:
+    spectrum = torch.randn(2, 1, 5, 6, dtype=torch.complex64)
+    torch.testing.assert_close(magnitude(spectrum.conj()), spectrum.abs())
+    mask = torch.rand(2, 3, 1, 5, 6)
+    torch.testing.assert_close(masked(mask, spectrum.conj()), mask * spectrum.conj()[:, None])
