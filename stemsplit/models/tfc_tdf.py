@@ -1,10 +1,13 @@
 """TFC-TDF U-Net: convolutions over time and frequency, and dense layers over the frequencies.
 
-The blocks are from Kim, Lee and Jung, "Sound Demixing Challenge 2023 Music Demixing Track
-Technical Report: TFC-TDF-UNet v3", 2023. TFC stands for time-frequency convolutions, TDF for
-time-distributed fully connected layers. This network is smaller than the published one. The encoder
-and the decoder have one block each per level, and the features of the encoder are added to the
-features of the decoder.
+The network is similar to that of Kim, Lee and Jung, "Sound Demixing Challenge 2023 Music Demixing
+Track Technical Report: TFC-TDF-UNet v3", 2023. TFC stands for time-frequency convolutions, TDF for
+time-distributed fully connected layers.
+
+This network is smaller than the published one, and it estimates a mask. The encoder and the decoder
+have one block each per level. All features are normalised together; the published models normalise
+each feature separately. A block adds its input to its output without a convolution. The features of
+the encoder are added to the features of the decoder, and not concatenated with them.
 """
 
 import math

@@ -67,7 +67,7 @@ def separate_file(
       ``{stem}`` and ``{model}``. The default is ``{song}/{stem}``, or ``{song}`` for ``stem.mp4``.
     - `progress` is called with the fraction of the song that is done. If it returns False, the
       separation ends.
-    - The other settings are those of `Inference`.
+    - The other settings are those of `Inference`, except that the default `precision` is ``auto``.
 
     The files appear together when all of them are complete. Raises `InputError` if the song, the
     model, the folder or a setting cannot be used, and `Cancelled` after `progress` returned False.
