@@ -57,7 +57,7 @@ def real_time_factor(separator: Separator, repetitions: int) -> float:
     times = []
     for _ in range(repetitions + 1):
         start = perf_counter()
-        separator.separate(song, separator.sample_rate)
+        separator.separate(song, separator.sample_rate, precision="float32")
         times.append(perf_counter() - start)
     return median(times[1:]) / SECONDS
 

@@ -60,7 +60,7 @@ def ours(folder: Path) -> Separate:
 
     keep_freed_memory()  # like `stemsplit separate`
     separator = stemsplit.load([folder / f"{target}-00000000.pth" for target in TARGETS])
-    return lambda song: separator.separate(song, RATE)
+    return lambda song: separator.separate(song, RATE, precision="float32")
 
 
 SYSTEMS = {"open-unmix": theirs, "stemsplit": ours}

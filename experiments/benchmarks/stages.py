@@ -4,7 +4,7 @@
 
 MODEL is a name of conf/model (default: open_unmix and mel_blstm). Songs of noise are trained on by
 the code of `stemsplit.train`, with all callbacks and loggers, and one minute is separated by the
-code of `stemsplit separate`, from a FLAC file to WAV files. Both run on the CPU.
+code of `stemsplit separate` in float32, from a FLAC file to WAV files. Both run on the CPU.
 
 Prints for each stage its time and its share (median over the steps), without the stages that it
 calls; how much of it is matrix products, convolutions and LSTMs ("products"); the speed of these
@@ -131,7 +131,8 @@ def separations(
         while not recorder.is_done:
             recorder.start()
             samples.clear()
-            separate_file(folder / "song.flac", folder / "stems", separator)
+            # The recorder measures the limit in float32.
+            separate_file(folder / "song.flac", folder / "stems", separator, precision="float32")
             recorder.stop()
     with torch.no_grad():
         chunk = flops_of(separator, separator.chunk, options.depth)
