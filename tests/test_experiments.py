@@ -158,6 +158,15 @@ def test_step_of_an_explosion_is_found() -> None:
     assert measures.extremes(exploding)["at_step"] == 10
 
 
+@pytest.mark.parametrize("exploding", [float("nan"), float("inf")])
+def test_layer_whose_first_gradient_is_0_explodes_only_without_a_finite_gradient(
+    exploding: float,
+) -> None:
+    points = [(0.0, 0.0), (1.0, 1.0)]
+    assert measures.extremes(points)["exploded_at"] is None
+    assert measures.extremes([*points, (2.0, exploding)])["exploded_at"] == 2
+
+
 def test_steps_without_a_gradient_are_counted() -> None:
     layer = measures.extremes([(0.0, 1.0), (1.0, 3.0), (2.0, 0.0), (3.0, 0.0)])
     assert (layer["first"], layer["largest"], layer["exploded_at"]) == (1, 3, None)
@@ -168,8 +177,11 @@ def test_picture_shows_gradients(tmp_path: Path) -> None:
     points = [(step, 1 / (step + 1)) for step in range(5)]
     layers = {"lstm": measures.extremes(points), "dense": measures.extremes([(0.0, 0.0)])}
     content = {
-        "runs": {"lstm-0": {"curves": dict.fromkeys(results.CURVES, points)}},
-        "gradients": {"lstm-0": layers},
+        "runs": {
+            "lstm-0": {"curves": dict.fromkeys(results.CURVES, points)},
+            "failed-0": {"curves": {name: [] for name in results.CURVES}},  # before its first step
+        },
+        "gradients": {"lstm-0": layers, "failed-0": {}},
     }
     picture.draw(some_plan(), content, tmp_path / "some.png")
     assert (tmp_path / "some.png").read_bytes().startswith(b"\x89PNG")

@@ -132,12 +132,12 @@ def extremes(points: list[tuple[float, float]]) -> dict[str, float | None]:
     """Summarise the norms of a layer's gradient, pairs (step, norm).
 
     They are compared with the norm at the first step, which does not depend on the learning rate:
-    `exploded_at` is the first step with NaN or over `EXPLODES` times this norm. `zero_share` is the
-    share of the steps with norm 0.
+    `exploded_at` is the first step with NaN, infinity or more than `EXPLODES` times this norm. If
+    this norm is 0, only NaN and infinity count. `zero_share` is the share of the steps with norm 0.
     """
     _, first = points[0]
     step, largest = max(points, key=lambda point: math.inf if math.isnan(point[1]) else point[1])
-    exploded = [at for at, norm in points if not norm <= EXPLODES * first]
+    exploded = [at for at, norm in points if not math.isfinite(norm) or 0 < EXPLODES * first < norm]
     return {
         "first": first,
         "largest": largest,

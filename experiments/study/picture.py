@@ -89,7 +89,10 @@ def gradient_figure(runs: dict[str, Any], gradients: dict[str, Any]) -> Figure:
         (axes[2], "share of steps with gradient 0", lambda layer: layer["zero_share"]),
     ):
         values = np.array(
-            [[value(of_run[layer]) for layer in layers] for of_run in gradients.values()]
+            [
+                [value(of_run[layer]) if layer in of_run else math.nan for layer in layers]
+                for of_run in gradients.values()
+            ]
         )
         colours = np.log10(values) if panel is axes[1] else values
         panel.imshow(colours, aspect="auto", cmap="cividis", vmin=0)
