@@ -70,9 +70,26 @@ def parts_of(separator: Separator) -> list[Part]:
     return parts
 
 
+def pairs_of(source: Separator, separator: Separator) -> list[tuple[Part, Part]]:
+    """Each network of the separator, after the network of `source` whose weights it gets.
+
+    That is the first network with a stem of the separator's network, or else the first network.
+    """
+    old = parts_of(source)
+    return [((sharing(old, part) or old)[0], part) for part in parts_of(separator)]
+
+
 def new_views(source: Separator, separator: Separator) -> set[str]:
-    """The views that the separator's network reads and that the network of `source` does not."""
-    return set(separator.network.views) - set(source.network.views)
+    """The views that a network of the separator reads, but not the network whose weights it gets."""
+    return {
+        view
+        for old, new in pairs_of(source, separator)
+        for view in views_of(new) - views_of(old)
+    }
+
+
+def views_of(part: Part) -> set[str]:
+    return set(cast(Any, part.network).views)
 
 
 def check_fit(source: Separator, separator: Separator, name: str, rate: float) -> None:
@@ -80,15 +97,22 @@ def check_fit(source: Separator, separator: Separator, name: str, rate: float) -
 
     `name` is the name of the weights, `rate` the value of ``data.downsample.rate``.
     """
-    old, new = parts_of(source), parts_of(separator)
-    if type(old[0].network) is not type(new[0].network):
-        theirs, ours = (type(parts[0].network).__name__ for parts in (old, new))
+    pairs = pairs_of(source, separator)
+    old, new = pairs[0]
+    kinds = [(type(source_part.network), arguments(source_part)) for source_part, _ in pairs]
+    if any(kind != kinds[0] for kind in kinds):
+        raise InputError(
+            f"weights={name}: the networks of these weights for the targets of this run differ in "
+            "their class or their sizes; choose one target"
+        )
+    if type(old.network) is not type(new.network):
+        theirs, ours = (type(part.network).__name__ for part in (old, new))
         raise InputError(
             f"weights={name}: these weights belong to the network {theirs}, but this "
             f"run trains {ours}; choose another model=NAME"
         )
-    for part in new:
-        if len(sharing(old, part)) > 1:
+    for _, part in pairs:
+        if len(sharing(parts_of(source), part)) > 1:
             raise InputError(
                 f"weights={name}: these weights have several networks for "
                 f"{', '.join(part.stems)}; choose one target, or set "
@@ -97,7 +121,7 @@ def check_fit(source: Separator, separator: Separator, name: str, rate: float) -
     words = differing_front_end(source, separator)
     if words and rate != 1:
         words = ["data.downsample.rate=1"]
-    words += differing_network(old[0], new[0])
+    words += differing_network(old, new)
     if words:
         raise InputError(
             f"weights={name}: this run has other settings than the weights; add {' '.join(words)}"
@@ -113,7 +137,7 @@ def differing_front_end(source: Separator, separator: Separator) -> list[str]:
     """Words for the command line that give the separator the front end of the weights."""
     theirs = {**source.front_end_settings, "channels": source.channels}
     ours = {**separator.front_end_settings, "channels": separator.channels}
-    read = set(source.network.views) & set(separator.network.views)
+    read = {view for old, new in pairs_of(source, separator) for view in views_of(old) & views_of(new)}
     compared = [key for key in theirs if key not in ONLY_FOR_MEL or MEL_VIEWS & read]
     return [
         f"{key}={theirs[key]}"
@@ -146,12 +170,11 @@ def arguments(part: Part) -> dict[str, Any]:
 def take_over(source: Separator, separator: Separator, name: str, allow: Sequence[str] = ()) -> str:
     """Copy the weights of `source` into a separator; return lines about what was copied.
 
-    Raises `InputError` if the shape of a tensor differs for another reason than the stems.
+    Raises `InputError` if the shape of a tensor differs for another reason than the stems, or if a
+    network gets no weights.
     """
-    old_parts = parts_of(source)
     lines = []
-    for part in parts_of(separator):
-        old = (sharing(old_parts, part) or old_parts)[0]
+    for old, part in pairs_of(source, separator):
         stems = matched(part.stems, old.stems)
         one, two = (
             networks.build(
@@ -241,7 +264,13 @@ def copied(old: Part, new: Part, stems: Mapping[int, int], layout: Layout, name:
             )
         for theirs, ours in pairs:
             ours.copy_(theirs)
-        used.add(old_key)
+        if pairs:
+            used.add(old_key)
+    if not used:
+        raise InputError(
+            f"weights={name}: no tensor of these weights fits the network for "
+            f"{', '.join(new.stems)}; choose other weights"
+        )
     return Taken(list(state), missing, [key for key in weights if key not in used])
 
 

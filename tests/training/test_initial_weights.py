@@ -52,8 +52,11 @@ def blstm(*targets: str, seed: int = 0, **arguments: Any) -> Separator:
 
 def bag_of(*targets: str) -> Separator:
     """A separator with one network per target, as published for open-unmix."""
-    members = [blstm(target, seed=seed) for seed, target in enumerate(targets, 10)]
-    named = [(Path(target), member) for target, member in zip(targets, members, strict=True)]
+    return combined(*(blstm(target, seed=seed) for seed, target in enumerate(targets, 10)))
+
+
+def combined(*members: Separator) -> Separator:
+    named = [(Path(str(number)), member) for number, member in enumerate(members)]
     bag = build(**describe(named))
     bag.load_state_dict(weights(members))
     return bag.eval()
@@ -124,6 +127,44 @@ def test_view_that_the_weights_lack_is_new() -> None:
     line = take_over(source, separator, "W")
     assert "not copied, or only for some stems: branches.mel." in line
     assert "tensors of the weights without use" in take_over(separator, source, "W")
+
+
+def test_network_of_the_target_is_compared_and_not_the_first_network() -> None:
+    lstm = {"class": "stemsplit.models.lstm.Lstm", "hidden": 8}
+    drums = build(FRONT_END, lstm, ["drums"], "rest", channels=1)
+    source = combined(blstm("vocals"), drums)
+    with pytest.raises(InputError, match="network Lstm, but this run trains Blstm"):
+        check_fit(source, blstm("drums"), "W", 1.0)
+    separator = build(FRONT_END, lstm, ["drums"], "rest", channels=1)
+    check_fit(source, separator, "W", 1.0)
+    take_over(source, separator, "W")
+    torch.testing.assert_close(stems_of(separator), stems_of(drums))
+
+    wide = {"network": {"hidden": 32}}
+    source = combined(blstm("drums"), blstm("vocals", **wide))
+    check_fit(source, blstm("vocals", **wide), "W", 1.0)
+    with pytest.raises(InputError, match=r"add model.separator.network.hidden=32$"):
+        check_fit(source, blstm("vocals"), "W", 1.0)
+    several = blstm("drums", "vocals", network_per_target=True)
+    with pytest.raises(InputError, match="differ in their class or their sizes; choose one target"):
+        check_fit(source, several, "W", 1.0)
+
+
+def test_view_that_only_another_network_of_the_weights_reads_is_new() -> None:
+    both = {"network": {"views": ["magnitude", "mel"]}}
+    source = combined(blstm("drums"), blstm("vocals", **both))
+    assert new_views(source, blstm("drums", **both)) == {"mel"}
+    assert new_views(source, blstm("vocals", **both)) == set()
+
+
+def test_weights_of_which_no_tensor_fits_are_refused() -> None:
+    mlp = {"class": "stemsplit.models.mlp.Mlp", "hidden": 8}
+    source = build(FRONT_END, mlp, ["v"], "r", 1)
+    separator = blstm("v")
+    before = stems_of(separator)
+    with pytest.raises(InputError, match="no tensor of these weights fits the network for v"):
+        take_over(source, separator, "W")
+    torch.testing.assert_close(stems_of(separator), before)
 
 
 @pytest.mark.parametrize(
