@@ -19,12 +19,12 @@ def freeze(network: nn.Module, patterns: Sequence[str]) -> list[str]:
     ``branches.*.lstm`` match ``branches.mel.lstm.bias_hh_l0``. The running statistics of a layer,
     as of batch norm, are frozen if their name matches or if all its parameters are frozen.
 
-    Raises `InputError` if a pattern matches nothing, or if no parameter is left.
+    Raises `InputError` if a pattern matches no parameter, or if no parameter is left.
     """
     names = [name for name, _ in network.named_parameters()]
     buffers = [name for name, _ in network.named_buffers()]
     for pattern in patterns:
-        if not any(matches(name, pattern) for name in (*names, *buffers)):
+        if not any(matches(name, pattern) for name in names):
             known = layers_of(names)
             parts = sorted({part for layer in known for part in layer.split(".")})
             raise InputError(
@@ -57,8 +57,12 @@ def matches(name: str, pattern: str) -> bool:
 
 
 def layers_of(names: Sequence[str]) -> list[str]:
-    """The distinct layers of parameters, as patterns: numbers become ``*``."""
-    return list(dict.fromkeys(re.sub(r"\.\d+(?=\.|$)", ".*", n.rpartition(".")[0]) for n in names))
+    """The distinct layers of parameters, as patterns: numbers become ``*``.
+
+    A parameter that is in no layer stands for itself.
+    """
+    layers = [name.rpartition(".")[0] or name for name in names]
+    return list(dict.fromkeys(re.sub(r"\.\d+(?=\.|$)", ".*", layer) for layer in layers))
 
 
 def _is_frozen(layer: nn.Module) -> bool:
