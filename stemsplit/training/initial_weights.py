@@ -80,11 +80,9 @@ def pairs_of(source: Separator, separator: Separator) -> list[tuple[Part, Part]]
 
 
 def new_views(source: Separator, separator: Separator) -> set[str]:
-    """The views that a network of the separator reads, but not the network whose weights it gets."""
+    """The views of the separator's networks that the networks of the weights do not read."""
     return {
-        view
-        for old, new in pairs_of(source, separator)
-        for view in views_of(new) - views_of(old)
+        view for old, new in pairs_of(source, separator) for view in views_of(new) - views_of(old)
     }
 
 
@@ -137,7 +135,9 @@ def differing_front_end(source: Separator, separator: Separator) -> list[str]:
     """Words for the command line that give the separator the front end of the weights."""
     theirs = {**source.front_end_settings, "channels": source.channels}
     ours = {**separator.front_end_settings, "channels": separator.channels}
-    read = {view for old, new in pairs_of(source, separator) for view in views_of(old) & views_of(new)}
+    read = {
+        view for old, new in pairs_of(source, separator) for view in views_of(old) & views_of(new)
+    }
     compared = [key for key in theirs if key not in ONLY_FOR_MEL or MEL_VIEWS & read]
     return [
         f"{key}={theirs[key]}"
