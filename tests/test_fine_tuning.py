@@ -41,7 +41,9 @@ def test_run_starts_with_weights_and_resumes_without_them(
         torch.save({**content, "published": ["hdemucs_musdb_plus"]}, partial)
     words = [*ONE, f"weights={weights}", "freeze=[norm,first]", "callbacks=ema"]
     train(configuration(run, cache, wav_corpus, *words))
-    line = next(line for line in capsys.readouterr().err.splitlines() if "tensors copied" in line)
+    errors = capsys.readouterr().err
+    line = next(line for line in errors.splitlines() if "tensors copied" in line)
+    assert f"weights={weights}: the training songs of these weights are unknown" in errors
     assert "stems of the weights without use: bass" in line
     last = read(run / "last.ckpt")
     assert last["epoch"] == 0
@@ -71,7 +73,9 @@ def test_songs_of_the_weights_are_recorded_and_not_scored(
     run, cache = tmp_path / "run", base.parent / "cache"
     words = [*ONE, f"weights={base}", "targets=[vocals]", OTHER_SONG]
     train(configuration(run, cache, wav_corpus, *words))
-    assert "their training saw 1 of the validation songs (Tamsin Vole" in capsys.readouterr().err
+    errors = capsys.readouterr().err
+    assert "their training saw 1 of the validation songs (Tamsin Vole" in errors
+    assert "are unknown" not in errors
     before, own = json.loads((run / "songs.json").read_text())
     assert (before["from_step"], own["from_step"]) == (-1, 0)
     assert before["songs"] == json.loads((base / "songs.json").read_text())[0]["songs"]

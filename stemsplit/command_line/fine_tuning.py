@@ -10,9 +10,10 @@ from stemsplit.command_line.seen_songs import songs_seen
 from stemsplit.data.corpus import Corpus
 from stemsplit.data.datamodule import StemDataModule
 from stemsplit.data.tracks import Subset
+from stemsplit.data.trained_songs import trained_contents
 from stemsplit.errors import InputError
 from stemsplit.separation import checkpoint
-from stemsplit.separation.origins import origins
+from stemsplit.separation.origins import origins, published_as
 from stemsplit.separation.separator import Separator
 from stemsplit.separation.sources import resolved
 from stemsplit.settings.paths import literal
@@ -57,10 +58,23 @@ def initialise(
     if module.normalise and views and not config.resume:
         network.set_statistics(data.statistics())
     if weights is not None:
+        if is_first() and not has_known_songs(resolved(config.weights)):
+            print(
+                f"weights={config.weights}: the training songs of these weights are unknown; "
+                "scores of these songs would be too high",
+                file=sys.stderr,
+            )
         check_songs_unseen(config, data.corpus, subsets)
         line = take_over(weights, module.separator, config.weights, allowed(config))
         if is_first():
             print(line, file=sys.stderr)
+
+
+def has_known_songs(source: str | Path) -> bool:
+    """Whether `songs_seen` knows the training songs of a checkpoint or of a published model."""
+    if not isinstance(source, Path):
+        return True
+    return bool(trained_contents(source)) or published_as(source) is not None
 
 
 def check_songs_unseen(config: DictConfig, corpus: Corpus, subsets: Sequence[Subset]) -> None:
