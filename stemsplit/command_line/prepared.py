@@ -15,6 +15,7 @@ from stemsplit.command_line.resumption import resumed
 from stemsplit.command_line.tuned import tuned
 from stemsplit.errors import InputError
 from stemsplit.files import check_writable
+from stemsplit.separation.sources import resolved as resolved_source
 from stemsplit.settings.check import check
 from stemsplit.settings.paths import quote, quote_paths
 from stemsplit.settings.suggestions import near
@@ -91,6 +92,8 @@ def prepared(command: str, arguments: Sequence[str]) -> Prepared:
         for job in covering_jobs(parsed(settings)):
             with composed(command, job) as config:
                 check(config, command)
+                if command == "train" and config.weights is not None:
+                    resolved_source(config.weights)  # raises an error if there are no such weights
         return Prepared(words)
     with composed(command, settings) as config:
         check(config, command)

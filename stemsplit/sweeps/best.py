@@ -1,6 +1,7 @@
 """Write best.yaml: the settings of a sweep's best trial, as a Hydra configuration file."""
 
 import math
+import os
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +13,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from stemsplit.files import replacing
-from stemsplit.settings.paths import without_quotes
+from stemsplit.separation.published.catalogue import find
+from stemsplit.settings.paths import literal, without_quotes
 from stemsplit.sweeps.record import recorded_words
 from stemsplit.sweeps.report import best_of
 from stemsplit.sweeps.search_space import is_group, words_of
@@ -40,6 +42,9 @@ def write_best(study: optuna.Study, path: Path, space: Sequence[str]) -> None:
     ]
     command = shlex.join(["stemsplit", "train", *shared, f"tuned={path}"])
     settings = hydra_file([*fixed, *words_of(best.params)])
+    weights = settings.get("weights")
+    if weights is not None and find(weights) is None:
+        settings["weights"] = os.path.join(literal(os.getcwd()), weights)
     with replacing(path) as partial:
         partial.write_text(
             "# @package _global_\n"

@@ -8,8 +8,10 @@ from filelock import FileLock
 from omegaconf import DictConfig
 
 from stemsplit import processes
+from stemsplit.configuration import saved
 from stemsplit.errors import InputError
 from stemsplit.files import acquire
+from stemsplit.settings.paths import literal
 
 
 def run_job(config: DictConfig, train: Callable[[DictConfig], None]) -> None:
@@ -33,6 +35,8 @@ def run_job(config: DictConfig, train: Callable[[DictConfig], None]) -> None:
             return
         if (run / "last.ckpt").is_file():
             config.resume = str(run)
+            if (weights := saved(run).weights) is not None:  # an absolute path or a model's name
+                config.weights = literal(weights)
         train(config)
     finally:
         lock.release()

@@ -98,6 +98,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("train", "-m optimizer.lr=1e-3,x", "optimizer.lr=x: choose a number above 0"),
         ("train", "-m 'optimizer.lr=range(1,1)'", "optimizer.lr=range(1,1): has no values"),
         ("train", "-m resume=a/b seed=1,2", "resume= continues a single run"),
+        ("train", "-m weights=umxhq,no/run", "no/run: neither a checkpoint nor a run's folder"),
         ("train", "-m model=mlp,xyz", "model=xyz: unknown choice"),
         ("train", "-m +sweep=lr_decay hydra.sweeper.jobs=x", "hydra.sweeper.jobs=x: choose"),
         ("evaluate", "checkpoint=A subset=train", "subset=train: choose test or valid"),

@@ -56,6 +56,21 @@ def test_comment_is_the_command_for_the_full_set(tmp_path: Path) -> None:
     assert found == {"optimizer": {"weight_decay": 0, "lr": 1e-3}}
 
 
+@pytest.mark.parametrize("weights", ["runs/a", "umxhq", "/runs/a", None])
+def test_path_of_weights_is_absolute(
+    weights: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    study = create_study(tmp_path)
+    study.set_user_attr(DEFINITION, {"words": []})
+    trial = study.ask()
+    propose(trial, {"weights": [weights if weights is None else f"'{weights}'"]})
+    study.tell(trial, 1.0)
+    write_best(study, tmp_path / "best.yaml", [])
+    expected = f"{tmp_path}/runs/a" if weights == "runs/a" else weights
+    assert OmegaConf.load(tmp_path / "best.yaml") == {"weights": expected}
+
+
 @pytest.fixture
 def best(tmp_path: Path) -> Path:
     """The best.yaml of a sweep over optimizers, their settings and a setting that conf/ lacks."""

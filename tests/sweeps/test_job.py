@@ -18,9 +18,20 @@ def test_trial_starts_resumes_or_is_skipped(
 ) -> None:
     for name in files:
         (tmp_path / name).touch()
+    (tmp_path / "config.yaml").write_text("run_dir: RUN\n")
     trained = []
     run_job(config(tmp_path), lambda config: trained.append(config.resume))
     assert trained == [None if run is None else str(tmp_path) for run in resumed]
+
+
+def test_resumed_trial_keeps_the_absolute_path_of_its_weights(tmp_path: Path) -> None:
+    (tmp_path / "last.ckpt").touch()
+    (tmp_path / "config.yaml").write_text("run_dir: RUN\nweights: '/a \\${b}/best.ckpt'\n")
+    trained = []
+    trial = config(tmp_path)
+    trial.weights = "b"
+    run_job(trial, lambda config: trained.append(config.weights))
+    assert trained == ["/a ${b}/best.ckpt"]
 
 
 def test_several_processes_are_refused(tmp_path: Path) -> None:
