@@ -92,8 +92,9 @@ def test_table_has_the_differences_over_seeds_and_the_scores_of_a_peer() -> None
         "scores": {"mlp-0": {"vocals": {"SDR": SCORE}}},
         "differences": {"lstm-0 - mlp-0": difference},
     }
-    seeds = results.table(some_plan(), {**content, "over_seeds": {"lstm - mlp": difference}})
-    assert "| lstm - mlp | vocals" in seeds
+    over = {"vocals": {"SDR": {**difference["vocals"]["SDR"], "seeds": [1.25, -0.5]}}}
+    seeds = results.table(some_plan(), {**content, "over_seeds": {"lstm - mlp": over}})
+    assert "| lstm - mlp | vocals | 1.50 [1.0, 2.2] | 0.01 | 1.25, -0.50 |" in seeds
     assert "lstm-0 - mlp-0" not in seeds
     both = {"mlp-0": {"vocals": {"SDR": SCORE}}, "peer-0": {"vocals": {"SDR": SCORE}}}
     assert "`peer-0`" in results.table(some_plan(), {**content, "peer": {"scores": both}})
@@ -114,6 +115,7 @@ def test_differences_over_seeds_are_means_of_song_medians(tmp_path: Path) -> Non
     differences = results.over_seeds(some_plan(seeds=[0, 1]), tmp_path)
     sdr = differences["lstm - mlp"]["vocals"]["SDR"]
     assert sdr["median"] == np.median([5 - 2, 4 - 2])
+    assert sdr["seeds"] == [np.median([4 - 1, 4 - 2]), np.median([6 - 3, 4 - 2])]
     assert sdr["songs"] == 2
 
 

@@ -157,5 +157,5 @@ def draw_scores(axes: Axes, plan: Plan, content: dict[str, Any]) -> None:
             row += 1
     axes.set_yticks(range(row), labels, fontsize=8)
     axes.invert_yaxis()
-    axes.set_xlabel(f"SDR of the {stem}, dB: median over songs, 95 % confidence interval")
+    axes.set_xlabel(f"SDR of the {stem} in dB: median and 95 % interval")
     axes.grid(axis="x", alpha=0.3)

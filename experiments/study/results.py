@@ -70,7 +70,8 @@ def over_seeds(plan: Plan, evaluation: Path) -> dict[str, dict[str, dict[str, An
     """Paired differences between the runs of a plan, by pair, stem and metric.
 
     The score of a song is the mean over the seeds of its medians over frames. Songs without a score
-    for one of the seeds are left out.
+    for one of the seeds are left out. The intervals and p-values tell how much the songs differ,
+    not the seeds. `seeds` lists the medians over songs of the differences with each seed.
     """
     songs = {
         name: [song_medians(evaluation, f"{name}-{seed}") for seed in plan.seeds]
@@ -102,14 +103,16 @@ def difference_of_means(
     """Summarise the differences between the means over seeds, one difference per song."""
     stems: dict[str, dict[str, Any]] = {}
     for stem, metric in first[0]:
-        differences = [
-            np.mean([seed[stem, metric][song] for seed in first])
-            - np.mean([seed[stem, metric][song] for seed in second])
-            for song in first[0][stem, metric]
-        ]
-        present = [float(value) for value in differences if np.isfinite(value)]
-        facts = paired_difference(present, frames=0).facts()
+        by_song = np.array(
+            [
+                [one[stem, metric][song] - two[stem, metric][song] for song in one[stem, metric]]
+                for one, two in zip(first, second, strict=True)
+            ]
+        )
+        by_song = by_song[:, np.isfinite(by_song).all(axis=0)]
+        facts = paired_difference(by_song.mean(axis=0).tolist(), frames=0).facts()
         del facts["frames"]
+        facts["seeds"] = np.median(by_song, axis=1).tolist()
         stems.setdefault(stem, {})[metric] = facts
     return stems
 
@@ -177,13 +180,23 @@ def score_table(plan: Plan, content: dict[str, Any]) -> str:
         for stem, scores in stems.items():
             cells = [f"{scores[metric]:.2f}" if metric in scores else "" for metric in metrics]
             lines.append(f"| {source} | {stem} | {' | '.join(cells)} |")
-    lines += ["", "| comparison | stem | difference of SDR, dB | p |", "|---|---|---|---|"]
-    for pair, stems in content.get("over_seeds", scored.get("differences", {})).items():
+    differences = content.get("over_seeds", scored.get("differences", {}))
+    columns = ["comparison", "stem", "difference of SDR, dB", "p"]
+    columns += ["with each seed"] * ("over_seeds" in content)
+    lines += ["", f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
+    for pair, stems in differences.items():
         for stem, scores in stems.items():
             score = scores["SDR"]
             p = "" if score["p"] is None else f"{score['p']:.2g}"
-            lines.append(f"| {pair} | {stem} | {interval(score)} | {p} |")
+            cells = [interval(score), p, *seeds_of(score)]
+            lines.append(f"| {pair} | {stem} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def seeds_of(difference: dict[str, Any]) -> list[str]:
+    """The differences with each seed as one cell; no cell for a single seed."""
+    seeds = difference.get("seeds")
+    return [] if seeds is None else [", ".join(f"{value:.2f}" for value in seeds)]
 
 
 def scores_of(content: dict[str, Any]) -> dict[str, Any]:
