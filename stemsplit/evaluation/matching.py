@@ -7,6 +7,7 @@ from jaxtyping import Float
 
 from stemsplit.audio import with_channels
 from stemsplit.errors import InputError
+from stemsplit.terminal.counts import counted
 
 Samples = Float[np.ndarray, "channel time"]
 Song = dict[str, Samples]
@@ -56,11 +57,11 @@ def fit_estimates(references: Song, estimates: Estimates) -> FittedEstimates:
     fitted = FittedEstimates({}, {}, set(), {})
     for stem, reference in references.items():
         estimate = estimates[stem]
-        bad = np.count_nonzero(~np.isfinite(estimate))
+        bad = int((~np.isfinite(estimate)).sum())
         if bad:
             raise InputError(
-                f"the estimate of {stem} has {bad} samples that are NaN or infinite: it cannot be "
-                "scored"
+                f"the estimate of {stem} has {counted(bad, 'sample')} with NaN or infinity: it "
+                "cannot be scored"
             )
         channels, time = reference.shape
         if len(estimate) != channels:

@@ -141,7 +141,7 @@ def test_multi_resolution_stft_accepts_excerpts_shorter_than_window() -> None:
 @pytest.mark.parametrize(("windows", "hop"), [([], 1), ([256, 64], 65), ([256], 0)])
 def test_hop_longer_than_window_is_rejected(windows: list[int], hop: int) -> None:
     stems = noise(1, seed=0)
-    with pytest.raises(InputError, match=f"hop {hop}"):
+    with pytest.raises(InputError, match=f"hop {hop}" if windows else "windows is empty"):
         multi_resolution_stft(estimate_of(stems), batch_of(stems), windows, hop, 1.0)
 
 
