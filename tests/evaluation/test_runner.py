@@ -311,7 +311,7 @@ def test_nan_in_estimate_raises_with_system_and_song(
         def separate(self, track: StoredTrack, references: dict) -> dict:
             return {stem: np.full_like(samples, np.nan) for stem, samples in references.items()}
 
-    with pytest.raises(InputError, match="broken, song 0: the estimate of vocals has 12000"):
+    with pytest.raises(InputError, match="broken, song 0: the estimate of vocals has 12,000 "):
         evaluate([Broken()], tracks, PROTOCOL, tmp_path / "museval")
 
 
