@@ -30,8 +30,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
+from architectures import separator_of
 from torch import Tensor, nn
 from torch.nn.utils import fuse_linear_bn_eval
 
@@ -56,13 +55,6 @@ QUANTISED: dict[str, set[type[nn.Module]]] = {
 class Variant(NamedTuple):
     separator: Separator
     precision: str = "float32"
-
-
-def untrained(model: str) -> Separator:
-    with initialize_config_dir(config_dir=configuration.CONF):
-        config = compose("train", [f"model={model}"])
-    OmegaConf.update(config, "name", model)
-    return configuration.make(config.model).separator.eval()
 
 
 def variants_of(separator: Separator) -> dict[str, Variant]:
@@ -156,7 +148,7 @@ def main() -> None:
     print("| network | numbers | its speed | speed of separation | SDR, dB | difference, dB |")
     print("|---|---|---|---|---|---|")
     for model in options.models:
-        separator = untrained(model)
+        separator = separator_of(model)
         song = 0.1 * torch.randn(2, round(options.seconds * separator.sample_rate))
         compare(model, separator, song, [], options.repetitions)
     for run in options.runs:

@@ -1,6 +1,7 @@
 """The picture of a result: losses during training, and scores with their intervals."""
 
 import math
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import LogFormatter, ScalarFormatter
 
 from experiments.study.plan import Plan
 from experiments.study.results import scores_of
@@ -113,14 +116,16 @@ def ratio(layer: dict[str, Any]) -> float:
 
 
 def draw_losses(axes: Axes, runs: dict[str, Any]) -> None:
-    """Training losses (thin) and validation losses (thick); one colour for each run."""
+    """Training losses (thin) and validation losses (thick); one colour for each network."""
     positive = True
-    colours = plt.get_cmap("tab20" if len(runs) > 10 else "tab10").colors
-    for number, (name, run) in enumerate(runs.items()):
-        colour = colours[number % len(colours)]
+    networks = list(dict.fromkeys(map(network_of, runs)))
+    palette = plt.get_cmap("tab20" if len(networks) > 10 else "tab10").colors
+    colours = dict(zip(networks, cycle(palette), strict=False))
+    for name, run in runs.items():
+        colour = colours[network_of(name)]
         for metric, style in (
             ("train/loss", {"linewidth": 0.8, "alpha": 0.6}),
-            ("validation/loss", {"linewidth": 2.0, "label": name, "marker": ".", "markersize": 3}),
+            ("validation/loss", {"linewidth": 2.0, "marker": ".", "markersize": 3}),
         ):
             points = run["curves"][metric]
             positive = positive and all(loss > 0 for _, loss in points)
@@ -129,10 +134,18 @@ def draw_losses(axes: Axes, runs: dict[str, Any]) -> None:
             )
     if positive:
         axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(ScalarFormatter())
+        axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 1)))
     axes.set_xlabel("step")
     axes.set_ylabel("loss: training (thin), validation (thick)")
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
+    lines = [Line2D([], [], color=colour, linewidth=2.0) for colour in colours.values()]
+    axes.legend(lines, colours, fontsize=8)
+
+
+def network_of(run: str) -> str:
+    """The name of a run without its seed."""
+    return run.rpartition("-")[0]
 
 
 def draw_scores(axes: Axes, plan: Plan, content: dict[str, Any]) -> None:
@@ -148,7 +161,7 @@ def draw_scores(axes: Axes, plan: Plan, content: dict[str, Any]) -> None:
             continue
         axes.plot([score["low"], score["high"]], [row, row], color="C0", linewidth=2)
         axes.plot(score["median"], row, "o", color="C0")
-        labels.append(name)
+        labels.append("ideal masks (MWF)" if name == REFERENCES[-1] else name)
         row += 1
     for source, stems in plan.published.items():
         if "SDR" in stems.get(stem, {}):
