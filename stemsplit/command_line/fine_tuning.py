@@ -17,9 +17,10 @@ from stemsplit.separation.origins import origins, published_as
 from stemsplit.separation.separator import Separator
 from stemsplit.separation.sources import resolved
 from stemsplit.settings.paths import literal
-from stemsplit.training.initial_weights import check_fit, new_views, take_over
+from stemsplit.training.initial_weights import new_views, take_over
 from stemsplit.training.module import SeparationModule
 from stemsplit.training.trainer import is_first
+from stemsplit.training.weights_fit import check_fit
 
 SUBSETS = {"valid": "validation", "test": "test"}
 

@@ -13,7 +13,8 @@ from stemsplit.errors import InputError
 from stemsplit.separation.bag import describe, weights
 from stemsplit.separation.checkpoint import build
 from stemsplit.separation.separator import Separator
-from stemsplit.training.initial_weights import check_fit, new_views, take_over
+from stemsplit.training.initial_weights import new_views, take_over
+from stemsplit.training.weights_fit import check_fit
 
 FOUR = ["drums", "bass", "other", "vocals"]
 SMALL = {"hidden": 16, "layers": 1, "features": 8, "heads": 2, "mask_hidden": 16, "depth": 5,
