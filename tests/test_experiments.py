@@ -10,7 +10,7 @@ import pytest
 import soundfile
 import torch
 
-from experiments.study import measures, picture, results, trainings
+from experiments.study import measures, picture, results, scores, tables, trainings
 from experiments.study.plan import Plan, plan, plans
 from stemsplit.errors import InputError
 from stemsplit.separation.front_end import FrontEnd
@@ -80,7 +80,7 @@ def test_table_has_our_and_published_scores_and_differences() -> None:
         "scores": {"mlp": {"vocals": {"SDR": SCORE}}},
         "differences": {"lstm - mlp": {"vocals": {"SDR": {**SCORE, "p": 0.01}}}},
     }
-    lines = results.table(some_plan(published=published), content).splitlines()
+    lines = tables.table(some_plan(published=published), content).splitlines()
     assert "| `mlp` | vocals | 1.50 [1.0, 2.2] |  |  |  |" in lines
     assert "| paper | vocals | 3.25 |  |  |  |" in lines
     assert "| lstm - mlp | vocals | 1.50 [1.0, 2.2] | 0.01 |" in lines
@@ -93,30 +93,77 @@ def test_table_has_the_differences_over_seeds_and_the_scores_of_a_peer() -> None
         "differences": {"lstm-0 - mlp-0": difference},
     }
     over = {"vocals": {"SDR": {**difference["vocals"]["SDR"], "seeds": [1.25, -0.5]}}}
-    seeds = results.table(some_plan(), {**content, "over_seeds": {"lstm - mlp": over}})
+    seeds = tables.table(some_plan(), {**content, "over_seeds": {"lstm - mlp": over}})
     assert "| lstm - mlp | vocals | 1.50 [1.0, 2.2] | 0.01 | 1.25, -0.50 |" in seeds
     assert "lstm-0 - mlp-0" not in seeds
     both = {"mlp-0": {"vocals": {"SDR": SCORE}}, "peer-0": {"vocals": {"SDR": SCORE}}}
-    assert "`peer-0`" in results.table(some_plan(), {**content, "peer": {"scores": both}})
+    assert "`peer-0`" in tables.table(some_plan(), {**content, "peer": {"scores": both}})
 
 
-def test_differences_over_seeds_are_means_of_song_medians(tmp_path: Path) -> None:
-    medians = {"mlp-0": (1.0, 2.0, 5.0), "mlp-1": (3.0, 2.0, 5.0)}
-    medians |= {"lstm-0": (4.0, 4.0, 4.0), "lstm-1": (6.0, 4.0, np.nan)}
-    for system, songs in medians.items():
-        for song, median in enumerate(songs):
-            frames = [
-                {"metrics": dict.fromkeys(results.METRICS, value)}
-                for value in (median - 1, median, median + 1)
-            ]
-            path = tmp_path / f"museval/vocals/{system}/test/song {song}.json"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps({"targets": [{"name": "vocals", "frames": frames}]}))
-    differences = results.over_seeds(some_plan(seeds=[0, 1]), tmp_path)
-    sdr = differences["lstm - mlp"]["vocals"]["SDR"]
-    assert sdr["median"] == np.median([5 - 2, 4 - 2])
-    assert sdr["seeds"] == [np.median([4 - 1, 4 - 2]), np.median([6 - 3, 4 - 2])]
-    assert sdr["songs"] == 2
+def test_medians_of_songs_are_over_frames(tmp_path: Path) -> None:
+    for song, values in (("b", (1.0, 5.0, 2.0)), ("a", (np.nan, 3.0, 4.0))):
+        frames = [{"metrics": dict.fromkeys(scores.METRICS, value)} for value in values]
+        path = tmp_path / f"museval/vocals/mlp-0/test/{song}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({"targets": [{"name": "vocals", "frames": frames}]}))
+    wanted = {"vocals": {metric: [3.5, 2.0] for metric in scores.METRICS}}
+    assert scores.song_medians(tmp_path, "mlp-0") == wanted
+
+
+def sdr(*medians: float | None) -> dict:
+    return {"vocals": {"SDR": list(medians)}}
+
+
+def test_differences_over_seeds_are_means_of_song_medians() -> None:
+    medians = {"mlp-0": sdr(1.0, 2.0, 5.0), "mlp-1": sdr(3.0, 2.0, 5.0)}
+    medians |= {"lstm-0": sdr(4.0, 4.0, 4.0), "lstm-1": sdr(6.0, 4.0, None)}
+    differences = scores.over_seeds(some_plan(seeds=[0, 1]), medians)
+    difference = differences["lstm - mlp"]["vocals"]["SDR"]
+    assert difference["median"] == np.median([5 - 2, 4 - 2])
+    assert difference["seeds"] == [np.median([4 - 1, 4 - 2]), np.median([6 - 3, 4 - 2])]
+    assert difference["songs"] == 2
+
+
+def evaluation(**medians: dict) -> dict:
+    conditions = dict.fromkeys(scores.CONDITIONS, "same")
+    figures = dict.fromkeys(medians, SCORE)
+    return {**conditions, "scores": figures, "frames": figures, "song_medians": medians}
+
+
+def test_scores_of_several_evaluations_are_combined_in_the_order_of_the_plan() -> None:
+    later = evaluation(mlp=sdr(1.0, 2.0, 3.0))
+    both = scores.combined(evaluation(lstm=sdr(2.0, 4.0, 6.0)), later, ["mlp", "lstm"])
+    assert set(both["scores"]) == {"mlp", "lstm"}
+    difference = both["differences"]["lstm - mlp"]["vocals"]["SDR"]
+    assert difference["median"] == 2.0
+    assert "seeds" not in difference
+    with pytest.raises(InputError, match=r"different fingerprint.*--results"):
+        scores.combined({**later, "fingerprint": "other"}, later, ["mlp"])
+
+
+def test_result_has_one_line_for_each_list_of_numbers(tmp_path: Path) -> None:
+    content = {"settings": ["a=[b,c]", "d=e  f"], "curves": [[1, 0.5], [2, np.nan]]}
+    results.write(content, tmp_path / "some.json")
+    text = (tmp_path / "some.json").read_text()
+    assert "[2, null]" in text
+    assert json.loads(text) == {**content, "curves": [[1, 0.5], [2, None]]}
+
+
+def test_result_with_other_settings_or_without_songs_takes_no_further_run(tmp_path: Path) -> None:
+    path = tmp_path / "some.json"
+    some = some_plan()
+    assert results.read(path, some) is None
+    wanted = some.trainings()["mlp-0"]
+    content = {"runs": {"mlp-0": {"settings": wanted}}, "song_medians": {}}
+    results.write(content, path)
+    assert results.read(path, some.with_settings(["data.root=/elsewhere"])) == content
+    with pytest.raises(InputError, match=r"some\.json: the run mlp-0 has other settings"):
+        results.read(path, some.with_settings(["epochs=9"]))
+    results.write({"runs": content["runs"]}, path)
+    with pytest.raises(InputError, match="has no scores of songs"):
+        results.read(path, some)
+    with pytest.raises(InputError, match="only be carried out together"):
+        results.read(path, some_plan(measures=["leakage"]))
 
 
 def test_table_without_scores_tells_how_the_trainings_ended() -> None:
@@ -129,7 +176,7 @@ def test_table_without_scores_tells_how_the_trainings_ended() -> None:
             "error": "error: not finite",
         },
     }
-    lines = results.table(some_plan(), {"runs": runs}).splitlines()
+    lines = tables.table(some_plan(), {"runs": runs}).splitlines()
     assert lines[2:] == ["| `good-0` | 10 | 1.5 |  |", "| `bad-0` | 3 | – | error: not finite |"]
 
 
@@ -242,6 +289,23 @@ def test_every_experiment_runs_end_to_end(name: str, tmp_path: Path) -> None:
     assert ("scores" in content) == wanted.scored
     assert set(wanted.measures) <= set(content)
     assert (tmp_path / f"{name}-small" / f"{name}.png").is_file()
+
+
+@pytest.mark.slow
+def test_runs_of_an_experiment_can_be_carried_out_in_turn(tmp_path: Path) -> None:
+    target = tmp_path / "results"
+    command = [sys.executable, "-m", "experiments.study", "features_mir1k", "--small"]
+    command += ["--results", str(target)]
+    for number, run in enumerate(("mel-0", "linear-0")):  # as on two computers
+        words = ["--runs", str(tmp_path / str(number)), "--only", run]
+        subprocess.run([*command, *words], cwd=ROOT, check=True, timeout=900)
+    content = json.loads((target / "features_mir1k.json").read_text())
+    assert list(content["runs"]) == ["linear-0", "mel-0"]
+    for part in (content, content["noise"]["0"]):
+        assert {"mixture", "linear-0", "mel-0"} <= set(part["scores"])
+        assert list(part["differences"]) == ["mel-0 - linear-0"]
+    unknown = subprocess.run([*command, "--only", "mell-0"], cwd=ROOT, capture_output=True)
+    assert b"mell-0: unknown run; choose from linear-0, mel-0" in unknown.stderr
 
 
 def test_training_that_is_done_is_not_repeated(

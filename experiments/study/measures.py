@@ -12,7 +12,8 @@ import torch
 import stemsplit
 from experiments.study.peer import peer
 from experiments.study.plan import Plan
-from experiments.study.trainings import Training, config_of, corpus_of, score
+from experiments.study.scores import scored
+from experiments.study.trainings import Training, config_of, corpus_of
 from stemsplit.data.store.stored import StoredTrack
 from stemsplit.evaluation.intervals import median_interval, paired_difference
 from stemsplit.files import replacing
@@ -96,8 +97,8 @@ def noise(plan: Plan, runs: list[Training], folder: Path) -> dict[str, Any]:
             f"corpus={config.corpus}-noise-{snr}",
             *(f"{name}={config[name]}" for name in ("sample_rate", "channels", "window", "hop")),
         ]
-        evaluation = score(runs, [*plan.evaluate, *settings], folder / f"evaluation-noise-{snr}")
-        scores[str(snr)] = {name: evaluation[name] for name in ("scores", "differences", "spreads")}
+        output = folder / f"evaluation-noise-{snr}"
+        scores[str(snr)] = scored(runs, [*plan.evaluate, *settings], output)
     return scores
 
 

@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogFormatter, ScalarFormatter
 
 from experiments.study.plan import Plan
-from experiments.study.results import scores_of
+from experiments.study.tables import scores_of
 from stemsplit.files import replacing
 
 REFERENCES = ("IRM1", "IRM2", "IBM1", "MWF")  # oracles; only the last is drawn, to limit the axis
