@@ -72,7 +72,8 @@ def limit(references: Signals, systems: list[Signals]) -> Scores:
     stems, time, channels = references.shape
     signals = 2 * stems * channels
     cpu = torch.device("cpu")
-    # Correlations: references without and with overlapping samples, estimates with them.
+    # The correlations transform the references twice, without and with overlapping samples, and the
+    # estimates once, with overlapping samples.
     block = torch.zeros(3 * signals // 2, 8, TRANSFORM, dtype=torch.float64)
     window = torch.zeros(WINDOWS, signals, RATE + TAPS, dtype=torch.float64)
     for array, step in ((block, 8 * (TRANSFORM - TAPS)), (window, WINDOWS * RATE)):

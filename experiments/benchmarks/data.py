@@ -12,17 +12,18 @@ measures, in one process and alternately:
   one array per stem or to one array per batch. The files are in the system's cache;
 - decoding and previews: seconds to decode all stems of a song for the first time, for sixteen songs
   of 3 minutes and sixteen of 7 s. musdb decodes with `track.stems` (one call for all stems), or
-  with `audio` and `sources` (like open-unmix). Our store uses one process or all cores, which
-  includes the start of worker processes. It writes to memory if possible, because musdb writes
-  nothing. The upper limit is libavcodec alone, without use of the samples. Each system has its
-  own process;
+  with `audio` and `sources` (like open-unmix). Our store uses one process or all cores; the time
+  includes the start of the worker processes. The store writes to memory if possible, because musdb
+  writes nothing. The upper limit is libavcodec alone, without use of the samples. Each system has
+  its own process;
 - epochs: seconds per epoch of open-unmix's own network, STFT and Adam (batch 16), with its data
   pipeline and with ours;
 - waiting: the share of the time of such a step that is spent waiting for our data;
 - memory: the anonymous memory of a process that reads the excerpts of an hour of training (46,080).
 
-All systems but musdb keep freed memory (`stemsplit.machine.allocator`), as training does. Prints
-medians, and how many times as fast ours is (median, min–max over the rounds).
+All processes keep freed memory (`stemsplit.machine.allocator`), as training does, except those in
+which musdb or libavcodec alone decodes. Prints medians, and how many times as fast ours is (median,
+min–max over the rounds).
 """
 
 import argparse

@@ -6,10 +6,10 @@ RUN is the folder of a training run. NAME is a value of ``model=``; the network 
 weights, the song is noise, and there are no scores.
 
 In bfloat16, the network runs as with ``separate --precision bfloat16``; the processor needs
-instructions for it. For 8-bit integers, the weights of the LSTM and of the dense layers are
-rounded, and so are the inputs of these layers while the network runs (dynamic quantisation of
-PyTorch): in all of these layers, or in the dense layers only. Batch normalisation is merged into
-the dense layers before. Only `mlp` and `lstm` support this: `open_unmix` merges its last norm into
+instructions for it. For 8-bit integers, PyTorch's dynamic quantisation rounds the weights of some
+layers, and the inputs of these layers while the network runs. One variant rounds the dense layers
+only, the other one the dense layers and the LSTM. Both first merge batch normalisation into the
+dense layers. Only `mlp` and `lstm` support this: `open_unmix` merges its last norm into
 a dense layer while it runs, and the other networks have few or no such layers.
 
 Prints a Markdown table. Its columns are the speed of the network and of the whole separation
@@ -145,7 +145,7 @@ def main() -> None:
         parser.error("name a run, or --models")
     configuration.register_resolvers()
     keep_freed_memory()
-    print("| network | numbers | its speed | speed of separation | SDR, dB | difference, dB |")
+    print("| network | numbers | network speed | speed of separation | SDR, dB | difference, dB |")
     print("|---|---|---|---|---|---|")
     for model in options.models:
         separator = separator_of(model)

@@ -2,15 +2,16 @@
 
     python experiments/benchmarks/stages.py [MODEL…] [--batch 16] [--threads 2] [--set SETTING…]
 
-MODEL is a name of conf/model (default: open_unmix and mel_blstm). Songs of noise are trained on by
-the code of `stemsplit.train`, with all callbacks and loggers, and one minute is separated by the
-code of `stemsplit separate` in float32, from a FLAC file to WAV files. Both run on the CPU.
+MODEL is a name of conf/model (default: open_unmix and mel_blstm). The code of `stemsplit.train`
+trains on songs of noise, with all callbacks and loggers. The code of `stemsplit separate` separates
+one minute in float32, from a FLAC file to WAV files. Both run on the CPU.
 
-Prints for each stage its time and its share (median over the steps), without the stages that it
-calls; how much of it is matrix products, convolutions and LSTMs ("products"); the speed of these
-products in GFLOP/s; and this speed as a share of the speed of a large matrix product in the same
-run. The backward pass of a layer has a row of its own. "Not assigned" is the rest of the step: the
-code between the stages. The last line compares profiled steps with steps without a profiler.
+Prints for each stage its time and its share of the step (median over the steps), without the stages
+that it calls; the share of the step that its matrix products, convolutions and LSTMs take
+("products"); the speed of these products in GFLOP/s; and this speed as a share of the speed of a
+large matrix product in the same run. The backward pass of a layer has a row of its own. "Not
+assigned" is the rest of the step: the code between the stages. The last line compares profiled
+steps with steps without a profiler.
 """
 
 import argparse
@@ -53,7 +54,7 @@ Array = np.ndarray
 
 
 class StepEnds(L.Callback):
-    """A step ends when the callbacks of its end are called, and the next one begins there."""
+    """Record each step from one call of `on_train_batch_end` to the next."""
 
     def __init__(self, recorder: Recorder) -> None:
         self.recorder = recorder
@@ -131,7 +132,7 @@ def separations(
         while not recorder.is_done:
             recorder.start()
             samples.clear()
-            # The recorder measures the limit in float32.
+            # The recorder measures the speed limit in float32, so the network uses float32, too.
             separate_file(folder / "song.flac", folder / "stems", separator, precision="float32")
             recorder.stop()
     with torch.no_grad():
@@ -161,7 +162,7 @@ def write_songs(folder: Path, rate: int) -> None:
 
 
 def show(title: str, recorder: Recorder, flops: Counter[str]) -> None:
-    """Print medians over the steps. `flops` are those of each stage in a step."""
+    """Print medians over the steps. `flops` counts the operations of each stage in a step."""
     table = Table("stage", "ms", "share", "products", "GFLOP/s", "of limit", title=title)
     whole, limit = np.array(recorder.seconds[True]), median(recorder.limits)
 
@@ -202,13 +203,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("models", nargs="*", default=["open_unmix", "mel_blstm"], metavar="MODEL")
     parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--seconds", type=float, default=6.0, help="of a training excerpt")
+    parser.add_argument("--seconds", type=float, default=6.0, help="length of a training excerpt")
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--depth", type=int, default=3, help="of the names of layers")
-    parser.add_argument("--rate", type=int, default=RATE, help="of the separated song, in Hz")
+    parser.add_argument("--depth", type=int, default=3, help="most parts in the name of a layer")
+    parser.add_argument("--rate", type=int, default=RATE, help="sample rate of the song in Hz")
     parser.add_argument("--only", choices=("train", "separate"), default="")
-    parser.add_argument("--set", nargs="*", default=[], metavar="SETTING", help="of the training")
+    parser.add_argument("--set", nargs="*", default=[], metavar="SETTING", help="Hydra settings")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     keep_freed_memory()

@@ -21,7 +21,7 @@ from stemsplit.reporting.run_records import read_run
 from stemsplit.separation.separator import Separator
 
 SNRS = (20, 10, 0)  # decibels of the mixture above the noise
-EXPLODES = 100.0  # times the first gradient of a layer
+EXPLODES = 100.0  # a gradient explodes above this multiple of its layer's first gradient
 
 
 def leakage(plan: Plan, runs: list[Training], folder: Path) -> dict[str, Any]:
@@ -132,9 +132,10 @@ def gradients(plan: Plan, runs: list[Training], folder: Path) -> dict[str, Any]:
 def extremes(points: list[tuple[float, float]]) -> dict[str, float | None]:
     """Summarise the norms of a layer's gradient, pairs (step, norm).
 
-    They are compared with the norm at the first step, which does not depend on the learning rate:
-    `exploded_at` is the first step with NaN, infinity or more than `EXPLODES` times this norm. If
-    this norm is 0, only NaN and infinity count. `zero_share` is the share of the steps with norm 0.
+    The reference is the norm at the first step, which does not depend on the learning rate.
+    `exploded_at` is the first step with NaN, infinity or more than `EXPLODES` times the reference.
+    If the reference is 0, only NaN and infinity count. `zero_share` is the share of steps with
+    norm 0.
     """
     _, first = points[0]
     step, largest = max(points, key=lambda point: math.inf if math.isnan(point[1]) else point[1])

@@ -29,7 +29,7 @@ TARGET, REST = "vocals", "accompaniment"
 
 
 def peer(plan: Plan, runs: list[Training], folder: Path) -> dict[str, Any]:
-    """Train the peer once for each run, with its seed, and score all on the test songs."""
+    """Train openunmix's network with the seed of each run, and score all on the test songs."""
     estimates, facts = [], {}
     for run in runs:
         output = folder / f"openunmix-{run.name}"
@@ -38,7 +38,7 @@ def peer(plan: Plan, runs: list[Training], folder: Path) -> dict[str, Any]:
         facts[output.name] = json.loads((output / "facts.json").read_text())
         estimates.append(f"{output.name}:'{output / 'estimates'}'")
     settings = [*plan.evaluate, f"estimates={{{','.join(estimates)}}}"]
-    evaluation = score(runs, settings, folder / "evaluation")  # has the scores of the runs already
+    evaluation = score(runs, settings, folder / "evaluation")  # already has the runs' scores
     scores = {name: evaluation[name] for name in ("scores", "differences", "spreads")}
     return {**scores, "trainings": facts}
 

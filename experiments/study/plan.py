@@ -21,8 +21,8 @@ Settings = list[str]
 class Sweep(BaseModel):
     """A sweep on a downsampled training set.
 
-    Then some of its trials, evenly spaced from the best to the worst, are trained again on the full
-    training set with the settings `full`. `trials` is their number.
+    After the sweep, `trials` of its trials, evenly spaced from the best to the worst, are trained
+    again on the full training set, with the settings `full`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -71,8 +71,8 @@ def over_seeds(plan: Plan, medians: dict[str, Medians]) -> dict[str, dict[str, d
     """Paired differences between the networks of a plan, by pair, stem and metric.
 
     The score of a song is the mean over the seeds of its medians over frames. Songs without a score
-    for one of the seeds are left out. The intervals and p-values tell how much the songs differ,
-    not the seeds. `seeds` lists the medians over songs of the differences with each seed.
+    for one of the seeds are left out. The intervals and p-values show how much the songs differ,
+    not how much the seeds differ. `seeds` lists the median difference over songs for each seed.
     """
     runs = {name: [medians[f"{name}-{seed}"] for seed in plan.seeds] for name in plan.runs}
     return {

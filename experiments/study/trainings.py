@@ -1,4 +1,4 @@
-"""Train the networks of a plan and score them together, each in a process of its own."""
+"""Train the networks of a plan, and score them together. Each command has its own process."""
 
 import json
 import subprocess
@@ -81,7 +81,7 @@ def train(training: Training, may_fail: bool) -> None:
     """Train, or resume an interrupted run. A finished run is not repeated.
 
     Raises `InputError` if the run has begun with other settings, if it is interrupted or if it
-    fails. If `may_fail`, the error of a run that has begun is not raised, but is its result.
+    fails. If `may_fail`, the error of a run that has begun is stored as its result instead.
     """
     training.check_settings()
     if training.state == "done":

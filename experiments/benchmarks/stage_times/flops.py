@@ -13,9 +13,10 @@ from stemsplit.separation.separator import Separator
 
 
 def flops_of(separator: Separator, time: int, depth: int) -> Counter[str]:
-    """Operations of the products of each stage, for one excerpt; in training mode, with backward.
+    """Count the operations of the products in each stage, for one excerpt.
 
-    Half of them are multiplications, and half additions.
+    In training mode, this includes the backward pass. Half of the operations are multiplications,
+    and half are additions.
     """
     network: Any = separator.network
     mixture = torch.randn(1, separator.channels, time)

@@ -67,8 +67,8 @@ def speed_of_product(dtype: torch.dtype, size: int = 2048) -> float:
 def times_of(events: list[FunctionEvent]) -> Times:
     """The time of every stage, without the stages inside it, in one thread.
 
-    The function of a backward pass has the sequence number of its forward function, which belongs
-    to a layer.
+    A backward event has the sequence number of its forward event, so it belongs to the layer of the
+    forward event.
     """
     thread = next(event.thread for event in events if event.name.startswith(PREFIX))
     times: defaultdict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])

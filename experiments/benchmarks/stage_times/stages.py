@@ -1,4 +1,4 @@
-"""Mark the functions of the package and the layers of a network as stages."""
+"""Mark functions of the package and layers of a network as stages: named ranges of a profile."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -26,7 +26,7 @@ PREFIX = "stage: "
 
 
 def staged(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-    """Make a stage of `function`. If it returns an iterator, each step of it is a stage, too."""
+    """Make `function` a stage. If it returns an iterator, each step of the iterator is a stage."""
 
     @wraps(function)
     def run(*arguments: Any, **named: Any) -> Any:
@@ -60,7 +60,7 @@ class TimedEstimate(Estimate):
 
 
 def stages_of(separator: Separator, depth: int) -> ExitStack:
-    """Make stages of the functions of the package, and of the layers, until the stack is closed."""
+    """Functions of the package and layers of the network are stages until the stack is closed."""
     stack = ExitStack()
     for owner, attribute, name in (
         (ResumableLoader, "__iter__", "reading"),
@@ -107,7 +107,7 @@ def stages_of(separator: Separator, depth: int) -> ExitStack:
 
 
 def layers(network: Any, depth: int) -> dict[str, nn.Module]:
-    """The network and its modules with parameters, named up to `depth` names deep."""
+    """The network and its modules with at most `depth` parts in their names; no containers."""
     return {
         f"network {name}".strip(): module
         for name, module in network.named_modules()
