@@ -69,7 +69,7 @@ class Job:
 
     @contextmanager
     def reading(self) -> Iterator[State]:
-        """Do not remove the files until the block ends. Yields the state of the job.
+        """Keep the files until the block ends; yield the state of the job.
 
         If the state is DONE, all files exist during the block.
         """
@@ -85,7 +85,7 @@ class Job:
                 self.remove_files()
 
     def remove_files(self) -> None:
-        """Remove the files. If requests are reading them, the last of these requests does it."""
+        """Remove the files. If requests are reading them, the last request removes them."""
         with self.lock:
             self.removed = True
             if self.readers:

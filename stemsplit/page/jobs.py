@@ -27,8 +27,8 @@ class JobQueue:
     `run` calls `work` for one job after the other. `work` separates the song and sets the states
     of the job. At most `places` songs wait or are uploaded at the same time. The files of a job are
     removed when the job fails or is cancelled, and `keep_seconds` after its last use. At most
-    `most_songs` songs are stored. When so many are stored, a new song replaces the separated song
-    that has been unused for longest. It never replaces a song whose page was open in the last
+    `most_songs` songs are stored. At this limit, a new song replaces the separated song that has
+    been unused for longest. It never replaces a song whose page was open in the last
     `OPEN_SECONDS`.
     """
 
@@ -67,9 +67,9 @@ class JobQueue:
                 self.uploads -= 1
 
     def submit(self, job: Job) -> None:
-        """Add a job. If `most_songs` songs are stored, it replaces one of them.
+        """Add a job. If `most_songs` songs are already stored, the new job replaces one of them.
 
-        Raises `QueueFullError` if none of them can be replaced.
+        Raises `QueueFullError` if no stored song can be replaced.
         """
         with self.changed:
             replaced = self._replaced_by(1)
@@ -137,7 +137,7 @@ class JobQueue:
     def sweep(self) -> None:
         """Cancel unfinished jobs whose page is closed; remove finished jobs that nobody uses.
 
-        Call it once per second.
+        Call this method once per second.
         """
         with self.changed:
             jobs = list(self.jobs.values())

@@ -83,7 +83,7 @@ def address_of(listening: socket.socket) -> str:
 
 
 def is_public(host: str) -> bool:
-    """Whether other machines can reach a host that the server listens on."""
+    """Whether other machines can reach the server if it listens on `host`."""
     addresses = socket.getaddrinfo(host, None)
     return not all(ipaddress.ip_address(address[4][0]).is_loopback for address in addresses)
 

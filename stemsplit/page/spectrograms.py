@@ -12,7 +12,7 @@ from matplotlib.image import imsave
 WINDOW = 4096
 COLUMNS = 1000
 COLUMNS_AT_ONCE = 40
-# A column shows the maximum of this number of frames. In a long song, there are gaps between them.
+# A column shows the maximum of this number of frames. A long song has gaps between the frames.
 FRAMES_PER_COLUMN = 2
 ROWS = 160
 LOWEST_HERTZ = 50.0

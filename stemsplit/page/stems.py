@@ -28,7 +28,7 @@ register_url_convertor("number", Number())
 
 
 class Reading:
-    """Middleware: keep a song's files until the response is sent; 404 if it is not separated."""
+    """Middleware: keep a song's files until the response is sent; 404 for an unseparated song."""
 
     def __init__(self, app: ASGIApp, queue: JobQueue) -> None:
         self.app = app

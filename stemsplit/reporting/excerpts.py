@@ -10,7 +10,7 @@ from stemsplit.reporting.embedding import embedded
 from stemsplit.reporting.run_records import RunRecord
 
 # Limits for the size of a report, in which an estimate takes 150 to 300 kB.
-MAX_ESTIMATES = 8  # estimates of one excerpt, of all its stems together, in the report of a run
+MAX_ESTIMATES = 8  # estimates of one excerpt, for all stems together, in the report of one run
 MAX_RUNS = 6  # runs whose estimates of an excerpt are compared
 
 

@@ -154,9 +154,9 @@ def _render(**content: Any) -> str:
 
 
 def decibels(value: float | str | None) -> str:
-    """Format with two decimals; a dash for None, NaN and infinity.
+    """Format a value in dB with two decimals; None, NaN and plus infinity become a dash.
 
-    Minus infinity is the text "-inf", because JSON has no number for it.
+    The text "-inf" stands for minus infinity, because JSON has no number for it.
     """
     if value == "-inf":
         return "−∞"

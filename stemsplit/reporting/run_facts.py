@@ -21,8 +21,8 @@ def run_facts(checkpoint: Path) -> dict[str, Any]:
       ``protocol`` and ``fingerprint`` of the songs (if recorded), ``scores`` of the checkpoint and
       of the mixture, and ``row``, the name of the checkpoint in ``scores``.
 
-    A file outside the folder of a run has only ``file``. Raises `InputError` if a result file is
-    damaged.
+    For a checkpoint outside the folder of a run, the only fact is ``file``. Raises `InputError` if
+    a result file is damaged.
     """
     run = checkpoint.parent
     facts: dict[str, Any] = {"file": checkpoint.name}

@@ -44,7 +44,7 @@ def print_scores(rows: Rows, protocol: Protocol, title: str) -> None:
 
 
 def counts(row: Row, score: Score) -> tuple[str, str]:
-    """The frames and the songs, each as the number with this score / the total number."""
+    """Two fractions, for frames and for songs: the number with this score / the total number."""
     return f"{score.frames}/{row.frames}", f"{score.songs}/{row.songs}"
 
 
@@ -129,7 +129,8 @@ def cell(score: Interval | Score, sdr: Score | None = None) -> str:
 def number(score: Interval | Score | None, sdr: Score | None = None) -> str:
     """Format a score with two decimals.
 
-    The number of its songs follows in brackets if the score `sdr` has another number of songs.
+    If `score` and `sdr` exist for different numbers of songs, the number of songs of `score`
+    follows in brackets.
     """
     if score is None or score.value is None:
         return "–"

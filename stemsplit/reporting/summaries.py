@@ -49,7 +49,7 @@ def _last_change(folder: Path) -> float:
 def headline_result(record: RunRecord) -> tuple[Mapping[str, Any], str]:
     """The result shown in the headline, and the name of the run in this result.
 
-    The result is that of test songs if they were scored, otherwise that of validation songs.
+    If the test songs were scored, this is their result. Otherwise it is the validation result.
     """
     tests = [result for result in record.results.values() if result.get("subset") == "test"]
     return (tests or [record.results.get("validation", {})])[0], record.model
@@ -61,8 +61,8 @@ def compared_headlines(
     """The headlines of each run, all on songs of the same subset.
 
     If an evaluation scored all runs under their names, the first such evaluation is used. Otherwise
-    the runs' own results are used: of the test songs if all runs have them, else of the validation
-    songs.
+    the runs' own results are used: the test results if all runs have them, else the validation
+    results.
     """
     for result in evaluations.values():
         if all(record.name in result["scores"] for record in records):

@@ -40,7 +40,8 @@ class Definition:
     def examples(self) -> list[dict[str, Any]]:
         """Settings of example trials, in which each listed value occurs at least once.
 
-        In each example, one setting has one of its values, and all others have their first value.
+        In each example, one setting has one of its values. All other settings have their first
+        value.
         """
         first = {name: first_of(values) for name, values in self.axes.items()}
         return [

@@ -98,9 +98,9 @@ def differences_between(before: Mapping[str, Any], now: Mapping[str, Any]) -> Se
 
 
 def is_construction(name: str, old: Mapping[str, str], new: Mapping[str, str]) -> bool:
-    """Whether only one of two definitions has a setting that tells Hydra how to make an object.
+    """Whether a setting tells Hydra how to make an object, and only one definition has it.
 
-    Such a setting may come from another version of stemsplit, so it is no difference of the sweeps.
+    Another version of stemsplit may have written the setting, so the sweeps do not differ in it.
     """
     return name.rpartition(".")[2] in INSTANTIATION and not (name in old and name in new)
 

@@ -187,7 +187,7 @@ def value_of(trial: FrozenTrial) -> float | None:
 def heat_map(trials: Sequence[FrozenTrial], across: str, down: str) -> HeatMap:
     """A heat map of two settings. Each cell shows the best trial with one pair of values.
 
-    A finished trial precedes all others, even if its value is lower.
+    A finished trial counts as better than an unfinished one, even if its value is lower.
     """
     cells: dict[tuple[Any, Any], Cell] = {}
     scales = dict.fromkeys((across, down), Scale.LISTED)

@@ -56,8 +56,8 @@ def open_trial(study: optuna.Study, folder: Path, number: int) -> Trial:
     """Open a trial of the study in `folder`, so that the caller can report values to it.
 
     `Study.ask` returns a `Trial` only to the process that starts the trial. The worker that trains
-    it and a resumed sweep also need a `Trial`. Optuna has no function for that, so this function
-    calls the public constructor of `Trial`.
+    the trial also needs a `Trial`, and so does a resumed sweep. Optuna has no function that opens
+    an existing trial, so this function calls the public constructor of `Trial`.
     """
     storage = storage_in(journal_of(folder))
     study_id = storage.get_study_id_from_name(NAME)

@@ -29,8 +29,8 @@ class TrialSweeper(Sweeper):
 
     `params` maps settings to values. `jobs` is the number of trials that run at the same time. With
     the `sampler` ``grid``, the sweep tries all combinations of values. With ``tpe``, Optuna's
-    tree-structured Parzen estimator proposes combinations; `trials` is their number: J. Bergstra et
-    al., "Algorithms for Hyper-Parameter Optimization", NeurIPS 2011.
+    tree-structured Parzen estimator proposes `trials` combinations (J. Bergstra et al., "Algorithms
+    for Hyper-Parameter Optimization", NeurIPS 2011).
     """
 
     def __init__(

@@ -57,7 +57,7 @@ class SongProgress:
 
     @contextmanager
     def song(self, name: str) -> Iterator[Callable[[float], None]]:
-        """Yield a function. Call it with the fraction of the song that is done, to show it."""
+        """Yield a function that shows the progress; its argument is the fraction that is done."""
         bar = self.bars.add_task(name, total=1.0)
         printed = time.monotonic()
 

@@ -16,7 +16,7 @@ UNBOUNDED = 10_000  # wider than any cell
 def print_table(table: Table, console: Console | None = None) -> None:
     """Print a table, or a list of its cells if the terminal is too narrow for the table.
 
-    Right-justified columns hold numbers, all others text.
+    Right-justified columns contain numbers. All other columns contain text.
     """
     console = Console() if console is None else console
     for column in table.columns:
@@ -35,8 +35,8 @@ def print_table(table: Table, console: Console | None = None) -> None:
 def listed(table: Table, console: Console) -> Iterator[RenderableType]:
     """Yield the rows of a table as a list.
 
-    For each row, first yield its text cells. Then yield one grid with a line for each number, which
-    also holds the name of the number's column.
+    For each row, first yield its text cells. Then yield one grid with a line for each number. The
+    line contains the name of the column and the number.
     """
     label_width = max(
         width_of(column.header, console) for column in table.columns if is_numeric(column)

@@ -59,9 +59,9 @@ def check_mel_bands(separator: Separator) -> None:
 
 
 def check_targets(targets: Sequence[str], **copies: Sequence[str]) -> None:
-    """Raise `InputError` if one of `copies`, the settings that must equal ``targets``, differs.
+    """Raise `InputError` if a setting in `copies` differs from ``targets``.
 
-    The estimates would then be compared with the references of other stems.
+    With such a setting, the estimates would be compared with the references of other stems.
     """
     for setting, names in copies.items():
         if list(map(normal, names)) != list(map(normal, targets)):

@@ -15,11 +15,12 @@ STATISTICS = "running_mean"  # a buffer of every layer with running statistics
 def freeze(network: nn.Module, patterns: Sequence[str]) -> list[str]:
     """Freeze the parameters whose names match; return the layers whose statistics are frozen.
 
-    A pattern matches one or more consecutive parts of a name, which dots separate: ``lstm`` and
+    Dots separate the parts of a name. A pattern matches one or more consecutive parts: ``lstm`` and
     ``branches.*.lstm`` match ``branches.mel.lstm.bias_hh_l0``. The running statistics of a layer,
-    as of batch norm, are frozen if their name matches or if all its parameters are frozen.
+    such as batch norm, are frozen if a pattern matches their name, or if all parameters of the
+    layer are frozen.
 
-    Raises `InputError` if a pattern matches no parameter, or if no parameter is left.
+    Raises `InputError` if a pattern matches no parameter, or if no parameter is left to train.
     """
     names = [name for name, _ in network.named_parameters()]
     buffers = [name for name, _ in network.named_buffers()]
@@ -57,9 +58,9 @@ def matches(name: str, pattern: str) -> bool:
 
 
 def layers_of(names: Sequence[str]) -> list[str]:
-    """The distinct layers of parameters, as patterns: numbers become ``*``.
+    """The distinct layers of the parameters `names`, as patterns: numbers become ``*``.
 
-    A parameter that is in no layer stands for itself.
+    For a parameter outside all layers, the list contains the name of the parameter.
     """
     layers = [name.rpartition(".")[0] or name for name in names]
     return list(dict.fromkeys(re.sub(r"\.\d+(?=\.|$)", ".*", layer) for layer in layers))

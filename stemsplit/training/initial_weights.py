@@ -1,9 +1,9 @@
 """Start a training run with the weights of another separator, which may have other stems.
 
-The module `weights_fit` checks before whether the networks fit. Some layers grow with the number of
-stems, and others exist once per stem. To find out which weights belong to which stem, the network
-is built for one stem and for two stems on the device ``meta``, which allocates no memory, and the
-shapes are compared.
+The module `weights_fit` first checks whether the networks fit. Some layers grow with the number of
+stems, and others exist once per stem. To find out which weights belong to which stem, `take_over`
+builds the network for one stem and for two stems, and compares the shapes. These networks are on
+the device ``meta``, which allocates no memory.
 """
 
 from collections.abc import Mapping, Sequence
@@ -35,8 +35,9 @@ class Part(NamedTuple):
 class Taken(NamedTuple):
     """Names of tensors after copying.
 
-    `names` are all tensors of the new network, and `missing` those that were not copied, or only
-    for a part of the stems. `unused` are the tensors of the weights that were not copied.
+    `names` are all tensors of the new network. `missing` are those of them that were not copied, or
+    that were copied for only some stems. `unused` are the tensors of the weights that were not
+    copied.
     """
 
     names: list[str]
@@ -45,7 +46,7 @@ class Taken(NamedTuple):
 
 
 def parts_of(separator: Separator) -> list[Part]:
-    """The networks of a separator with their stems: several for a bag."""
+    """The networks of a separator with their stems. A `Bag` contains several networks."""
     network = cast(nn.Module, separator.network)
     targets = list(map(normal, separator.targets))
     described: Any = separator.network_description
@@ -59,16 +60,17 @@ def parts_of(separator: Separator) -> list[Part]:
 
 
 def pairs_of(source: Separator, separator: Separator) -> list[tuple[Part, Part]]:
-    """Each network of the separator, after the network of `source` whose weights it gets.
+    """Pairs: a network of `source`, and the network of `separator` that gets its weights.
 
-    That is the first network with a stem of the separator's network, or else the first network.
+    A network gets the weights of the first network of `source` with which it shares a stem. If
+    there is none, it gets the weights of the first network of `source`.
     """
     old = parts_of(source)
     return [((sharing(old, part) or old)[0], part) for part in parts_of(separator)]
 
 
 def new_views(source: Separator, separator: Separator) -> set[str]:
-    """The views of the separator's networks that the networks of the weights do not read."""
+    """The views that a network of `separator` reads, but its network of `source` does not."""
     return {
         view for old, new in pairs_of(source, separator) for view in views_of(new) - views_of(old)
     }
@@ -110,9 +112,9 @@ def take_over(source: Separator, separator: Separator, name: str, allow: Sequenc
 
 
 def matched(stems: Sequence[str], old: Sequence[str]) -> dict[int, int]:
-    """The positions of stems, and their positions in the weights.
+    """Map the position of each stem to its position in the weights.
 
-    If there is one stem on each side, these two match, whatever their names.
+    If `stems` and `old` both have one stem, these two match, whatever their names.
     """
     if len(stems) == len(old) == 1:
         return {0: 0}
@@ -122,9 +124,9 @@ def matched(stems: Sequence[str], old: Sequence[str]) -> dict[int, int]:
 class Layout:
     """Which weights of an architecture belong to a stem.
 
-    `one` and `two` are its state dicts for one stem and for two. `axes` are the axes that grow with
-    the number of stems. `lists` are prefixes of names, such as ``decoders.``, before the number of
-    a stem.
+    `one` and `two` are its state dicts for one stem and for two. `axes` maps the name of a tensor
+    to the axis that grows with the number of stems. `lists` are the parts of names before
+    the number of a stem, such as ``decoders.``.
     """
 
     def __init__(self, one: Mapping[str, Tensor], two: Mapping[str, Tensor]) -> None:

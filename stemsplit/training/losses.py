@@ -34,7 +34,7 @@ class Loss:
     targets. Without a residual, the estimates are projected onto the mixture.
 
     If there is a single target, the errors of target and residual have the same magnitude, so
-    `mixture_consistent` changes neither `l1` nor `complex_l1`, `complex_rmse` and
+    `mixture_consistent` does not change the losses `l1`, `complex_l1`, `complex_rmse` and
     `multi_resolution_stft`.
     """
 

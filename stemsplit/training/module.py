@@ -29,8 +29,8 @@ class SeparationModule(L.LightningModule):
     scheduler for the optimiser, or is None; `schedules.configured` decides when the scheduler
     steps. A scheduler that needs a metric gets ``validation/loss``. `normalise` tells the train
     command to set the statistics of the network's inputs before the training. With `compile`, the
-    network is compiled in place. `freeze` are patterns of names of parameters that are not trained
-    (see `freezing.freeze`).
+    network is compiled in place. `freeze` are patterns: parameters with a matching name are not
+    trained (see `freezing.freeze`).
 
     Only the network runs in the precision of the trainer; spectra and losses are float32. In
     addition to Lightning's content, checkpoints store the random states and the running mean of the
@@ -85,7 +85,8 @@ class SeparationModule(L.LightningModule):
             torch.manual_seed(torch.initial_seed() + self.trainer.global_rank)
 
     def on_train_batch_start(self, batch: Batch, index: int) -> None:
-        for name in self.frozen_statistics:  # validation and excerpts set the training mode again
+        # Validation and excerpts set all layers to training mode again.
+        for name in self.frozen_statistics:
             cast(nn.Module, self.separator.network).get_submodule(name).eval()
         # Restore the states only now, because data loaders and validation also draw random numbers.
         if self._random_states is not None:

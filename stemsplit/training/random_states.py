@@ -13,7 +13,7 @@ States = dict[str, Any]
 
 def random_states() -> list[States]:
     """Return the random states of all processes. Every process must call this function."""
-    # The package itself uses separate generators, but other networks may use the global ones.
+    # Dropout uses torch's global generator. Other packages may use all of these generators.
     kind, words, *rest = np.random.get_state(legacy=True)  # noqa: NPY002
     states: States = {
         "python": random.getstate(),

@@ -38,8 +38,8 @@ def is_first() -> bool:
 def common_run(run: Path, trainer: L.Trainer) -> Path:
     """Return the run folder of the first process.
 
-    Every node names its run folder after its own clock. If `run`, the folder of this node, is not
-    the folder of the first process, `run` is removed if it is empty.
+    Every node names its run folder after its own clock. If `run`, the folder of this node, is empty
+    and is not the folder of the first process, it is removed.
     """
     common = Path(trainer.strategy.broadcast(str(run)))
     if common != run and run.is_dir() and not any(run.iterdir()):

@@ -18,8 +18,8 @@ ONLY_FOR_MEL = ("mel_bands", "mel_hertz", "mfccs", "floor")
 SHARED = ("sample_rate", "window", "hop", "channels")  # settings at the top of a configuration
 # These settings are not in the YAML files of all models. Hydra's prefix `++` adds them if needed.
 ONLY_IN_SOME_MODELS = ("window_shape", "floor")
-# Arguments of a network that `check_fit` does not compare. They do not change the shape of any
-# weight, or `initial_weights.copied` handles or reports the other shape.
+# Arguments of a network that `check_fit` does not compare. Some do not change the shape of any
+# weight. For the others, `initial_weights.copied` handles or reports the changed shape.
 FREE = ("self", "bands", "sample_rate", "channels", "stems", "views", "bandwidth_hertz", "dropout")
 
 

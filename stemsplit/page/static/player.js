@@ -48,7 +48,7 @@ export class Player {
     return this.scheduled >= this.duration || this.scheduled - this.position > MARGIN_SECONDS;
   }
 
-  // Browsers allow sound only after a click or a key, so the first call must come from one.
+  // Browsers allow sound only after a click or a key, so the first call must follow such an event.
   play() {
     if (!this.context) this.open();
     this.wanted = true;

@@ -12,11 +12,11 @@ log = logging.getLogger(__name__)
 
 
 class RunEarlyStopping(EarlyStopping):
-    """Early stopping that logs its reason, and stops a stopped run again when it is resumed.
+    """Early stopping that logs its reason. A stopped run stops again when it is resumed.
 
     Lightning's `EarlyStopping` saves the number of epochs without improvement, but not that the
-    training has stopped. The current `patience` replaces the saved one, so that a stopped run can
-    be resumed with more patience.
+    training has stopped. To continue a stopped run, resume it with a larger `patience`, which
+    replaces the saved value.
     """
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

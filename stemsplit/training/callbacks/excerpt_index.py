@@ -72,8 +72,8 @@ def all_estimates(index: Index) -> Iterator[dict[str, Any]]:
 def thin_out(index: Index, epoch: int, spacing: int) -> None:
     """Remove estimates from the index, in place.
 
-    The estimates of `epoch` are kept, and the first estimates of every interval of `spacing`
-    epochs.
+    The estimates of `epoch` and the first estimates of every interval of `spacing` epochs are
+    kept.
     """
     for excerpt in index:
         for stem_entry in excerpt["stems"].values():

@@ -52,13 +52,13 @@ class Excerpts(L.Callback):
     the first target is loudest, and the `count` songs with the loudest excerpts are chosen. The
     excerpts are separated in the first validation of each interval of `every` epochs, and in the
     validation of the last epoch. In long runs, the intervals are 2, 4, … times as long. The
-    separator has the weights that are validated, which may be averaged.
+    separator has the weights of the validation: with `MovingAverage`, the averaged weights.
 
-    ``folder/excerpts`` gets MP3 files of the mixture and of the reference and the estimate of each
-    target, and an image with the three spectrograms. ``index.json`` lists these files by excerpt,
-    stem and epoch, with the SDR of estimate and mixture in dB (null if the reference is silent).
-    The files of about `KEPT_EPOCHS` epochs are kept. Loggers that implement `ShowsExcerpts` also
-    get the files.
+    ``folder/excerpts`` gets an MP3 file of each mixture. For each target, it gets MP3 files of the
+    reference and the estimate, and an image with the spectrograms of mixture, reference and
+    estimate. ``index.json`` lists these files by excerpt, stem and epoch, with the SDR of estimate
+    and mixture in dB (null if the reference is silent). The files of about `KEPT_EPOCHS` epochs are
+    kept. Loggers that implement `ShowsExcerpts` also get the files.
 
     Raises `InputError` if a number is not positive.
     """
@@ -95,7 +95,7 @@ class Excerpts(L.Callback):
             self._show(trainer, pl_module, epoch)
 
     def _due(self, epoch: int) -> bool:
-        """Whether `epoch` is the first of its interval of `spacing` epochs to be separated.
+        """Whether no earlier epoch of the same interval of `spacing` epochs has estimates.
 
         The index decides this, not the number of the epoch, because not every epoch is validated,
         and a resumed run repeats epochs.

@@ -24,8 +24,8 @@ class LayerHistory:
 
     ``series[quantity][layer]`` is a list of pairs of step and root mean square; quantities are the
     keys of `DESCRIPTIONS`. ``blown[layer]`` contains the step at which the layer blew up, and the
-    quantity. After the first non-finite value, which spreads to all other layers, the search is
-    `over`.
+    quantity. `over` is true after the first non-finite value, because such a value spreads to all
+    other layers.
 
     `spacing` is the number of steps between kept values. It starts as the number of steps between
     logged values, and doubles in long runs. A value blows up if it exceeds `factor` times the

@@ -44,9 +44,9 @@ def root_mean_square(*tensors: Tensor) -> Figure:
 
 
 def main_tensor(value: Any) -> Tensor | None:
-    """Return a layer's input or output, or its first item if it is a tuple.
+    """Return `value`, the input or output of a layer. If it is a tuple, return its first item.
 
-    Returns None for a value that is not a tensor of real or complex floating-point numbers.
+    Returns None for anything but a tensor of real or complex floating-point numbers.
     """
     if isinstance(value, tuple) and value:
         value = value[0]

@@ -155,8 +155,8 @@ def unscaled(
 ) -> dict[str, dict[str, Figure]]:
     """Divide gradients by the factor of float16 loss scaling."""
     scaled = {"gradient/in", "gradient/out"}
-    # Fused optimisers unscale the gradients of weights only in their step, so they are still
-    # scaled here. For other optimisers, Lightning has already unscaled them.
+    # Fused optimisers unscale the gradients of weights only in their step, so these gradients are
+    # still scaled here. For other optimisers, Lightning has already unscaled them.
     if optimizer.defaults.get("fused"):
         scaled.add("gradient")
     scale = scaler.scale(next(iter(figures["weight"].values())).new_ones(()))
