@@ -64,8 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         type=int,
         default=24,
         metavar="N",
-        help="largest number of songs that the server stores; then a new song replaces the least "
-        "recently used separated song, except songs whose page was open in the last 90 seconds; "
+        help="largest number of songs that the server stores; after that, a new song replaces the "
+        "least recently used separated song whose page has been closed for 90 seconds; "
         "default: %(default)s",
     )
     parser.add_argument(

@@ -23,10 +23,11 @@ from stemsplit.settings.moved import ADDED, renamed
 from stemsplit.training.losses import Value
 from stemsplit.training.precision import default_precision
 
-# A configuration may come from an untrusted run folder. So `may_make` allows only the names in
-# `LIBRARIES`, Lightning's callbacks, classes that `MODULES` define, and functions that `MODULES`
-# define, if they return an instance of such a class or of a type in `PRODUCTS` (a list of tracks, a
-# loss).
+# A configuration may come from an untrusted run folder. So `may_make` allows only:
+# - the names in `LIBRARIES`, and Lightning's callbacks;
+# - classes that are defined in `MODULES`;
+# - functions that are defined in `MODULES` and return an instance of such a class or of a type in
+#   `PRODUCTS` (a list of tracks, a loss).
 MODULES = (
     "stemsplit.data.augment.",
     "stemsplit.data.corpora.",
@@ -97,7 +98,7 @@ def residual(targets: Sequence[str], stems: Sequence[str] | None) -> str | None:
 
 
 def environment(name: str, default: str | None) -> str | None:
-    """``${environment:NAME,default}``: an environment variable; if empty or unset, the default."""
+    """``${environment:NAME,default}``: the variable, or the default if it is unset or empty."""
     return os.environ.get(name) or default
 
 
@@ -149,7 +150,7 @@ def make(config: DictConfig, group: str = "", **arguments: Any) -> Any:
     """
     with settings_at_fault(group):
         targets = targets_of(OmegaConf.to_container(config, resolve=True))
-        # A function makes separators, so no ``_target_`` names their class. It is added here.
+        # A function makes separators, so no ``_target_`` names their class. Add the class here.
         separator = f"{Separator.__module__}.{Separator.__qualname__}"
         allowed = [separator, *filter(may_make, targets)]
         return instantiate(config, _execution_whitelist_=allowed, **arguments)
@@ -159,7 +160,7 @@ def save(config: DictConfig, run: Path) -> None:
     """Write the complete configuration of a run to RUN/config.yaml.
 
     Settings that depend on the machine or the command (folders, group choices, environment
-    variables, the precision) are saved as values. All other references to settings are saved as
+    variables, the precision) are saved as values. All other references between settings remain
     references. So they stay correct if a resumed run changes a setting or the run folder is moved.
     """
     config = config.copy()

@@ -2,8 +2,8 @@
 
 The demo trains a small `mel_blstm` on synthesised songs, scores it and the unprocessed mixture on
 the test songs, separates one test song, draws spectrograms and writes the report of the run. The
-published network is four times as wide and trains on excerpts of six seconds:
-``stemsplit train model=mel_blstm``.
+command ``stemsplit train model=mel_blstm`` trains the published network, which is four times as
+wide, on excerpts of six seconds.
 """
 
 import os

@@ -133,8 +133,8 @@ def examine_corpus(config: DictConfig) -> dict[str, Any]:
 def split_facts(songs: Sequence[Examination], headers: Headers) -> dict[str, Any]:
     """Statistics of one split.
 
-    ``rates``, ``channels`` and ``codecs`` count its songs by the formats of their files. A song
-    with files in different formats is counted for each of them.
+    ``rates``, ``channels`` and ``codecs`` count the songs for each sample rate, number of channels
+    and codec. If the files of a song differ, the song is counted for each of their values.
     """
     forms: dict[str, Counter[str]] = {
         "rates": Counter(),

@@ -97,7 +97,7 @@ def one_line_errors(interrupted: Callable[[], str] = lambda: "interrupted") -> I
 def remembered_interrupts() -> Iterator[list[int]]:
     """Yield a list that gets an entry for each Ctrl-C; `KeyboardInterrupt` is raised as usual.
 
-    The list shows that the user pressed Ctrl-C even if a library hides the `KeyboardInterrupt`.
+    Some libraries hide the `KeyboardInterrupt`; the list still shows that the user pressed Ctrl-C.
     Lightning exits with code 1 instead. torch skips the import that was interrupted, which causes
     another error later.
     """

@@ -76,8 +76,8 @@ def export_parser() -> argparse.ArgumentParser:
         "--frames",
         type=frame_count,
         metavar="N",
-        help="fixed number of spectrogram frames in the input of the ONNX model, at most an hour; "
-        "default: any number",
+        help="fixed number of spectrogram frames in the input of the ONNX model, at most an hour "
+        "of audio; default: any number",
     )
     parser.add_argument(
         "--verify",

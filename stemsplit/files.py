@@ -45,7 +45,7 @@ def make_writable_folder(folder: Path, way_out: str = "choose another folder") -
 def file_name(name: str, suffix: str = "", longest: int = LONGEST_NAME) -> str:
     """Join `name` and `suffix`; if the result is too long, shorten `name` and add its digest.
 
-    `longest` is the largest number of bytes.
+    The returned name has at most `longest` bytes.
     """
     encoded = name.encode("utf-8", "surrogateescape")
     room = longest - len(suffix.encode())

@@ -30,8 +30,8 @@ class Part(NamedTuple):
 def own_part() -> Part:
     """The part of the work that this process does, in its group or among srun's processes.
 
-    SLURM sets ``SLURM_NTASKS`` also in a batch script, which runs as a single process. So the
-    variable of a step is read, which only srun sets.
+    SLURM sets ``SLURM_NTASKS`` also in a batch script, which runs as a single process. So this
+    function reads ``SLURM_STEP_NUM_TASKS``, which only srun sets.
     """
     if in_process_group():
         return Part(rank(), count())
@@ -48,8 +48,8 @@ def process_group() -> Iterator[None]:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or in_process_group():
         yield
         return
-    # The timeout is long, because a process that finishes its share early may wait for hours. It
-    # need not detect dead processes: if a process dies, torchrun ends the others.
+    # The timeout is long, because a process that finishes its share early may wait for hours.
+    # The timeout need not detect dead processes: if a process dies, torchrun ends the others.
     distributed.init_process_group("gloo", timeout=timedelta(days=7))
     try:
         yield

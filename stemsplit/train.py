@@ -76,7 +76,7 @@ def main() -> None:
                     make_writable_folder(folder, advice(folder))
             with argv(arguments):
                 run()
-    except SIGTERMException:  # Lightning raises it at SIGTERM, but would exit with code 0
+    except SIGTERMException:  # raised by Lightning at SIGTERM; its exit code would be 0
         sys.exit(128 + signal.SIGTERM)
 
 
@@ -235,7 +235,7 @@ def fit(
     for logger in loggers:
         if isinstance(logger, MetricsCsv):  # drop the rows after the checkpoint
             logger.forget_from(kept_steps)
-    if is_first():  # after the checks, so that a run that cannot be resumed is not changed
+    if is_first():  # after the checks, because a run that fails them must stay unchanged
         configuration.save(config, Path(config.run_dir))
         songs = data.corpus.contents()
         remember_songs(Path(config.run_dir), songs, kept_steps, checkpoint_of_weights(config))

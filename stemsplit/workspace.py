@@ -1,7 +1,8 @@
 """``stemsplit workspace --entity ENTITY``: make the Weights & Biases dashboard.
 
-Saves a view of the project with sections for scores, losses, excerpts, layers, speed and sweeps;
-``--dry-run`` prints its specification and sends nothing. Needs the extra ``dashboard``.
+The dashboard is a view of the project with sections for scores, losses, excerpts, layers, speed and
+sweeps. ``--dry-run`` prints its specification and sends nothing. The command needs the optional
+dependencies ``dashboard``.
 """
 
 import argparse
