@@ -10,7 +10,7 @@ from stemsplit.command_line.seen_songs import songs_seen
 from stemsplit.data.corpus import Corpus
 from stemsplit.data.datamodule import StemDataModule
 from stemsplit.data.tracks import Subset
-from stemsplit.data.trained_songs import trained_contents
+from stemsplit.data.trained_songs import all_songs_known
 from stemsplit.errors import InputError
 from stemsplit.separation import checkpoint
 from stemsplit.separation.origins import origins, published_as
@@ -75,7 +75,7 @@ def has_known_songs(source: str | Path) -> bool:
     """Whether `songs_seen` knows the training songs of a checkpoint or of a published model."""
     if not isinstance(source, Path):
         return True
-    return bool(trained_contents(source)) or published_as(source) is not None
+    return all_songs_known(source) or published_as(source) is not None
 
 
 def check_songs_unseen(config: DictConfig, corpus: Corpus, subsets: Sequence[Subset]) -> None:
@@ -105,7 +105,7 @@ def checkpoint_of_weights(config: DictConfig) -> Path | None:
     if config.weights is None or config.resume:
         return None
     source = resolved(config.weights)
-    return source if isinstance(source, Path) else None
+    return source if isinstance(source, Path) and published_as(source) is None else None
 
 
 def allowed(config: DictConfig) -> list[str]:

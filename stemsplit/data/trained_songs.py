@@ -18,12 +18,12 @@ def remember_songs(run: Path, songs: Contents, step: int, weights: Path | None =
 
     Records that begin before `step` are kept. The other records are removed, because the run trains
     these steps again. At step 0, the run takes over the records of `weights`, the checkpoint whose
-    weights it starts with.
+    weights it starts with. If this checkpoint has none, a record without songs says so.
     """
     if step:
         records = [record for record in _read(run) if record["from_step"] < step]
     else:
-        before = [] if weights is None else _records_of(weights)
+        before = [] if weights is None else _records_of(weights) or [{"songs": {}}]
         records = [{**record, "from_step": BEFORE} for record in before]
     if not step or not records or records[-1]["songs"] != songs:
         records.append({"from_step": step, "songs": dict(songs)})
@@ -69,6 +69,12 @@ def trained_contents(checkpoint: Path) -> set[str]:
         for song, content in record["songs"].items()
         if song.startswith("train/")
     }
+
+
+def all_songs_known(checkpoint: Path) -> bool:
+    """Whether `trained_contents` returns all songs that trained the weights of a checkpoint."""
+    records = _records_of(checkpoint)
+    return bool(records) and all(record["songs"] for record in records)
 
 
 def _records_of(checkpoint: Path) -> list[dict[str, Any]]:
