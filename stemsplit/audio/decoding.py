@@ -59,7 +59,7 @@ def _readable(path: Path) -> Iterator[None]:
 def timelines_of(
     path: Path, container: av.container.InputContainer, numbers: Sequence[int]
 ) -> list[Timeline]:
-    """Return one empty timeline for each number, which is an index among the audio streams.
+    """Return an empty timeline for each of the `numbers`, which count the audio streams from 0.
 
     Raises `InputError` if there are too few streams.
     """
@@ -104,9 +104,9 @@ def decoded(
     """Decode all packets; yield the samples of each stream in order, with the stream's index.
 
     `timelines` maps the index of a stream in the file to its timeline. An MP4 file states how much
-    of its last frame is padding. This padding is left out unless `keep_padding`. Raises
-    `InputError` if a stream cannot be converted to the sample rate and the layout of its first
-    frame.
+    of its last frame is padding. This padding is left out unless `keep_padding` is true.
+    Raises `InputError` if a stream cannot be converted to the sample rate and the layout of its
+    first frame.
     """
     packets = container.demux([container.streams[index] for index in timelines])
     states_padding = container.format.name == MP4 and not keep_padding
@@ -167,8 +167,8 @@ def check_finite(path: Path, samples: Samples, sample_rate: int, start: int = 0)
 def bit_depth(stream: av.AudioStream) -> str:
     """Return the bit depth that holds a stream without loss: "16", "24" or "32f".
 
-    A lossy stream counts as "16". Integers of 32 bits count as "24", because the samples are read
-    as 32-bit floating-point numbers.
+    A lossy stream counts as "16". Integers of 32 bits count as "24", because they are read as
+    32-bit floating-point numbers, which keep only 24 bits.
     """
     if fits_sixteen_bits(stream):
         return "16"

@@ -21,10 +21,10 @@ from stemsplit.audio.forms import Samples
 from stemsplit.errors import InputError
 
 BLOCK = 2**14  # samples that are encoded at once
-AAC_LAYOUTS = {5: "5.0", 6: "5.1"}  # by channels; AAC has no number for the usual layout
+AAC_LAYOUTS = {5: "5.0", 6: "5.1"}  # by channels; AAC has no code for 5.0(side) or 5.1(side)
 MP3_FRAME = 1152  # samples
 AAC_BITS_PER_FRAME = 6144  # most bits per channel in a frame of 1024 samples
-SLOW_MP3_BITRATES = {16000: 64, 32000: 160}  # highest bitrate in kbit/s below a sample rate in Hz
+SLOW_MP3_BITRATES = {16000: 64, 32000: 160}  # highest kbit/s for rates below the key in Hz
 # libsndfile expects the channels in Vorbis's order, but samples have FFmpeg's order. For each
 # number of channels, the tuple lists the channels in Vorbis's order by their index in FFmpeg's.
 VORBIS_ORDER = {
@@ -109,7 +109,7 @@ class FfmpegStream:
         # LAME's last frame may contain only padding. Such a frame is dropped, because FFmpeg would
         # write a wrong length: it counts this frame, but not the padding in the frame before.
         packets = self.stream.encode(None)
-        # In a shorter file, a single frame would be left, which is not recognised as MP3.
+        # With at most MP3_FRAME samples, it is kept: a single frame would not be recognised as MP3.
         if self.time > MP3_FRAME:
             packets = [packet for packet in packets if packet.duration or not packet.size]
         self.container.mux(packets)
@@ -205,8 +205,8 @@ def vorbis_file(
             compression_level=1 - quality,
         )
     except soundfile.LibsndfileError as error:
-        # libsndfile does not say why it cannot create a file. This call raises an `OSError` that
-        # does.
+        # If the file cannot be created, libsndfile does not say why, but this line raises an
+        # `OSError` with the reason.
         path.open("wb").close()
         raise InputError(
             f"libsndfile cannot write Ogg Vorbis ({error}); choose another format"

@@ -18,9 +18,9 @@ STARTS_AT_ZERO = {MP4, MATROSKA}
 LONGEST_DELAY_SECONDS = 0.2  # delay of a decoder's first frame
 LATEST_START_SECONDS = 60.0  # a file that starts later was cut from a longer recording
 # Largest error of FFmpeg's time stamps in Ogg Vorbis. The error is half a long window, and occurs
-# at the last packet of the first page. A lost page is longer, so it is still found.
+# at the last packet of the first page. A lost page lasts longer, so the loss is still detected.
 VORBIS_ERROR_SECONDS = 0.05
-# Bytes at the end of a file that are searched for its last page. An Ogg page has at most 65,307.
+# Bytes to read at the end of a file to find its last page. An Ogg page has at most 65,307 bytes.
 OGG_TAIL = 2**18
 MP3_HEAD = 2**12  # bytes that are searched for the number of frames
 
@@ -129,7 +129,7 @@ def _skip_id3(file: BinaryIO) -> None:
 
 
 def lacks_its_last_page(path: Path) -> bool:
-    """Whether an Ogg file ends before the end of the page that is marked as its last page."""
+    """Whether the last page in an Ogg file is incomplete, or is not marked as the last page."""
     with path.open("rb") as file:
         size = file.seek(0, 2)
         file.seek(max(0, size - OGG_TAIL))

@@ -32,8 +32,8 @@ class SongStream:
 
     `layout` is FFmpeg's name of the channel layout, as in `forms.Audio`. `bit_depth` is "16", "24"
     or "32f"; see `decoding.bit_depth`. `declared_seconds` is the length that the file declares, or
-    None if it declares none or only an estimate. After the last block, `losses` has a line for each
-    loss or change.
+    None if this length is unknown or only estimated. After the last block, `losses` has a line for
+    each loss or change.
     """
 
     def __init__(self, path: Path, container: av.container.InputContainer) -> None:

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 import av
 
-# The tags that are kept, by FFmpeg's names. Others describe the file (its encoder, its loudness),
-# not the song.
+# The tags that are kept, by FFmpeg's names. All other tags describe the file (its encoder, its
+# loudness), not the song.
 KEPT = (
     *("title", "artist", "album", "album_artist", "composer", "performer", "publisher"),
     *("date", "genre", "track", "disc", "comment", "copyright", "isrc"),

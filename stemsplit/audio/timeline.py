@@ -27,13 +27,13 @@ class Timeline:
     """The frames of one stream at their positions, with silence in the gaps.
 
     `add` and `end` yield the samples; the timeline itself keeps at most the end of the last frame.
-    All samples that they yield have the rate and the layout of the first frame.
+    All samples have the rate and the layout of the first frame.
 
     `declared_seconds` is the length that the file declares, or None if it is unknown;
-    `slack_seconds` is the rounding error of this length. If `exact` (for lossless streams), a
-    stream counts as incomplete if one sample is missing at its end. `failed` holds the positions in
-    seconds at which packets could not be decoded. `joints` holds the positions in seconds at which
-    another file was joined. `ends_early` says whether the file cannot be read to its end.
+    `slack_seconds` is the rounding error of this length. If `exact` is true (for lossless streams),
+    a stream with one missing sample at its end counts as incomplete. `failed` holds the positions
+    in seconds at which packets could not be decoded. `joints` holds the positions in seconds at
+    which another file was joined. `ends_early` says whether the file cannot be read to its end.
     """
 
     def __init__(

@@ -68,10 +68,10 @@ def hydra_composition(command: str, settings: Sequence[str]) -> DictConfig:
 def misplaced(command: str, settings: Sequence[str]) -> str | None:
     """The error message for the first setting that cannot be applied; None if all can.
 
-    Either none of the chosen options (such as ``model=lstm``) has the setting, or the setting
-    exists although it is written with ``+``. Hydra raises the same type of exception for both. To
-    tell them apart, this function first composes only the chosen options. Then it applies the
-    settings one by one.
+    The message describes one of two errors: none of the chosen options (such as ``model=lstm``) has
+    the setting, or the setting is written with ``+`` but exists already. Hydra raises the same type
+    of exception for both errors. To tell them apart, this function first composes only the chosen
+    options. Then it applies the settings one by one.
     """
     overrides = parsed(settings)
     choices = [override for override in overrides if is_group(override.key_or_group)]

@@ -50,9 +50,10 @@ def initialise(
 ) -> None:
     """Set the statistics of the inputs and the initial weights of a new run.
 
-    Without `weights`, the statistics are computed from the training songs. Otherwise they come with
-    the weights, except for views that the network of the weights does not read. `subsets` are the
-    subsets whose songs the run scores, see `check_songs_unseen`.
+    Without `weights`, the statistics are computed from the training songs. With `weights`, they
+    come with the weights; only the statistics of views that the network of the weights does not
+    read come from the training songs. `subsets` are the subsets whose songs the run scores, see
+    `check_songs_unseen`.
     """
     network = module.separator.network
     views = set(network.views) if weights is None else new_views(weights, module.separator)

@@ -61,7 +61,7 @@ def unknown(command: str, settings: Sequence[str]) -> str | None:
 
 
 def names_of(command: str) -> list[str]:
-    """The settings of a command and its groups."""
+    """The names of all settings of a command and of all groups in conf/."""
     return [*kinds_of(command), *(path.name for path in Path(CONF).iterdir() if path.is_dir())]
 
 

@@ -34,9 +34,9 @@ def songs_seen(source: str | Path, corpus: Corpus, name: str, subset: Subset) ->
 
     `source` is the checkpoint of a run, or the name of a published model. The folder of a run
     records the training songs. The training also saw MUSDB18's test songs if the separator contains
-    published weights whose training saw them, or if a run started with such weights. The test songs
-    are recognised by their names in every corpus. In the corpora `CORPORA`, all songs of the subset
-    ``test`` are test songs of MUSDB18.
+    published weights whose training saw them, or if its run started with such weights. The test
+    songs are recognised by their names in every corpus. In the corpora `CORPORA`, all songs of the
+    subset ``test`` are test songs of MUSDB18.
     """
     tracks = [track for track in corpus.songs if track.subset == subset]
     whole = name in CORPORA and subset == "test"

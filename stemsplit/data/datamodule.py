@@ -154,9 +154,9 @@ class StemDataModule(L.LightningDataModule):
         tracks = self.training_tracks()
         return cached_statistics(tracks, self.front_end, self.views, self.corpus.cache)
 
-    # The data module saves and restores the state of the loader instead of Lightning. First,
-    # Lightning restores a loader only if the checkpoint was written in the middle of an epoch.
-    # Second, Lightning sets the sampler's epoch only after the workers have begun to prefetch.
+    # The data module, not Lightning, saves and restores the state of the loader. First, Lightning
+    # restores a loader only if the checkpoint was written in the middle of an epoch. Second,
+    # Lightning sets the sampler's epoch only after the workers have begun to prefetch.
     def state_dict(self) -> dict[str, Any]:
         return {} if self._train_loader is None else {"train": self._train_loader.state_dict()}
 

@@ -37,8 +37,7 @@ class Header(NamedTuple):
         return is_lossless(self.codec)
 
 
-# The value of a source is its header. If the header cannot be read, the value is a one-line message
-# that says why.
+# Map each source to its header, or to a one-line message that says why the header cannot be read.
 Headers = Mapping[AudioSource, Header | str]
 
 

@@ -86,7 +86,7 @@ def check_folder(root: Path) -> None:
 def with_validation(tracks: Sequence[Track], names: Sequence[str]) -> list[Track]:
     """Use the named songs for validation and all other songs outside the test subset for training.
 
-    Raises `InputError` for a name that no song outside the test subset has.
+    Raises `InputError` if a name does not belong to a song outside the test subset.
     """
     names = [normal(name) for name in names]
     songs = {track.name for track in tracks if track.subset != "test"}

@@ -62,7 +62,7 @@ def changed_at(run: Path) -> list[int]:
 
 
 def trained_contents(checkpoint: Path) -> set[str]:
-    """The hashes of the songs that trained the weights of a checkpoint, also before its run."""
+    """The hashes of the songs that trained the weights of a checkpoint, in its run or before it."""
     return {
         content
         for record in _records_of(checkpoint)

@@ -57,8 +57,8 @@ def can_be_written(folder: str) -> bool:
 def private_temporary_folder() -> Path:
     """A temporary folder that only this user can write to.
 
-    All commands get the same folder. But if others own it or can write to it, each command gets a
-    new folder.
+    All commands get the same folder. But if another user owns this folder or can write to it, each
+    command gets a new folder.
     """
     folder = Path(tempfile.gettempdir()) / f"stemsplit-{getpass.getuser()}"
     with suppress(FileExistsError):

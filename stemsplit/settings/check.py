@@ -16,7 +16,7 @@ from stemsplit.settings.suggestions import near
 SWEEPER = [f"hydra.sweeper.{name}" for name in GROUPS["hydra.sweeper"]]
 # Keys that tell Hydra which object to instantiate; `configuration.may_make` checks the objects.
 INSTANTIATION = ("_target_", "_partial_", "_convert_", "_args_")
-# Groups that cannot be left out. All others can be set to null.
+# Groups that cannot be left out. All other groups can be set to null.
 REQUIRED = (
     "model.separator",
     "model.separator.front_end",

@@ -106,7 +106,8 @@ Options of Hydra:               stemsplit {command} --hydra-help
 def begin(module: str, command: str) -> None:
     """Prepare a command before its slow imports.
 
-    `module` is the ``__name__`` of the command's module; if it is only imported, nothing is done.
+    `module` is the ``__name__`` of the command's module. If the module is only imported, this
+    function does nothing.
 
     With ``--help``, prints the help and exits. Otherwise, Ctrl-C prints one line from now on,
     instead of a traceback.

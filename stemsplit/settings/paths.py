@@ -35,7 +35,8 @@ def quote_paths(arguments: Sequence[str], sweeping: bool = False) -> list[str]:
 
     If the complete value is the path of an existing file or folder, it is quoted as one path.
     Otherwise, the value is read in Hydra's grammar. ``null`` and quoted values keep their meaning
-    for every setting, lists and mappings for `COLLECTIONS`, and commas if `sweeping`.
+    for every setting; lists and mappings keep it for `COLLECTIONS` only; commas keep it only if
+    `sweeping` is true.
     """
     return [quote_argument(word, sweeping) for word in arguments]
 

@@ -25,8 +25,8 @@ class Augment:
     """Random augmentation of stems.
 
     By default, only the gain changes and channels are swapped, as in open-unmix. Each stem is
-    augmented independently, in the order of this list. A setting such as `gain` is a range from
-    which values are drawn uniformly.
+    augmented independently, in the order of the list below. A setting such as `gain` is a range
+    from which values are drawn uniformly.
 
     1. Tempo and pitch: with probability `tempo`, a tempo change in `tempo_percent`; with
        probability `pitch`, a pitch shift in `pitch_semitones`. If all stems come from the same

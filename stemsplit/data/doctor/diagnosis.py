@@ -23,7 +23,7 @@ def listing_findings(
     validation_tracks: Sequence[str] | None = None,
     headers: Headers | None = None,
 ) -> list[Finding]:
-    """Return the findings for which no audio is decoded. `stemsplit train` reports them too.
+    """Return all findings that need no decoded audio. `stemsplit train` reports them too.
 
     `tracks` are all tracks of the corpus. `stems`, `channels` and `validation_tracks` are the
     settings of the training. If `headers` is None, the headers are read from the files.
@@ -78,7 +78,8 @@ def _refusals(
 def _unlisted(root: Path, tracks: Sequence[Track]) -> Iterator[Finding]:
     """Faults for files and folders that contain audio but are not listed as songs.
 
-    In a subset whose songs are folders, only folders are checked; if they are files, only files.
+    In a subset whose songs are folders, only folders are checked. In a subset whose songs are
+    files, only files are checked.
     """
     paths = {source.path for track in tracks for source in sources(track).values()}
     listed = paths | {path.parent for path in paths}

@@ -22,7 +22,7 @@ SILENT_DB = -90.0
 NEAR_SILENT_DB = -60.0
 FULL_SCALE = 32766 / 32768
 CLIPPED_RUN = 3  # successive samples at full scale; an unclipped peak has one or two
-# `match_db` (see `Examination`) below which the mixture is not the sum of these stems.
+# If `match_db` (see `Examination`) is below this, the mixture is not the sum of the stems.
 LEAST_MATCH_DB = 10.0
 # `match_db` is 20 to 40 dB if the mixture and the stems are lossy and were coded separately. It is
 # above 60 dB for lossless 16-bit files.
@@ -36,7 +36,8 @@ class Examination:
     `match_db` is the ratio in dB of the mixture's energy to the energy of its difference from the
     sum of the stems. It is None if the mixture or a stem is missing or unreadable, or if the
     mixture is silent. `match_db_of_channels` is this ratio for each channel, None for a silent
-    channel. `bits` is the fingerprint of the mixture, or of the sum of the stems without a mixture.
+    channel. `bits` is the fingerprint of the mixture, or of the sum of the stems if there is no
+    mixture.
     """
 
     track: Track

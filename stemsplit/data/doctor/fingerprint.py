@@ -26,8 +26,8 @@ WINDOW = 2048  # samples, 0.37 s: long enough that a shift of half a hop changes
 HOP = 256  # samples, 46 ms
 LOWEST, HIGHEST = 300.0, 2000.0  # Hz
 BANDS = 33
-# A frame that is further below the loudest frame is quiet. Quiet frames are ignored, because their
-# bits come from coding noise.
+# A frame is quiet if it is more than this far below the loudest frame. Quiet frames are ignored,
+# because their bits come from coding noise.
 QUIET_DB = 50
 LEAST_SECONDS = 5.0  # least overlap of two songs; half of the shorter song if that is less
 SAME = 0.65  # lowest agreement of equal audio

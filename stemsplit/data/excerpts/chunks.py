@@ -93,8 +93,8 @@ class RandomChunks(Dataset[Chunk]):
 
     With probability `sounding`, the excerpt is replaced by an excerpt in which a target is active
     (see `activity`). This target is drawn uniformly from `targets`. The new excerpt is from the
-    song from which the stem of this target was drawn first. If the target is not active in any
-    excerpt of that song, it is from another song. With `remix`, only the stem of this target is
+    song that the stem of this target had in the replaced excerpt. If the target is not active in
+    any excerpt of that song, another song is drawn. With `remix`, only the stem of this target is
     replaced.
 
     Raises `InputError` for test songs. With `sounding` > 0, also raises it for a target that is not

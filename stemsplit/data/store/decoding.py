@@ -40,7 +40,7 @@ def decode(track: Track, sample_rate: int, channels: int) -> Decoded:
     """Decode a track to int16 if all its sources are lossy or have 16 bits, else to float32.
 
     If a lossy source exceeds full scale, int16 needs a scale above 1. A lossless source would lose
-    its last bit at this scale, so a track with both sources is decoded to float32.
+    its last bit at this scale, so a track with both kinds of sources is decoded to float32.
 
     All streams get the length of the mixture, or of the longest stem if the track has no mixture:
     shorter streams are padded with silence, and longer streams are cut. Raises `InputError` if a

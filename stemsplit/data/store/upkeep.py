@@ -47,9 +47,9 @@ def verify(cache: Path) -> Iterator[tuple[Path, bool]]:
 def clean(cache: Path, unused_days: float | None) -> Iterator[tuple[Path, str]]:
     """Remove damaged tracks, leftovers of killed processes and tracks in another version's format.
 
-    Also removes tracks that were not used for `unused_days` days, unless it is None. Yields each
-    removed folder and the reason, for example "is damaged". Keeps folders that another process may
-    be writing. Raises `InputError` if a folder cannot be removed.
+    If `unused_days` is not None, also removes tracks that were not used for this many days. Yields
+    each removed folder and the reason, for example "is damaged". Keeps folders that another process
+    may be writing. Raises `InputError` if a folder cannot be removed.
     """
     for partial in remove_leftovers(cache):
         yield partial, "was left by a killed process"
