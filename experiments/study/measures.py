@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile
 import torch
 
 import stemsplit
@@ -14,9 +13,9 @@ from experiments.study.peer import peer
 from experiments.study.plan import Plan
 from experiments.study.scores import scored
 from experiments.study.trainings import Training, config_of, corpus_of
+from stemsplit import audio
 from stemsplit.data.store.stored import StoredTrack
 from stemsplit.evaluation.intervals import median_interval, paired_difference
-from stemsplit.files import replacing
 from stemsplit.reporting.run_records import read_run
 from stemsplit.separation.separator import Separator
 
@@ -116,8 +115,7 @@ def write_noisy(track: StoredTrack, snr: int, song: Path) -> None:
     for stem, samples in {"vocals": vocals, "accompaniment": mixture - vocals + noise}.items():
         path = song / f"{stem}.wav"
         if not path.is_file():
-            with replacing(path) as partial, partial.open("wb") as file:
-                soundfile.write(file, samples.T, track.sample_rate, "FLOAT", format="WAV")
+            audio.write(path, samples, track.sample_rate)
 
 
 def gradients(plan: Plan, runs: list[Training], folder: Path) -> dict[str, Any]:

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile
 import torch
 from openunmix import model, transforms
 from openunmix.utils import bandwidth_to_max_bin
@@ -22,6 +21,7 @@ from torch import Tensor, nn
 
 from experiments.study.plan import Plan
 from experiments.study.trainings import Training, config_of, corpus_of, score
+from stemsplit import audio
 from stemsplit.data.store.stored import StoredTrack
 from stemsplit.files import replacing
 
@@ -149,4 +149,4 @@ def separate(network: nn.Module, songs: list[StoredTrack], config: Any, output: 
         folder = output / "test" / song.name
         folder.mkdir(parents=True, exist_ok=True)
         for name, samples in zip((TARGET, REST), stems, strict=True):
-            soundfile.write(folder / f"{name}.wav", samples.T, song.sample_rate, subtype="FLOAT")
+            audio.write(folder / f"{name}.wav", samples.numpy(), song.sample_rate)

@@ -11,6 +11,7 @@ from stemsplit.audio.resampling import StreamResampler
 from stemsplit.audio.tags import kept_tags
 from stemsplit.audio.writing import MP3_RATES
 from stemsplit.errors import InputError
+from stemsplit.files import replacing
 
 # fmt: off
 AAC_RATES = (
@@ -130,6 +131,16 @@ class Writer:
     def end(self) -> None:
         if self._resampler is not None and (rest := self._resampler.end()).size:
             self._append(rest)
+
+
+def write(path: Path, samples: Samples, sample_rate: int) -> None:
+    """Write a 32-bit float WAV file, so that nothing clips and stems still sum to the mixture."""
+    encoding = Encoding("wav", "32f")
+    with (
+        replacing(path) as partial,
+        open_writer(partial, encoding, sample_rate, len(samples)) as writer,
+    ):
+        writer.write(samples)
 
 
 @contextmanager

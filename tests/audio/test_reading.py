@@ -15,6 +15,7 @@ import soundfile
 from scipy.signal import correlate
 
 from stemsplit import audio
+from stemsplit.audio.encoding import Writer
 from stemsplit.errors import InputError
 
 RATE = 32000  # every codec here supports this rate, and it is no default
@@ -221,13 +222,13 @@ def test_interrupted_write_keeps_the_old_file(
     path = tmp_path / "stem.wav"
     audio.write(path, sound, RATE)
 
-    write = soundfile.SoundFile.write
+    write = Writer.write
 
-    def interrupted(file: soundfile.SoundFile, samples: np.ndarray) -> None:
-        write(file, samples[: len(samples) // 2])
+    def interrupted(writer: Writer, samples: np.ndarray) -> None:
+        write(writer, samples[:, : samples.shape[1] // 2])
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(soundfile.SoundFile, "write", interrupted)
+    monkeypatch.setattr(Writer, "write", interrupted)
     with pytest.raises(KeyboardInterrupt):
         audio.write(path, 0 * sound, RATE)
     np.testing.assert_array_equal(audio.read(path).samples, sound)
