@@ -196,6 +196,28 @@ def one_at_a_time(folder: Path, activity: str) -> Iterator[None]:
         lock.release()
 
 
+@contextmanager
+def held(folder: Path, activity: str) -> Iterator[None]:
+    """Lock a folder while the block runs, unless it is read-only or its file system has no locks.
+
+    Raises `InputError` if another process holds the folder; `activity` is what this process does,
+    such as "trains this run". The lock of a killed process is released.
+    """
+    lock = FileLock(folder / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise InputError(
+            f"{folder}: another process {activity}; stop it, or wait until it has ended"
+        ) from None
+    except (OSError, NotImplementedError):
+        pass
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def check_writable(folder: Path, setting: str) -> None:
     """Raise `InputError` if a folder cannot be made or is not writable.
 

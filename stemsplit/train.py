@@ -7,6 +7,7 @@ begin(__name__, "train")  # before the imports that take seconds
 import shlex
 import signal
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ from stemsplit.evaluation.protocol import Protocol
 from stemsplit.evaluation.rows import rows_of
 from stemsplit.evaluation.runner import check_names, evaluate
 from stemsplit.evaluation.systems import Mixture, System, Trained
-from stemsplit.files import exit_at_sigterm, make_writable_folder, removed_if_empty
+from stemsplit.files import exit_at_sigterm, held, make_writable_folder, removed_if_empty
 from stemsplit.machine.allocator import keep_freed_memory
 from stemsplit.reporting.results import count_test_scoring, counted_as, write_result
 from stemsplit.reporting.score_tables import print_scores
@@ -157,7 +158,8 @@ def train(config: DictConfig) -> None:
     try:
         for dashboard in dashboards:
             dashboard.add_tag(f"data-{data.trained_on()['fingerprint'][:8]}")
-        fit(config, trainer, module, data, loggers)
+        with held(run, "trains this run") if is_first() else nullcontext():
+            fit(config, trainer, module, data, loggers)
         run = common_run(run, trainer)
         config.run_dir = str(run)
         if was_pruned(trainer):

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ import torch
 from full_disk import no_file_larger_than
 
 from stemsplit.errors import InputError
-from stemsplit.files import file_name, make_writable_folder, replacing, replacing_together
+from stemsplit.files import file_name, held, make_writable_folder, replacing, replacing_together
 
 
 def write_by_python(path: Path) -> None:
@@ -171,3 +172,12 @@ def test_sigterm_before_rename_leaves_no_temporary_file(
         partial.write_bytes(b"whole")
     assert ended.value.code == 143
     assert list(tmp_path.iterdir()) == []
+
+
+def test_folder_is_held_by_one_process_at_a_time(tmp_path: Path) -> None:
+    with held(tmp_path, "trains this run"):
+        message = rf"{re.escape(str(tmp_path))}: another process trains this run; stop it"
+        with pytest.raises(InputError, match=message), held(tmp_path, "trains this run"):
+            pass
+    with held(tmp_path, "trains this run"):
+        pass

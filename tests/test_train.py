@@ -16,6 +16,7 @@ import stemsplit
 from stemsplit import audio
 from stemsplit.configuration import CONF, register_resolvers, saved
 from stemsplit.errors import InputError
+from stemsplit.files import held
 from stemsplit.train import after_interruption, train
 from stemsplit.training.callbacks.excerpt_index import read_index
 from stemsplit.training.callbacks.excerpts import sdr
@@ -126,6 +127,10 @@ def test_resumed_run_rejects_changed_corpus_unless_allowed(
         train(resumed)
     allowed = resumed.copy()
     allowed.allow_changed_corpus = True
+    metrics = rows(run)
+    with held(run, "trains"), pytest.raises(InputError, match="another process trains this run"):
+        train(allowed)
+    assert rows(run) == metrics
     train(allowed)
     result = json.loads((run / "result.json").read_text())
     assert result["trained_on"]["songs"] == 1
