@@ -96,9 +96,9 @@ class Folder(System):
         """Names of the files that sum to the residual: its own file, or the files of all its parts.
 
         The parts are all stems of the corpus except the other wanted stems. One part may have the
-        name of the residual, such as an accompaniment next to a crowd. The file with this name
-        contains the whole residual if no other part has a file. Otherwise, it contains only the
-        part with this name.
+        name of the residual, for example if the stems of the corpus are vocals, accompaniment and
+        crowd. The file with this name contains the whole residual if no other part has a file.
+        Otherwise, it contains only the part with this name.
         """
         files = self.files(track)
         parts = [stem for stem in track.stems if stem == residual or stem not in wanted]

@@ -142,7 +142,7 @@ def sampling_ranges(
 ) -> tuple[Float[np.ndarray, " tau"], Float[np.ndarray, " tau"], Float[np.ndarray, " tau"]]:
     """Return a grid of true taus, and two limits for each of them.
 
-    Between the limits are the central 95 % of the taus that are measured on `count` random items.
+    The central 95 % of the taus that are measured on `count` random items lie between the limits.
 
     The items come from a Gaussian copula with the correlation rho. The true tau is then
     2 / pi * arcsin(rho): W. H. Kruskal, "Ordinal measures of association", JASA 53(284), 1958.

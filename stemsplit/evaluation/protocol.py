@@ -19,8 +19,8 @@ class Protocol:
     """Corpus, subset, the stems that are scored together, and the measure.
 
     The scenario is the set of stems. A score is only defined together with its scenario, because
-    museval skips a frame if any stem is silent in it. For example, vocals are scored in other
-    frames with an accompaniment than with drums, bass and other.
+    museval skips a frame if any stem is silent in it. For example, vocals may be scored in fewer
+    frames together with drums, bass and other than together with an accompaniment.
 
     Raises `InputError` for an unknown backend.
     """
@@ -30,7 +30,7 @@ class Protocol:
     stems: tuple[str, ...]
     sample_rate: int
     channels: int
-    backend: str = BACKENDS[0]  # the implementation; both compute the same scores
+    backend: str = BACKENDS[0]  # both implementations give the same scores
     version: str = VERSION
     frame_seconds: float = FRAME_SECONDS
 
@@ -60,7 +60,7 @@ class Protocol:
 
 
 def residual_of(wanted: Sequence[str]) -> str | None:
-    """Return the last stem if it is the residual, the rest of the mixture; else None.
+    """Return the last stem if it is the residual (the rest of the mixture), otherwise None.
 
     A residual is named ``accompaniment`` or ``residual``.
     """
@@ -71,9 +71,9 @@ def for_scenario(available: Sequence[str], wanted: Sequence[str]) -> dict[str, l
     """Map each wanted stem to its parts, which are the available stems that sum to it.
 
     The available stems sum to the mixture. The residual is the sum of all stems that are not
-    wanted. A corpus may have a stem with the name of the residual (an accompaniment next to a
-    crowd). This stem is then one part of the residual. Raises `InputError` if a wanted stem has no
-    parts.
+    wanted. A corpus may have a stem with the name of the residual (for example, if its stems are
+    vocals, accompaniment and crowd). This stem is then one part of the residual. Raises
+    `InputError` if a wanted stem has no parts.
     """
     residual = residual_of(wanted)
     parts = {}

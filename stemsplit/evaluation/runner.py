@@ -49,9 +49,9 @@ def evaluate(
     requires, and to the same backend. A file is reused if system, track, protocol and `spectral`
     are unchanged; outdated files are removed.
 
-    For `spectral` see `whole_song`. Raises `InputError` before the scoring starts for unusable or
-    repeated names and for estimates that are missing or do not fit. Raises it during the scoring
-    for estimates that contain NaN or infinity.
+    For `spectral` see `whole_song`. Raises `InputError` before the scoring starts if names are
+    unusable or repeated, or if estimates are missing or do not fit. Raises it during the scoring if
+    estimates contain NaN or infinity.
     """
     names = [system.name for system in systems]
     check_names(names)

@@ -128,7 +128,7 @@ def digest_of_file(path: Path) -> str:
 class Trained(System):
     """The separator of a run, of a checkpoint or of a published model (see `sources.files_of`).
 
-    `wiener_iterations` replaces the separator's own number of Wiener iterations, unless it is None.
+    If `wiener_iterations` is not None, it replaces the separator's own number of Wiener iterations.
     """
 
     def __init__(

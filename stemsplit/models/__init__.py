@@ -1,1 +1,1 @@
-"""Network architectures, which estimate masks, or the spectra or waveforms of the stems."""
+"""Network architectures. They estimate masks, spectra of the stems, or waveforms of the stems."""

@@ -25,9 +25,9 @@ Tokens = Float[Tensor, "band token feature"]  # a token is a frame of one batch 
 def band_groups(sample_rate: int, freqs: int) -> Groups:
     """Divide the frequencies into bands, from 0 Hz upwards.
 
-    Returns groups of bands of equal width as pairs (number of bands, frequencies per band). Every
-    band has at least one frequency. The frequencies above the bands of `WIDTHS` form the
-    last band.
+    Neighbouring bands of equal width form a group. Returns each group as a pair (number of bands,
+    frequencies per band). Every band has at least one frequency. The frequencies above the bands of
+    `WIDTHS` form the last band.
     """
     spacing_hertz = sample_rate / 2 / (freqs - 1)
     groups = []

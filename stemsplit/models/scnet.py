@@ -131,9 +131,9 @@ class Expansion(nn.Module):
     def __init__(self, bands: list[Band], features: int, outputs: int) -> None:
         super().__init__()
         self.bands = bands
-        # In the published network, this convolution reads the sum of its two inputs, concatenated
-        # with itself. `forward` adds the weights for both copies, which gives the same result in
-        # half of the time.
+        # In the published network, this convolution reads two copies of the sum of the block's two
+        # inputs. `forward` adds the weights for both copies, which gives the same result in half of
+        # the time.
         self.fusion = nn.Conv2d(2 * features, 2 * features, 3, padding=1)
         self.convolutions = nn.ModuleList(
             nn.ConvTranspose2d(features, outputs, (band.kernel, 1), (band.stride, 1))

@@ -29,7 +29,8 @@ class Batch:
 
     ``keys`` identifies each excerpt: ``(epoch, position)`` in training,
     ``(track, first sample)`` in validation. The list is empty if the batch only repeats another
-    batch, so that metrics leave it out. ``stem_spectra`` are computed when a loss first reads them.
+    batch; metrics then leave the repetition out. ``stem_spectra`` are computed when a loss first
+    reads them.
     """
 
     def __init__(
@@ -56,8 +57,9 @@ class Batch:
 class Estimate:
     """The estimated stems as spectra, magnitudes and waveforms, each computed at its first use.
 
-    ``magnitudes`` are the absolute values of the spectra. If a network estimates masks, the
-    argument `magnitudes` computes them without the complex spectra, which is faster.
+    ``magnitudes`` are the absolute values of the spectra. For a network that estimates masks, the
+    argument `magnitudes` is a function that computes the magnitudes without the complex spectra,
+    which is faster.
     """
 
     def __init__(

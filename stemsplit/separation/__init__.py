@@ -1,1 +1,1 @@
-"""Separate mixtures into stems; build, load, save and download the separators that do so."""
+"""Separate mixtures into stems; build, load, save and download separators."""

@@ -35,7 +35,7 @@ def build(
     allow: Sequence[str] = (),
     network_per_target: bool = False,
 ) -> Separator:
-    """Build a separator from plain values, as a checkpoint or a configuration holds them.
+    """Build a separator from the plain values that a checkpoint or a configuration holds.
 
     `front_end` holds the arguments of `FrontEnd`. `network` holds the key ``class`` (the dotted
     name of an architecture) and the arguments of the class. For several networks (see `bag.Bag`),
@@ -43,9 +43,9 @@ def build(
     its network. With `network_per_target`, each target has its own network, and the mapping
     `network` describes each of these networks. See `Separator` for the other arguments.
 
-    An untrusted checkpoint must not choose the code that runs. So only classes of
-    ``stemsplit.models`` are built, and classes whose full dotted names are in `allow`. Raises
-    `InputError` for any other class, and for settings that do not fit together.
+    An untrusted checkpoint must not choose the code that runs. So the class must be in
+    ``stemsplit.models``, or its full dotted name must be in `allow`. Raises `InputError` for any
+    other class, and for settings that do not fit together.
     """
     if network_per_target and isinstance(network, Mapping):
         network = [{**network, "stems": 1} for _ in targets]
@@ -167,7 +167,8 @@ def _load(path: Path, allow: Sequence[str], model: Model | None) -> Separator:
         if not allow:
             check_storage(path, weights)
             networks.check_sizes(content["separator"], weights)
-        # `check_sizes` has checked the networks that the description lists, and only these.
+        # `check_sizes` has checked only the networks that the description lists, so
+        # `network_per_target` must not add others.
         separator = build(**content["separator"], allow=allow, network_per_target=False)
         separator.load_state_dict(weights)
     except InputError as error:

@@ -22,7 +22,7 @@ class Ensemble:
     `weights` are the weights of the members in the mean. By default, they are equal.
 
     The residual is the mixture minus the averaged targets. If all members have the same stems, it
-    has the name that it has in the first member; otherwise `bag.residual_of` chooses the name. If
+    has the same name as in the first member; otherwise `bag.residual_of` chooses the name. If
     there is no name (for example with the targets vocals, drums, bass and other), there is no
     residual stem, and the mixture minus the targets is spread equally over the targets.
 

@@ -24,9 +24,10 @@ def load(
     ``./umxhq`` is the folder.
 
     Several sources are combined into one separator if all their targets differ, and if they have
-    the same front end, channels and kind of output (see `bag.Bag`). Its Wiener filter sees all
-    stems. Otherwise, or with `weights`, the sources form an ensemble. It averages the stems that
-    several sources have. `allow` names classes outside stemsplit that may be built.
+    the same front end, channels and kind of output (see `bag.Bag`). The Wiener filter of this
+    separator sees all stems. Otherwise, or with `weights`, the sources form an ensemble, which
+    averages the stems that several sources have. `allow` names classes outside stemsplit that may
+    be built.
 
     Raises `InputError` if a source cannot be loaded or downloaded, if the sources cannot be
     combined, or if the device cannot be used.

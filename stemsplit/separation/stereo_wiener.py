@@ -1,7 +1,7 @@
 """One iteration of expectation maximisation for stereo, in real numbers.
 
 The results equal the results of `stemsplit.separation.wiener.iterate`, which works for any number
-of channels. On a CPU, this module takes half of the time. A covariance is Hermitian, so it consists
+of channels. On a CPU, this module is twice as fast. A covariance is Hermitian, so it consists
 of only four real numbers, and torch multiplies real numbers several times faster than complex
 numbers.
 """
@@ -21,7 +21,7 @@ Value = Float[Tensor, ""]
 def planes(
     spectra: Complex[Tensor, "*channels freq frame"],
 ) -> Float[Tensor, "*channels part frame freq"]:
-    """Return the real and imaginary parts of spectra, in the memory of the spectra."""
+    """Return the real and imaginary parts of spectra; they share the memory of the spectra."""
     return torch.view_as_real(spectra.resolve_conj()).transpose(-3, -2).movedim(-1, -3)
 
 

@@ -53,9 +53,9 @@ def wiener(estimates: StemSpectra, mixture: Spectrum, iterations: int = 1) -> St
 
     dtype = torch.promote_types(estimates.dtype, mixture.dtype)
     refined = torch.empty_like(estimates, dtype=dtype)
-    # Frequencies are independent, so they are processed in blocks. On a CPU, the arrays of a block
-    # fit in the caches; `stereo_wiener` is fast only with more frequencies in a block. An
-    # accelerator needs larger blocks to be fast.
+    # Frequencies are independent, so they are processed in blocks. On a CPU, blocks are small, so
+    # that their arrays fit in the caches. Blocks for `stereo_wiener` are larger, because it is fast
+    # only with many frequencies in a block. An accelerator needs large blocks, too.
     cache = 2**25 if channel == 2 else 2**22
     cache = cache * torch.get_num_threads() if estimates.device.type == "cpu" else 2**28
     bins = max(1, cache // (stem * channel**2 * frame * dtype.itemsize))

@@ -76,8 +76,8 @@ def bss_eval(references: Signals, estimates: Signals, window: int, hop: int) -> 
     A frame is NaN for all stems if any reference or estimate is silent in it. As in museval, a stem
     is also silent if its channels sum to zero; see `dropped`. If a stem is silent throughout, all
     frames are NaN (museval raises an error). An estimate that equals its reference has an
-    infinite SDR. In theory, its other scores and the SIR of a single stem are infinite, too, but
-    rounding errors may make them large and finite.
+    infinite SDR. In theory, its other scores are infinite, too, and so is the SIR if there is only
+    one stem, but rounding errors may make these scores large and finite.
 
     Raises `InputError` if the shapes differ, or a signal contains NaN or infinity.
     """
@@ -87,7 +87,7 @@ def bss_eval(references: Signals, estimates: Signals, window: int, hop: int) -> 
 def bss_eval_systems(
     references: Signals, systems: Sequence[Signals], window: int, hop: int
 ) -> list[BssEval]:
-    """Compute `bss_eval` for several systems at once, which share most of the work."""
+    """Compute `bss_eval` for several systems at once, so they share most of the work."""
     pairs = [checked_pair(references, estimates) for estimates in systems]
     references = pairs[0][0]
     estimates = torch.cat([estimates for _, estimates in pairs])
@@ -151,7 +151,7 @@ def bss_eval_sources(references: Sources, estimates: Sources) -> BssEvalSources:
 def bss_eval_sources_systems(
     references: Sources, systems: Sequence[Sources]
 ) -> list[BssEvalSources]:
-    """Compute `bss_eval_sources` for several systems at once, which share most of the work."""
+    """Compute `bss_eval_sources` for several systems at once, so they share most of the work."""
     pairs = [checked_pair(references[..., None], estimates[..., None]) for estimates in systems]
     sources = pairs[0][0]
     estimates = torch.cat([estimates for _, estimates in pairs])

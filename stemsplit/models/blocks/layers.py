@@ -40,7 +40,7 @@ def normed(
 ) -> Float[Tensor, "item hidden"]:
     """Apply a linear layer and its norm; in evaluation mode, one matrix product does both.
 
-    Only batch normalisation is merged into the product. Another norm follows the layer.
+    Only batch normalisation is merged into the product. Any other norm is applied after the layer.
     """
     if norm.training or not isinstance(norm, nn.BatchNorm1d):
         return norm(linear(features))

@@ -83,7 +83,7 @@ def chunks_of(blocks: Iterable[Block], chunk: int, overlap: int) -> Iterator[Chu
     waiting: Block | None = None
     for block in blocks:
         waiting = block if waiting is None else torch.cat([waiting, block], dim=-1)
-        # A chunk is complete when a later sample exists; otherwise it may be the last chunk.
+        # A chunk is yielded here only if a later sample exists; otherwise it may be the last chunk.
         while waiting.shape[-1] > chunk:
             yield Chunk(waiting[..., :chunk], start, is_last=False)
             start += chunk - overlap

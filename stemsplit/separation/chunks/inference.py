@@ -25,8 +25,8 @@ class Inference(NamedTuple):
     times, each time with chunks at other positions, and the results are averaged (the "shift trick"
     of Demucs). This takes four times as long. `batch` is the number of chunks that the network
     processes at once; by default it grows up to a limit, or until the memory is full. The network
-    runs in the `precision` ``float32``, ``bfloat16`` or ``auto``, which is bfloat16 on a CPU with
-    instructions for it and float32 elsewhere.
+    runs in the `precision` ``float32``, ``bfloat16`` or ``auto``. With ``auto``, it runs in
+    bfloat16 on a CPU that has instructions for bfloat16, and in float32 elsewhere.
     """
 
     wiener_iterations: int | None = None
@@ -76,8 +76,8 @@ class Inference(NamedTuple):
         """Return the lengths of chunks and of their overlap, in samples.
 
         `chunk` and `overlap` are the separator's own values in samples, for settings that are None.
-        Raises `InputError` if they do not fit together, or a chunk is shorter than the `window` of
-        the Fourier transform.
+        Raises `InputError` if the two lengths do not fit together, or a chunk is shorter than the
+        `window` of the Fourier transform.
         """
         if self.chunk_seconds is None and self.overlap_seconds is None:
             return chunk, overlap
@@ -108,7 +108,8 @@ def chunk_and_overlap(
             f"overlap above 0 s, up to {chunk_seconds / 2} s"
         )
     chunk = round(chunk_seconds * sample_rate)
-    # Rounding could give more than half a chunk; then the cross-fades would not sum to one.
+    # Rounding could make the overlap longer than half a chunk; then the weights of the cross-fades
+    # would not sum to one.
     overlap = min(round(overlap_seconds * sample_rate), chunk // 2)
     if not overlap:
         raise InputError(

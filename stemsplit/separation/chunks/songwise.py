@@ -175,7 +175,7 @@ def array_of(waveform: Tensor) -> np.ndarray:
 
 
 def check_sample_rate(rate: Any) -> None:
-    """Raise `InputError` for a rate that no song has. With it, resampling would take forever."""
+    """Raise `InputError` for a rate that no song has, because resampling could take forever."""
     if not isinstance(rate, NUMBER) or not 1 <= rate <= HIGHEST_SAMPLE_RATE:
         raise InputError(
             f"sample rate {rate!r}: choose a number from 1 to {HIGHEST_SAMPLE_RATE} Hz"

@@ -123,8 +123,8 @@ def fix_frames(model: Any, frames: int) -> None:
     """Let a model accept only this number of frames.
 
     The model itself is traced for any number of frames. In some networks, the frames of all items
-    form the batch of an inner layer. If their number were fixed there, the exporter would fix the
-    batch size, too.
+    form the batch of an inner layer. If tracing fixed the number of frames, the exporter would also
+    fix the number of items.
     """
     for value in model.graph.input:
         value.type.tensor_type.shape.dim[FRAME_AXIS].dim_value = frames

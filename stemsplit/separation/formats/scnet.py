@@ -1,8 +1,8 @@
 """Read weights of SCNet that its authors published.
 
 A file holds the state dict of the authors' network, alone or in a checkpoint of their training. The
-file does not hold the names of the stems, the settings of the Fourier transform and the shares of
-the bands. By default, they are taken from the published training.
+file lacks the names of the stems, the settings of the Fourier transform and the widths of the
+bands. By default, they are taken from the published training.
 """
 
 import re

@@ -1,7 +1,7 @@
 """Read weights of Hybrid Demucs that torchaudio published.
 
-A file holds the state dict of `torchaudio.models.HDemucs`. The file does not hold the names of the
-stems and the sample rate. By default, they are taken from torchaudio's pipelines.
+A file holds the state dict of `torchaudio.models.HDemucs`. The file lacks the names of the stems
+and the sample rate. By default, they are taken from torchaudio's pipelines.
 """
 
 import re
@@ -72,6 +72,6 @@ def checkpoint(
 
 
 def layers_of(weights: Mapping[str, Tensor], part: str) -> int:
-    """Return the number of layers N whose weights have names that begin with ``part.N.``"""
+    """Return the number of layers: how many different N occur in names like ``part.N.weight``."""
     layers = {match[1] for name in weights if (match := re.match(rf"{part}\.(\d+)\.", name))}
     return len(layers)

@@ -131,7 +131,7 @@ def model(name: str) -> Model:
 
 
 def content_of(path: Path) -> dict[str, Any]:
-    """The content of a TOML file. Raises `InputError` if it is not one."""
+    """The content of a TOML file. Raises `InputError` if the file is not valid TOML."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:

@@ -22,7 +22,7 @@ SeparateSong = Callable[[Song, Progress], SeparatedSong | None]
 
 
 class Outcome(NamedTuple):
-    """A song, and its length in seconds. The length is 0 if it was skipped, None if it failed."""
+    """A song, and its length in seconds: 0 if the song was skipped, None if the song failed."""
 
     song: Path
     seconds: float | None
@@ -95,7 +95,7 @@ def in_threads(
 
 @contextmanager
 def stopping_at_signals(stopping: Event) -> Iterator[None]:
-    """In the main thread, let Ctrl-C and SIGTERM set `stopping`, and then call their handlers.
+    """In the main thread, set `stopping` at Ctrl-C and SIGTERM before their handlers are called.
 
     If a handler runs while a library is working, the library may swallow the handler's exception,
     or raise another one instead. The handler is then called again at the end of the ``with``

@@ -31,7 +31,7 @@ class SeparatedSong(NamedTuple):
 
 
 class Lines:
-    """Print lines from several threads. With `as_json`, stdout has one JSON line per song only."""
+    """Print lines from several threads. With `as_json`, stdout has only JSON, one line per song."""
 
     def __init__(self, as_json: bool) -> None:
         self.as_json = as_json

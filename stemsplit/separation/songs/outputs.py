@@ -69,7 +69,7 @@ class Output(NamedTuple):
         stem_mp4.check_stem_file(stem_mp4.STEMS, channels=2, bitrate=self.bitrate)
 
     def selection(self, present: Sequence[str]) -> dict[str, list[int]]:
-        """Map each stem to write to the indices of the estimated stems that are summed for it.
+        """Return, for each stem to write, the indices of the estimated stems that sum to it.
 
         `present` are the stems that the separator estimates. Raises `InputError` if a stem that is
         needed is not among them.
@@ -115,7 +115,7 @@ class Output(NamedTuple):
     def check_destination(self, song: Song, present: Sequence[str], paths: dict[str, Path]) -> None:
         """Raise `InputError` if stems would replace the song, or the folder holds other stems.
 
-        `present` are the stems of the separator. `paths` maps the stems to write to their files.
+        `present` are the stems of the separator. `paths` holds the file of each stem to write.
         """
         naming.check_paths(paths.values(), song.path)
         if naming.has_song_folders(self.template):

@@ -40,8 +40,8 @@ def without_stems(
     """Return the songs to separate, and the songs that are left out because they are stems.
 
     An earlier command may have written stems, in any format, into a folder that is now searched. So
-    an audio file is left out if its path without the suffix is the path of one of the `stems` of
-    another song.
+    an audio file is left out if one of the `stems` of another song would be written to the same
+    path, apart from the suffix.
     """
     writers = {
         os.path.realpath(path.with_suffix("")): song

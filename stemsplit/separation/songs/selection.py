@@ -13,7 +13,7 @@ StemBlock = Float32[np.ndarray, "stem channel time"]
 def selection(
     present: Sequence[str], stems: Sequence[str] | None, two_stems: str | None
 ) -> dict[str, list[int]]:
-    """Map the name of each stem to write to the indices of the estimated stems that it sums.
+    """Return, for each stem to write, the indices of the estimated stems that sum to it.
 
     `present` are the estimated stems. `stems` selects some of them. `two_stems` selects one of them
     and the sum of all others. If both are None, all stems are selected. Raises `InputError` for an
