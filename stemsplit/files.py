@@ -18,7 +18,7 @@ from stemsplit.errors import InputError
 
 READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 LONGEST_NAME = 255  # bytes; the limit of almost every file system
-LOCK = ".lock"  # name of the file that `one_at_a_time` locks
+LOCK = ".lock"  # name of the file that locks its folder
 PROBE = b"\0" * 2**20  # bytes that test whether the disk is full
 
 
@@ -196,14 +196,20 @@ def one_at_a_time(folder: Path, activity: str) -> Iterator[None]:
         lock.release()
 
 
+def lock_of(folder: Path) -> FileLock:
+    """The lock of a folder; the process that has acquired it can acquire it again."""
+    return FileLock(folder / LOCK, is_singleton=True)
+
+
 @contextmanager
 def held(folder: Path, activity: str) -> Iterator[None]:
     """Lock a folder while the block runs, unless it is read-only or its file system has no locks.
 
     Raises `InputError` if another process holds the folder; `activity` is what this process does,
-    such as "trains this run". The lock of a killed process is released.
+    such as "trains this run". The process itself may hold the folder several times. The lock of a
+    killed process is released.
     """
-    lock = FileLock(folder / LOCK)
+    lock = lock_of(folder)
     try:
         lock.acquire(timeout=0)
     except Timeout:

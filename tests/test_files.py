@@ -11,10 +11,18 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from filelock import FileLock
 from full_disk import no_file_larger_than
 
 from stemsplit.errors import InputError
-from stemsplit.files import file_name, held, make_writable_folder, replacing, replacing_together
+from stemsplit.files import (
+    LOCK,
+    file_name,
+    held,
+    make_writable_folder,
+    replacing,
+    replacing_together,
+)
 
 
 def write_by_python(path: Path) -> None:
@@ -175,7 +183,9 @@ def test_sigterm_before_rename_leaves_no_temporary_file(
 
 
 def test_folder_is_held_by_one_process_at_a_time(tmp_path: Path) -> None:
-    with held(tmp_path, "trains this run"):
+    with held(tmp_path, "trains this run"), held(tmp_path, "trains this run"):
+        pass
+    with FileLock(tmp_path / LOCK):  # like that of another process
         message = rf"{re.escape(str(tmp_path))}: another process trains this run; stop it"
         with pytest.raises(InputError, match=message), held(tmp_path, "trains this run"):
             pass

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from commands import rows
+from filelock import FileLock
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
@@ -16,7 +17,7 @@ import stemsplit
 from stemsplit import audio
 from stemsplit.configuration import CONF, register_resolvers, saved
 from stemsplit.errors import InputError
-from stemsplit.files import held
+from stemsplit.files import LOCK
 from stemsplit.train import after_interruption, train
 from stemsplit.training.callbacks.excerpt_index import read_index
 from stemsplit.training.callbacks.excerpts import sdr
@@ -128,7 +129,10 @@ def test_resumed_run_rejects_changed_corpus_unless_allowed(
     allowed = resumed.copy()
     allowed.allow_changed_corpus = True
     metrics = rows(run)
-    with held(run, "trains"), pytest.raises(InputError, match="another process trains this run"):
+    with (
+        FileLock(run / LOCK),  # like that of another process
+        pytest.raises(InputError, match="another process trains this run"),
+    ):
         train(allowed)
     assert rows(run) == metrics
     train(allowed)

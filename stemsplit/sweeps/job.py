@@ -4,13 +4,12 @@ from collections.abc import Callable
 from multiprocessing import current_process
 from pathlib import Path
 
-from filelock import FileLock
 from omegaconf import DictConfig
 
 from stemsplit import processes
 from stemsplit.configuration import saved
 from stemsplit.errors import InputError
-from stemsplit.files import acquire
+from stemsplit.files import acquire, lock_of
 from stemsplit.settings.paths import literal
 
 
@@ -28,7 +27,7 @@ def run_job(config: DictConfig, train: Callable[[DictConfig], None]) -> None:
     if current_process().name.startswith("Loky"):  # joblib's worker would outlive a killed sweep
         processes.end_with_parent()
     run = Path(config.run_dir)
-    lock = FileLock(run / ".lock")
+    lock = lock_of(run)
     acquire(lock, f"{run}: another process is still training this trial; waiting for it")
     try:
         if (run / "result.json").is_file():
