@@ -1,5 +1,7 @@
 """Supplementary corpora: shares of excerpts follow the weights; held-out songs are refused."""
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -109,3 +111,20 @@ def test_corpus_without_training_songs_is_refused(first: Path, tmp_path: Path) -
         added(folder(first), [Supplement(folder, str(other))])
     with pytest.raises(InputError, match=r"data\.root has no training songs, but data\.also"):
         added(folder(other), [Supplement(folder, str(first))])
+
+
+def test_copy_of_a_test_song_is_recognised_in_any_order_of_its_stems(
+    first: Path, tmp_path: Path, cache: Path
+) -> None:
+    def reversed_folder(root: Path) -> list[Track]:
+        return [replace(track, stems=dict(reversed(track.stems.items()))) for track in folder(root)]
+
+    shutil.copytree(first / "test", tmp_path / "other" / "train" / "copies")
+    copies = tmp_path / "other" / "train" / "copies"
+    for song in list(copies.iterdir()):
+        song.rename(copies.parent / f"copy of {song.name}")
+    copies.rmdir()
+    supplement = Supplement(reversed_folder, str(tmp_path / "other"))
+    corpus = Corpus(folder, str(first), None, RATE, 1, str(cache), also=[supplement])
+    with pytest.raises(InputError, match=r"copy of"):
+        corpus.tracks("train")

@@ -30,6 +30,7 @@ from stemsplit.files import check_writable, one_at_a_time
 from stemsplit.machine.allocator import keep_freed_memory
 
 FORMAT = "4"  # part of every key; increase it whenever the stored format changes
+FIRST = ("drums", "bass", "other", "vocals")  # in hashes of contents, followed by other stems
 COPIES = 2.5  # peak memory while a track is decoded, in multiples of its float32 samples
 BYTES_PER_WORKER = 2**29  # decoded bytes that make the start of a worker process worthwhile
 RESERVED_BYTES = 2**20  # bytes of disk space to keep free for other files
@@ -76,13 +77,14 @@ class Store:
         for track in tracks:
             files = [source.path for source in sources(track).values()]
             if all(file.is_file() for file in files):  # decoding reports missing files
-                by_size.setdefault(tuple(f.stat().st_size for f in files), []).append(track)
+                sizes = tuple(sorted(file.stat().st_size for file in files))
+                by_size.setdefault(sizes, []).append(track)
         pairs = []
         for candidates in by_size.values():
             if len({track.subset for track in candidates}) > 1:
-                first_with_key: dict[str, Track] = {}
+                first_with_content: dict[str, Track] = {}
                 for track in candidates:
-                    first = first_with_key.setdefault(self._key(track), track)
+                    first = first_with_content.setdefault(self.content(track), track)
                     if first is not track:
                         pairs.append((first, track))
         return pairs
@@ -192,15 +194,24 @@ class Store:
 
     def _key(self, track: Track) -> str:
         layout = [FORMAT, str(self.sample_rate), str(self.channels)]
-        return digest_of("\n".join([*layout, *self._content_parts(track)]).encode())
+        parts = self._content_parts(track, list(track.stems))
+        return digest_of("\n".join([*layout, *parts]).encode())
 
     def content(self, track: Track) -> str:
-        """Hash of the content of a song's files; it ignores file names and the store's format."""
-        return digest_of("\n".join(self._content_parts(track)).encode())
+        """Hash of the content of a song's files, by stem.
 
-    def _content_parts(self, track: Track) -> list[str]:
+        File names, the order of the stems and the format of the store do not matter.
+        """
+        stems = sorted(
+            track.stems,
+            key=lambda stem: (FIRST.index(stem) if stem in FIRST else len(FIRST), stem),
+        )
+        return digest_of("\n".join(self._content_parts(track, stems)).encode())
+
+    def _content_parts(self, track: Track, stems: Sequence[str]) -> list[str]:
         parts = []
-        for stem, source in [("mixture", track.mixture), *track.stems.items()]:
+        streams = [(stem, track.stems[stem]) for stem in stems]
+        for stem, source in [("mixture", track.mixture), *streams]:
             parts.append(stem)
             if source is not None:
                 parts += [self.fingerprints.of(source.path), str(source.stream)]
