@@ -70,14 +70,21 @@ class ResumableLoader(DataLoader[Chunk]):
             yield batch
 
     def state_dict(self) -> dict[str, int]:
-        return {"epoch": self.epochs.epoch, "batches": self.taken, "of": len(self)}
+        return {
+            "epoch": self.epochs.epoch,
+            "batches": self.taken,
+            "of": len(self),
+            "ranks": self.epochs.ranks,
+        }
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         assert self.batch_size is not None
         epoch, taken = state["epoch"], state["batches"]
-        if taken >= state["of"]:
+        # Older checkpoints lack the number of processes.
+        ranks = state.get("ranks", self.epochs.ranks)
+        if taken >= min(state["of"], len(self)):  # a corpus with changed songs has other epochs
             epoch, taken = epoch + 1, 0
-        elif state["of"] != len(self):
+        elif ranks != self.epochs.ranks or ("ranks" not in state and state["of"] != len(self)):
             raise InputError(
                 f"the checkpoint was written within an epoch of {state['of']} batches, but an "
                 f"epoch has {len(self)} batches now; resume with the same number of processes"

@@ -7,6 +7,7 @@ from torch.utils.data import DataLoader
 from stemsplit.data.excerpts.chunks import Chunk, FixedChunks, RandomChunks, as_it_is
 from stemsplit.data.excerpts.sampling import EpochSampler, ResumableLoader, SharedBatches
 from stemsplit.data.store.stored import StoredTrack
+from stemsplit.errors import InputError
 
 STEMS = ("drums", "bass", "other", "vocals")
 CHUNK = 400
@@ -148,3 +149,27 @@ def test_ranks_share_batches_and_repeated_batches_are_not_counted(
             chunk = chunks.__getitems__(batch)
             assert len(chunk.keys) == sum(index >= 0 for index in batch)
             assert len(chunk.stems) == len(batch)
+
+
+@pytest.mark.parametrize("positions", [8, 14])
+def test_epoch_is_continued_with_fewer_or_more_songs(
+    tracks: list[StoredTrack], positions: int
+) -> None:
+    def loader(positions: int, ranks: int = 1) -> ResumableLoader:
+        chunks = RandomChunks(tracks, STEMS, CHUNK, seed=0, remix=True)
+        sampler = EpochSampler(positions, seed=0, ranks=ranks)
+        return ResumableLoader(chunks, sampler, batch_size=2, collate_fn=as_it_is)
+
+    before = loader(10)
+    batches = iter(before)
+    for _ in range(3):
+        next(batches)
+    state = before.state_dict()
+    after = loader(positions)
+    after.load_state_dict(state)
+    assert len(list(after)) == positions // 2 - 3
+    with pytest.raises(InputError, match="with the same number of processes"):
+        loader(2 * positions, ranks=2).load_state_dict(state)
+    few = loader(4)
+    few.load_state_dict(state)
+    assert {key[0] for batch in few for key in batch.keys} == {1}
