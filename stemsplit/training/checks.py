@@ -35,6 +35,7 @@ def check_parts(module: SeparationModule, trainer: L.Trainer) -> None:
     check_mel_bands(module.separator)
     with settings_at_fault("optimizer"):
         optimizer = module.optimizer(module.trained())
+    check_clipping(optimizer, trainer)
     with settings_at_fault("scheduler"):
         check_scheduler(module.scheduler, optimizer, trainer)
     with settings_at_fault("loss"):
@@ -78,6 +79,19 @@ def check_residual(separator: Separator, stems: Sequence[str]) -> None:
         raise InputError(
             f"model.separator.residual=null: the songs also contain {', '.join(remaining)}, which "
             "would be divided among the targets; set model.separator.residual=NAME"
+        )
+
+
+def check_clipping(optimizer: torch.optim.Optimizer, trainer: L.Trainer) -> None:
+    """Raise `InputError` if Lightning could not clip the gradients.
+
+    With a gradient scaler, a fused optimiser unscales the gradients itself, after the clipping.
+    """
+    scaler = getattr(trainer.precision_plugin, "scaler", None)
+    if trainer.gradient_clip_val and scaler and optimizer.defaults.get("fused"):
+        raise InputError(
+            "trainer.precision=16-mixed: the gradients of a fused optimiser cannot be clipped; set "
+            "optimizer.fused=false, or trainer.gradient_clip_val=null"
         )
 
 

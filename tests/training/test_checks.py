@@ -1,11 +1,15 @@
 """Settings that cannot be trained are rejected; all others pass."""
 
+from contextlib import nullcontext
+
 import lightning as L
 import pytest
+import torch
+from lightning.pytorch.plugins import MixedPrecision
 
 from stemsplit.errors import InputError
 from stemsplit.separation.checkpoint import build
-from stemsplit.training.checks import check_mel_bands, check_residual, check_srun
+from stemsplit.training.checks import check_clipping, check_mel_bands, check_residual, check_srun
 
 
 @pytest.mark.parametrize("views", [["mel"], ["magnitude", "mfcc"], ["magnitude"]])
@@ -36,6 +40,28 @@ def test_songs_with_more_stems_need_a_residual() -> None:
         else:
             with pytest.raises(InputError, match="the songs also contain drums, which"):
                 check_residual(separator, stems)
+
+
+@pytest.mark.parametrize(
+    ("fused", "clip", "scaled", "fits"),
+    [
+        (True, 5.0, True, False),
+        (False, 5.0, True, True),
+        (True, None, True, True),
+        (True, 5.0, False, True),
+    ],
+)
+def test_fused_optimiser_cannot_clip_scaled_gradients(
+    fused: bool, clip: float | None, scaled: bool, fits: bool
+) -> None:
+    # A CPU with a gradient scaler stands in for a GPU with 16-mixed.
+    precision = MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu"))
+    plugins = [precision] if scaled else []
+    trainer = L.Trainer(accelerator="cpu", gradient_clip_val=clip, plugins=plugins, logger=False)
+    optimizer = torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))], fused=fused)
+    expected = nullcontext() if fits else pytest.raises(InputError, match=r"optimizer\.fused=false")
+    with expected:
+        check_clipping(optimizer, trainer)
 
 
 def test_batch_script_without_srun_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
