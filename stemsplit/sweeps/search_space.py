@@ -57,13 +57,22 @@ def propose(trial: "optuna.Trial", axes: Axes) -> None:
     """Let Optuna set the values of a trial. An enqueued trial gets its values from the queue."""
     for name, values in axes.items():
         if not isinstance(values, IntervalSweep):
-            trial.suggest_categorical(name, values)
+            trial.suggest_categorical(name, in_first_order(trial.study, name, values))
             continue
         start, end, log = values.start, values.end, "log" in values.tags
         if isinstance(start, int) and isinstance(end, int):
             trial.suggest_int(name, start, end, log=log)
         else:
             trial.suggest_float(name, float(start or 0), float(end or 0), log=log)
+
+
+def in_first_order(study: "optuna.Study", name: str, values: list[Any]) -> list[Any]:
+    """Return the values in the order of the first trial. Optuna refuses another order."""
+    for trial in study.get_trials(deepcopy=False):
+        known = getattr(trial.distributions.get(name), "choices", None)
+        if known is not None:
+            return sorted(values, key=known.index)
+    return values
 
 
 def covering_jobs(overrides: Sequence[Override]) -> list[list[str]]:

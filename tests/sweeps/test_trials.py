@@ -8,6 +8,7 @@ import torch
 from optuna.trial import TrialState
 
 from stemsplit.errors import InputError
+from stemsplit.sweeps.search_space import propose
 from stemsplit.sweeps.study import PRUNED, create_study, open_study
 from stemsplit.sweeps.trials import ReportTrial, check, figure_of
 
@@ -22,6 +23,17 @@ def others(tmp_path: Path) -> Path:
             trial.report(5.0, epoch)
         study.tell(trial, 5.0)
     return tmp_path
+
+
+def test_values_of_a_resumed_sweep_may_come_in_another_order(tmp_path: Path) -> None:
+    rates = [1e-3, 1e-4, None]
+    study = create_study(tmp_path)
+    propose(study.ask(), {"optimizer.lr": rates, "seed": [1]})
+    study = open_study(tmp_path)
+    study.enqueue_trial({"optimizer.lr": 1e-4, "seed": 1})
+    trial = study.ask()
+    propose(trial, {"seed": [1], "optimizer.lr": rates[::-1]})
+    assert trial.params == {"optimizer.lr": 1e-4, "seed": 1}
 
 
 @pytest.mark.parametrize(("value", "pruned"), [(1.0, True), (9.0, False)])
