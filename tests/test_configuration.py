@@ -40,6 +40,13 @@ def test_resumed_run_keeps_references_between_settings(run: Path) -> None:
     assert changed(run, "trainer.max_epochs=7").trainer.max_epochs == 7
 
 
+def test_callback_can_be_turned_off_on_resuming(run: Path) -> None:
+    assert changed(run, "callbacks.early_stopping=null").callbacks.early_stopping is None
+    for group in ("callbacks=null", "trainer=null"):
+        with pytest.raises(InputError, match="cannot replace the group"):
+            changed(run, group)
+
+
 @pytest.mark.parametrize(
     "override",
     [

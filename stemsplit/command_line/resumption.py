@@ -70,7 +70,7 @@ def override(config: DictConfig, overrides: Sequence[str]) -> list[str]:
     """Replace values of a saved configuration in place; return the names of the settings.
 
     Raises `InputError` if a setting is not in `CHANGEABLE`, does not exist in the configuration, or
-    is a group (``trainer=…``).
+    is a group (``trainer=…``). The value null turns off a part, such as a callback.
     """
     names = []
     for setting in OverridesParser.create().parse_overrides(list(overrides)):
@@ -83,7 +83,8 @@ def override(config: DictConfig, overrides: Sequence[str]) -> list[str]:
                 f"{setting.input_line}: a resumed run can only change {', '.join(CHANGEABLE)}; "
                 "start a new run to change other settings"
             )
-        if isinstance(OmegaConf.select(config, name), DictConfig):
+        is_group = isinstance(OmegaConf.select(config, name), DictConfig)
+        if is_group and not (setting.value() is None and "." in name):
             raise InputError(
                 f"{setting.input_line}: a resumed run cannot replace the group {name}; change its "
                 f"settings one by one ({name}.KEY=VALUE)"

@@ -93,9 +93,14 @@ def _counts(subject: str, official: Counts, tracks: Sequence[Track]) -> str:
 
 
 def _missing_names(root: Path, tracks: Sequence[Track]) -> list[str] | None:
-    """The official validation songs that the corpus lacks, or None if it lacks more than half."""
-    import musdb  # imported only for the layouts of MUSDB18, because musdb needs ffmpeg
+    """The official validation songs that the corpus lacks, or None if it lacks more than half.
 
+    The result is also None if musdb, which lists these songs, cannot be imported.
+    """
+    try:
+        import musdb  # imported only for the layouts of MUSDB18
+    except RuntimeError:  # the program ffmpeg is missing
+        return None
     official = set(musdb.DB(root=str(root), subsets=[]).setup["validation_tracks"])
     missing = sorted(official - {track.name for track in tracks})
     return missing if len(missing) <= len(official) / 2 else None
