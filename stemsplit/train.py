@@ -9,12 +9,13 @@ import signal
 import sys
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import hydra
 import lightning as L
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
+from lightning.pytorch.callbacks import LambdaCallback
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import DictConfig, OmegaConf
 
@@ -56,6 +57,7 @@ from stemsplit.training.loggers.metrics_csv import MetricsCsv
 from stemsplit.training.loggers.weights_and_biases import WeightsAndBiases, finish
 from stemsplit.training.module import SeparationModule
 from stemsplit.training.precision import check_precision
+from stemsplit.training.schedules import check_length
 from stemsplit.training.trainer import (
     common_run,
     is_first,
@@ -69,11 +71,13 @@ configuration.register_resolvers()
 
 def main() -> None:
     with one_line_errors():
-        arguments, folder = prepared("train", sys.argv[1:])
+        arguments, folder, is_new = prepared("train", sys.argv[1:])
     try:
         with removed_if_empty(folder if is_first() else None), exit_at_sigterm():
             if folder is not None and is_first():
                 with one_line_errors():
+                    if is_new:
+                        check_unused(folder)
                     make_writable_folder(folder, advice(folder))
             with argv(arguments):
                 run()
@@ -94,6 +98,15 @@ def run(config: DictConfig) -> None:
             words = HydraConfig.get().overrides.task
             config = resumed(config.resume, words, config.data.cache)
         train(config)
+
+
+def check_unused(folder: Path) -> None:
+    """Raise `InputError` if a folder already contains a run, which a new run would overwrite."""
+    if (folder / "config.yaml").is_file():
+        raise InputError(
+            f"{folder}: already contains a run; continue it with resume={folder}, or choose "
+            "another folder with hydra.run.dir=FOLDER"
+        )
 
 
 def advice(run: Path) -> str:
@@ -234,13 +247,19 @@ def fit(
                 f"{checkpoint}: is already trained for {kept_steps} steps; set trainer.max_steps "
                 f"to at least {kept_steps}"
             )
-    for logger in loggers:
-        if isinstance(logger, MetricsCsv):  # drop the rows after the checkpoint
-            logger.forget_from(kept_steps)
-    if is_first():  # after the checks, because a run that fails them must stay unchanged
-        configuration.save(config, Path(config.run_dir))
-        songs = data.corpus.contents()
-        remember_songs(Path(config.run_dir), songs, kept_steps, checkpoint_of_weights(config))
+
+    def record(*_: Any) -> None:
+        """Record the training, after all checks: a run that fails them stays unchanged."""
+        check_length(trainer)  # the module checks it too, but only after the callbacks
+        for logger in loggers:
+            if isinstance(logger, MetricsCsv):  # drop the rows after the checkpoint
+                logger.forget_from(kept_steps)
+        if is_first():
+            configuration.save(config, Path(config.run_dir))
+            songs = data.corpus.contents()
+            remember_songs(Path(config.run_dir), songs, kept_steps, checkpoint_of_weights(config))
+
+    cast(Any, trainer).callbacks.insert(0, LambdaCallback(on_train_start=record))
     with lightning_signals():
         trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
 

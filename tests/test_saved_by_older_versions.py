@@ -100,7 +100,7 @@ def test_sweep_goes_on(place: Path) -> None:
 
 def test_best_settings_of_a_sweep_are_read(place: Path) -> None:
     register_resolvers()
-    arguments, _ = prepared("train", [f"tuned={place / 'sweep/best.yaml'}"])
+    arguments, *_ = prepared("train", [f"tuned={place / 'sweep/best.yaml'}"])
     with composed("train", arguments) as config:
         assert (config.optimizer.lr, config.scheduler.factor) == (1e-3, 0.3)
 

@@ -18,7 +18,7 @@ from stemsplit import audio
 from stemsplit.configuration import CONF, register_resolvers, saved
 from stemsplit.errors import InputError
 from stemsplit.files import LOCK
-from stemsplit.train import after_interruption, train
+from stemsplit.train import after_interruption, check_unused, train
 from stemsplit.training.callbacks.excerpt_index import read_index
 from stemsplit.training.callbacks.excerpts import sdr
 from stemsplit.training.trainer import lightning_signals
@@ -144,6 +144,25 @@ def test_resumed_run_rejects_changed_corpus_unless_allowed(
     with pytest.raises(InputError, match=r"is already trained for \d+ steps; set trainer.max"):
         train(allowed)
     assert saved(run).trainer.max_steps == -1
+
+
+def test_run_that_cannot_be_resumed_stays_unchanged(wav_corpus: Path, tmp_path: Path) -> None:
+    run, cache = tmp_path / "run", tmp_path / "cache"
+    common = ("model=mlp", "scheduler=one_cycle")
+    train(configuration(run, cache, wav_corpus, *common, "epochs=1"))
+    files = {path: path.read_bytes() for path in run.iterdir() if path.suffix in (".yaml", ".csv")}
+    files[run / "songs.json"] = (run / "songs.json").read_bytes()
+    longer = configuration(run, cache, wav_corpus, *common, "epochs=3", f"resume={run}")
+    with pytest.raises(InputError, match="the learning rate cycle ends after"):
+        train(longer)
+    assert {path: path.read_bytes() for path in files} == files
+
+
+def test_folder_with_a_run_is_refused_for_a_new_run(tmp_path: Path) -> None:
+    check_unused(tmp_path)
+    (tmp_path / "config.yaml").touch()
+    with pytest.raises(InputError, match=rf"already contains a run; .*resume={tmp_path}"):
+        check_unused(tmp_path)
 
 
 def test_one_cycle_spans_the_training(wav_corpus: Path, tmp_path: Path) -> None:

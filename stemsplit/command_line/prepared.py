@@ -59,11 +59,13 @@ def resumes(settings: Sequence[str]) -> bool:
 class Prepared(NamedTuple):
     """A command line for Hydra, and the folder that Hydra will create for a training run.
 
-    `folder` is None for other commands, for sweeps and for Hydra's own options.
+    `folder` is None for other commands, for sweeps and for Hydra's own options. `is_new` tells
+    whether the run is a new one.
     """
 
     arguments: list[str]
     folder: Path | None = None
+    is_new: bool = False
 
 
 def prepared(command: str, arguments: Sequence[str]) -> Prepared:
@@ -106,4 +108,4 @@ def prepared(command: str, arguments: Sequence[str]) -> Prepared:
         if not cache.is_dir():  # a read-only cache may already hold all songs
             check_writable(cache, "data.cache")
     words = [word for word in words if not word.startswith("hydra.run.dir=")]
-    return Prepared([*words, f"hydra.run.dir={quote(str(folder))}"], folder)
+    return Prepared([*words, f"hydra.run.dir={quote(str(folder))}"], folder, config.resume is None)

@@ -208,15 +208,15 @@ def test_read_only_cache_is_accepted(folder: Path, monkeypatch: pytest.MonkeyPat
     ],
 )
 def test_null_leaves_out_an_optional_group(command: str, word: str, same_as: str) -> None:
-    words, _ = prepared(command, [word, "seed=0"])
-    expected, _ = prepared(command, [same_as, "seed=0"])
+    words, *_ = prepared(command, [word, "seed=0"])
+    expected, *_ = prepared(command, [same_as, "seed=0"])
     assert [setting for setting in words if not setting.startswith("hydra.run.dir")] == list(
         dict.fromkeys(setting for setting in expected if not setting.startswith("hydra.run.dir"))
     )
 
 
 def test_folder_of_a_run_is_decided_once(folder: Path) -> None:
-    arguments, run = prepared("train", ["hydra.run.dir=runs/日本 a=b", "seed=1"])
+    arguments, run, _ = prepared("train", ["hydra.run.dir=runs/日本 a=b", "seed=1"])
     assert run == folder / "runs/日本 a=b"
     assert arguments == ["seed=1", f"hydra.run.dir='{run}'"]
     with composed("train", arguments) as config:

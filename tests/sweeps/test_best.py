@@ -99,7 +99,7 @@ def test_hydra_composes_the_file_as_an_experiment(best: Path, tmp_path: Path) ->
 
 
 def test_tuned_does_the_same_and_is_recorded(best: Path) -> None:
-    arguments, _ = prepared("train", [f"tuned={best}"])
+    arguments, *_ = prepared("train", [f"tuned={best}"])
     with composed("train", arguments) as config:
         assert_is_best(config)
         assert config.tuned == str(best)
