@@ -162,9 +162,10 @@ class Timeline:
         return end_stamp <= self.clock.start + self.declared_seconds + 1
 
     def missing_seconds(self) -> float:
-        """Return the declared minus the decoded length, in seconds; 0 if it is within tolerance."""
+        """Return the seconds that are missing at the end; 0 if they are within tolerance."""
         if self.declared_seconds is None:
             return 0.0
+        # `seconds` includes the silence before a late start, which `declared_seconds` lacks.
         missing = self.late_seconds + self.declared_seconds - self.seconds
         # A lossy decoder may cut the delay of the codec at the start, and its padding at the end.
         tolerance = 0.5 / self.parts[0].rate if self.exact else 2 * self.longest_frame_seconds

@@ -41,7 +41,7 @@ LARGEST_CORRECTION, SMALLEST_CORRECTION = 1e-2, 1e-8
 
 Item = TypeVar("Item")
 References = Float[Tensor, "stem time channel"]
-AllEstimates = Float[Tensor, "estimate time channel"]  # grouped by separator
+AllEstimates = Float[Tensor, "estimate time channel"]  # all of one system, then all of the next
 Stretches = Float64[Tensor, "stretch signal length"]
 Correlations = Float64[Tensor, "reference signal lag"]
 Filters = Float64[Tensor, "reference estimate tap"]
@@ -63,8 +63,8 @@ def stretches(stems: AllEstimates, spans: list[slice], length: int) -> Stretches
 def correlations(references: References, estimates: AllEstimates) -> Correlations:
     """Sums over time of reference(t) × signal(t + lag), for lags from 0 to 511.
 
-    The signals are the channels of all references, then the channels of all estimates. They have
-    the order of `stretches`.
+    The signals are the channels of all references, then those of all estimates, stem by stem: all
+    channels of the first stem, then all channels of the second, and so on.
     """
     time = references.shape[1]
     count = references.shape[0] * references.shape[2]

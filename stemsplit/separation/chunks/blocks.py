@@ -157,7 +157,8 @@ def paired(
                 part = block.new_zeros(count, *block.shape[:-1], time - ready)
             parts.append(part)
             ready += part.shape[-1]
-        # `waiting` may hold the stems of a whole batch, so it is copied only if a part follows.
+        # `waiting` may hold the stems of a whole batch. A copy needs as much memory again, so it is
+        # made only if this block needs further parts.
         joined = torch.cat(parts, dim=-1) if len(parts) > 1 else waiting
         yield joined[..., :time], block
         waiting = joined[..., time:]
