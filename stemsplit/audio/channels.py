@@ -112,10 +112,18 @@ def _remix(samples: Samples, layout: str, target: str) -> Float32[np.ndarray, "_
 
 @lru_cache(maxsize=32)
 def _mixing_matrix(layout: str, channels: int, target: str) -> Float32[np.ndarray, "target source"]:
-    """Return libswresample's mixing matrix, measured with one unit impulse per channel."""
+    """Return libswresample's mixing matrix, measured with one unit impulse per channel.
+
+    Raises `InputError` if libswresample cannot mix the layout.
+    """
     impulses = np.eye(channels, dtype=np.float32).reshape(1, -1)
     frame = av.AudioFrame.from_ndarray(impulses, "flt", layout)
     frame.sample_rate = 48000  # libswresample needs a rate, but does not change it
-    mixed = av.AudioResampler(format="flt", layout=target).resample(frame)
+    try:
+        mixed = av.AudioResampler(format="flt", layout=target).resample(frame)
+    except av.FFmpegError:  # ambisonics, for example
+        raise InputError(
+            f"the {channels} channels ({layout}) cannot be mixed to {target}: mix them down first"
+        ) from None
     responses = np.concatenate([response.to_ndarray() for response in mixed], axis=1)
     return np.ascontiguousarray(responses.reshape(channels, -1).T)

@@ -178,7 +178,11 @@ def bit_depth(stream: av.AudioStream) -> str:
 def fits_sixteen_bits(stream: av.AudioStream) -> bool:
     """Whether 16 bits per sample suffice: the stream is lossy or has at most 16 bits itself."""
     context = stream.codec_context
-    return not is_lossless(context.name) or context.format.name in {"u8", "u8p", "s16", "s16p"}
+    # FFmpeg also calls codecs lossless that may be lossy, such as DTS; these have no integers.
+    integers = context.codec.lossless and context.format.name.startswith("s32")
+    if not is_lossless(context.name) and not integers:
+        return True
+    return context.format.name in {"u8", "u8p", "s16", "s16p"}
 
 
 def is_lossless(codec: str) -> bool:

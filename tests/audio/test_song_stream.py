@@ -1,6 +1,7 @@
 """Streamed decoding: the samples of `read_song`, in constant memory, with all files closed."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -184,6 +185,22 @@ def test_bit_depth_and_length_are_those_of_the_file(
     with audio.open_song(tmp_path / name) as song:
         assert song.bit_depth == DEPTHS[name]
         assert song.declared_seconds == pytest.approx(5, abs=1e-6)
+
+
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed")
+def test_lossless_codec_of_24_bits_keeps_its_bit_depth(tmp_path: Path) -> None:
+    path = tmp_path / "song.mka"
+    noise = "anoisesrc=duration=1:sample_rate=48000"
+    words = ["-f", "lavfi", "-i", noise, "-ac", "2", "-c:a", "truehd", "-strict", "-2"]
+    subprocess.run(["ffmpeg", *words, "-sample_fmt", "s32", str(path)], check=True)
+    with audio.open_song(path) as song:
+        assert song.bit_depth == "24"
+
+
+def test_ambisonics_cannot_be_mixed_down() -> None:
+    mix, _ = audio.downmixer("ambisonic 1", 4, 2)
+    with pytest.raises(InputError, match=r"4 channels \(ambisonic 1\) cannot be mixed to stereo"):
+        mix(np.eye(4, dtype=np.float32))
 
 
 def test_blocks_of_surround_sound_are_mixed_like_the_whole(tmp_path: Path) -> None:
