@@ -189,8 +189,10 @@ def facts_of_source(source: str) -> tuple[list[Any], list[str | None]]:
         facts = run_facts(path)
     else:
         facts = {"file": model.name, "page": model.page, "trained_on": model.trained_on}
-    models = [catalogue.model(name) for name in origins(source)]
-    licences = [None if m.licence == catalogue.NOT_STATED else m.licence for m in models]
+    models = catalogue.catalogue()
+    # Another machine's list of models may have made the checkpoint.
+    stated = [models[name].licence if name in models else None for name in origins(source)]
+    licences = [None if licence == catalogue.NOT_STATED else licence for licence in stated]
     return [facts], licences or [None]
 
 

@@ -117,6 +117,13 @@ def test_checkpoint_outside_a_run_has_only_its_name(tmp_path: Path) -> None:
     assert document["licence"] is None
 
 
+def test_model_that_this_machine_does_not_list_has_no_known_licence(tmp_path: Path) -> None:
+    separator = stemsplit.load(checkpoint(tmp_path / "a.ckpt", "vocals"))
+    save(separator, tmp_path / "b.ckpt", published=["elsewhere"])
+    assert exported(tmp_path / "b.ckpt")["licence"] is None
+    assert exported(tmp_path / "b.ckpt", "--licence", "MIT")["licence"] == "MIT"
+
+
 def test_several_sources_are_combined(run: Path, tmp_path: Path) -> None:
     drums = checkpoint(tmp_path / "drums.ckpt", "drums")
     document = exported(run, drums)
