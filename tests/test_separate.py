@@ -329,6 +329,17 @@ def test_folder_with_stems_of_another_separator_is_refused(
     assert files_in("out") == stems_of("a")
     separate_songs(checkpoint, song, "--stems", "rest")  # the same separator replaces its stems
     assert files_in("out") == stems_of("a")
+    Path("out/a/._drums.wav").touch()  # macOS writes such files
+    separate_songs(checkpoint, song)
+
+
+@pytest.mark.usefixtures("here")
+def test_failed_song_leaves_no_empty_folder(checkpoint: Path) -> None:
+    sound = np.zeros((8000, 1), np.float32)
+    sound[-1] = np.nan
+    soundfile.write("nan.wav", sound, 8000, "FLOAT")
+    refused(checkpoint, "nan.wav", "--name", "{stem}/{song}")
+    assert not Path("out").exists()
 
 
 @pytest.mark.usefixtures("here")

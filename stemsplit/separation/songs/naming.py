@@ -89,11 +89,16 @@ def has_song_folders(template: str) -> bool:
 
 
 def check_strays(folder: Path, suffix: str, stems: Sequence[str], song: Path) -> None:
-    """Raise `InputError` if `folder` holds files with `suffix` other than `stems` and the song."""
+    """Raise `InputError` if `folder` holds files with `suffix` other than `stems` and the song.
+
+    Hidden files do not count: some systems write one for every file.
+    """
     strays = [
         path.name
         for path in folder.glob(f"*{suffix}")
-        if path.stem not in stems and path.resolve() != song.resolve()
+        if path.stem not in stems
+        and not path.name.startswith(".")
+        and path.resolve() != song.resolve()
     ]
     if strays:
         raise InputError(

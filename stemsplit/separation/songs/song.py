@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from stemsplit import processes
@@ -111,7 +112,9 @@ def separate_song(
     paths = output.paths(song, list(stems))
     notes: list[str] = []
     try:
-        with open_song(song.path) as stream, removed_if_empty(next(iter(paths.values())).parent):
+        with open_song(song.path) as stream, ExitStack() as folders:
+            for folder in dict.fromkeys(path.parent for path in paths.values()):
+                folders.enter_context(removed_if_empty(folder))
             rate = stream.sample_rate
             channels = channels_for(separator.channels, stream.channels)
             encoding = output.encoding(stream.bit_depth)
