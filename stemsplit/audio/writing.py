@@ -1,5 +1,6 @@
 """Write MP3 files that every browser plays."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -25,4 +26,5 @@ def write_mp3(path: Path, samples: Samples, sample_rate: int) -> None:
         samples = resample(samples, sample_rate, mp3_rate)
         sample_rate = mp3_rate
     with replacing(path) as partial:
-        soundfile.write(partial, np.clip(samples, -1, 1).T, sample_rate, format="MP3")
+        # The path is passed as bytes, since soundfile cannot encode a name that is not UTF-8.
+        soundfile.write(os.fsencode(partial), np.clip(samples, -1, 1).T, sample_rate, format="MP3")
