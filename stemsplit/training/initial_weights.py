@@ -70,7 +70,7 @@ def pairs_of(source: Separator, separator: Separator) -> list[tuple[Part, Part]]
 
 
 def new_views(source: Separator, separator: Separator) -> set[str]:
-    """The views that a network of `separator` reads, but its network of `source` does not."""
+    """The views that a network reads, but the network whose weights it gets does not."""
     return {
         view for old, new in pairs_of(source, separator) for view in views_of(new) - views_of(old)
     }

@@ -93,9 +93,8 @@ class RandomChunks(Dataset[Chunk]):
 
     With probability `sounding`, the excerpt is replaced by an excerpt in which a target is active
     (see `activity`). This target is drawn uniformly from `targets`. The new excerpt is from the
-    song that the stem of this target had in the replaced excerpt. If the target is not active in
-    any excerpt of that song, another song is drawn. With `remix`, only the stem of this target is
-    replaced.
+    same song as the old one. With `remix`, only the stem of this target is replaced, by one from
+    the same song. If the target is not active in any excerpt of that song, another song is drawn.
 
     Raises `InputError` for test songs. With `sounding` > 0, also raises it for a target that is not
     active in any excerpt of the songs.
@@ -210,7 +209,8 @@ class FixedChunks(Dataset[Chunk]):
     `per_track` excerpts of `chunk` samples are spaced evenly over each song. If `per_track` is
     None, each whole song is one excerpt. Keys are `(number of the track, first sample)`.
 
-    `sampling.SharedBatches` repeats the first batch if there are too few batches for all processes.
+    `sampling.SharedBatches` repeats the first batch if the number of batches is not a multiple of
+    the number of processes.
     It then gives the index ~i instead of i. The dataset reads excerpt i for this index too, but
     returns no key for the repeated excerpt, so that the validation does not count it twice.
 

@@ -33,8 +33,8 @@ TRANSFORM = 5120  # samples
 # The integers are scaled so that their correlations do not exceed this number. For ten minutes at
 # 44.1 kHz with every sample at full scale, the errors of the transforms are then below 0.1.
 LARGEST_INTEGER = 2.0**48
-# `refined` accepts a correction only if it is smaller than a quarter of the one before. The first
-# correction is compared with LARGEST_CORRECTION instead. `refined` stops after a correction of
+# `refined` accepts a correction only if it is smaller than a quarter of the one before; the first
+# one must be smaller than a quarter of LARGEST_CORRECTION. `refined` stops after a correction of
 # SMALLEST_CORRECTION or less, because the next one would be lost in rounding. Both sizes are
 # relative to the solution.
 LARGEST_CORRECTION, SMALLEST_CORRECTION = 1e-2, 1e-8
