@@ -14,7 +14,8 @@ from stemsplit.files import replacing
 def write(path: Path, scores: SongScores, protocol: Protocol, identity: str) -> None:
     """Write the scores of the frames in museval's layout, with five decimals.
 
-    The key ``stemsplit`` holds all other facts, which museval's layout lacks.
+    The key ``stemsplit`` holds all other facts, which museval's layout lacks. Metrics of whole
+    songs have ten decimals: their last bits depend on the systems that are scored together.
     """
     import museval  # only here, because its import fails without the program ffmpeg
 
@@ -22,6 +23,10 @@ def write(path: Path, scores: SongScores, protocol: Protocol, identity: str) -> 
     for stem, values in scores.frames.items():
         store.add_target(stem, values)
     facts = {name: value for name, value in asdict(scores).items() if name != "frames"}
+    facts["whole"] = {
+        stem: {name: round(value, 10) for name, value in metrics.items()}
+        for stem, metrics in scores.whole.items()
+    }
     store.scores["stemsplit"] = {"identity": identity, "protocol": protocol.facts(), **facts}
     with replacing(path) as temporary:
         store.save(temporary)
