@@ -101,8 +101,11 @@ def run(config: DictConfig) -> None:
 
 
 def check_unused(folder: Path) -> None:
-    """Raise `InputError` if a folder already contains a run, which a new run would overwrite."""
-    if (folder / "config.yaml").is_file():
+    """Raise `InputError` if a folder contains a run with a checkpoint, which would be overwritten.
+
+    A run that was interrupted before its first checkpoint can start again in its folder.
+    """
+    if (folder / "last.ckpt").is_file():
         raise InputError(
             f"{folder}: already contains a run; continue it with resume={folder}, or choose "
             "another folder with hydra.run.dir=FOLDER"

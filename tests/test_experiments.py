@@ -361,3 +361,27 @@ def test_error_of_a_training_ends_the_study_unless_it_is_a_result(
     monkeypatch.setattr(trainings, "command", lambda *words: (130, "interrupted"))
     with pytest.raises(InputError, match=r"interrupted \(exit code 130\)"):
         trainings.train(trainings.Training("lstm-0", [], tmp_path / "lstm-0"), may_fail=True)
+
+
+def test_single_song_has_no_interval_and_pruned_settings_leave_a_gap(tmp_path: Path) -> None:
+    assert tables.interval({"median": 1.0, "low": None, "high": None}) == "1.00"
+    trials = [
+        {"optimizer.lr": rate, "scheduler.factor": factor, "value": 4.0}
+        for rate, factor in ((1e-3, 0.1), (1e-3, 0.3), (1e-4, 0.1))
+    ]
+    ranking = {"trials": [{"downsampled": 4.0, "full": 5.0}]}
+    content = {"sweep": {"trials": trials, "ranking": ranking}}
+    picture.draw(some_plan(), content, tmp_path / "some.png")
+    assert (tmp_path / "some.png").is_file()
+
+
+def test_interrupted_training_continues_with_the_corpus_in_its_new_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands = []
+    monkeypatch.setattr(trainings, "command", lambda *words: (commands.append(words), (0, ""))[1])
+    [mlp, _] = trainings.trainings(some_plan().with_settings(["data.root=/new"]), tmp_path)
+    mlp.folder.mkdir()
+    (mlp.folder / "last.ckpt").touch()
+    trainings.train(mlp, may_fail=False)
+    assert commands == [("train", f"resume={mlp.folder}", "data.root=/new")]

@@ -159,8 +159,9 @@ def test_run_that_cannot_be_resumed_stays_unchanged(wav_corpus: Path, tmp_path: 
 
 
 def test_folder_with_a_run_is_refused_for_a_new_run(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").touch()  # of a run that was interrupted before its first checkpoint
     check_unused(tmp_path)
-    (tmp_path / "config.yaml").touch()
+    (tmp_path / "last.ckpt").touch()
     with pytest.raises(InputError, match=rf"already contains a run; .*resume={tmp_path}"):
         check_unused(tmp_path)
 

@@ -69,16 +69,17 @@ def carry_out(chosen: Plan, folder: Path, target: Path, only: list[str] | None) 
     """
     runs = trainings(chosen, folder)
     path = target / f"{chosen.name}.json"
-    earlier = None
     if only is not None:
         names = [run.name for run in runs]
         if unknown := sorted({*only} - {*names}):
             raise InputError(f"{unknown[0]}: unknown run; choose from {', '.join(names)}")
         runs = [run for run in runs if run.name in only]
-        earlier = results.read(path, chosen)
+        results.read(path, chosen)  # raises its errors before the trainings
     for number, run in enumerate(runs, 1):
         print(f"{chosen.name}: training {number} of {len(runs)}, {run.name}", file=sys.stderr)
         train(run, chosen.may_fail)
+    # Other computers may have added runs meanwhile.
+    earlier = results.read(path, chosen) if only is not None else None
     content = results.result(chosen, runs, folder, earlier)
     if runs:
         scored = sorted(path.parent for path in folder.glob("evaluation*/result.json"))

@@ -60,9 +60,12 @@ def sweep_figure(sweep: dict[str, Any]) -> Figure:
     best = [
         [
             max(
-                trial["value"]
-                for trial in sweep["trials"]
-                if (trial["optimizer.lr"], trial["scheduler.factor"]) == (rate, factor)
+                (
+                    trial["value"]
+                    for trial in sweep["trials"]
+                    if (trial["optimizer.lr"], trial["scheduler.factor"]) == (rate, factor)
+                ),
+                default=math.nan,  # all trials with these settings were pruned
             )
             for rate in rates
         ]

@@ -62,4 +62,6 @@ def scores_of(content: dict[str, Any]) -> dict[str, Any]:
 def interval(score: dict[str, Any]) -> str:
     if score["median"] is None:
         return "–"
+    if score["low"] is None:  # a single song
+        return f"{score['median']:.2f}"
     return f"{score['median']:.2f} [{score['low']:.1f}, {score['high']:.1f}]"

@@ -17,7 +17,8 @@ from stemsplit.errors import InputError
 from stemsplit.files import replacing
 
 ENDED = "study.json"  # in the folder of a run: how its training ended
-CHANGEABLE = ("data.root=", "data.cache=", "logger=")  # settings that do not change a training
+PLACES = ("data.root=", "data.cache=")  # settings that name folders of this machine
+CHANGEABLE = (*PLACES, "logger=")  # settings that do not change a training
 
 
 class Training(NamedTuple):
@@ -87,7 +88,8 @@ def train(training: Training, may_fail: bool) -> None:
     if training.state == "done":
         return
     if training.state == "begun":
-        words = [f"resume={training.folder}"]
+        moved = [word for word in training.settings if word.startswith(PLACES)]
+        words = [f"resume={training.folder}", *moved]
     else:
         words = [*training.settings, f"hydra.run.dir={training.folder}"]
     code, last_line = command("train", *words)
