@@ -141,6 +141,23 @@ def test_scores_of_several_evaluations_are_combined_in_the_order_of_the_plan() -
         scores.combined({**later, "fingerprint": "other"}, later, ["mlp"])
 
 
+def test_runs_of_two_computers_are_in_one_result() -> None:
+    some = some_plan(seeds=[0, 1])
+    medians = {name: sdr(float(number)) for number, name in enumerate(some.trainings())}
+    first, *others = medians
+    parts = [
+        {
+            "runs": {name: {} for name in names},
+            **evaluation(**{name: medians[name] for name in names}),
+        }
+        for names in (others, [first])
+    ]
+    both = results.added(*parts, some)
+    assert list(both["runs"]) == list(both["song_medians"]) == list(medians)
+    assert both["over_seeds"]["lstm - mlp"]["vocals"]["SDR"]["seeds"] == [1.0, 1.0]
+    assert "over_seeds" not in results.added(parts[1], parts[1], some)
+
+
 def test_result_has_one_line_for_each_list_of_numbers(tmp_path: Path) -> None:
     content = {"settings": ["a=[b,c]", "d=e  f"], "curves": [[1, 0.5], [2, np.nan]]}
     results.write(content, tmp_path / "some.json")

@@ -78,9 +78,10 @@ def carry_out(chosen: Plan, folder: Path, target: Path, only: list[str] | None) 
     for number, run in enumerate(runs, 1):
         print(f"{chosen.name}: training {number} of {len(runs)}, {run.name}", file=sys.stderr)
         train(run, chosen.may_fail)
-    # Other computers may have added runs meanwhile.
-    earlier = results.read(path, chosen) if only is not None else None
-    content = results.result(chosen, runs, folder, earlier)
+    content = results.result(chosen, runs, folder)
+    # Other computers may have added runs meanwhile, so the file is read only now.
+    if only is not None and (earlier := results.read(path, chosen)) is not None:
+        content = results.added(earlier, content, chosen)
     if runs:
         scored = sorted(path.parent for path in folder.glob("evaluation*/result.json"))
         report(runs, scored, folder / "report.html")

@@ -8,7 +8,7 @@ from typing import Any
 
 from experiments.study import measures
 from experiments.study.plan import Plan
-from experiments.study.scores import combined, over_seeds, scored
+from experiments.study.scores import combined, in_order, over_seeds, scored
 from experiments.study.trainings import CHANGEABLE, Training, config_of
 from stemsplit.errors import InputError
 from stemsplit.files import replacing
@@ -23,38 +23,49 @@ MOST_POINTS = 200  # of a curve
 NUMBERS = re.compile(r"\[([-+.,\deEnul\s]*)\]")  # in JSON
 
 
-def result(plan: Plan, runs: list[Training], folder: Path, earlier: Content | None) -> Content:
-    """Score the trained runs and collect the results of a plan, except those of its sweep.
-
-    `earlier` is an existing result, whose other runs are kept.
-    """
-    earlier = earlier or {}
-    facts = {run.name: run_facts(run) for run in runs}
-    order = list(plan.trainings())
+def result(plan: Plan, runs: list[Training], folder: Path) -> Content:
+    """Score the trained runs and collect the results of a plan, except those of its sweep."""
     content: Content = {
         "experiment": plan.name,
         "question": plan.question,
         "settings": shareable([*plan.train, *plan.added]),
         "seeds": plan.seeds,
-        "runs": in_order(earlier.get("runs", {}) | facts, order),
+        "runs": {run.name: run_facts(run) for run in runs},
     }
     if plan.scored and runs:
-        scores = scored(runs, plan.evaluate, folder / "evaluation")
-        content |= combined(earlier, scores, order) if earlier else scores
-        if len(plan.seeds) > 1 and len(plan.runs) > 1 and len(content["runs"]) == len(order):
-            content["over_seeds"] = over_seeds(plan, content["song_medians"])
+        content |= scored(runs, plan.evaluate, folder / "evaluation")
     for name in plan.measures:
         content[name] = measures.MEASURES[name](plan, runs, folder)
-        if earlier:
-            content[name] = {
-                part: combined(earlier[name][part], scores, order)
-                for part, scores in content[name].items()
-            }
-    return content
+    return content | over_all_seeds(plan, content)
+
+
+def added(earlier: Content, content: Content, plan: Plan) -> Content:
+    """Add the runs of a result to an earlier result, which `read` returned.
+
+    Raises `InputError` if the runs were scored on other songs or with another protocol.
+    """
+    order = list(plan.trainings())
+    both = combined(earlier, content, order) if plan.scored else dict(content)
+    both["runs"] = in_order(earlier["runs"] | content["runs"], order)
+    for name in plan.measures:
+        both[name] = {
+            part: combined(earlier[name][part], scores, order)
+            for part, scores in content[name].items()
+        }
+    return both | over_all_seeds(plan, both)
+
+
+def over_all_seeds(plan: Plan, content: Content) -> Content:
+    """The differences over several seeds, once every run has its scores."""
+    if min(len(plan.seeds), len(plan.runs)) < 2 or not plan.scored:
+        return {}
+    if len(content["runs"]) < len(plan.trainings()):
+        return {}
+    return {"over_seeds": over_seeds(plan, content["song_medians"])}
 
 
 def read(path: Path, plan: Plan) -> Content | None:
-    """Read an existing result to which runs can be added; None if there is none.
+    """Read an existing result, to add runs to it. Returns None if the file does not exist.
 
     Raises `InputError` if runs cannot be added: the settings of its runs differ from the plan, or
     the plan compares its runs in a way that needs all of them at once.
@@ -93,10 +104,6 @@ def run_facts(run: Training) -> dict[str, Any]:
         "precision": config_of(run).trainer.precision,
         "curves": {name: thinned(record.metrics.get(name, [])) for name in CURVES},
     }
-
-
-def in_order(runs: dict[str, Any], order: Sequence[str]) -> dict[str, Any]:
-    return {name: runs[name] for name in order if name in runs}
 
 
 def shareable(settings: Sequence[str]) -> list[str]:

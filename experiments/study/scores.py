@@ -42,10 +42,12 @@ def combined(earlier: dict[str, Any], later: dict[str, Any], order: Sequence[str
             "choose another folder with --results"
         )
     both = {name: earlier[name] | later[name] for name in ("scores", "frames", "song_medians")}
-    both["song_medians"] = {
-        name: both["song_medians"][name] for name in order if name in both["song_medians"]
-    }
+    both["song_medians"] = in_order(both["song_medians"], order)
     return later | both | {"differences": differences(both["song_medians"])}
+
+
+def in_order(runs: dict[str, Any], order: Sequence[str]) -> dict[str, Any]:
+    return {name: runs[name] for name in order if name in runs}
 
 
 def song_medians(evaluation: Path, system: str) -> Medians:

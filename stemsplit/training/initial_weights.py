@@ -35,8 +35,8 @@ class Part(NamedTuple):
 class Taken(NamedTuple):
     """Names of tensors after copying.
 
-    `names` are all tensors of the new network. `missing` are those of them that were not copied, or
-    that were copied for only some stems. `unused` are the tensors of the weights that were not
+    `names` are all tensors of the new network. `missing` are the tensors of the new network that
+    were not copied, or only for some stems. `unused` are the tensors of the weights that were not
     copied.
     """
 
@@ -62,8 +62,8 @@ def parts_of(separator: Separator) -> list[Part]:
 def pairs_of(source: Separator, separator: Separator) -> list[tuple[Part, Part]]:
     """Pairs: a network of `source`, and the network of `separator` that gets its weights.
 
-    A network gets the weights of the first network of `source` with which it shares a stem. If
-    there is none, it gets the weights of the first network of `source`.
+    A network gets the weights of the first network of `source` with which it shares a stem. If it
+    shares no stem with any of them, it gets the weights of the first one.
     """
     old = parts_of(source)
     return [((sharing(old, part) or old)[0], part) for part in parts_of(separator)]
