@@ -62,5 +62,6 @@ def quieten() -> None:
         ".*LeafSpec.*",
         ".*sync_dist=True.*",
         ".*`srun` command is available.*",  # on every machine where SLURM is installed
+        ".*callbacks used to create the checkpoint.*",  # a resumed run can turn off callbacks
     ):
         warnings.filterwarnings("ignore", message)
